@@ -1,0 +1,89 @@
+"""Owns what several test files share: tiny image folders, and batches written the way CIFAR-10's own files were."""
+
+import io
+import pickle
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from utils.sources import CLASSES
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def picture(rng):
+    """Return a function that makes the bytes of one random picture."""
+
+    def make(kind="PNG", size=(32, 32), mode="RGB", **options):
+        pixels = rng.integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+        image = Image.fromarray(pixels[:, :, :3]).convert(mode)
+        out = io.BytesIO()
+        image.save(out, kind, **options)
+        return out.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def image_files(picture):
+    """Return a function that makes {name: bytes} of a small, whole image folder."""
+
+    def make(train=3, test=2, kind="PNG"):
+        ending = {"PNG": "png", "JPEG": "jpg"}[kind]
+        return {
+            f"{split}/{name}/{i}.{ending}": picture(kind)
+            for split, count in (("train", train), ("test", test))
+            for name in CLASSES
+            for i in range(count)
+        }
+
+    return make
+
+
+@pytest.fixture
+def write_files():
+    """Return a function that writes {name: bytes} below a folder."""
+
+    def write(folder, files):
+        for name, content in files.items():
+            file = folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        return folder
+
+    return write
+
+
+class Python2Pickler(pickle._Pickler):
+    """Write byte strings as Python 2 did, which is how CIFAR-10's batches were pickled in 2009."""
+
+    dispatch = dict(pickle._Pickler.dispatch)
+
+    def save_bytes(self, value):
+        self.write(pickle.BINSTRING + struct.pack("<i", len(value)) + value)
+
+    dispatch[bytes] = save_bytes
+
+
+@pytest.fixture
+def python2_batch(rng):
+    """Return a function that makes the bytes of a batch like data_batch_1, with any key replaced."""
+
+    def make(count=12, **changes):
+        batch = {
+            "batch_label": b"a batch for a test",
+            "labels": [i % 10 for i in range(count)],
+            "data": rng.integers(0, 256, (count, 3072), dtype=np.uint8),
+            "filenames": [b"%d.png" % i for i in range(count)],
+        } | changes
+        out = io.BytesIO()
+        Python2Pickler(out, protocol=2).dump({key.encode(): value for key, value in batch.items()})
+        return out.getvalue().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+
+    return make

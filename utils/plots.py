@@ -1,0 +1,69 @@
+"""Owns the figures: takes numbers and images, returns matplotlib figures. Computes nothing and saves nothing."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+CHANNELS = {"red": ("#D55E00", "-"), "green": ("#009E73", "--"), "blue": ("#0072B2", ":")}
+GAP = 3  # white pixels between two pictures
+
+
+def show_grid(images, captions=None, *, columns=10, rows=None, heads=None, title=None, size=0.72):
+    """Draw pictures, uint8 (n, 3, h, w), in rows of `columns`, a caption over each; rows and heads label the edges.
+
+    size is the width of one picture in inches.
+    """
+    pictures = np.asarray(images).transpose(0, 2, 3, 1)
+    height, width = pictures.shape[1:3]
+    lines, over = math.ceil(len(pictures) / columns), 11 if captions is not None else 0
+    sheet = np.full((lines * (height + over + GAP), columns * (width + GAP), 3), 255, np.uint8)
+    scale = size / (width + GAP)
+    figure, axes = plt.subplots(figsize=(sheet.shape[1] * scale + 1.2 * bool(rows), sheet.shape[0] * scale + 0.35))
+    for i, picture in enumerate(pictures):
+        top, left = (i // columns) * (height + over + GAP) + over, (i % columns) * (width + GAP)
+        sheet[top : top + height, left : left + width] = picture
+        if captions is not None:
+            axes.text(left + width / 2, top - 1.5, captions[i], ha="center", va="bottom", fontsize=8)
+    axes.imshow(sheet, interpolation="nearest")
+    for i, name in enumerate(rows or ()):
+        axes.text(-4, i * (height + over + GAP) + over + height / 2, name, ha="right", va="center", fontsize=9)
+    for i, name in enumerate(heads or ()):
+        axes.text(i * (width + GAP) + width / 2, -3, name, ha="center", va="bottom", fontsize=9)
+    axes.set_axis_off()
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def show_channels(panels, *, title=None):
+    """Draw one histogram panel per (name, {channel: values}), the three channels told apart by colour and by dash."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.4 * len(panels), 3.0), sharey=False)
+    for ax, (name, values) in zip(np.atleast_1d(axes), panels, strict=True):
+        for channel, (colour, dash) in CHANNELS.items():
+            ax.hist(
+                values[channel], bins=64, density=True, histtype="step", color=colour, ls=dash, lw=1.6, label=channel
+            )
+        ax.set_xlabel(name)
+        ax.set_ylabel("share of pixels, per unit")
+        ax.grid(axis="y")
+    np.atleast_1d(axes)[0].legend(loc="upper right")
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def show_bars(panels, *, unit, title=None):
+    """Draw horizontal bars, one group per panel of {name: value}, each with its value written at its end."""
+    figure, axes = plt.subplots(len(panels), 1, figsize=(7.0, 0.55 + 0.95 * len(panels)), sharex=True)
+    for ax, (name, bars) in zip(np.atleast_1d(axes), panels.items(), strict=True):
+        drawn = ax.barh(
+            list(bars), list(bars.values()), color=["#0072B2", "#E69F00"], hatch=["", "//"], edgecolor="white"
+        )
+        ax.bar_label(drawn, fmt="{:,.0f}", padding=3)
+        ax.set_title(name, fontsize=10)
+        ax.invert_yaxis()
+        ax.margins(x=0.15)
+    np.atleast_1d(axes)[-1].set_xlabel(unit)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure

@@ -1,0 +1,165 @@
+"""Owns reading many files out of a folder, tar or zip as (name, bytes). Writes nothing; refuses hostile archives."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import pathlib
+import stat
+import tarfile
+import zipfile
+import zlib
+
+from utils.errors import DataError
+
+SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
+FILE_LIMIT = 64 * 2**20  # bytes of one member; a CIFAR-10 batch has 31 million
+TOTAL_LIMIT = 2**30  # bytes of all members; all of CIFAR-10 has 184 million
+END_OF_TAR = b"\0" * 2 * tarfile.BLOCKSIZE
+COUNT_LIMIT = 200_000  # members; all of CIFAR-10 has 60,000
+UNSAFE = "This archive was not made by an honest packer: get it again from where it came."
+UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError)
+
+
+def is_archive(path):
+    """Tell by its name whether this file is an archive that can be read here."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def read_files(path):
+    """Yield (name, bytes) of every regular file in a folder or archive, never unpacking it to disk."""
+    path = pathlib.Path(path)
+    reader = _read_folder if path.is_dir() else _read_zip if path.name.lower().endswith(".zip") else _read_tar
+    seen = set()
+    try:
+        for name, content in reader(path):
+            if name in seen:
+                raise DataError("Two files have the same name.", where=f"{path}: {name}", next_step=UNSAFE)
+            seen.add(name)
+            yield name, content
+    except UNREADABLE as error:
+        raise DataError(
+            f"It cannot be read to its end ({type(error).__name__}: {error}).",
+            where=path,
+            next_step="It is damaged, cut short or not yours to read: get it again.",
+        ) from error
+
+
+def _read_folder(folder):
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            size = file.stat().st_size
+            name = file.relative_to(folder).as_posix()
+            _check_size(folder, name, size)
+            yield name, file.read_bytes()
+
+
+def _read_zip(path):
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        _check_totals(path, len(members), sum(m.file_size for m in members))
+        for member in members:
+            _check_name(path, member.filename)
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise DataError("The archive holds a link.", where=f"{path}: {member.filename}", next_step=UNSAFE)
+            if member.flag_bits & 1:
+                raise DataError("The archive is encrypted.", where=path, next_step="Save it without a password.")
+            if not member.is_dir():
+                _check_size(path, member.filename, member.file_size)
+                with archive.open(member) as file:
+                    # One byte more than announced is enough to catch a member that lies about its size.
+                    content = file.read(member.file_size + 1)
+                _check_size(path, member.filename, len(content) if len(content) > member.file_size else 0)
+                yield member.filename, content
+
+
+def _read_tar(path):
+    with _decompressed(path) as raw, tarfile.open(fileobj=(stream := _Forward(raw, path)), mode="r:") as archive:
+        total = 0
+        for count, member in enumerate(archive, 1):
+            total += max(member.size, 0)
+            _check_totals(path, count, total)
+            _check_name(path, member.name)
+            if member.isdir():
+                continue
+            if not member.isreg() or member.issparse():
+                kind = "link" if member.issym() or member.islnk() else "special file"
+                raise DataError(f"The archive holds a {kind}.", where=f"{path}: {member.name}", next_step=UNSAFE)
+            _check_size(path, member.name, member.size)
+            stream.seek(member.offset_data)
+            content = stream.read(member.size)
+            if len(content) < member.size:
+                raise EOFError(f"{member.name} is cut short")
+            yield member.name, content
+        while stream.read(2**20):  # to the very end, where the compressed formats keep their checksum
+            pass
+        if stream.tail.strip(b"\0") or len(stream.tail) < len(END_OF_TAR):
+            raise EOFError("the mark at its end is missing")
+
+
+def _decompressed(path):
+    """Open a tar's bytes by what the file is, not by what it is called."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start.startswith(b"\x1f\x8b"):
+        return gzip.open(path)
+    if start.startswith(b"\xfd7zXZ"):
+        return lzma.open(path)
+    if start.startswith(b"BZh"):
+        return bz2.open(path)
+    return path.open("rb")
+
+
+class _Forward:
+    """A file that is read forward only, within bounds, so that a crafted header can neither loop nor fill the memory.
+
+    tarfile steps back by one byte to see whether a member is complete, so one byte is remembered.
+    """
+
+    def __init__(self, file, path):
+        self.file, self.path, self.position, self.tail, self.pushed = file, path, 0, b"", b""
+
+    def read(self, size):
+        if not 0 <= size <= FILE_LIMIT + tarfile.BLOCKSIZE:
+            raise DataError(f"The archive announces a part of {size:,} bytes.", where=self.path, next_step=UNSAFE)
+        data = self.pushed[:size]
+        self.pushed = self.pushed[len(data) :]
+        data += self.file.read(size - len(data))
+        self.position += len(data)
+        self.tail = (self.tail + data[-len(END_OF_TAR) :])[-len(END_OF_TAR) :]
+        return data
+
+    def tell(self):
+        return self.position
+
+    def seek(self, position):
+        if position == self.position - 1 and not self.pushed:
+            self.pushed, self.position, self.tail = self.tail[-1:], position, self.tail[:-1]
+        if position < self.position or position > TOTAL_LIMIT + COUNT_LIMIT * tarfile.BLOCKSIZE:
+            raise DataError("The archive points outside itself.", where=self.path, next_step=UNSAFE)
+        while self.position < position and self.read(min(position - self.position, 2**20)):
+            pass
+        return self.position
+
+
+def _check_name(path, name):
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
+        raise DataError("A file would land outside its folder.", where=f"{path}: {name}", next_step=UNSAFE)
+
+
+def _check_size(path, name, size):
+    if size > FILE_LIMIT:
+        raise DataError(
+            f"A file has {size:,} bytes, more than any CIFAR-10 file.", where=f"{path}: {name}", next_step=UNSAFE
+        )
+
+
+def _check_totals(path, count, total):
+    if count > COUNT_LIMIT or total > TOTAL_LIMIT:
+        raise DataError(
+            f"The archive holds {count:,} files or more, {total:,} bytes: more than any copy of CIFAR-10.",
+            where=path,
+            next_step=UNSAFE,
+        )
