@@ -1,4 +1,4 @@
-"""Owns the suite's errors: what is wrong, where, and what to do next, in under ten lines. Imports nothing of the suite."""
+"""Owns the suite's errors: what is wrong, where, what to do next, in under ten lines. Imports nothing of the suite."""
 
 
 class CourseworkError(Exception):

@@ -38,9 +38,9 @@ def show_grid(images, captions=None, *, columns=10, rows=None, heads=None, title
 
 
 def show_channels(panels, *, title=None):
-    """Draw one histogram panel per (name, {channel: values}), the three channels told apart by colour and by dash."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.4 * len(panels), 3.0), sharey=False)
-    for ax, (name, values) in zip(np.atleast_1d(axes), panels, strict=True):
+    """Draw a histogram panel for each {name: {channel: values}}, the channels told apart by colour and by dash."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.4 * len(panels), 3.0))
+    for ax, (name, values) in zip(np.atleast_1d(axes), panels.items(), strict=True):
         for channel, (colour, dash) in CHANNELS.items():
             ax.hist(
                 values[channel], bins=64, density=True, histtype="step", color=colour, ls=dash, lw=1.6, label=channel
@@ -48,7 +48,7 @@ def show_channels(panels, *, title=None):
         ax.set_xlabel(name)
         ax.set_ylabel("share of pixels, per unit")
         ax.grid(axis="y")
-    np.atleast_1d(axes)[0].legend(loc="upper right")
+    np.atleast_1d(axes)[0].legend(loc="upper left")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 

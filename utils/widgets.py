@@ -11,6 +11,7 @@ from IPython.display import display
 from utils.datasets import class_rows
 from utils.loaders import augmented
 from utils.plots import show_grid
+from utils.randomness import epoch_order
 
 STATIC = "(The class, page and augmentation can be chosen here once the notebook runs in JupyterLab or Colab.)"
 
@@ -27,6 +28,8 @@ def browse(data, augmentations=None, *, columns=10, lines=4):
 
     def page():
         rows = class_rows(data.train, data.classes, chosen["class"].value)
+        if chosen["class"].value == "all":  # image folders come sorted by class
+            rows = epoch_order(0, 0, len(rows))
         chosen["page"].max = math.ceil(len(rows) / (columns * lines))
         of.value = f"of {chosen['page'].max:,}"
         start = (chosen["page"].value - 1) * columns * lines

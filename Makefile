@@ -1,0 +1,7 @@
+# Thin: tools/make.py defines every target, prints each command it runs, and works without make (Windows: py tools/make.py run).
+PYTHON ?= python3
+TARGETS = help run lab test faults bench notebooks publish zip
+
+.PHONY: $(TARGETS)
+$(TARGETS):
+	@"$(PYTHON)" tools/make.py $@ $(ARGS)

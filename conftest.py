@@ -1,0 +1,46 @@
+"""Owns how pytest runs the suite: no download, threads shared among processes, notebooks first. Tests nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+OUTPUT_TIMEOUT = 60  # seconds that a cell's output may come after its reply; nbval's own 5 are few on a busy machine
+
+
+def pytest_configure(config):
+    """Set the environment of this process, and so of its workers and kernels, before any test imports torch."""
+    root = os.environ.get("CIFAR10_ROOT")
+    if root:  # notebooks work in a folder of their own
+        os.environ["CIFAR10_ROOT"] = os.path.abspath(os.path.expanduser(root))
+    else:
+        os.environ.setdefault("CIFAR10_SOURCE", "drawn")
+    workers = config.getoption("numprocesses", None)
+    if workers:  # each would start a thread for every core, and they would wait for each other
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // workers)))
+    if config.option.color == "auto" and not sys.stdout.isatty() and not hasattr(config, "workerinput"):
+        config.option.color = "no"  # nbval colours its messages otherwise
+    os.environ.setdefault("MPLBACKEND", "agg")  # no windows; notebooks switch to inline themselves
+
+
+def pytest_collection_modifyitems(items):
+    """Put the notebooks, the longest work, first, so that no process is left with them at the end."""
+    seconds = {}
+    for item in items:
+        if item.path.suffix == ".ipynb":
+            item.output_timeout = OUTPUT_TIMEOUT
+            if item.path not in seconds:
+                seconds[item.path] = _seconds(item.path)
+    items.sort(key=lambda item: -seconds.get(item.path, -1.0))  # stable: all else stays in order
+
+
+def _cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _seconds(path):
+    """Return how long a notebook took when it was last run for the repository."""
+    cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
+    return sum(cell["metadata"].get("seconds", 0.0) for cell in cells)

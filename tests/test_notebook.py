@@ -1,0 +1,95 @@
+"""Tests of utils/notebook.py: what the set-up cell starts changes nothing that it should not."""
+
+import ast
+import importlib.metadata
+import random
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from suites import ROOT
+
+from utils import notebook
+from utils.errors import CourseworkError
+
+
+@pytest.fixture(autouse=True)
+def _style():
+    with matplotlib.rc_context():
+        yield
+
+
+def test_start_prints_one_line_on_the_machine_without_a_path(capsys):
+    notebook.start()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert f"torch {torch.__version__}" in line and len(line) < 120
+    assert str(ROOT) not in line and str(ROOT.home()) not in line
+
+
+def test_start_leaves_every_random_generator_alone():
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    notebook.start()
+    assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before
+
+
+def test_lines_of_a_figure_differ_by_colour_and_by_dashes():
+    notebook.style_figures()
+    cycle = list(matplotlib.rcParams["axes.prop_cycle"])
+    assert len({line["color"] for line in cycle}) == len({str(line["linestyle"]) for line in cycle}) == len(cycle) >= 6
+
+
+def imports(path):
+    """Return the packages that a module imports."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "utils").rglob("*.py")), ids=lambda path: path.name)
+def test_what_utils_imports_is_what_the_set_up_installs(path):
+    comes_with_jupyter_or_matplotlib = {"IPython", "matplotlib_inline", "cycler"}
+    others = imports(path) - set(sys.stdlib_module_names) - {"utils"} - comes_with_jupyter_or_matplotlib
+    assert others <= set(notebook.NEEDED)
+
+
+def pretend_missing(monkeypatch, *names):
+    """Make it look as if these modules were not installed; return the commands that are then run."""
+    commands, found = [], notebook.importlib.util.find_spec
+    monkeypatch.setattr(notebook.importlib.util, "find_spec", lambda name: None if name in names else found(name))
+
+    def run(command, **_):
+        path = command[command.index("--constraint") + 1]
+        with open(path) as file:
+            commands.append((command, file.read().splitlines()))
+        return subprocess.CompletedProcess(command, int("tqdm" in command), "", "no network")
+
+    monkeypatch.setattr(notebook.subprocess, "run", run)
+    return commands
+
+
+def test_outside_colab_missing_packages_are_named_and_nothing_is_installed(monkeypatch):
+    commands = pretend_missing(monkeypatch, "ipywidgets", "PIL")
+    with pytest.raises(CourseworkError, match=r"pillow, ipywidgets[\s\S]*make lab") as error:
+        notebook.install_missing()
+    assert commands == [] and len(str(error.value).splitlines()) < 10
+
+
+def test_on_colab_only_the_missing_is_installed_and_everything_else_is_held(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "google.colab", sys)
+    commands = pretend_missing(monkeypatch, "ipywidgets")
+    notebook.install_missing()
+    ((command, constraints),) = commands
+    assert command[-1] == "ipywidgets" and not {"-U", "--upgrade", "torch"} & set(command)
+    assert {f"{name}=={importlib.metadata.version(name)}" for name in ("torch", "numpy")} <= set(constraints)
+    assert capsys.readouterr().out == "Installed ipywidgets.\n"
+
+
+def test_on_colab_a_failed_install_says_so_briefly(monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.colab", sys)
+    pretend_missing(monkeypatch, "tqdm")
+    with pytest.raises(CourseworkError, match="could not install tqdm: no network"):
+        notebook.install_missing()

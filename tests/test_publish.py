@@ -1,0 +1,180 @@
+"""Tests of tools/publish.py: the address reaches every badge and set-up cell, and the set-up cell finds the suite."""
+
+import shutil
+import subprocess
+
+import pytest
+from suites import add_notebook, make_suite, run_python
+
+from tools import make, notebooks, publish
+
+ADDRESS = "https://github.com/some-one/cifar10.course"
+BADGE = (
+    "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+    "(https://colab.research.google.com/github/some-one/cifar10.course/blob/main/notebooks/02_two.ipynb)"
+)
+
+
+@pytest.fixture
+def suite(tmp_path, monkeypatch):
+    """Return a suite of two notebooks that publish works on."""
+    suite = make_suite(tmp_path / "suite")
+    monkeypatch.setattr(publish, "ROOT", suite)
+    monkeypatch.setattr(notebooks, "FOLDER", suite / "notebooks")
+    add_notebook(suite, "01_one", "x = 1")
+    add_notebook(suite, "02_two", "y = 2")
+    return suite
+
+
+def contents(suite):
+    """Return every file's text."""
+    return {path: path.read_text(encoding="utf-8") for path in sorted(suite.rglob("*")) if path.is_file()}
+
+
+def test_an_address_reaches_the_settings_the_badges_and_the_set_up_cells(suite):
+    assert publish.main([ADDRESS + ".git"]) == 0
+    assert f'repository = "{ADDRESS}"' in (suite / "pyproject.toml").read_text()
+    nb = notebooks.read(suite / "notebooks" / "02_two.ipynb")
+    assert nb.cells[0].source.splitlines()[:3] == ["<!-- badges -->", BADGE, "<!-- /badges -->"]
+    assert f'repository, branch, mark = "{ADDRESS}", "main"' in nb.cells[1].source
+    readme = (suite / "README.md").read_text()
+    assert f"{ADDRESS}/actions/workflows/ci.yml" in readme and "[01](" in readme and "[02](" in readme
+    assert readme.startswith("# The suite\n") and readme.endswith("Words.\n")
+
+
+def test_without_an_address_readme_and_notebooks_say_how_to_upload(suite):
+    publish.main([])
+    top = notebooks.read(suite / "notebooks" / "01_one.ipynb").cells[0].source
+    for text in (top, (suite / "README.md").read_text()):
+        assert "File > Upload notebook" in text and "cifar10-coursework.zip" in text
+    assert "# 01_one" in top and "colab-badge" not in top
+
+
+@pytest.mark.parametrize("address", [[], [ADDRESS]])
+def test_publishing_again_changes_nothing(suite, address):
+    publish.main(address)
+    before = contents(suite)
+    assert publish.main(address) == 0
+    assert contents(suite) == before
+
+
+def test_an_address_can_be_taken_back(suite):
+    publish.main([])
+    before = contents(suite)
+    publish.main([ADDRESS])
+    assert contents(suite) != before
+    publish.main([""])
+    assert contents(suite) == before
+
+
+@pytest.mark.parametrize("name", ["README.md", "notebooks/01_one.ipynb"])
+def test_check_finds_a_stale_badge_and_changes_nothing(suite, name, capsys):
+    publish.main([ADDRESS])
+    assert publish.main(["--check"]) == 0
+    path = suite / name
+    path.write_text(path.read_text(encoding="utf-8").replace("cifar10.course", "other"), encoding="utf-8")
+    before = contents(suite)
+    assert publish.main(["--check"]) == 1
+    assert name.rpartition("/")[2] in capsys.readouterr().out.splitlines()[-1] and contents(suite) == before
+
+
+def test_check_finds_a_changed_set_up_cell(suite):
+    publish.main([])
+    path = suite / "notebooks" / "02_two.ipynb"
+    nb = notebooks.read(path)
+    nb.cells[1].source += "\nprint()"
+    notebooks.write(nb, path)
+    assert publish.main(["--check"]) == 1
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://github.com/a/b",
+        "https://example.org/a/b",
+        "https://github.com/a",
+        "https://github.com/a/b/c",
+        "a/b",
+        'x"',
+    ],
+)
+def test_what_colab_cannot_open_from_is_refused_and_nothing_is_written(suite, address):
+    before = contents(suite)
+    with pytest.raises(SystemExit, match="https://github.com/OWNER/NAME"):
+        publish.main([address])
+    assert contents(suite) == before
+
+
+def test_a_readme_without_a_place_for_badges_is_said(suite):
+    (suite / "README.md").write_text("# The suite\n")
+    with pytest.raises(SystemExit, match="<!-- badges -->"):
+        publish.main([])
+
+
+def set_up(folder):
+    """Run the set-up cell as a notebook in this folder does, then print which suite it found."""
+    cell = publish.setup_cell() + '\nprint(__import__("utils").__path__[0])'
+    return run_python("-c", cell, cwd=folder)
+
+
+def test_the_set_up_cell_is_short_enough_to_read():
+    assert len(publish.setup_cell().splitlines()) <= 20
+
+
+@pytest.mark.parametrize("place", ["", "notebooks", "notebooks/deeper", ".."])
+def test_the_set_up_cell_finds_the_suite_around_and_right_below(suite, place):
+    (suite / "notebooks" / "deeper").mkdir()
+    done = set_up(suite / place)
+    assert done.stdout.splitlines() == ["ready", str(suite / "utils")], done.stderr
+
+
+@pytest.mark.parametrize("top", ["cifar10-coursework", "course-main"])
+def test_the_set_up_cell_unpacks_an_uploaded_suite(suite, tmp_path, top):
+    content = tmp_path / "content"
+    content.mkdir()
+    (content / "notes.zip").write_text("not even a zip")
+    shutil.copytree(suite, tmp_path / "packed" / top)
+    shutil.make_archive(str(content / top), "zip", tmp_path / "packed")
+    done = set_up(content)
+    assert done.stdout.splitlines() == ["ready", str(content / top / "utils")], done.stderr
+
+
+def test_the_set_up_cell_unpacks_only_once_so_that_edits_stay(suite, tmp_path):
+    content = tmp_path / "content"
+    content.mkdir()
+    shutil.copytree(suite, tmp_path / "packed" / "cifar10-coursework")
+    shutil.make_archive(str(content / "cifar10-coursework"), "zip", tmp_path / "packed")
+    set_up(content)
+    mine = content / "cifar10-coursework" / "utils" / "notebook.py"
+    mine.write_text(mine.read_text().replace("ready", "mine"))
+    assert set_up(content).stdout.startswith("mine\n")
+
+
+def test_the_set_up_cell_takes_what_make_zip_packs(suite, tmp_path, monkeypatch):
+    content = tmp_path / "content"
+    content.mkdir()
+    monkeypatch.setattr(make, "ROOT", suite)
+    make.pack([])
+    shutil.move(suite / make.ZIP, content / "cifar10-coursework (1).zip")
+    assert set_up(content).stdout.startswith("ready\n")
+
+
+def test_the_set_up_cell_clones_the_published_suite(suite, tmp_path, monkeypatch):
+    if not shutil.which("git"):
+        pytest.skip("no git here")
+    as_someone = ["git", "-C", str(suite), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "all"]):
+        subprocess.run([*as_someone, *words], check=True)
+    monkeypatch.setattr(publish, "settings", lambda: (suite.as_uri(), "main"))
+    content = tmp_path / "content"
+    content.mkdir()
+    done = set_up(content)
+    assert done.stdout.splitlines() == ["ready", str(content / "cifar10-coursework" / "utils")], done.stderr
+
+
+def test_the_set_up_cell_says_what_to_upload_when_there_is_nothing(tmp_path, suite):
+    content = tmp_path / "content"
+    content.mkdir()
+    done = set_up(content)
+    assert done.returncode == 1
+    assert "Upload cifar10-coursework.zip to this folder" in done.stderr.splitlines()[-1]

@@ -1,0 +1,1 @@
+"""The suite's own tools: its targets, the headless runner, notebook hygiene, publishing. No notebook imports them."""

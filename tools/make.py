@@ -1,0 +1,268 @@
+"""Owns the targets (run, test, ...) and the virtual environment. Needs only Python's own library, nothing of the suite.
+
+`make TARGET ARGS="..."` and `py tools/make.py TARGET ...` do the same.
+"""
+
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+OLDEST = (3, 10)
+UNFINISHED = "made by tools/make.py, not finished"
+NEEDED_GB = 7  # of disk, where torch brings its CUDA libraries
+ZIP = "cifar10-coursework.zip"
+NOT_PACKED = {".git", "runs", "__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".ruff_cache", ".hypothesis"}
+
+# What pip's log says, and what then helps; the first that is found counts.
+CLUES = (
+    (("No space left on device", "Errno 28"), "Free some disk space"),
+    (
+        ("NewConnectionError", "NameResolutionError", "ConnectTimeout", "ReadTimeout", "ProxyError", "unreachable"),
+        "No package index could be reached: check the network (behind a proxy, set HTTPS_PROXY)",
+    ),
+    (("CERTIFICATE_VERIFY_FAILED",), "The index's certificate was refused: ask for your network's, and set PIP_CERT"),
+    (("No matching distribution",), "A package has no build for this Python: try another one (PYTHON=python3.12)"),
+)
+
+
+def fail(what, next_step):
+    """Stop with what is wrong and what to do next."""
+    raise SystemExit(f"{what}\n  next:  {next_step}")
+
+
+def check_python(version=sys.version_info, executable=sys.executable):
+    """Stop in one line when this Python is too old, naming a newer one when there is one."""
+    if tuple(version[:2]) >= OLDEST:
+        return
+    newer = next((name for name in (f"python3.{minor}" for minor in range(15, 9, -1)) if shutil.which(name)), None)
+    hint = f"use PYTHON={newer}" if newer else "install a newer one, then name it: PYTHON=python3.12"
+    number = ".".join(map(str, version[:2]))
+    raise SystemExit(f"The suite needs Python 3.10 or newer, and {executable} is {number}: {hint}")
+
+
+def by_hand(command):
+    """Return a command as it can be typed in the suite's folder."""
+    words = [str(word) for word in command]
+    words = [os.path.relpath(word, str(ROOT)) if ROOT in Path(word).parents else word for word in words]
+    return subprocess.list2cmdline(words) if os.name == "nt" else " ".join(map(shlex.quote, words))
+
+
+def run(command):
+    """Print a command, run it in the suite's folder, and return its exit code."""
+    print("$ " + by_hand(command), flush=True)
+    process = subprocess.Popen([str(word) for word in command], cwd=str(ROOT))
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # the command got it as well; let it end in its own way
+            continue
+
+
+def version_of(python):
+    """Return the version of an environment's Python, or None where it is missing, broken or has no pip."""
+    question = [str(python), "-c", "import sys, pip; print(sys.version)"]
+    try:
+        answer = subprocess.run(question, capture_output=True, text=True)
+    except OSError:
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def stamp(python):
+    """Return what an environment is stamped with: a hash of requirements.txt and of the Python's version."""
+    return hashlib.sha256((ROOT / "requirements.txt").read_bytes() + version_of(python).encode()).hexdigest()
+
+
+def create(folder):
+    """Make an empty environment, in the place of a broken or unfinished one of ours, never of somebody else's."""
+    mark = folder / "coursework.stamp"
+    if folder.exists() and any(folder.iterdir()) and not mark.exists():
+        fail(f"{folder} has no working Python with pip, and this suite did not make it.", "Remove it, or set VENV.")
+    missing = [name for name in ("venv", "ensurepip") if not has_module(name)]
+    if missing:
+        package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+        fail(
+            f"{sys.executable} cannot make environments: its module {missing[0]} is not installed.",
+            f"On Debian and Ubuntu: sudo apt install {package}, then run the same command again.",
+        )
+    shutil.rmtree(str(folder), ignore_errors=True)
+    folder.mkdir(parents=True)
+    mark.write_text(UNFINISHED)
+    # The base Python: the one that runs this may live in the very folder that was just removed.
+    if run([getattr(sys, "_base_executable", sys.executable), "-m", "venv", folder]):
+        fail(f"The environment {folder} could not be made (see above).", "Run the same command again, or set VENV.")
+
+
+def has_module(name):
+    """Say whether Python can import a module of this name."""
+    import importlib.util
+
+    return importlib.util.find_spec(name) is not None
+
+
+def install(python, folder):
+    """Install requirements.txt; on failure say what helps, after pip's own last lines."""
+    log = folder / "pip.log"
+    if log.exists():
+        log.unlink()
+    free = shutil.disk_usage(str(folder)).free / 1e9
+    print(f"Installing requirements.txt into {folder}, once. PyTorch is most of it: on Linux 3 GB to")
+    print("download and 6 GB on disk, minutes on a fast line and longest where pip says nothing; elsewhere less.")
+    if sys.platform.startswith("linux") and free < NEEDED_GB:
+        print(f"Only {free:.1f} GB are free here, which may not be enough.")
+    if run([python, "-m", "pip", "install", "--log", log, "-r", "requirements.txt"]):
+        tail = log.read_text(errors="replace")[-200_000:] if log.exists() else ""
+        help_ = next((help_ for words, help_ in CLUES if any(word in tail for word in words)), "See pip's lines above")
+        fail("The packages could not be installed.", help_ + "; then run the same command again. Downloads are kept.")
+
+
+def environment():
+    """Return the Python of the environment, which is made and filled first where that is needed."""
+    folder = Path(os.environ.get("VENV") or ROOT / ".venv")
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    mark = folder / "coursework.stamp"
+    if version_of(python) is None or (mark.exists() and mark.read_text() == UNFINISHED):
+        create(folder)
+    check_python(tuple(map(int, version_of(python).split(".")[:2])), python)
+    wanted = stamp(python)
+    if not mark.exists() or mark.read_text() != wanted:
+        install(python, folder)
+        mark.write_text(wanted)
+    return python
+
+
+def module(name):
+    """Return the target that runs `python -m name` with the extra words."""
+    return lambda extra: run([environment(), "-m", name, *extra])
+
+
+def stages(commands):
+    """Run every command even after a failure, print one verdict a line, return 1 if any failed."""
+    codes = {name: run(command) for name, command in commands.items()}
+    print()
+    for name, code in codes.items():
+        print(f"{name:<24} {'ok' if code == 0 else f'FAILED (exit code {code})'}")
+    return int(any(codes.values()))
+
+
+def pytest(python, markers, *words):
+    """Return the command for one run of pytest over several processes, each file (and notebook) in one of them."""
+    workers = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    spread = ["-n", workers, "--dist", "loadfile", "--no-loadscope-reorder"]
+    return [python, "-m", "pytest", "-q", *spread, "-m", markers, *words]
+
+
+def lab(extra):
+    """Open JupyterLab in notebooks/, on this machine only; its token stays on."""
+    folders = ["--ServerApp.root_dir=.", "--ServerApp.preferred_dir=notebooks"]
+    return run([environment(), "-m", "jupyterlab", "--ServerApp.ip=localhost", *folders, *extra])
+
+
+def test(extra):
+    """Check style, then run the tests and every notebook."""
+    python = environment()
+    commands = {
+        "ruff check": [python, "-m", "ruff", "check", "."],
+        "ruff format": [python, "-m", "ruff", "format", "--check", "."],
+        "pytest and notebooks": pytest(python, "not faults", "--nbval-lax", "--nbval-current-env", *extra),
+    }
+    return stages(commands)
+
+
+def faults(extra):
+    """Run the exhaustive fault tests."""
+    return run(pytest(environment(), "faults", *extra))
+
+
+def bench(extra):
+    """Run every benchmark in turn, or those named."""
+    names = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
+    unknown = [name for name in extra if name not in names]
+    if unknown or not names:
+        fail(f"There is no benchmark {', '.join(unknown)}.", f"Choose from {', '.join(names) or 'none at all'}.")
+    python = environment()
+    return stages({name: [python, "-m", "benchmarks." + name] for name in extra or names})
+
+
+def publish(extra):
+    """Write the publishing address, ADDRESS or the first word, into badges and set-up cells."""
+    address = os.environ.get("ADDRESS")
+    return run([environment(), "-m", "tools.publish", *([address] if address else []), *extra])
+
+
+def tracked_files():
+    """List what git tracks or would track; nothing where there is no git."""
+    listing = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    if not (ROOT / ".git").exists() or not shutil.which("git"):
+        return []
+    names = subprocess.run(listing, stdout=subprocess.PIPE).stdout.split(b"\0")
+    return [Path(os.fsdecode(name)) for name in names if name and (ROOT / os.fsdecode(name)).is_file()]
+
+
+def found_files():
+    """List all files but caches, environments, runs, archives and the user's images."""
+    files = []
+    for top, folders, names in os.walk(str(ROOT)):
+        here = Path(top).relative_to(ROOT)
+        folders[:] = [name for name in folders if name not in NOT_PACKED and not Path(top, name, "pyvenv.cfg").exists()]
+        if here.parts[:1] == ("data",):
+            folders[:], names = [], [name for name in names if name.endswith((".md", ".png"))]
+        files += [here / name for name in names if not name.endswith((".zip", ".part"))]
+    return files
+
+
+def pack(extra):
+    """Pack the suite as it stands on disk, for an upload to Colab."""
+    files = sorted(tracked_files() or found_files())
+    part = ROOT / (ZIP + ".part")
+    with zipfile.ZipFile(str(part), "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in files:
+            archive.write(str(ROOT / name), (Path("cifar10-coursework") / name).as_posix())
+    part.replace(ROOT / ZIP)
+    print(f"{ZIP}: {len(files)} files, {(ROOT / ZIP).stat().st_size / 1e6:.1f} MB")
+    print("On Colab: File > Upload notebook, then drop this file into the Files pane and run the set-up cell.")
+    return 0
+
+
+def help_(extra):
+    """List the targets."""
+    print('make TARGET [ARGS="..."], or without make: py tools/make.py TARGET ...\n')
+    for name, (target, text) in TARGETS.items():
+        print(f"  {name:<10} {text or target.__doc__.splitlines()[0]}")
+    print("\nPYTHON names the Python to use, VENV the environment's folder (.venv).")
+    return 0
+
+
+TARGETS = {  # name: (function, what help says, where the function's own first line is not it)
+    "run": (module("tools.run"), "Run every notebook; pages and executed copies go to runs/coursework/."),
+    "lab": (lab, None),
+    "test": (test, None),
+    "faults": (faults, None),
+    "bench": (bench, None),
+    "notebooks": (lambda extra: module("tools.run")(["--in-place", *extra]), "Run, clean and rewrite the notebooks."),
+    "publish": (publish, None),
+    "zip": (pack, None),
+    "help": (help_, None),
+}
+
+
+def main(words):
+    """Run the target that the first word names; return its exit code."""
+    check_python()
+    name, *extra = words or ["help"]
+    if name not in TARGETS:
+        fail(f"There is no target '{name}'.", "Choose one of " + ", ".join(TARGETS) + ".")
+    for variable in ("VENV", "CIFAR10_ROOT"):  # commands run in the suite's folder, the caller may be elsewhere
+        if os.environ.get(variable):
+            os.environ[variable] = os.path.abspath(os.path.expanduser(os.environ[variable]))
+    return TARGETS[name][0](extra)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
