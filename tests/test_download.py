@@ -235,7 +235,7 @@ def test_a_crawling_mirror_gives_way_to_an_untried_one_at_the_same_byte(target, 
         fetch(target, slow, fast, judge=0.4)
         assert slow.starts == [0]
         assert 0 < fast.starts[-1] < HALF
-        said = f"too slow for 0 MB; going on from byte {fast.starts[-1]:,} at 127.0.0.1:{fast.server_port}"
+        said = f"too slow for the 0 MB left; going on from byte {fast.starts[-1]:,} at 127.0.0.1:{fast.server_port}"
     assert said in capsys.readouterr().err
     assert is_whole(target)
 
@@ -280,7 +280,7 @@ def test_a_slow_mirror_is_kept_when_it_is_the_only_one(target):
 @pytest.mark.parametrize("delay, favourite, used", [(0.2, 5.0, 0), (3.0, 0.2, 1)])
 def test_the_first_mirror_in_the_list_is_used_if_it_answers_in_good_time(target, capsys, delay, favourite, used):
     with serving(CONTENT, Reply(delay=delay)) as first, serving(CONTENT) as second:
-        fetch(target, first, second, favourite=favourite)
+        fetch(target, first, second, favourite=favourite, stall=20.0)
         assert f"archive.tar.gz from 127.0.0.1:{(first, second)[used].server_port}" in capsys.readouterr().err
     assert is_whole(target)
 
@@ -288,7 +288,7 @@ def test_the_first_mirror_in_the_list_is_used_if_it_answers_in_good_time(target,
 def test_a_good_answer_of_the_first_mirror_needs_no_waiting_for_the_others(target):
     start = time.monotonic()
     with serving(CONTENT) as server, black_hole() as silent:
-        fetch(target, server, silent, answer=20.0, favourite=20.0)
+        fetch(target, server, silent, answer=20.0, favourite=20.0, stall=20.0)
     assert is_whole(target) and time.monotonic() - start < 10
 
 
@@ -357,7 +357,7 @@ def test_nothing_has_the_final_name_before_the_last_byte(target):
     assert "sent nothing for too long" in failures[0]
 
 
-def test_the_error_names_every_address_its_reason_and_the_next_step(target):
+def test_the_error_names_every_address_its_reason_and_the_next_step(target, capsys):
     part(target).write_bytes(CONTENT[:4321])
     with serving(CONTENT, Reply(status=404)) as missing, serving(CONTENT, Reply(status=403)) as closed:
         message = failure(target, missing, closed, "not-an-address", "http://[::1")
@@ -373,6 +373,7 @@ def test_the_error_names_every_address_its_reason_and_the_next_step(target):
         'source="drawn"',
     ):
         assert words in message
+    assert "asking again" not in capsys.readouterr().err
 
 
 def test_many_failing_addresses_still_make_a_short_error(target):

@@ -20,7 +20,7 @@ FIGURE = """\
 import matplotlib.pyplot as plt
 fig, ax = plt.subplots(figsize=(1, 1))
 plt.show()
-print("The line <rises>.")"""
+print("The *line* <rises>.")"""
 SOURCE = "import os; print('kernel sees', os.environ.get('CIFAR10_SOURCE'))"
 
 

@@ -160,7 +160,7 @@ def pytest(python, markers, *words):
 
 def lab(extra):
     """Open JupyterLab in notebooks/, on this machine only; its token stays on."""
-    folders = ["--ServerApp.root_dir=.", "--ServerApp.preferred_dir=notebooks"]
+    folders = ["--ServerApp.root_dir=.", "--FileContentsManager.preferred_dir=notebooks"]
     return run([environment(), "-m", "jupyterlab", "--ServerApp.ip=localhost", *folders, *extra])
 
 

@@ -41,7 +41,8 @@ def figure_texts(nb):
         for place, output in enumerate(outputs):
             if "image/png" in output.get("data", {}):
                 printed = [later.text for later in outputs[place + 1 :] if later.output_type == "stream"]
-                found.append((" ".join([*printed, following]).strip() or "a figure").splitlines()[0])
+                line = (" ".join([*printed, following]).strip() or "a figure").splitlines()[0]
+                found.append(re.sub(r"[`*]", "", line))
     return found
 
 

@@ -227,7 +227,7 @@ class _Download:
             here.speed, self.since, self.got = self.got / seconds, time.monotonic(), 0
             if remaining <= here.speed * self.patience.too_long:
                 return
-            crawls = f"{here}: {here.speed / 1e3:.0f} kB/s, too slow for {remaining / 1e6:.0f} MB"
+            crawls = f"{here}: {here.speed / 1e3:.0f} kB/s, too slow for the {remaining / 1e6:.0f} MB left"
             if best is None or best.speed < FASTER * here.speed:
                 if not self.warned:
                     _say(f"{crawls}, but none is faster; to stop and go on another time loses nothing")
