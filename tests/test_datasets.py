@@ -78,9 +78,10 @@ def test_an_unknown_source_is_refused():
         load_cifar10(source="imagenet")
 
 
-def test_the_environment_replaces_auto_but_not_a_source_that_was_asked_for(monkeypatch, folder):
+def test_the_environment_replaces_auto_but_nothing_that_was_asked_for(monkeypatch, folder):
     monkeypatch.setenv("CIFAR10_SOURCE", "drawn")
     assert load_cifar10().source == "drawn"
+    assert load_cifar10(folder).source == "image folder"
     assert load_cifar10(folder, source="cifar10").source == "image folder"
 
 

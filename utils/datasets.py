@@ -58,9 +58,11 @@ def load_cifar10(root=None, source="auto"):
     """Find CIFAR-10 and return it as a Cifar10 of uint8 tensors.
 
     "auto" tries root (or CIFAR10_ROOT), then data/, then a download, and at last draws images and says so loudly.
-    "cifar10" does the same but raises rather than draws; "drawn" draws. CIFAR10_SOURCE takes the place of "auto".
+    "cifar10" does the same but raises rather than draws; "drawn" draws. What is asked for here goes before the
+    environment: CIFAR10_SOURCE takes the place of "auto" where no root is given.
     """
-    source = os.environ.get("CIFAR10_SOURCE", source) if source == "auto" else source
+    if source == "auto" and root is None:
+        source = os.environ.get("CIFAR10_SOURCE", source)
     if source not in SOURCES:
         raise DataError(f"There is no source '{source}'.", next_step="Choose one of " + ", ".join(SOURCES) + ".")
     if source == "drawn":
