@@ -38,7 +38,8 @@ def main(argv=None):
     )
     rows = [row for device in devices for row in measure_device(device, args)]
     print_table(rows)
-    record = {"machine": machine, "settings": vars(args), "threads": torch.get_num_threads(), "rows": rows}
+    settings = {name: value for name, value in vars(args).items() if name != "json"}
+    record = {"machine": machine, "settings": settings, "threads": torch.get_num_threads(), "rows": rows}
     if devices[-1].type == "cuda":
         record["copy_gb_per_s"] = copy_bandwidth(devices[-1])
         print(f"\nA copy on the GPU, for scale: {record['copy_gb_per_s']:,.0f} GB/s read and written")
@@ -108,10 +109,16 @@ def print_table(rows):
     print(f"| device | augmentation | {'BatchLoader, images/s':>30} | {'DataLoader, images/s':>30} | ratio |")
     print(f"|---|---|{'-' * 31}:|{'-' * 31}:|---:|")
     for row in rows:
-        medians = {way: statistics.median(rates) for way, rates in row["images_per_s"].items()}
-        cells = [f"{medians[way]:,.0f} ({min(r):,.0f} to {max(r):,.0f})" for way, r in row["images_per_s"].items()]
-        ratio = medians["BatchLoader"] / medians["DataLoader"]
-        print(f"| {row['device']} | {row['case']} | {cells[0]:>30} | {cells[1]:>30} | {ratio:.1f} |")
+        ours, theirs, ratio = summary(row)
+        print(f"| {row['device']} | {row['case']} | {ours:>30} | {theirs:>30} | {ratio} |")
+
+
+def summary(row):
+    """Return a row's three figures as text: median (lowest to highest) of both ways, and the medians' ratio."""
+    rates = [row["images_per_s"][way] for way in ("BatchLoader", "DataLoader")]
+    ours, theirs = map(statistics.median, rates)
+    spread = [f"{statistics.median(r):,.0f} ({min(r):,.0f} to {max(r):,.0f})" for r in rates]
+    return [*spread, f"{ours / theirs:.1f}"]
 
 
 if __name__ == "__main__":

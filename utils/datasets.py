@@ -173,5 +173,5 @@ def _notice(error):
         f"Why:  {error.what}",
         f"Next: {error.next_step}",
     )
-    lines = [line for part in parts for line in textwrap.wrap(part, 96)]
+    lines = [line for part in parts for text in part.splitlines() for line in textwrap.wrap(text.strip(), 96)]
     print("\n".join(["=" * 100, *(f"| {line:96} |" for line in lines), "=" * 100]))

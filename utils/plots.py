@@ -48,7 +48,7 @@ def show_channels(panels, *, title=None):
         ax.set_xlabel(name)
         ax.set_ylabel("share of pixels, per unit")
         ax.grid(axis="y")
-    np.atleast_1d(axes)[0].legend(loc="upper left")
+    figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside right upper")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -65,5 +65,6 @@ def show_bars(panels, *, unit, title=None):
         ax.invert_yaxis()
         ax.margins(x=0.15)
     np.atleast_1d(axes)[-1].set_xlabel(unit)
+    np.atleast_1d(axes)[-1].xaxis.set_major_formatter("{x:,.0f}")
     figure.suptitle(title, x=0.01, ha="left")
     return figure

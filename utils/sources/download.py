@@ -121,6 +121,9 @@ class _Download:
             except KeyboardInterrupt:
                 _say(f"stopped at {100 * self.have / self.size:.1f} %; the next run goes on from there")
                 raise
+            except DownloadError:
+                self.bar.leave = self.have > 0  # an empty bar says nothing that the error does not
+                raise
         with open(self.part, "r+b") as file:
             os.fsync(file.fileno())
         os.replace(self.part, self.target)

@@ -1,0 +1,34 @@
+"""What README.md says: every figure of a benchmark is its record's, every link leads somewhere, every target exists."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.data_path import summary
+from tools import make
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_data_path_table_is_the_record():
+    record = json.loads((ROOT / "benchmarks" / "records" / "data_path.json").read_text())
+    for row in record["rows"]:
+        assert f"| {' | '.join([row['case'], *summary(row)])} |" in README, row["device"]
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
+def test_every_link_to_a_file_leads_to_one(link):
+    assert (ROOT / link).exists()
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`make (\w+)", README))))
+def test_every_make_target_exists(target):
+    assert target in make.TARGETS
+
+
+@pytest.mark.parametrize("path", sorted(p for p in (ROOT / "utils").glob("*.py") if p.name != "__init__.py"), ids=str)
+def test_the_map_names_every_module(path):
+    assert f"`{path.name}`" in README
