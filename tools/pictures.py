@@ -32,7 +32,7 @@ def main():
     style_figures()
     DOCS.mkdir(exist_ok=True)
     for name, make in PICTURES.items():
-        make().savefig(DOCS / f"{name}.png", dpi=144, metadata={"Software": None})
+        make().savefig(DOCS / f"{name}.png", dpi=144, bbox_inches="tight", metadata={"Software": None})
         print(f"docs/{name}.png")
 
 
