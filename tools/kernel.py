@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import queue
 import threading
@@ -86,11 +87,13 @@ def execute(nb, folder, environ, log):
     thread.start()
     try:
         yield from _until_none(events)
-    finally:
-        if thread.is_alive():
-            client.shutdown_kernel = "immediate"
+    except BaseException:  # whoever listens went away in the middle
+        client.shutdown_kernel = "immediate"
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself just now
             loop.call_soon_threadsafe(task.cancel)
-            thread.join()
+        raise
+    finally:
+        thread.join()
     if failures:
         raise failures[0]
 

@@ -132,13 +132,17 @@ def _fingerprint(digests):
     return whole.hexdigest()[:16]
 
 
-def _digests(split):
+def _digests(split, chunk=1000):
     """Hash each image together with its label: a list of 32-byte digests."""
-    labels = split.labels.cpu().numpy().astype(np.uint8)
-    rows = np.concatenate([labels[:, None], split.images.cpu().numpy().reshape(len(split), -1)], axis=1)
-    chunks = np.array_split(rows, os.cpu_count() or 1)
-    with concurrent.futures.ThreadPoolExecutor() as pool:  # hashing a whole row runs outside Python's lock
-        return [d for part in pool.map(lambda c: [hashlib.sha256(row).digest() for row in c], chunks) for d in part]
+    labels = split.labels.cpu().numpy().astype(np.uint8)[:, None]
+    images = split.images.cpu().numpy().reshape(len(split), -1)
+
+    def hash_rows(start):
+        rows = np.concatenate([labels[start : start + chunk], images[start : start + chunk]], axis=1)
+        return [hashlib.sha256(row).digest() for row in rows]
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing a row runs outside Python's lock
+        return [digest for part in pool.map(hash_rows, range(0, len(split), chunk)) for digest in part]
 
 
 def _draw():
