@@ -1,0 +1,28 @@
+"""The suite's errors: short, whole after a trip between processes, and free of traceback in a notebook."""
+
+import pickle
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from utils.errors import CourseworkError, DataError, DownloadError
+
+
+def test_an_error_says_what_where_and_what_next_on_a_line_each():
+    error = DataError("It is broken.", where="data/file", next_step="Mend it.")
+    assert str(error).splitlines() == ["It is broken.", "  where: data/file", "  next:  Mend it."]
+    assert str(DataError("It is broken.")) == "It is broken."
+
+
+@pytest.mark.parametrize("kind", [CourseworkError, DataError, DownloadError])
+def test_an_error_comes_home_whole_from_another_process(kind):
+    error = pickle.loads(pickle.dumps(kind("What.", where="Where", next_step="Next.")))
+    assert type(error) is kind and isinstance(error, CourseworkError)
+    assert (error.what, error.where, error.next_step) == ("What.", "Where", "Next.")
+
+
+def test_a_notebook_shows_the_error_and_no_traceback(capsys):
+    shell = InteractiveShell()
+    shell.run_cell("from utils.errors import DataError\nraise DataError('What.', where='Where', next_step='Next.')")
+    shown = capsys.readouterr()
+    assert (shown.out + shown.err).strip() == "DataError: What.\n  where: Where\n  next:  Next."
