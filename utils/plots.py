@@ -43,7 +43,14 @@ def show_channels(panels, *, title=None):
     for ax, (name, values) in zip(np.atleast_1d(axes), panels.items(), strict=True):
         for channel, (colour, dash) in CHANNELS.items():
             ax.hist(
-                values[channel], bins=64, density=True, histtype="step", color=colour, ls=dash, lw=1.6, label=channel
+                values[channel],
+                bins=64,
+                density=True,
+                histtype="step",
+                color=colour,
+                linestyle=dash,
+                linewidth=1.6,
+                label=channel,
             )
         ax.set_xlabel(name)
         ax.set_ylabel("share of pixels, per unit")
