@@ -1,0 +1,123 @@
+"""Owns the gated convolution: k convolutions weighted image by image, in four equal forms. Knows no whole network."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from utils.errors import CourseworkError
+
+CPU_KERNELS = 2**22  # numbers in the kernels that `aggregated` makes at a time on a CPU, 16 MB as float32
+
+
+class GatedConv(nn.Module):
+    """Return O = a_1 Conv_1(X) + ... + a_k Conv_k(X) for X (B, in, H, W) and a (B, k), one weight a branch and image.
+
+    Stride 1, odd kernels, padded to keep H and W. The parameters are the same in every form, so a network that was
+    trained in one form can be loaded into another.
+    """
+
+    def __init__(self, in_channels, out_channels, kernel_sizes=(3, 3, 3), *, form="auto"):
+        super().__init__()
+        self.kernel_sizes, self.form = _checked(tuple(kernel_sizes), form)
+        # Neighbours of one size share a tensor (branches, out, in, size, size), so that joining them costs nothing.
+        groups = [(size, len(list(same))) for size, same in itertools.groupby(self.kernel_sizes)]
+        self.weights = nn.ParameterList(torch.empty(n, out_channels, in_channels, s, s) for s, n in groups)
+        self.bias = nn.Parameter(torch.empty(len(self.kernel_sizes), out_channels))
+        for weight, bias in self.branches():
+            bound = weight[0].numel() ** -0.5  # as torch starts its own convolutions
+            nn.init.uniform_(weight, -bound, bound)
+            nn.init.uniform_(bias, -bound, bound)
+
+    def branches(self):
+        """List each branch's (weight, bias) as views, to initialise them or to look at them."""
+        weights = [weight for group in self.weights for weight in group.detach()]
+        return list(zip(weights, self.bias.detach(), strict=True))
+
+    def forward(self, X, a):
+        name = self.form if self.form != "auto" else choose_form(X, len(self.bias))
+        return FORMS[name](X, a, list(self.weights), self.bias)
+
+    def extra_repr(self):
+        """Say in torch's printed network what this layer is."""
+        out, inside = self.weights[0].shape[1:3]
+        return f"{inside}, {out}, kernel_sizes={self.kernel_sizes}, form={self.form!r}"
+
+
+def loop(X, a, weights, bias):
+    """Convolve k times and add: the formula as it is written, and the reference for the other forms."""
+    total = 0
+    for a_j, W, b in zip(a.unbind(1), (W for group in weights for W in group), bias, strict=True):
+        total = total + a_j.view(-1, 1, 1, 1) * F.conv2d(X, W, b, padding=W.shape[-1] // 2)
+    return total
+
+
+def stacked(X, a, weights, bias):
+    """Convolve once to k times the channels, then add: one large step instead of k small ones."""
+    W = join(weights)
+    Y = F.conv2d(X, W.flatten(0, 1), bias.flatten(), padding=W.shape[-1] // 2).unflatten(1, bias.shape)
+    return (a.unsqueeze(1) @ Y.flatten(2)).view(Y.shape[0], *Y.shape[2:])
+
+
+def scaled(X, a, weights, bias):
+    """Scale the input k times and convolve once: convolving is linear, so a_j may be applied before it."""
+    W = join(weights)
+    copies = (a[:, :, None, None, None] * X.unsqueeze(1)).flatten(1, 2)
+    total = F.conv2d(copies, W.transpose(0, 1).flatten(1, 2), padding=W.shape[-1] // 2)
+    return total + (a @ bias)[:, :, None, None]
+
+
+def aggregated(X, a, weights, bias):
+    """Add the kernels, one sum for each image, and convolve each image once with its own."""
+    W = join(weights)
+    # On a CPU some images at a time: a block of memory below the allocator's limit is used again, a larger one is
+    # fetched from the system anew at every step, which costs more than the convolution.
+    part = len(X) if X.is_cuda else max(1, CPU_KERNELS // W[0].numel())
+    totals = [_convolve_each(*some, W, bias) for some in zip(X.split(part), a.split(part), strict=True)]
+    return totals[0] if len(totals) == 1 else torch.cat(totals)
+
+
+def _convolve_each(X, a, W, bias):
+    count, _, height, width = X.shape
+    own = (a @ W.flatten(1)).view(-1, *W.shape[2:])  # (count * out, in, size, size)
+    X = X.reshape(1, -1, height, width)  # the images side by side, as groups of channels
+    total = F.conv2d(X, own, (a @ bias).flatten(), padding=W.shape[-1] // 2, groups=count)
+    return total.view(count, -1, height, width)
+
+
+FORMS = {"loop": loop, "stacked": stacked, "scaled": scaled, "aggregated": aggregated}
+
+
+def join(weights):
+    """Return all branches' kernels as one tensor (k, out, in, size, size), small ones with a rim of zeros."""
+    if len(weights) == 1:
+        return weights[0]
+    size = max(weight.shape[-1] for weight in weights)
+    return torch.cat([F.pad(weight, [(size - weight.shape[-1]) // 2] * 4) for weight in weights])
+
+
+def choose_form(X, branches):
+    """Name the form that `python -m benchmarks.gated_conv` found fastest for inputs of this kind."""
+    if branches == 1:
+        return "loop"
+    if X.device.type != "cpu":
+        return "stacked"  # grouped convolutions are slow on GPUs; not yet measured here
+    # A kernel of its own pays for an image that has many pixels to use it on.
+    return "aggregated" if X.shape[2] * X.shape[3] >= 64 else "loop"
+
+
+def _checked(kernel_sizes, form):
+    if not kernel_sizes or any(not isinstance(size, int) or size < 1 or size % 2 == 0 for size in kernel_sizes):
+        raise CourseworkError(
+            "A gated convolution needs one odd kernel size for each branch.",
+            where=f"kernel_sizes={kernel_sizes}",
+            next_step="Give a tuple such as (3, 3, 3); even sizes cannot keep height and width.",
+        )
+    if form != "auto" and form not in FORMS:
+        raise CourseworkError(
+            "There is no such form.", where=f"form={form!r}", next_step="Choose auto, " + ", ".join(FORMS) + "."
+        )
+    return kernel_sizes, form
