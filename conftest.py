@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 OUTPUT_TIMEOUT = 60  # seconds that a cell's output may come after its reply; nbval's own 5 are few on a busy machine
@@ -17,12 +19,21 @@ def pytest_configure(config):
         os.environ["CIFAR10_ROOT"] = os.path.abspath(os.path.expanduser(root))
     else:
         os.environ.setdefault("CIFAR10_SOURCE", "drawn")
+    os.environ.setdefault("CI", "true")  # no live figures
+    os.environ.setdefault("COURSEWORK_BUDGET", "smoke")
+    if not hasattr(config, "workerinput"):  # trainings of earlier tests would be gone on with
+        config.trainings = os.environ["COURSEWORK_RUNS"] = tempfile.mkdtemp(prefix="coursework-")
     workers = config.getoption("numprocesses", None)
     if workers:  # each would start a thread for every core, and they would wait for each other
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // workers)))
     if config.option.color == "auto" and not sys.stdout.isatty() and not hasattr(config, "workerinput"):
         config.option.color = "no"  # nbval colours its messages otherwise
     os.environ.setdefault("MPLBACKEND", "agg")  # no windows; notebooks switch to inline themselves
+
+
+def pytest_unconfigure(config):
+    """Remove the trainings that the tests made."""
+    shutil.rmtree(getattr(config, "trainings", ""), ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items):

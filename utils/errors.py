@@ -35,3 +35,15 @@ class DataError(CourseworkError):
 
 class DownloadError(DataError):
     """The archive could not be fetched; what was received is kept for the next attempt."""
+
+
+class DivergedError(CourseworkError):
+    """A loss or a gradient is not a number any more; the step that would have spoilt the weights was not taken."""
+
+
+class CheckpointError(CourseworkError):
+    """A training cannot go on from what lies in its folder; nothing was changed."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written, copied or read; the training goes on without it."""

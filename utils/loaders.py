@@ -31,21 +31,23 @@ __all__ = [
 _CPU_PART = 128
 
 
-def make_iters(data, batch_size, *, augment=(), val=5000, seed=0, device=None, workers=None):
+def make_iters(data, batch_size, *, augment=(), val=5000, seed=0, device=None, workers=None, mean=MEAN, std=STD):
     """Return (train_iter, val_iter, test_iter) of data.train and data.test; only the first is shuffled and augmented.
 
-    val training images are held out for validation. workers=None makes BatchLoaders on the device; a number makes
-    DataLoaders with that many worker processes, whose batches are on the CPU.
+    val training images are held out for validation; with val=0 all are trained on, and val_iter is None. workers=None
+    makes BatchLoaders on the device; a number makes DataLoaders with that many worker processes, on the CPU.
     """
+    options = {"batch_size": batch_size, "seed": seed, "mean": mean, "std": std}
     if workers is None:
-        make = functools.partial(BatchLoader, batch_size=batch_size, seed=seed, device=device)
+        make = functools.partial(BatchLoader, device=device, **options)
     else:
         on_cpu = device is None or torch.device(device).type == "cpu"
         advice = "Leave workers out; or leave device out, and move each batch yourself."
         require(on_cpu, "Worker processes make their batches on the CPU.", f"device={str(device)!r}", advice)
-        make = functools.partial(torch_loader, batch_size=batch_size, seed=seed, num_workers=workers)
-    train, held_out = stratified_split(data.train, val, seed)
-    return make(train, augment=augment, shuffle=True), make(held_out), make(data.test)
+        make = functools.partial(torch_loader, num_workers=workers, **options)
+    train, held_out = stratified_split(data.train, val, seed) if val else (data.train, None)
+    val_iter = make(held_out) if val else None
+    return make(train, augment=augment, shuffle=True), val_iter, make(data.test)
 
 
 def augmented(split, rows, augment, seed=0, epoch=0):

@@ -75,3 +75,34 @@ def show_bars(panels, *, unit, title=None):
     np.atleast_1d(axes)[-1].xaxis.set_major_formatter("{x:,.0f}")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
+
+
+def show_history(history, *, num_epochs=None, title=None):
+    """Draw a history: loss with the finer training curve behind it, accuracy, and the learning rate."""
+    figure, axes = plt.subplots(1, 3, figsize=(11.0, 3.2), width_ratios=(5, 5, 3))
+    rows, points = history.rows, history.points
+    epochs = [row["epoch"] for row in rows]
+    if points:
+        axes[0].plot(
+            [p["epoch"] for p in points], [p["loss"] for p in points], color="#BBBBBB", linestyle="-", linewidth=1.2
+        )
+        axes[2].plot([p["epoch"] for p in points], [p["lr"] for p in points], color="#000000", linestyle="-")
+    looks = {"train": ("training", "#0072B2", "-", "o"), "val": ("validation", "#D55E00", "--", "s")}
+    looks["test"] = ("test", *looks["val"][1:])
+    for name, (label, colour, dash, marker) in looks.items():
+        for ax, what, scale in ((axes[0], "loss", 1), (axes[1], "acc", 100)):
+            if rows and f"{name}_{what}" in rows[0]:
+                values = [scale * row[f"{name}_{what}"] for row in rows]
+                ax.plot(epochs, values, color=colour, linestyle=dash, marker=marker, label=label)
+    for ax, unit in zip(axes, ("loss (cross-entropy, nats)", "accuracy (%)", "learning rate"), strict=True):
+        ax.set_xlabel("epoch")
+        ax.set_title(unit, fontsize=10)
+        ax.set_xlim(0, max(num_epochs or 0, *epochs, 1) if epochs else num_epochs or 1)
+        ax.grid(axis="y")
+    axes[0].set_title("loss (grey: every few batches)" if points else "loss", fontsize=10)
+    if rows:
+        figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=9)
+    axes[2].set_ylim(bottom=0)
+    axes[2].ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure

@@ -1,0 +1,73 @@
+"""Owns what a training measured: a row an epoch, and a finer curve of the training loss. Draws and trains nothing."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+
+class History:
+    """A list of rows, one an epoch, and of points, one every few batches; history["train_loss"] is a column of rows.
+
+    A row has epoch, train_loss, train_acc (a fraction), the same two for the watched images (test_loss, test_acc, or
+    val_), lr, and seconds since the training began. A point has epoch (as a fraction), loss (the mean over the batches
+    since the last point) and lr.
+    """
+
+    def __init__(self, every=50):
+        self.rows, self.every = [], every  # every: batches between two points
+        self.stopped = False  # by the user, before the last epoch
+        self._points, self._unread = [], []
+        self._last = (0.0, 0)  # summed loss and examples at the last point of this epoch
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, column):
+        return [row[column] for row in self.rows]
+
+    def __repr__(self):
+        if not self.rows:
+            return "History of no whole epoch yet"
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in self.rows[-1].items() if name != "epoch")
+        return f"History of {len(self)} epoch{'s' * (len(self) > 1)}; the last: {figures}"
+
+    def frame(self):
+        """Return the rows as a table, indexed by epoch."""
+        return pd.DataFrame(self.rows).set_index("epoch") if self.rows else pd.DataFrame()
+
+    def best(self, column):
+        """Return the row in which a column is best: the lowest loss, or the highest of anything else."""
+        return (min if column.endswith("loss") else max)(self.rows, key=lambda row: row[column])
+
+    def add_row(self, **figures):
+        """Close an epoch with its figures."""
+        self._read()
+        self._last = (0.0, 0)
+        self.rows.append(figures)
+
+    def add_point(self, epoch, metric, lr):
+        """Note the sums so far of the epoch under way; they may be tensors, and are read when somebody looks."""
+        self._unread.append((epoch, metric[0], metric[2], lr))
+
+    @property
+    def points(self):
+        """Return the points as a list of dicts; looking at them waits for the device."""
+        self._read()
+        return self._points
+
+    def _read(self):
+        for epoch, total, count, lr in self._unread:
+            total, (last_total, last_count) = float(total), self._last
+            self._points.append({"epoch": epoch, "loss": (total - last_total) / (count - last_count), "lr": lr})
+            self._last = total, count
+        self._unread = []
+
+    def state_dict(self):
+        """Return all of it as plain lists and numbers."""
+        points = [dict(point) for point in self.points]
+        return {"rows": [dict(row) for row in self.rows], "points": points, "every": self.every, "last": self._last}
+
+    def load_state_dict(self, state):
+        """Become the history that state_dict told of."""
+        self.rows, self._points = [dict(row) for row in state["rows"]], [dict(point) for point in state["points"]]
+        self.every, self._last, self._unread = state["every"], tuple(state["last"]), []

@@ -1,0 +1,92 @@
+"""Owns what makes a training the same training: its description, and the comparison of two. Changes nothing."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+from utils.errors import CheckpointError
+
+SHOWN = 5  # differences that an error lists
+
+
+def describe(training):
+    """Return what a training's result depends on, as a flat dict; how long it runs is left out."""
+    facts = {
+        f"net.{name}": f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+        for name, tensor in training.net.state_dict().items()
+    }
+    facts |= _optimizer(training.optimizer)
+    facts["loss"] = _settings(training.loss)
+    facts["step"] = _settings(training.step)
+    facts["batches"] = training.batches
+    facts |= _loader(training.train_iter)
+    for name, watcher in named(training.watchers).items():
+        if hasattr(watcher, "describe"):
+            facts |= {f"{name}.{setting}": str(value) for setting, value in watcher.describe().items()}
+    return facts
+
+
+def named(watchers):
+    """Name each watcher by its type, and with a number where there are several of one."""
+    kinds = [type(watcher).__name__ for watcher in watchers]
+    names = [f"{kind}{kinds[:i].count(kind) + 1}" if kinds.count(kind) > 1 else kind for i, kind in enumerate(kinds)]
+    return dict(zip(names, watchers, strict=True))
+
+
+def compare(saved, present, path):
+    """Raise an error that lists the differences, if there are any."""
+    names = sorted(saved.keys() | present.keys())
+    changed = [name for name in names if saved.get(name) != present.get(name)]
+    if not changed:
+        return
+    lines = [
+        f"{name}: {saved.get(name, 'none')} in the checkpoint, now {present.get(name, 'none')}" for name in changed
+    ]
+    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    raise CheckpointError(
+        "The checkpoint in this folder is of another training:\n    " + "\n    ".join(lines[:SHOWN] + more),
+        where=path,
+        next_step="Give this training a folder of its own, or begin anew there: Checkpoints(..., resume=False).",
+    )
+
+
+def _loader(train_iter):
+    # Our loaders keep what decides an epoch's order in their Batches, a DataLoader in its batch sampler.
+    sources = [getattr(train_iter, name, None) for name in ("_batches", "batch_sampler")] + [train_iter]
+    facts = {}
+    for name in ("n", "batch_size", "seed", "augment", "drop_last", "shuffle"):
+        values = [getattr(source, name) for source in sources if hasattr(source, name)]
+        facts |= {f"loader.{name}": str(values[0])} if values else {}
+    return facts
+
+
+def _optimizer(optimizer):
+    facts = {"optimizer": type(optimizer).__name__}
+    for i, group in enumerate(optimizer.param_groups):
+        # A schedule moves lr (and momentum) as the training goes on; what it began with is the same each time.
+        values = {**group, "lr": group.get("initial_lr", group["lr"]), "tensors": len(group["params"])}
+        moving = {"params", "initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum"}
+        moving |= {"momentum", "betas"} if "max_momentum" in group else set()
+        moving |= {"fused", "foreach", "capturable", "differentiable"}  # ways to compute the same
+        facts |= {f"optimizer.{i}.{name}": _plain(v) for name, v in values.items() if name not in moving}
+    return facts
+
+
+def _settings(thing):
+    """Name a loss or a step, with its settings."""
+    if isinstance(thing, functools.partial):
+        return f"{_settings(thing.func)} {thing.keywords}"
+    if hasattr(thing, "describe"):
+        return f"{type(thing).__name__} {thing.describe()}"
+    if not isinstance(thing, torch.nn.Module):
+        return getattr(thing, "__qualname__", type(thing).__name__)
+    values = {name: _plain(v) for name, v in vars(thing).items() if not name.startswith("_") and name != "training"}
+    return f"{type(thing).__name__} {values}"
+
+
+def _plain(value):
+    return (
+        value.tolist() if isinstance(value, torch.Tensor) else value if isinstance(value, (int, float)) else str(value)
+    )

@@ -1,0 +1,168 @@
+"""Owns the coursework's heart: accuracy, Accumulator, evaluate_accuracy, train_epoch_ch3, train_ch3. Knows no file.
+
+Every training of the suite runs through the loop of `train_epoch_ch3`. What a training may add to it, from mixed
+precision to checkpoints, attaches in two places and is not needed to understand it:
+- `step` does what is done with a batch; `train_batch` is the plain one, `utils/steps.py` has others,
+- `watchers` are told what happens: any object that has one or more of the methods on_start, after_batch, after_epoch
+  and on_end, each called with the Training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+
+import torch
+
+from utils.errors import CourseworkError
+from utils.training import Training
+
+
+def accuracy(y_hat, y):
+    """Count a batch's correct predictions; y_hat holds scores (B, classes). The count is a tensor on their device."""
+    return (y_hat.argmax(dim=1) == y).sum()
+
+
+class Accumulator:
+    """Sums of n quantities. Tensors are added up on their device; float(sums[i]) reads one, and waits for it."""
+
+    def __init__(self, n):
+        self.data = [0] * n
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, i):
+        return self.data[i]
+
+    def add(self, *values):
+        """Add one value to each sum."""
+        if len(values) != len(self.data):
+            what = f"This accumulator keeps {len(self.data)} sums and was given {len(values)} values."
+            raise CourseworkError(what, where="Accumulator.add", next_step="Give one value for each sum.")
+        self.data = [total + value for total, value in zip(self.data, values, strict=True)]
+
+    def reset(self):
+        """Begin at zero again."""
+        self.data = [0] * len(self.data)
+
+
+def evaluate_accuracy(net, data_iter, device=None, *, predict=None):
+    """Return the fraction of data_iter's examples that net classifies correctly."""
+    return evaluate(net, data_iter, None, device, predict=predict)[1]
+
+
+@torch.no_grad()
+def evaluate(net, data_iter, loss, device=None, *, predict=None):
+    """Return (mean loss, fraction correct) over data_iter in eval mode; predict(net, X) may stand in for net(X)."""
+    device = place(net, device)
+    metric = Accumulator(3)  # summed loss, correct predictions, examples
+    with in_mode(net, training=False):
+        for X, y in data_iter:
+            X, y = X.to(device, non_blocking=True), y.to(device, non_blocking=True)
+            y_hat = net(X) if predict is None else predict(net, X)
+            average = mean_loss(loss, y_hat, y) if loss is not None else float("nan")
+            metric.add(average * len(y), accuracy(y_hat, y), len(y))
+    return means(metric)
+
+
+def train_batch(net, X, y, loss, optimizer):
+    """Take one step down the gradient of the batch's mean loss; return that loss and the scores before the step."""
+    optimizer.zero_grad()
+    y_hat = net(X)
+    average = mean_loss(loss, y_hat, y)
+    average.backward()
+    optimizer.step()
+    return average.detach(), y_hat.detach()
+
+
+def train_epoch_ch3(net, train_iter, loss, optimizer, device=None, *, step=train_batch, metric=None, after_batch=None):
+    """Train for one pass over train_iter; return its (mean loss, fraction correct), measured while it learned.
+
+    metric holds the sums of an epoch that was begun before; after_batch(metric) is called after each batch.
+    """
+    device = place(net, device)
+    metric = Accumulator(3) if metric is None else metric  # summed loss, correct predictions, examples
+    with in_mode(net, training=True):
+        for X, y in train_iter:
+            X, y = X.to(device, non_blocking=True), y.to(device, non_blocking=True)
+            average, y_hat = step(net, X, y, loss, optimizer)
+            metric.add(average * len(y), accuracy(y_hat, y), len(y))
+            if after_batch is not None:
+                after_batch(metric)
+    return means(metric)
+
+
+def train_ch3(
+    net,
+    train_iter,
+    test_iter,
+    loss,
+    num_epochs,
+    optimizer,
+    device=None,
+    *,
+    step=train_batch,
+    watchers=(),
+    watched="test",
+    curves=True,
+    every=50,
+):
+    """Train for num_epochs, measure on test_iter (or None) after each, draw the curves; return the History.
+
+    watched names the images of test_iter in the history: "test", or "val" if they are held-out training images. every
+    is the number of batches between two points of the training-loss curve. An interrupt ends the training after the
+    batch under way, and the history so far is returned.
+    """
+    device = place(net, device)
+    if curves:
+        from utils.live import LiveCurves  # only those who draw need matplotlib
+
+        watchers = (*watchers, LiveCurves())
+    training = Training(net, train_iter, test_iter, loss, num_epochs, optimizer, device, step, watchers, watched, every)
+    training.metric, predict = Accumulator(3), getattr(step, "predict", None)
+    with training.under_way():  # the watchers hear of it, and an interrupt waits for the end of a batch
+        while training.epoch < num_epochs:
+            begun = {"metric": training.metric, "after_batch": training.after_batch}
+            learned = train_epoch_ch3(net, training.rest_of_epoch(), loss, optimizer, device, step=step, **begun)
+            measured = None
+            if test_iter is not None:
+                measured = evaluate(training.scored, training.unless_stopped(test_iter), loss, device, predict=predict)
+            training.close_epoch(learned, measured)
+    return training.history
+
+
+def mean_loss(loss, y_hat, y):
+    """Return the batch's mean loss, whether loss itself gives a mean, a sum or one value for each example."""
+    value = loss(y_hat, y)
+    if value.ndim:
+        return value.mean()
+    settings = loss.keywords if isinstance(loss, functools.partial) else getattr(loss, "__dict__", {})
+    return value / len(y) if settings.get("reduction") == "sum" else value
+
+
+def means(metric):
+    """Return (mean loss, fraction correct) of the sums (loss, correct, examples)."""
+    if not metric[2]:
+        next_step = "Look at len(data_iter.dataset), or at the loader's drop_last."
+        raise CourseworkError("There was no batch to train or to measure on.", next_step=next_step)
+    return float(metric[0]) / metric[2], float(metric[1]) / metric[2]
+
+
+def place(net, device):
+    """Move net to the device, if one is named; return the device it is on."""
+    if device is not None:
+        net.to(device)
+    return next((tensor.device for tensor in (*net.parameters(), *net.buffers())), torch.device("cpu"))
+
+
+@contextlib.contextmanager
+def in_mode(net, training):
+    """Put net into train or eval mode, and afterwards each of its parts back into the mode it was in."""
+    modes = [(module, module.training) for module in net.modules()]
+    net.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -1,0 +1,300 @@
+"""Owns the networks: layers as words, the gated block, the five reported systems' plans. Trains and counts nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import OrderedDict
+
+from torch import nn
+
+from utils.errors import CourseworkError
+from utils.gated import FORMS, GatedConv
+
+ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "gelu": nn.GELU, "sigmoid": nn.Sigmoid}
+GATES = ("softmax", "sigmoid", "none")
+INITS = ("default", "xavier_normal", "xavier_uniform", "kaiming_normal")  # default: as torch itself starts a layer
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A gated block as data: O = after(a_1 branch_1(X) + ... + a_k branch_k(X) + shortcut(X)), a = gate(mean of X).
+
+    Each kernel size makes a branch. A branch says its words once for every step from one width to the next; a bare
+    "conv" takes that width and the branch's kernel. The shortcut None adds nothing, () adds X itself.
+    """
+
+    widths: tuple = (3, 64)
+    kernels: tuple = (3, 3, 3)
+    gate: str = "softmax"
+    hidden: tuple = ()  # widths of the gate's hidden layers, a ReLU after each
+    branch: tuple = ("conv",)
+    shortcut: tuple | None = None
+    after: tuple = ("norm", "leaky_relu")
+
+    def __post_init__(self):
+        _make_tuples(self, "widths", "kernels", "hidden", "branch", "after")
+        if self.shortcut is not None:
+            _make_tuples(self, "shortcut")
+        _check_choice("gate", self.gate, GATES)
+        numbers = (*self.widths, *self.kernels, *self.hidden)
+        if len(self.widths) < 2 or not self.kernels or any(type(n) is not int or n < 1 for n in numbers):
+            where = f"widths={self.widths}, kernels={self.kernels}, hidden={self.hidden}"
+            advice = "Give widths=(in, out) and a kernel size for each branch, such as (3, 3, 3): whole numbers from 1."
+            raise CourseworkError("These are no widths and kernels of a block.", where=where, next_step=advice)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A network as data: gated blocks, then layers (a head, or a whole plain network), and how its weights start."""
+
+    blocks: tuple = ()
+    layers: tuple = ("mean", "linear 10")
+    init: str = "default"
+    init_of: str = "all"  # "all": convolutions and linear layers, "linear": only these; biases stay torch's
+
+    def __post_init__(self):
+        _make_tuples(self, "blocks", "layers")
+        _check_choice("init", self.init, INITS)
+        _check_choice("init_of", self.init_of, ("all", "linear"))
+
+
+def plan_from(record):
+    """Return the Plan of which dataclasses.asdict, or JSON after it, made this record."""
+    try:
+        return Plan(**{**record, "blocks": tuple(Block(**block) for block in record.get("blocks", ()))})
+    except TypeError as error:
+        plan, block = (", ".join(field.name for field in dataclasses.fields(kind)) for kind in (Plan, Block))
+        known = f"A plan has {plan}; a block has {block}."
+        raise CourseworkError(f"This is no record of a network: {error}.", next_step=known) from error
+
+
+class Mean(nn.Module):
+    """Average each channel over its map: (B, C, H, W) to (B, C)."""
+
+    def forward(self, X):
+        return X.mean((2, 3))
+
+
+class GatedBlock(nn.Module):
+    """Run the parts of a Block. `gate` gives a (B, k), so a forward hook on it sees every image's weights."""
+
+    def __init__(self, plan, gate, branches, shortcut, after):
+        super().__init__()
+        self.plan, self.gate, self.branches, self.shortcut, self.after = plan, gate, branches, shortcut, after
+
+    def weights(self, X):
+        """Return a (B, k): how much each branch counts for each image."""
+        return self.gate(X)
+
+    def forward(self, X):
+        a = self.weights(X)
+        if isinstance(self.branches, GatedConv):
+            total = self.branches(X, a)
+        else:
+            total = sum(a_j[:, None, None, None] * branch(X) for a_j, branch in zip(a.T, self.branches, strict=True))
+        return self.after(total if self.shortcut is None else total + self.shortcut(X))
+
+
+class Net(nn.Sequential):
+    """Run block1, block2, ... and then the layers; remember the plan and the shape of the images it was built for."""
+
+    def __init__(self, children, plan=None, in_shape=None):
+        super().__init__(OrderedDict(children))
+        self.plan, self.in_shape = plan, in_shape
+
+
+def build(plan, *, form="auto", in_channels=3, size=32):
+    """Build a plan's network for images (in_channels, size, size); its weights come from torch's global generator."""
+    _check_choice("form", form, ("auto", *FORMS))
+    shape, children = (in_channels, size, size), []
+    for number, block in enumerate(plan.blocks, 1):
+        module, shape = build_block(block, shape, form, f"block {number}")
+        children.append((f"block{number}", module))
+    layers, _ = build_layers(plan.layers, shape)
+    kinds = [word.split()[0] for word in plan.layers]
+    names = [f"{kind}{kinds[:i].count(kind) + 1}" for i, kind in enumerate(kinds)]  # conv1, relu1, conv2, ...
+    net = Net([*children, *zip(names, layers, strict=True)], plan, (in_channels, size, size))
+    initialise(net, plan.init, plan.init_of)
+    return net
+
+
+def build_block(block, shape, form="auto", where="the block"):
+    """Build a gated block for maps of this shape (C, H, W); return it and the shape that comes out of it."""
+    width = block.widths[-1]
+    _check_shape(shape, (block.widths[0], *shape[1:]), f"{where}, what comes in")
+    hidden = [word for hidden in block.hidden for word in (f"linear {hidden}", "relu")]
+    words = ["mean", *hidden, f"linear {len(block.kernels)}", *([block.gate] if block.gate != "none" else [])]
+    gate, _ = build_layers(words, shape, f"{where}, gate")
+    branches, total = _build_branches(block, shape, form, f"{where}, branch")
+    shortcut = None
+    if block.shortcut is not None:
+        layers, found = build_layers(block.shortcut, shape, f"{where}, shortcut", width=width)
+        _check_shape(found, total, f"{where}, shortcut")
+        shortcut = nn.Sequential(*layers)
+    after, shape = build_layers(block.after, total, f"{where}, after", width=width)
+    return GatedBlock(block, nn.Sequential(*gate), branches, shortcut, nn.Sequential(*after)), shape
+
+
+def _build_branches(block, shape, form, where):
+    """Build one GatedConv where the branches are plain convolutions, otherwise a list of one Sequential each."""
+    if block.branch == ("conv",) and len(block.widths) == 2 and all(size % 2 for size in block.kernels):
+        return GatedConv(*block.widths, block.kernels, form=form), (block.widths[1], *shape[1:])
+    branches, total = nn.ModuleList(), None
+    for number, kernel in enumerate(block.kernels, 1):
+        steps, found = [], shape
+        for width in block.widths[1:]:
+            layers, found = build_layers(block.branch, found, f"{where} {number}", width=width, kernel=kernel)
+            steps += layers
+        total = total or (block.widths[-1], *found[1:])
+        _check_shape(found, total, f"{where} {number}")
+        branches.append(nn.Sequential(*steps))
+    return branches, total
+
+
+def build_layers(words, shape, where="layers", *, width=None, kernel=3):
+    """Build each word's layer for an input (C, H, W) or (C,); return the layers and the shape that comes out."""
+    layers = []
+    for number, word in enumerate(words, 1):
+        place = f"{where}, word {number} of {len(words)}: {word!r}"
+        matches = [(re.fullmatch(pattern, str(word)), *rest) for pattern, *rest in WORDS.values()]
+        found, takes, make = next((match for match in matches if match[0]), (None, None, None))
+        if not found:
+            raise CourseworkError("There is no such layer.", where=place, next_step="Known are: " + "; ".join(WORDS))
+        if takes not in ("any", "map" if len(shape) == 3 else "vector"):
+            reason = f"{word!r} takes a {takes}, but what comes in has the shape {shape}."
+            advice = '"mean" and "flatten" make a vector (C,) of a map (C, H, W); nothing makes a map again.'
+            raise CourseworkError(reason, where=place, next_step=advice)
+        numbers = [text and (float(text) if "." in text else int(text)) for text in found.groups()]
+        layer, after = make(shape, *numbers, **({"width": width, "default": kernel} if make is _conv else {}))
+        if min(after) < 1:
+            reason = f"A map {shape[1]}x{shape[2]} is too small for {word!r}."
+            raise CourseworkError(reason, where=place, next_step="Cut or halve the map less often before it.")
+        layers.append(layer)
+        shape = after
+    return layers, shape
+
+
+def initialise(net, init, init_of="all"):
+    """Draw weights anew as `init` says, each branch's by its own fan; convolutions only if init_of is "all"."""
+    kinds = (nn.Linear, nn.Conv2d, GatedConv) if init_of == "all" else nn.Linear
+    for module in net.modules() if init != "default" else ():
+        if isinstance(module, kinds):
+            gated = isinstance(module, GatedConv)
+            for weight in [weight for weight, _ in module.branches()] if gated else [module.weight]:
+                getattr(nn.init, f"{init}_")(weight)
+
+
+def _conv(shape, out, kernel, stride, pad, *, width, default):
+    out, kernel, stride = out or width or shape[0], kernel or default, stride or 1  # a bare "conv" takes its place's
+    pad = kernel // 2 if pad is None else pad  # keeps height and width for odd kernels
+    layer = nn.Conv2d(shape[0], out, kernel, stride, pad)
+    return layer, (out, *((side + 2 * pad - kernel) // stride + 1 for side in shape[1:]))
+
+
+def _pool(shape, window, stride):
+    layer = nn.MaxPool2d(window, stride)  # without a stride the windows lie side by side
+    return layer, (shape[0], *((side - window) // (stride or window) + 1 for side in shape[1:]))
+
+
+_N, _P = r"([1-9]\d*)", r"(0(?:\.\d+)?)"
+# An example of each word: its pattern, what it takes, and a function (shape, numbers) -> (layer, shape after it).
+WORDS = {
+    "conv 64 5x5 stride 2 pad 0": (rf"conv(?: {_N})?(?: {_N}x\2)?(?: stride {_N})?(?: pad (\d+))?", "map", _conv),
+    "norm": ("norm", "any", lambda shape: ((nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d)(shape[0]), shape)),
+    **{name: (name, "any", lambda shape, kind=kind: (kind(), shape)) for name, kind in ACTIVATIONS.items()},
+    "softmax": ("softmax", "vector", lambda shape: (nn.Softmax(1), shape)),
+    "pool 3 stride 2": (rf"pool {_N}(?: stride {_N})?", "map", _pool),
+    "average 2": (rf"average {_N}", "map", lambda shape, n: (nn.AdaptiveAvgPool2d(n), (shape[0], n, n))),
+    "mean": ("mean", "map", lambda shape: (Mean(), shape[:1])),
+    "flatten": ("flatten", "map", lambda shape: (nn.Flatten(), (shape[0] * shape[1] * shape[2],))),
+    "linear 512": (rf"linear {_N}", "vector", lambda shape, n: (nn.Linear(shape[0], n), (n,))),
+    "dropout 0.2": (rf"dropout {_P}", "any", lambda shape, p: (nn.Dropout(p), shape)),
+    "dropout2d 0.2": (rf"dropout2d {_P}", "map", lambda shape, p: (nn.Dropout2d(p), shape)),
+}
+
+
+def _make_tuples(data, *names):
+    """Let lists stand for tuples, as JSON has it; refuse a lone string, whose letters would be taken for words."""
+    for name in names:
+        value = getattr(data, name)
+        if not isinstance(value, (tuple, list)):
+            advice = f"Write {name}=({value!r},), with the comma that makes a tuple of one."
+            raise CourseworkError(f"{name} has to be a tuple.", where=f"{name}={value!r}", next_step=advice)
+        object.__setattr__(data, name, tuple(value))
+
+
+def _check_choice(name, value, known):
+    if value not in known:
+        raise CourseworkError(f"There is no {name} {value!r}.", next_step="Choose one of " + ", ".join(known) + ".")
+
+
+def _check_shape(found, expected, where):
+    if found != expected:
+        advice = "What is added must agree in channels and map size, and a block must take what comes before it."
+        raise CourseworkError(f"The shape is {found}, but has to be {expected}.", where=where, next_step=advice)
+
+
+def _blocks(widths, shortcut, **settings):
+    """List blocks from one width to the next, with max-pooling at the end of the 2nd, 4th, 6th and 8th."""
+    pairs, after = enumerate(zip(widths, widths[1:], strict=False), 1), ("norm", "leaky_relu")
+    ends = dict.fromkeys((2, 4, 6, 8), (*after, "pool 2"))
+    return tuple(Block(pair, shortcut=shortcut(i, *pair), after=ends.get(i, after), **settings) for i, pair in pairs)
+
+
+_WIDTHS = (3, 32, 64, 64, 128, 128, 256, 256, 512, 512)
+_RESIDUAL = (("conv", "relu", "norm"), None)  # of even and of odd blocks
+_STACK = {"gate": "sigmoid", "branch": ("conv", "norm", "relu", "pool 2", "dropout 0.2"), "after": ("norm",)}
+SOFTMAX_GATED = Plan(  # report A
+    _blocks((*_WIDTHS, 1024), lambda i, *_: _RESIDUAL[i % 2], kernels=(3,) * 5, branch=("conv", "relu")),
+    ("mean", "linear 512", "relu", "linear 10"),
+    "xavier_normal",
+)
+SHORTCUT_GATED = Plan(  # report B
+    _blocks((*_WIDTHS, 512, 512), lambda _, c, d: () if c == d else ("conv 1x1", "norm"), kernels=(3,) * 4),
+    ("mean", "linear 10", "softmax"),
+    "kaiming_normal",
+    "linear",
+)
+PLAIN_CNN = Plan(  # report C, layer by layer as in its code
+    layers=(
+        *("conv 32", "relu", "norm", "conv 64 stride 2", "relu", "norm", "conv 128", "relu", "norm"),
+        *("conv 256", "relu", "norm", "dropout 0.2", "conv 512", "relu", "norm", "average 2", "flatten"),
+        *("linear 512", "relu", "linear 256", "relu", "linear 10"),
+    ),
+)
+SIGMOID_GATED = Plan(  # report D
+    (Block((3, 128, 256), **_STACK), Block((256, 512, 1028), **_STACK)), ("mean", "linear 10"), "xavier_uniform"
+)
+DROPOUT_CNN = Plan(  # report E
+    layers=(
+        *("conv 32", "leaky_relu", "norm", "conv 32", "leaky_relu", "norm"),
+        *("conv 64", "leaky_relu", "norm", "dropout 0.35", "conv 64", "leaky_relu", "norm", "pool 2", "dropout2d 0.48"),
+        *("conv 128", "leaky_relu", "norm", "conv 128", "leaky_relu", "norm"),
+        *("conv 128", "leaky_relu", "pool 3 stride 2", "dropout2d 0.48", "flatten"),
+        *("linear 256", "leaky_relu", "dropout 0.4", "linear 128", "leaky_relu", "linear 10"),
+    ),
+)
+NETWORKS = {
+    "softmax_gated": SOFTMAX_GATED,
+    "shortcut_gated": SHORTCUT_GATED,
+    "plain_cnn": PLAIN_CNN,
+    "sigmoid_gated": SIGMOID_GATED,
+    "dropout_cnn": DROPOUT_CNN,
+}
+ASSUMPTIONS = {  # what the reports do not state and the plans had to choose
+    "softmax_gated": (
+        "The widths between 3 and 1024, and max-pooling after blocks 2, 4, 6 and 8: nothing that halves maps is named.",
+        "Shortcuts: even blocks, 3x3 kernels, added before norm and leaky_relu; the head: a ReLU, xavier_normal too.",
+    ),
+    "shortcut_gated": (
+        "The widths, four branches, 3x3 kernels, max-pooling after blocks 2, 4, 6 and 8; a linear gate with softmax.",
+        "Where the widths agree X itself is the shortcut; every shortcut is added before the norm.",
+    ),
+    "plain_cnn": (),
+    "sigmoid_gated": ("Convolutions keep their map's size, as the appendix's sizes ask; dropout is elementwise.",),
+    "dropout_cnn": (
+        "All widths, and 3x3 kernels padded to keep the map's size; the convolution without a norm is the last.",
+        'Dropout and pooling follow the norm; the last pooling, "(3x2)", is a 3x3 window that moves by 2.',
+    ),
+}

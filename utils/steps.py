@@ -1,0 +1,143 @@
+"""Owns what a step may do beyond `train_batch`: precision, clipping, small parts, guards. Knows no epoch, no file."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from utils.errors import CourseworkError, DivergedError
+from utils.my_utils import mean_loss
+
+# What torch.OutOfMemoryError is not raised for: the CPU's allocator (on Linux, on Windows), MPS, cuBLAS and cuDNN.
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def best_precision(device):
+    """Name the fastest precision that the device really has: some GPUs only imitate bf16, slowly."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+    if device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
+        return "bf16"
+    return "fp32"
+
+
+class Step:
+    """A step for train_ch3 and train_epoch_ch3, as data: what is not asked for is not done.
+
+    precision: fp32, bf16 or fp16 (with a scaled loss). clip_norm, clip_value: limits of the gradient's norm, or of each
+    of its numbers. part: images that go through the network at a time; the step stays that of the whole batch, while
+    batch norm takes its statistics from each part. When memory runs out, part is halved and the batch done again.
+    guard: stop before a step that a NaN or an Inf would spoil (on a GPU that costs a wait in each step).
+    """
+
+    def __init__(self, precision="fp32", *, clip_norm=None, clip_value=None, part=None, guard=True):
+        if precision not in DTYPES:
+            next_step = f"Choose one of {', '.join(DTYPES)}; best_precision(device) names one."
+            raise CourseworkError("There is no such precision.", where=f"precision={precision!r}", next_step=next_step)
+        self.precision, self.clip_norm, self.clip_value = precision, clip_norm, clip_value
+        self.part, self.guard = part, guard
+        self._scaler = None  # made when the device is known
+        self._scaler_state = {}
+
+    def __call__(self, net, X, y, loss, optimizer):
+        average, y_hat = self._in_parts(X, lambda size: self._gradients(net, X, y, loss, optimizer, size))
+        scaler = self._scaler_on(X.device)
+        scaler.unscale_(optimizer)
+        self._limit(net, X, average, scaler.is_enabled())
+        scaler.step(optimizer)
+        scaler.update()
+        return average, y_hat
+
+    def predict(self, net, X):
+        """Return the scores of a batch, in this precision, as float32."""
+        return self._in_parts(X, lambda size: torch.cat([self._forward(net, part).float() for part in X.split(size)]))
+
+    def _gradients(self, net, X, y, loss, optimizer, size):
+        """Leave the gradient of the whole batch's mean loss; return that loss and the scores."""
+        optimizer.zero_grad()
+        total, scores = 0.0, []
+        for X_part, y_part in zip(X.split(size), y.split(size), strict=True):
+            y_hat = self._forward(net, X_part).float()
+            share = mean_loss(loss, y_hat, y_part) * (len(y_part) / len(y))
+            self._scaler_on(X.device).scale(share).backward()
+            total, scores = total + share.detach(), [*scores, y_hat.detach()]
+        return total, scores[0] if len(scores) == 1 else torch.cat(scores)
+
+    def _forward(self, net, X):
+        dtype = DTYPES[self.precision]
+        if dtype is None:
+            return net(X)
+        with torch.autocast(X.device.type, dtype=dtype):
+            return net(X)
+
+    def _in_parts(self, X, work):
+        """Call work(images at a time), with half as many each time that memory runs out."""
+        while True:
+            size = min(self.part or len(X), len(X))
+            try:
+                return work(size)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not ran_out_of_memory(error):
+                    raise
+                message = str(error).splitlines()[0]
+            # Only here, outside the except block, has the error let go of the tensors that filled the memory.
+            if size == 1:
+                next_step = "Choose a smaller network, or free the memory that other programs hold."
+                raise CourseworkError(f"Not even one image fits into memory: {message}", next_step=next_step)
+            self.part = -(-size // 2)
+            warnings.warn(f"Memory ran out: {self.part} images at a time from here on.", stacklevel=2)
+            if X.is_cuda:
+                torch.cuda.empty_cache()
+
+    def _limit(self, net, X, average, scaled):
+        """Clip the gradient, and stop if it is not finite; a scaled one may overflow, and its step is then left out."""
+        parameters = [parameter for parameter in net.parameters() if parameter.grad is not None]
+        norm = None
+        if self.clip_norm is not None:
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+        elif self.guard and not scaled:
+            norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters])
+        if self.guard:
+            watched = average if norm is None or scaled else average + norm
+            if not torch.isfinite(watched):
+                self.load_state_dict(self.state_dict())  # a scaler that has not come to update() serves no other step
+                raise _diverged(X, average)
+        if self.clip_value is not None:
+            torch.nn.utils.clip_grad_value_(parameters, self.clip_value)
+
+    def _scaler_on(self, device):
+        if self._scaler is None:
+            self._scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
+            if self._scaler_state:
+                self._scaler.load_state_dict(self._scaler_state)
+        return self._scaler
+
+    def describe(self):
+        """Return the settings that the result depends on."""
+        return {"precision": self.precision, "clip_norm": self.clip_norm, "clip_value": self.clip_value}
+
+    def state_dict(self):
+        """Return what changes while it works: the images at a time, and the loss scale of fp16."""
+        return {"part": self.part, "scaler": self._scaler.state_dict() if self._scaler else self._scaler_state}
+
+    def load_state_dict(self, state):
+        """Go on as the step that state_dict told of."""
+        self.part, self._scaler, self._scaler_state = state["part"], None, state["scaler"]
+
+
+def ran_out_of_memory(error):
+    """Tell a lack of memory, on a GPU or on the CPU, from other errors."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY)
+
+
+def _diverged(X, average):
+    if not torch.isfinite(X).all():
+        what, next_step = "The images of this batch hold NaN or Inf.", "Look at what made them: the augmentation, say."
+    else:
+        value = float(average)
+        what = "The gradient is not finite." if value - value == 0 else f"The loss is {value}."
+        next_step = "Lower the learning rate, or clip the gradient: Step(clip_norm=1.0). No step was taken with it."
+    return DivergedError(what, next_step=next_step)
