@@ -127,7 +127,7 @@ def measure_loops(name, net, device, args):
 
 
 def measure_save(name, device, args):
-    """Return a row with the size of a system's checkpoint and the seconds that saving it takes, Adam's state included."""
+    """Return a row with the size of a system's checkpoint, Adam's state included, and the seconds that saving takes."""
     net = build(NETWORKS[name]).to(device)
     optimizer = make_optimizer("adam", net, 1e-3)
     data = batches(1, 2, device)

@@ -563,3 +563,13 @@ def test_augmented_shows_what_a_batch_will_hold():
     shown = augmented(SPLIT, rows, EVERYTHING, seed=3, epoch=2)
     std, mean = (torch.tensor(v).view(3, 1, 1) for v in (STD, MEAN))
     assert shown.dtype == torch.uint8 and torch.allclose((X * std + mean) * 255, shown.float(), atol=1e-3)
+
+
+@pytest.mark.parametrize("workers", [None, 0])
+def test_without_validation_images_all_are_trained_on(workers):
+    data = Data(make_split(100), make_split(30, seed=1))
+    train_iter, val_iter, test_iter = make_iters(data, 16, val=0, workers=workers, mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert val_iter is None
+    assert sum(len(y) for _, y in train_iter) == 100
+    X, _ = (torch.cat(parts) for parts in zip(*one_pass(test_iter), strict=True))
+    assert torch.allclose(X, data.test.images / 127.5 - 1, atol=1e-5)

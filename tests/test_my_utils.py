@@ -10,6 +10,7 @@ from torch import nn
 from training_parts import Note, StopAfter, images, parts, same
 
 from utils.errors import CourseworkError
+from utils.history import History
 from utils.loaders import BatchLoader
 from utils.my_utils import Accumulator, accuracy, evaluate, evaluate_accuracy, train_ch3, train_epoch_ch3
 
@@ -260,3 +261,10 @@ def test_a_whole_training_waits_for_the_gpu_a_few_times_an_epoch_only():
         assert len(batches) == 200  # only the sums at the end may wait
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_loss_that_is_not_a_number_is_never_the_best():
+    history = History()
+    for loss in (float("nan"), 2.0, 1.0, float("nan")):
+        history.add_row(epoch=len(history) + 1, val_loss=loss)
+    assert history.best("val_loss")["epoch"] == 3

@@ -41,7 +41,7 @@ SMALL = {"budget": "smoke", "curves": False, "precision": "fp32", "device": "cpu
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_each_system_trains_an_epoch_by_its_own_recipe(name, data, tmp_path):
-    images, _ = Budget("some", 96, 40).cut(data, 1)
+    images, _ = Budget("some", images=96).cut(data, 1, 1)
     recipe = SYSTEMS[name].change(num_epochs=1)
     trained = recipe.train(images, protocol="report", folder=None, curves=False, device="cpu")
     row = trained.history.rows[0]
@@ -111,7 +111,7 @@ def test_each_row_of_the_tables_builds_its_network_optimizer_and_loss(row):
 
 @pytest.mark.parametrize("row", [C_ROWS[2], C_ROWS[9], D_ROWS[0], D_ROWS[4], D_ROWS[7], D_ROWS[10], D_ROWS[13]])
 def test_rows_of_the_tables_train(row, data, tmp_path):
-    images, _ = Budget("some", 64, 20).cut(data, 1)
+    images, _ = Budget("some", images=64).cut(data, 1, 1)
     trained = row.recipe.change(num_epochs=1).train(images, folder=None, curves=False, device="cpu")
     assert len(trained.history) == 1
 
@@ -168,7 +168,7 @@ def test_a_stopped_training_goes_on_to_the_same_end(tiny, data, capsys):
     stopped = tiny.train(data, watchers=[StopAfter(3)], **SMALL)
     assert stopped.history.stopped
     again = tiny.train(data, **SMALL)
-    assert "Going on at epoch 1, batch 4" in capsys.readouterr().out
+    assert "Going on after 0 epochs and 3 batches" in capsys.readouterr().out
     assert same(again.net.state_dict(), whole.net.state_dict())
     assert again.history["val_acc"] == whole.history["val_acc"]
     tiny.train(data, **SMALL)
@@ -213,11 +213,26 @@ def test_seeds_decide_the_result_and_the_callers_generator_is_left_alone(tiny, d
 
 
 def test_budgets_cut_images_and_epochs_and_keep_all_classes(data):
-    images, epochs = BUDGETS["smoke"].cut(data, 40)
-    assert (len(images.train), len(images.test), epochs) == (240, 200, 2)
+    images, epochs = BUDGETS["smoke"].cut(data, 40, 1e9)
+    assert (len(images.train), len(images.test), epochs) == (200, 100, 2)
     assert len(images.train.labels.unique()) == 10
-    assert BUDGETS["full"].cut(data, 40) == (data, 40)
-    assert BUDGETS["quick"].cut(data, 1)[1] == 1
+    assert BUDGETS["full"].cut(data, 40, 1e9) == (data, 40)
+    assert BUDGETS["smoke"].cut(data, 1, 1e9)[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("macs_per_image", "num_epochs", "expected"),
+    [
+        (1e4, 40, (10_000, 40)),  # a small network: all of it
+        (1e6, 40, (10_000, 20)),  # fewer epochs first
+        (1e7, 40, (6_666, 3)),  # then fewer images
+        (1e7, 2, (10_000, 2)),
+        (1e9, 40, (100, 3)),
+    ],
+)
+def test_a_budget_of_multiply_adds_gives_up_epochs_first_and_then_images(data, macs_per_image, num_epochs, expected):
+    images, epochs = Budget("some", macs=6e11).cut(data, num_epochs, macs_per_image)
+    assert (len(images.train), epochs) == expected
 
 
 def test_the_budget_is_named_or_follows_the_hardware(monkeypatch):

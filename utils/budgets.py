@@ -1,4 +1,4 @@
-"""Owns how much of a recipe is run: a few seconds, a few minutes, or all of it. Trains nothing."""
+"""Owns how much of a recipe is run: a few seconds, a minute or so, or all of it. Trains nothing."""
 
 from __future__ import annotations
 
@@ -9,30 +9,43 @@ import torch
 
 from utils.errors import CourseworkError
 
+LEAST_EPOCHS, LEAST_IMAGES = 3, 100  # a curve needs points, and ten classes need images
+BACKWARD = 3  # a training step costs about three times the forward pass
+
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """How many of the training and test images are used, and for how many epochs at most; None means all."""
+    """A limit on a training: multiply-adds in all, or else images and epochs; None means no limit.
+
+    Multiply-adds and not seconds, so that the same training comes out the same on every machine.
+    """
 
     name: str
-    train_images: int | None = None
-    test_images: int | None = None
+    macs: float | None = None
+    images: int | None = None
     epochs: int | None = None
 
-    def cut(self, data, num_epochs):
-        """Return the data and the number of epochs that this budget allows."""
-        splits = {"train": (data.train, self.train_images), "test": (data.test, self.test_images)}
-        smaller = {name: _first(split, most) for name, (split, most) in splits.items() if most and most < len(split)}
-        epochs = num_epochs if self.epochs is None else min(self.epochs, num_epochs)
-        return (dataclasses.replace(data, **smaller) if smaller else data), epochs
+    def cut(self, data, num_epochs, macs_per_image):
+        """Return (data, epochs) within the budget, for a network with these multiply-adds in a forward pass."""
+        images, epochs = len(data.train), num_epochs
+        if self.macs is not None:
+            passes = int(self.macs / (BACKWARD * macs_per_image))  # of one image, forward and backward
+            epochs = min(num_epochs, max(LEAST_EPOCHS, passes // images))
+            images = min(images, max(LEAST_IMAGES, passes // epochs))
+        images, epochs = min(images, self.images or images), min(epochs, self.epochs or epochs)
+        if images == len(data.train):
+            return data, epochs
+        test_images = min(len(data.test), max(LEAST_IMAGES, images // 5))
+        return dataclasses.replace(data, train=_first(data.train, images), test=_first(data.test, test_images)), epochs
 
 
 BUDGETS = {
     budget.name: budget
     for budget in (
-        Budget("smoke", 240, 200, 2),  # CI: seconds
-        Budget("quick", 5000, 1000, 3),  # a CPU: a minute or two for a network of the reports' size
-        Budget("full"),  # a GPU: the recipe's own epochs on all images
+        Budget("smoke", images=200, epochs=2),  # CI: seconds
+        Budget("taste", macs=1e12),  # about ten seconds on two CPU cores
+        Budget("quick", macs=4e12),  # half a minute to a minute there
+        Budget("full"),  # the recipe's own epochs on all images: for a GPU
     )
 }
 

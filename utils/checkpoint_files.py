@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import re
+import struct
 import warnings
 
 import torch
@@ -16,6 +17,10 @@ from utils.errors import CheckpointError, CheckpointWarning
 # The hash of its content is a part of the name: a file that was cut short or changed does not fit its name any more.
 NAME = "checkpoint-{epoch:05d}-{batch:07d}-{hash}.pt"
 PATTERN = re.compile(r"checkpoint-(\d{5,})-(\d{7,})-([0-9a-f]{32})\.pt")
+
+# What torch.load raises for bytes that are none, as thousands of damaged ones have shown.
+NO_CHECKPOINT = (pickle.UnpicklingError, struct.error, RuntimeError, EOFError, LookupError, ValueError, TypeError)
+NO_CHECKPOINT += (AttributeError, AssertionError, ArithmeticError, MemoryError)
 
 
 def write(folder, state):
@@ -38,7 +43,7 @@ def load(content, where, next_step):
     """Return the state in a checkpoint's bytes; run nothing that they bring along."""
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+    except NO_CHECKPOINT as error:
         lines = str(error).splitlines() or [type(error).__name__]
         reason = next((line.strip() for line in lines if "GLOBAL" in line or "global" in line), lines[0])
         what = f"This checkpoint holds more than numbers and texts, or is none: {reason[:200]}"
@@ -130,7 +135,7 @@ def _read(path):
     if _hash(content) != PATTERN.fullmatch(path.name)[3]:
         return None
     state = load(content, path, "It was not written by this suite. Remove it; nothing in it was run.")
-    if not isinstance(state, dict) or "about" not in state:
+    if not isinstance(state, dict) or not isinstance(state.get("about"), dict):
         what = "This is not a checkpoint of a training."
         raise CheckpointError(what, where=path, next_step="Remove it from this folder.")
     return state

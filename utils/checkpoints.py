@@ -47,9 +47,9 @@ class Checkpoints:
             check_parts(state, present, path)
             restore(training, state)
             self._saved = training.epoch, training.batch
-            place = f"epoch {training.epoch + 1}, batch {training.batch + 1}"
+            place = f"Going on after {training.epoch} epochs and {training.batch} batches"
             done = training.epoch >= training.num_epochs
-            print(f"This training is complete ({path.name})." if done else f"Going on at {place} ({path.name}).")
+            print(f"{'This training is complete' if done else place} ({path.name}).")
         self._due = time.monotonic() + self.every
 
     def after_batch(self, training):

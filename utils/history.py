@@ -37,7 +37,8 @@ class History:
 
     def best(self, column):
         """Return the row in which a column is best: the lowest loss, or the highest of anything else."""
-        return (min if column.endswith("loss") else max)(self.rows, key=lambda row: row[column])
+        rows = [row for row in self.rows if row[column] == row[column]] or self.rows  # a NaN is never best
+        return (min if column.endswith("loss") else max)(rows, key=lambda row: row[column])
 
     def add_row(self, **figures):
         """Close an epoch with its figures."""

@@ -14,6 +14,8 @@ BAR = 20  # characters
 class LiveCurves:
     """A watcher that shows the curves and a line with the time left: in a notebook renewed in place, else as text."""
 
+    order = 2  # after the checkpoints, so that it begins where a resumed training is
+
     def __init__(self):
         self._line = self._figure = None  # display handles
         self._next_line = self._next_figure = self._begun = self._ahead = 0.0

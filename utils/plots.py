@@ -106,3 +106,20 @@ def show_history(history, *, num_epochs=None, title=None):
     axes[2].ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
     figure.suptitle(title, x=0.01, ha="left")
     return figure
+
+
+def show_histories(histories, columns=("train_acc", "val_acc"), *, title=None):
+    """Draw {name: history} on top of each other, a panel for each column of their rows."""
+    names = {"train": "training", "val": "validation", "test": "test", "acc": "accuracy (%)", "loss": "loss"}
+    figure, axes = plt.subplots(1, len(columns), figsize=(4.6 * len(columns), 3.4), sharey=len(columns) > 1)
+    for ax, column in zip(np.atleast_1d(axes), columns, strict=True):
+        for name, history in histories.items():
+            scale = 100 if column.endswith("acc") else 1
+            ax.plot(history["epoch"], [scale * value for value in history[column]], marker="o", label=name)
+        ax.set_title(" ".join(names.get(word, word) for word in column.split("_")), fontsize=10)
+        ax.set_xlabel("epoch")
+        ax.yaxis.set_tick_params(labelleft=True)
+        ax.grid(axis="y")
+    figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower right", ncols=3, fontsize=9)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure

@@ -11,6 +11,8 @@ from utils.my_utils import mean_loss
 
 # What torch.OutOfMemoryError is not raised for: the CPU's allocator (on Linux, on Windows), MPS, cuBLAS and cuDNN.
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+LEAST_SCALE = 1.0  # of an fp16 loss; it starts at 65,536 and is halved after each gradient that is not finite
+ADVICE = "Lower the learning rate, or clip the gradient: Step(clip_norm=1.0). No step was taken with it."
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -49,18 +51,21 @@ class Step:
         self._limit(net, X, average, scaler.is_enabled())
         scaler.step(optimizer)
         scaler.update()
+        if self.guard and scaler.is_enabled() and scaler.get_scale() < LEAST_SCALE:
+            self.load_state_dict({"part": self.part, "scaler": {}})
+            raise DivergedError("No scale of the loss gives a finite gradient in fp16.", next_step=ADVICE)
         return average, y_hat
 
     def predict(self, net, X):
         """Return the scores of a batch, in this precision, as float32."""
-        return self._in_parts(X, lambda size: torch.cat([self._forward(net, part).float() for part in X.split(size)]))
+        return self._in_parts(X, lambda size: torch.cat([self._forward(net, part) for part in X.split(size)]))
 
     def _gradients(self, net, X, y, loss, optimizer, size):
         """Leave the gradient of the whole batch's mean loss; return that loss and the scores."""
         optimizer.zero_grad()
         total, scores = 0.0, []
         for X_part, y_part in zip(X.split(size), y.split(size), strict=True):
-            y_hat = self._forward(net, X_part).float()
+            y_hat = self._forward(net, X_part)
             share = mean_loss(loss, y_hat, y_part) * (len(y_part) / len(y))
             self._scaler_on(X.device).scale(share).backward()
             total, scores = total + share.detach(), [*scores, y_hat.detach()]
@@ -71,7 +76,7 @@ class Step:
         if dtype is None:
             return net(X)
         with torch.autocast(X.device.type, dtype=dtype):
-            return net(X)
+            return net(X).float()
 
     def _in_parts(self, X, work):
         """Call work(images at a time), with half as many each time that memory runs out."""
@@ -139,5 +144,5 @@ def _diverged(X, average):
     else:
         value = float(average)
         what = "The gradient is not finite." if value - value == 0 else f"The loss is {value}."
-        next_step = "Lower the learning rate, or clip the gradient: Step(clip_norm=1.0). No step was taken with it."
+        next_step = ADVICE
     return DivergedError(what, next_step=next_step)

@@ -13,8 +13,9 @@ import torch
 
 from utils.augment import Affine, ColorJitter, Crop, Flip
 from utils.averaging import Average
-from utils.budgets import choose_budget
+from utils.budgets import Budget, choose_budget
 from utils.checkpoints import Checkpoints
+from utils.counting import flops
 from utils.datasets import load_cifar10
 from utils.devices import try_gpu
 from utils.errors import CourseworkError
@@ -66,6 +67,11 @@ class Recipe:
         """Return the same recipe but for these fields."""
         return dataclasses.replace(self, **changes)
 
+    def macs(self):
+        """Return the multiply-adds of one image's forward pass."""
+        with torch.device("meta"):  # shapes only: no memory, no random numbers
+            return flops(build(self.network))
+
     def describe(self):
         """Return all that the training depends on as plain data, for a record or for a comparison."""
         facts = dataclasses.asdict(self.change(augment=()))
@@ -85,18 +91,20 @@ class Recipe:
         precision="auto",
         form="auto",
         folder="auto",
+        save_every=60.0,
         resume=True,
         watchers=(),
         curves=True,
     ):
         """Train this system and return the Trained; called again, it goes on where it stopped.
 
-        budget: smoke, quick or full; without one the hardware and COURSEWORK_BUDGET choose. folder: where checkpoints
-        lie ("auto": a folder for each different training under runs/; None: nowhere).
+        budget: smoke, quick or full, or a Budget; without one COURSEWORK_BUDGET or the hardware chooses. folder: where
+        checkpoints lie, one every save_every seconds ("auto": for each different training a folder of its own under
+        runs/; None: nowhere).
         """
         data, device = data or load_cifar10(), torch.device(device or try_gpu())
-        budget = choose_budget(budget, device)
-        images, num_epochs = budget.cut(data, self.num_epochs)
+        budget = budget if isinstance(budget, Budget) else choose_budget(budget, device)
+        images, num_epochs = budget.cut(data, self.num_epochs, self.macs())
         held_out = _held_out(protocol, len(images.train))
         options = {"augment": self.augment, "val": held_out, "mean": self.mean, "std": self.std, "seed": seed}
         train_iter, val_iter, test_iter = make_iters(images, self.batch_size, device=device, **options)
@@ -108,11 +116,16 @@ class Recipe:
             watchers += [Average(self.average)] if self.average else []
             precision = best_precision(device) if precision == "auto" else precision
             step = Step(precision, clip_norm=self.clip_norm, clip_value=self.clip_value)
-            facts = {"recipe": self.describe(), "data": data.fingerprint, "budget": budget.name, "seed": seed}
+            facts = {
+                "recipe": self.describe(),
+                "data": data.fingerprint,
+                "budget": dataclasses.asdict(budget),
+                "seed": seed,
+            }
             facts |= {"protocol": protocol, "precision": precision, "num_epochs": num_epochs}
             if folder is not None:
                 folder = trainings() / f"{self.name}-{_short_hash(facts)}" if folder == "auto" else Path(folder)
-                watchers.append(Checkpoints(folder, about=_flat(facts), resume=resume))
+                watchers.append(Checkpoints(folder, every=save_every, about=_flat(facts), resume=resume))
             loss = make_loss(self.loss, **self.loss_settings)
             history = train_ch3(
                 net,

@@ -1,0 +1,41 @@
+"""Owns training a system from the command line. The recipe, and all that it does, is utils/systems.py's.
+
+    python -m tools.train NAME [--budget smoke|quick|full] [--seed 0] [--protocol honest|report] [--folder PATH]
+
+Typed again, it goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from utils.budgets import BUDGETS
+from utils.errors import CourseworkError
+from utils.live import in_words
+from utils.systems import PROTOCOLS, SYSTEMS, find_system
+
+
+def main(words=None):
+    """Train the system named, and print what it measured after its last epoch."""
+    parser = argparse.ArgumentParser(prog="python -m tools.train", description="Train one of the reported systems.")
+    parser.add_argument("name", help=", ".join(SYSTEMS))
+    parser.add_argument("--budget", choices=BUDGETS, help="how much of it (default: by hardware)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="honest")
+    parser.add_argument("--device", help="cpu, cuda, mps (default: the best there is)")
+    parser.add_argument("--folder", default="auto", help="where its checkpoints lie")
+    parser.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS")
+    args = vars(parser.parse_args(words))
+    try:
+        trained = find_system(args.pop("name")).train(**args)
+    except CourseworkError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(in_words(trained.history.rows[-1]) if trained.history.rows else "No epoch was finished.")
+    print(f"Its checkpoints lie in {trained.folder}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
