@@ -81,7 +81,8 @@ class Checkpoints:
         except OSError as error:
             self._warn(f"{what}: {error}", self.folder)
         took = time.monotonic() - begun
-        self._due = time.monotonic() + max(self.every, took / self.share)
+        # every=0 asks for one after each batch, whatever it costs.
+        self._due = time.monotonic() + (max(self.every, took / self.share) if self.every else 0.0)
 
     def _find(self):
         """Clean up after earlier attempts; return the newest sound checkpoint, if there is any."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import platform
 import subprocess
 import sys
@@ -47,6 +48,9 @@ STYLE = {
 
 def start():
     """Make ready for a notebook: packages, figures; print which Python, torch and device it runs on."""
+    # Torch's threads wait for each other in a busy loop otherwise: as soon as another program wants a core, too, a
+    # training on the CPU becomes ten times slower. It is read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     install_missing()
     style_figures()
     from utils.devices import describe, try_gpu

@@ -123,6 +123,7 @@ class Recipe:
                 "seed": seed,
             }
             facts |= {"protocol": protocol, "precision": precision, "num_epochs": num_epochs}
+            facts |= {"images": len(images.train) - held_out}
             if folder is not None:
                 folder = trainings() / f"{self.name}-{_short_hash(facts)}" if folder == "auto" else Path(folder)
                 watchers.append(Checkpoints(folder, every=save_every, about=_flat(facts), resume=resume))
