@@ -105,43 +105,46 @@ class Recipe:
         data, device = data or load_cifar10(), torch.device(device or try_gpu())
         budget = budget if isinstance(budget, Budget) else choose_budget(budget, device)
         images, num_epochs = budget.cut(data, self.num_epochs, self.macs())
-        held_out = _held_out(protocol, len(images.train))
-        options = {"augment": self.augment, "val": held_out, "mean": self.mean, "std": self.std, "seed": seed}
-        train_iter, val_iter, test_iter = make_iters(images, self.batch_size, device=device, **options)
+        train_iter, watched_iter, test_iter = self._iters(images, protocol, seed, device)
+        precision = best_precision(device) if precision == "auto" else precision
+        facts = {
+            "recipe": self.describe(),
+            "data": data.fingerprint,
+            "budget": dataclasses.asdict(budget),
+            "seed": seed,
+        }
+        facts |= {
+            "protocol": protocol,
+            "precision": precision,
+            "num_epochs": num_epochs,
+            "images": len(train_iter.split),
+        }
+        loss = make_loss(self.loss, **self.loss_settings)
+        step = Step(precision, clip_norm=self.clip_norm, clip_value=self.clip_value)
         with own_randomness(derive_seed(seed, self.name), device):
             net = build(self.network, form=form).to(device)
             optimizer = make_optimizer(self.optimizer, net, self.lr, **self.optimizer_settings)
-            batches = {"num_epochs": num_epochs, "batches": len(train_iter)}
-            watchers = [*watchers, make_schedule(self.schedule, optimizer, **batches, **self.schedule_settings)]
-            watchers += [Average(self.average)] if self.average else []
-            precision = best_precision(device) if precision == "auto" else precision
-            step = Step(precision, clip_norm=self.clip_norm, clip_value=self.clip_value)
-            facts = {
-                "recipe": self.describe(),
-                "data": data.fingerprint,
-                "budget": dataclasses.asdict(budget),
-                "seed": seed,
-            }
-            facts |= {"protocol": protocol, "precision": precision, "num_epochs": num_epochs}
-            facts |= {"images": len(images.train) - held_out}
+            size = {"num_epochs": num_epochs, "batches": len(train_iter)}
+            watchers = [*watchers, make_schedule(self.schedule, optimizer, **size, **self.schedule_settings)]
+            average = Average(self.average) if self.average else None
+            watchers += [average] if average else []
             if folder is not None:
                 folder = trainings() / f"{self.name}-{_short_hash(facts)}" if folder == "auto" else Path(folder)
                 watchers.append(Checkpoints(folder, every=save_every, about=_flat(facts), resume=resume))
-            loss = make_loss(self.loss, **self.loss_settings)
-            history = train_ch3(
-                net,
-                train_iter,
-                test_iter if protocol == "report" else val_iter,
-                loss,
-                num_epochs,
-                optimizer,
-                step=step,
-                watchers=watchers,
-                watched="test" if protocol == "report" else "val",
-                curves=curves,
-            )
-        measured = next((watcher.net for watcher in watchers if isinstance(watcher, Average)), net)
-        return Trained(self, measured, history, test_iter, loss, step, facts, folder)
+            about = {"watched": "test" if protocol == "report" else "val", "curves": curves}
+            arguments = (net, train_iter, watched_iter, loss, num_epochs, optimizer)
+            history = train_ch3(*arguments, step=step, watchers=watchers, **about)
+        return Trained(self, average.net if average else net, history, test_iter, loss, step, facts, folder)
+
+    def _iters(self, images, protocol, seed, device):
+        """Return iterators of what is trained on, what is watched and what is tested on, as the protocol wants it."""
+        if protocol not in PROTOCOLS:
+            known = "; ".join(f"{name}: {what}" for name, what in PROTOCOLS.items())
+            raise CourseworkError(f"There is no protocol {protocol!r}.", next_step=known)
+        held_out = max(1, len(images.train) // 10) if protocol == "honest" else 0
+        options = {"augment": self.augment, "mean": self.mean, "std": self.std, "seed": seed, "device": device}
+        train_iter, val_iter, test_iter = make_iters(images, self.batch_size, val=held_out, **options)
+        return train_iter, val_iter or test_iter, test_iter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,13 +184,6 @@ def find_system(name):
     if name not in SYSTEMS:
         raise CourseworkError(f"There is no system {name!r}.", next_step=f"Choose one of {', '.join(SYSTEMS)}.")
     return SYSTEMS[name]
-
-
-def _held_out(protocol, images):
-    if protocol not in PROTOCOLS:
-        known = "; ".join(f"{name}: {what}" for name, what in PROTOCOLS.items())
-        raise CourseworkError(f"There is no protocol {protocol!r}.", next_step=known)
-    return max(1, images // 10) if protocol == "honest" else 0
 
 
 def _short_hash(facts):
