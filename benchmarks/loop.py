@@ -100,7 +100,7 @@ def course(net, data, loss, optimizer, device):
         value.backward()
         optimizer.step()
         right = float((y_hat.argmax(axis=1).type(y.dtype) == y).type(y.dtype).sum())
-        sums = [a + b for a, b in zip(sums, (float(value) * len(y), right, y.numel()), strict=True)]
+        sums = [a + b for a, b in zip(sums, (value.item() * len(y), right, y.numel()), strict=True)]
 
 
 # "guarded" is train_ch3 with a Step that looks at loss and gradient before each step.
@@ -120,10 +120,22 @@ def measure_loops(name, net, device, args):
         for loop in list(LOOPS)[:: 1 if repeat % 2 else -1]:
             seconds = _timed(LOOPS[loop], net, data, loss, optimizer, device)
             rates[loop].append(len(data) * args.batch_size / seconds)
-    middle = {loop: statistics.median(values) for loop, values in rates.items()}
-    ratios = middle["ours"] / middle["bare"], middle["ours"] / middle["course"]
-    print(f"| {name} | {' | '.join(f'{v:,.0f}' for v in middle.values())} | {ratios[0]:.3f} | {ratios[1]:.2f} |")
-    return {"network": name, "images_per_second": rates}
+    row = {"network": name, "images_per_second": rates}
+    print(f"| {name} | {' | '.join(summary(row))} |")
+    return row
+
+
+def summary(row):
+    """Return a row's cells as they are printed: each loop's median, then the two ratios."""
+    middle = {loop: statistics.median(values) for loop, values in row["images_per_second"].items()}
+    ratios = [f"{middle['ours'] / middle['bare']:.3f}", f"{middle['ours'] / middle['course']:.2f}"]
+    return [f"{value:,.0f}" for value in middle.values()] + ratios
+
+
+def save_summary(row):
+    """Return a checkpoint's cells as they are printed: MiB, seconds, and their share of a minute."""
+    seconds = statistics.median(row["seconds"])
+    return [f"{row['bytes'] / 2**20:,.0f}", f"{seconds:.2f}", f"{100 * seconds / INTERVAL:.2f} %"]
 
 
 def measure_save(name, device, args):
@@ -136,9 +148,9 @@ def measure_save(name, device, args):
         saver = _Saver(keeper, args.repeats)
         train_ch3(net, data, None, nn.CrossEntropyLoss(), 1, optimizer, watchers=[keeper, saver], curves=False)
         size = max(path.stat().st_size for path in pathlib.Path(folder).iterdir())
-    share = statistics.median(saver.seconds) / INTERVAL
-    print(f"| {name} | {size / 2**20:,.0f} | {statistics.median(saver.seconds):.2f} | {100 * share:.2f} % |")
-    return {"system": name, "bytes": size, "seconds": saver.seconds}
+    row = {"system": name, "bytes": size, "seconds": saver.seconds}
+    print(f"| {name} | {' | '.join(save_summary(row))} |")
+    return row
 
 
 class _Saver:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import loop
 from benchmarks.data_path import summary
 from tools import make
 
@@ -17,6 +18,14 @@ def test_the_data_path_table_is_the_record():
     record = json.loads((ROOT / "benchmarks" / "records" / "data_path.json").read_text())
     for row in record["rows"]:
         assert f"| {' | '.join([row['case'], *summary(row)])} |" in README, row["device"]
+
+
+def test_the_loops_tables_are_the_record():
+    record = json.loads((ROOT / "benchmarks" / "records" / "loop.json").read_text())
+    for row in record["loops"]:
+        assert f"| {row['network']} | {' | '.join(loop.summary(row))} |" in README
+    for row in record["checkpoints"]:
+        assert f"| {row['system']} | {' | '.join(loop.save_summary(row))} |" in README
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))

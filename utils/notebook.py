@@ -48,9 +48,9 @@ STYLE = {
 
 def start():
     """Make ready for a notebook: packages, figures; print which Python, torch and device it runs on."""
-    # Torch's threads wait for each other in a busy loop otherwise: as soon as another program wants a core, too, a
-    # training on the CPU becomes ten times slower. It is read when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Idle threads of torch wait in a busy loop. When another program wants a core, too, that makes a training on the
+    # CPU twenty times slower; a short loop costs next to nothing. The number is read when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     install_missing()
     style_figures()
     from utils.devices import describe, try_gpu
