@@ -37,6 +37,14 @@ def pytest_unconfigure(config):
     shutil.rmtree(getattr(config, "trainings", ""), ignore_errors=True)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests recorded under the name "says": counts that are worth seeing when all is well, too."""
+    for report in (*terminalreporter.stats.get("passed", ()), *terminalreporter.stats.get("failed", ())):
+        for name, text in getattr(report, "user_properties", ()):
+            if name == "says":
+                terminalreporter.line(text)
+
+
 def pytest_collection_modifyitems(items):
     """Put the notebooks, the longest work, first, so that no process is left with them at the end."""
     seconds = {}

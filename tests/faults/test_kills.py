@@ -20,12 +20,14 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills children 
 
 
 @pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.faults)])
-def test_kills_at_random_times_lose_an_interval_at_most_and_change_no_bit(tmp_path, kills):
+def test_kills_at_random_times_lose_an_interval_at_most_and_change_no_bit(tmp_path, kills, record_property):
     command = [sys.executable, killing.__file__, tmp_path, str(kills), "0"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert ended.returncode == 0, ended.stderr[-3000:]
     seen = json.loads(ended.stdout.splitlines()[-1])
-    print(f"{seen['kills']} of {kills} kills resumed from, {seen['equal']} of {seen['runs']} ends the same: {seen}")
+    lost, when = f"at most {seen['most_lost']} batches lost", seen["phases"]
+    ends = f"{seen['equal']} of {seen['runs']} ends the same to the last bit"
+    record_property("says", f"{seen['kills']} of {kills} kills resumed from, {lost}, {ends}; killed while {when}")
     assert seen["kills"] == kills and seen["equal"] == seen["runs"] >= 1
     assert seen["most_lost"] <= killing.EVERY
     if kills >= 200:
