@@ -2,8 +2,8 @@
 
     python -m benchmarks.gated_conv [--json PATH]
 
-The shapes are the ten blocks of a network of widths 3 to 1024 that halves its maps after every second block, which is
-how utils/systems.py will set report A's. utils.gated.choose_form rests on this table.
+The shapes are the ten blocks of a network of widths 3 to 1024 that halves its maps after every second block, which are
+those of report A's, see utils/nets.py. utils.gated.choose_form rests on this table.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import torch
 
 from utils.devices import describe, try_gpu
 from utils.gated import FORMS, GatedConv, choose_form
+from utils.nets import SOFTMAX_GATED
 
-WIDTHS = (3, 32, 64, 64, 128, 128, 256, 256, 512, 512, 1024)
-SHAPES = [(*pair, 32 >> i // 2) for i, pair in enumerate(zip(WIDTHS, WIDTHS[1:], strict=False))]
+SHAPES = [(*block.widths, 32 >> i // 2) for i, block in enumerate(SOFTMAX_GATED.blocks)]
 KERNEL_LIMIT = 2**31  # bytes of kernels, one for each image, above which "aggregated" is left out
 
 

@@ -1,14 +1,32 @@
-"""Owns what several test files share: tiny image folders, and batches written the way CIFAR-10's own files were."""
+"""Owns what several test files share: settings, tiny image folders, batches as CIFAR-10's own files have them."""
 
 import io
 import pickle
 import struct
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from utils.sources import CLASSES
+
+
+@pytest.fixture
+def one_thread():
+    """Compute in one thread: on batches as small as these, several wait for each other most of the time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def close_figures():
+    """Leave no figure open for the next test."""
+    yield
+    plt.close("all")
 
 
 @pytest.fixture

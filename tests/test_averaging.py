@@ -9,14 +9,7 @@ from utils.checkpoints import Checkpoints
 from utils.losses import make_loss
 from utils.my_utils import evaluate, train_ch3
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Compute in one thread: on batches as small as these, several wait for each other most of the time."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Watch:

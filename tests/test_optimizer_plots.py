@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -10,11 +9,7 @@ import torch
 from utils.optimizer_plots import show_confidence, show_paths, show_range, show_runs, show_schedules
 from utils.schedules import RangeTest
 
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("close_figures")
 
 
 def texts(figure):

@@ -1,17 +1,12 @@
 """The figures: every picture in its place, unchanged, with its words beside it."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 
 from utils.plots import GAP, show_bars, show_channels, show_grid
 
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("close_figures")
 
 
 def texts(figure):

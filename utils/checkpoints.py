@@ -39,7 +39,7 @@ class Checkpoints:
         self._about = plain({**describe(training), **self.extra})
         present = capture(training, self._about)
         next_step = "Let about, and each watcher's state_dict(), hold tensors, numbers, texts, lists and dicts."
-        load(dump(present), self.folder, next_step)  # here, and not when it is needed
+        load(dump({**present, "net": {}}), self.folder, next_step)  # here, and not when it is needed
         found = self._find()
         if found is not None:
             path, state = found

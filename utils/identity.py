@@ -87,6 +87,5 @@ def _settings(thing):
 
 
 def _plain(value):
-    return (
-        value.tolist() if isinstance(value, torch.Tensor) else value if isinstance(value, (int, float)) else str(value)
-    )
+    value = value.tolist() if isinstance(value, torch.Tensor) else value
+    return value if isinstance(value, (int, float, list)) else str(value)

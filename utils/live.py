@@ -67,13 +67,10 @@ def progress(training, time_left, final):
     """Return a line that tells where a training stands: what it measured last, and how long it has still to go."""
     parts = []
     if not final:
-        of_epoch = (
-            f", batch {training.batch} of {training.batches}" if training.batches else f", batch {training.batch}"
-        )
+        place = f"epoch {training.epoch + 1} of {training.num_epochs}, batch {training.batch}"
+        place += f" of {training.batches}" if training.batches else ""
         filled = round(BAR * (1 - _left(training) / max(1, training.num_epochs)))
-        parts.append(
-            f"[{'#' * filled}{'.' * (BAR - filled)}] epoch {training.epoch + 1} of {training.num_epochs}{of_epoch}"
-        )
+        parts.append(f"[{'#' * filled}{'.' * (BAR - filled)}] {place}")
         parts += [f"{_duration(time_left)} left"] if time_left is not None else []
     if training.history.rows:
         parts.append(in_words(training.history.rows[-1]))
@@ -84,8 +81,8 @@ def in_words(row):
     """Return an epoch's row as a sentence."""
     names = {"train": "training", "val": "validation", "test": "test"}
     said = [f"after epoch {row['epoch']} ({_duration(row['seconds'])})"]
-    said += [f"{names.get(n, n)} loss {row[f'{n}_loss']:.3f}" for n in names if f"{n}_loss" in row]
-    said += [f"{names.get(n, n)} accuracy {100 * row[f'{n}_acc']:.2f} %" for n in names if f"{n}_acc" in row]
+    said += [f"{names[n]} loss {row[f'{n}_loss']:.3f}" for n in names if f"{n}_loss" in row]
+    said += [f"{names[n]} accuracy {100 * row[f'{n}_acc']:.2f} %" for n in names if f"{n}_acc" in row]
     return f"{said[0]}: {', '.join(said[1:])}"
 
 

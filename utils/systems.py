@@ -110,14 +110,12 @@ class Recipe:
         facts = {
             "recipe": self.describe(),
             "data": data.fingerprint,
+            "images": len(train_iter.split),
             "budget": dataclasses.asdict(budget),
+            "num_epochs": num_epochs,
             "seed": seed,
-        }
-        facts |= {
             "protocol": protocol,
             "precision": precision,
-            "num_epochs": num_epochs,
-            "images": len(train_iter.split),
         }
         loss = make_loss(self.loss, **self.loss_settings)
         step = Step(precision, clip_norm=self.clip_norm, clip_value=self.clip_value)
