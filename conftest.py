@@ -22,8 +22,8 @@ def pytest_configure(config):
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # idle threads keep no core busy, see utils/notebook.py
     os.environ.setdefault("CI", "true")  # no live figures
     os.environ.setdefault("COURSEWORK_BUDGET", "smoke")
-    if not hasattr(config, "workerinput"):  # trainings of earlier tests would be gone on with
-        config.trainings = os.environ["COURSEWORK_RUNS"] = tempfile.mkdtemp(prefix="coursework-")
+    # A ledger for each process: trainings of earlier tests would be gone on with, and two at once refused.
+    config.trainings = os.environ["COURSEWORK_RUNS"] = tempfile.mkdtemp(prefix="coursework-")
     workers = config.getoption("numprocesses", None)
     if workers:  # each would start a thread for every core, and they would wait for each other
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // workers)))

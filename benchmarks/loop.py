@@ -87,7 +87,7 @@ def ours(net, data, loss, optimizer, device):
 
 
 def ours_in_full(net, data, loss, optimizer, device):
-    train_ch3(net, data, None, loss, 1, optimizer, device, step=Step(), curves=False)
+    train_ch3(net, data, None, loss, 1, optimizer, device, step=Step(), curves=False, record=False)
 
 
 def course(net, data, loss, optimizer, device):
@@ -146,7 +146,9 @@ def measure_save(name, device, args):
     with tempfile.TemporaryDirectory() as folder:
         keeper = Checkpoints(folder, every=1e9)
         saver = _Saver(keeper, args.repeats)
-        train_ch3(net, data, None, nn.CrossEntropyLoss(), 1, optimizer, watchers=[keeper, saver], curves=False)
+        train_ch3(
+            net, data, None, nn.CrossEntropyLoss(), 1, optimizer, watchers=[keeper, saver], curves=False, record=False
+        )
         size = max(path.stat().st_size for path in pathlib.Path(folder).iterdir())
     row = {"system": name, "bytes": size, "seconds": saver.seconds}
     print(f"| {name} | {' | '.join(save_summary(row))} |")

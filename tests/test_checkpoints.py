@@ -46,7 +46,8 @@ def train(folder, *watchers, epochs=2, **how):
     save = watcher.save
     watcher.save = lambda training: places.append((training.epoch, training.batch)) or save(training)
     watchers, loss = [watcher, *watchers], make_loss("cross_entropy")
-    train_ch3(net, BatchLoader(data, 4), None, loss, epochs, optimizer, watchers=watchers, curves=False)
+    options = {"watchers": watchers, "curves": False, "record": False}
+    train_ch3(net, BatchLoader(data, 4), None, loss, epochs, optimizer, **options)
     return places
 
 

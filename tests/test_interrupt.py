@@ -50,7 +50,7 @@ def test_an_interrupted_cell_ends_well_and_can_be_gone_on_with(kernel, tmp_path)
     reply = client.execute_interactive(code, timeout=120, output_hook=listen)["content"]
     assert reply["status"] == "ok", "".join(reply.get("traceback", []))
     assert "Stopped after 1 of 50 epochs and 2 batches." in "".join(said)
-    assert [path.name[:24] for path in tmp_path.iterdir()] == ["checkpoint-00001-0000002"]
+    assert [path.name[:24] for path in tmp_path.glob("*.pt")] == ["checkpoint-00001-0000002"]
     said.clear()
     asked = "print(history.stopped, history['epoch'], len(history.points))"
     client.execute_interactive(asked, timeout=60, output_hook=listen)

@@ -33,7 +33,7 @@ def main(words=None):
         print(error, file=sys.stderr)
         return 1
     print(in_words(trained.history.rows[-1]) if trained.history.rows else "No epoch was finished.")
-    print(f"Its checkpoints lie in {trained.folder}.")
+    print(f"Run {trained.folder.name}: record and checkpoints lie in {trained.folder}.")
     return 0
 
 

@@ -39,6 +39,15 @@ class Batches:
         """Return the image indices in the order in which an epoch shows them."""
         return epoch_order(self.seed, epoch, self.n, device) if self.shuffle else torch.arange(self.n, device=device)
 
+    def indices(self, epoch, i):
+        """Return which images, by their place in the split, make batch i of an epoch."""
+        return self.order(epoch)[self.rows(epoch, i)]
+
+    def describe(self):
+        """Return what decides which images make which batch."""
+        names = ("n", "batch_size", "shuffle", "drop_last", "seed")
+        return {name: getattr(self, name) for name in names}
+
     def rows(self, epoch, i):
         """Return the slice of an epoch's order that is batch i."""
         check_count("epoch", epoch, 0)

@@ -36,7 +36,7 @@ class Budget:
         if images == len(data.train):
             return data, epochs
         test_images = min(len(data.test), max(LEAST_IMAGES, images // 5))
-        return dataclasses.replace(data, train=_first(data.train, images), test=_first(data.test, test_images)), epochs
+        return dataclasses.replace(data, train=first(data.train, images), test=first(data.test, test_images)), epochs
 
 
 BUDGETS = {
@@ -59,7 +59,7 @@ def choose_budget(name=None, device="cpu"):
     return BUDGETS[name]
 
 
-def _first(split, count):
+def first(split, count):
     """Return count images spread evenly over a split, so that one sorted by class still gives all classes."""
     rows = torch.arange(count) * len(split) // count
     return split.subset(rows.to(split.images.device))

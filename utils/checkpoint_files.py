@@ -13,6 +13,7 @@ import warnings
 import torch
 
 from utils.errors import CheckpointError, CheckpointWarning
+from utils.records import sync_folder
 
 # The hash of its content is a part of the name: a file that was cut short or changed does not fit its name any more.
 NAME = "checkpoint-{epoch:05d}-{batch:07d}-{hash}.pt"
@@ -67,7 +68,7 @@ def _put(content, path):
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def remove_old(folder, keep, written):
@@ -143,13 +144,3 @@ def _read(path):
 
 def _hash(content):
     return hashlib.sha256(content).hexdigest()[:32]
-
-
-def _sync_folder(folder):
-    if os.name == "nt":  # Windows cannot open a folder, and needs no such call
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -22,17 +22,18 @@ SHARED_LIMIT = 0.01  # of the test images; CIFAR-10 itself has a few that are al
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Images, uint8 (n, 3, 32, 32), and their labels, int64 (n,)."""
+    """Images, uint8 (n, 3, 32, 32), their labels, int64 (n,), and for records the name and fingerprint of the whole."""
 
     images: torch.Tensor
     labels: torch.Tensor
+    origin: dict | None = None
 
     def __len__(self):
         return len(self.labels)
 
     def subset(self, indices):
         """Return the split of these rows, in this order."""
-        return Split(self.images[indices], self.labels[indices])
+        return Split(self.images[indices], self.labels[indices], self.origin)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +167,9 @@ def _check(found):
         listed = "; ".join(f"{file} ({reason})" for file, reason in found.set_aside[:3])
         count = "1 picture was" if len(found.set_aside) == 1 else f"{len(found.set_aside)} pictures were"
         print(f"{count} set aside and are not in the data: {listed}" + "; ..." * (len(found.set_aside) > 3))
-    return Cifar10(train, test, found.source, found.name, _fingerprint(digests), found.set_aside)
+    origin = {"name": found.name, "source": found.source, "fingerprint": _fingerprint(digests)}
+    train, test = (dataclasses.replace(split, origin=origin) for split in (train, test))
+    return Cifar10(train, test, **origin, set_aside=found.set_aside)
 
 
 def _notice(error):

@@ -53,12 +53,28 @@ def compare(saved, present, path):
 
 
 def _loader(train_iter):
-    # Our loaders keep what decides an epoch's order in their Batches, a DataLoader in its batch sampler.
-    sources = [getattr(train_iter, name, None) for name in ("_batches", "batch_sampler")] + [train_iter]
-    facts = {}
-    for name in ("n", "batch_size", "seed", "augment", "drop_last", "shuffle"):
-        values = [getattr(source, name) for source in sources if hasattr(source, name)]
-        facts |= {f"loader.{name}": str(values[0])} if values else {}
+    if hasattr(train_iter, "describe"):
+        facts = train_iter.describe()
+    else:  # somebody's own, or a plain DataLoader
+        names = ("batch_size", "seed", "augment", "drop_last", "shuffle")
+        facts = {name: getattr(train_iter, name) for name in names if hasattr(train_iter, name)}
+    return {f"loader.{name}": str(value) for name, value in facts.items()}
+
+
+def settings_of(training):
+    """Return a training's hyperparameters as a short flat dict, for a table."""
+    group = training.optimizer.param_groups[0]
+    facts = {"optimizer": type(training.optimizer).__name__, "lr": group.get("initial_lr", group["lr"])}
+    names = ("momentum", "betas", "weight_decay", "nesterov")
+    facts |= {name: group[name] for name in names if group.get(name)}
+    loader = training.train_iter.describe() if hasattr(training.train_iter, "describe") else {}
+    facts["batch_size"] = loader.get("batch_size", getattr(training.train_iter, "batch_size", None))
+    facts["augment"] = [repr(op) for op in loader.get("augment", ())]
+    facts["loss"] = _settings(training.loss)
+    facts["step"] = _settings(training.step)
+    for name, watcher in named(training.watchers).items():
+        described = watcher.describe() if hasattr(watcher, "describe") else {}
+        facts |= {name.lower() if key == "name" else f"{name.lower()}.{key}": value for key, value in described.items()}
     return facts
 
 

@@ -65,7 +65,7 @@ def _draws(augment, seed, epoch, indices):
 
 def to_device(split, device=None):
     """Return the split with its tensors on the device; they are shared, not copied, if they are there already."""
-    return split if device is None else Split(split.images.to(device), split.labels.to(device))
+    return split if device is None else Split(split.images.to(device), split.labels.to(device), split.origin)
 
 
 class BatchLoader:
@@ -114,6 +114,14 @@ class BatchLoader:
     def set_position(self, epoch, batch=0):
         """Let the next pass make this epoch, from this batch on."""
         self._batches.move_to(epoch, batch)
+
+    def indices(self, epoch, i):
+        """Return which images, by their place in the split, make batch i of an epoch."""
+        return self._batches.indices(epoch, i)
+
+    def describe(self):
+        """Return what its batches depend on."""
+        return self._batches.describe() | {"augment": self.augment}
 
     def __iter__(self):
         epoch = self.epoch

@@ -106,15 +106,22 @@ def train_ch3(
     watchers=(),
     watched="test",
     curves=True,
+    record=True,
     every=50,
 ):
     """Train for num_epochs, measure on test_iter (or None) after each, draw the curves; return the History.
 
     watched names the images of test_iter in the history: "test", or "val" if they are held-out training images. every
-    is the number of batches between two points of the training-loss curve. An interrupt ends the training after the
-    batch under way, and the history so far is returned.
+    is the number of batches between two points of the training-loss curve. record puts the training on the ledger that
+    utils/runs.py reads; a text names it there. An interrupt ends it after the batch under way, and the history so far
+    is returned.
     """
     device = place(net, device)
+    if record:
+        from utils.ledger import Ledger  # only those who keep a record need files
+
+        kept = any(isinstance(watcher, Ledger) for watcher in watchers)
+        watchers = watchers if kept else (Ledger(name=record if isinstance(record, str) else "training"), *watchers)
     if curves:
         from utils.live import LiveCurves  # only those who draw need matplotlib
 

@@ -45,6 +45,7 @@ class ImageDataset(Dataset):
 
     def __init__(self, split, transform=None):
         check_split(split)
+        self.origin = split.origin
         self.data = split.images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         self.targets = split.labels.tolist()
         self.transform = transform
@@ -109,6 +110,14 @@ class _TorchLoader(DataLoader):
         """Let the next pass make this epoch, from this batch on."""
         self.batch_sampler.move_to(epoch, batch)
 
+    def indices(self, epoch, i):
+        """Return which images, by their place in the split, make batch i of an epoch."""
+        return self.batch_sampler.indices(epoch, i)
+
+    def describe(self):
+        """Return what its batches depend on."""
+        return self.batch_sampler.describe()
+
     def __iter__(self):
         epoch = self.epoch
         yield from super().__iter__()
@@ -120,7 +129,7 @@ class _SeededImages(Dataset):
     """Give item (epoch, index) of a dataset whose transform draws as if torch had just been seeded for it."""
 
     def __init__(self, images, seed):
-        self.images, self.seed = images, seed
+        self.images, self.seed, self.origin = images, seed, images.origin
 
     def __len__(self):
         return len(self.images)

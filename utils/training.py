@@ -56,6 +56,13 @@ class Training:
             if hasattr(watcher, event):
                 getattr(watcher, event)(self)
 
+    def tell_end(self):
+        """Tell the watchers in reverse order, each of them even if another one fails: what began first ends last."""
+        with contextlib.ExitStack() as stack:
+            for watcher in self.watchers:
+                if hasattr(watcher, "on_end"):
+                    stack.callback(watcher.on_end, self)
+
     def after_batch(self, metric):
         """Count the batch, note a point of the loss curve now and then, tell those who listen."""
         self.batch, self.loader_epoch = self.batch + 1, getattr(self.train_iter, "epoch", None)
@@ -107,7 +114,7 @@ class Training:
             raise
         finally:
             self.history.stopped = self.epoch < self.num_epochs
-            self.tell("on_end")
+            self.tell_end()
         if self.history.stopped:
             print(f"Stopped after {self.epoch} of {self.num_epochs} epochs and {self.batch} batches.")
 

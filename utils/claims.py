@@ -1,0 +1,119 @@
+"""Owns who works in a folder: one process at a time, told by a file that it keeps touching. Needs no file locks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import threading
+import time
+import uuid
+from pathlib import Path
+
+from utils.errors import CourseworkError
+from utils.records import read_json
+
+NAME = "alive.json"
+BEAT, STALE = 5.0, 60.0  # seconds from one touch to the next, and after which nobody is thought to work there
+
+
+class Claim:
+    """A folder held by this process from take() to release(); a thread touches the file meanwhile.
+
+    It works on mounted drives that know no locks: the file is made in one step that fails if it is there, and one that
+    was left by a dead process is renamed in one step that only one of several can do.
+    """
+
+    _held = set()  # the tokens that this process holds: a file with its number and another token is an older one's
+
+    def __init__(self, folder, beat=BEAT):
+        self.path, self.beat, self.lost = Path(folder) / NAME, beat, False
+        self.token = uuid.uuid4().hex
+        self._end = threading.Event()
+
+    def take(self):
+        """Hold the folder, or raise an error that says who does."""
+        mine = {"host": platform.node(), "pid": os.getpid(), "token": self.token, "since": time.strftime("%F %T")}
+        while True:
+            try:
+                with open(self.path, "x", encoding="utf-8") as file:
+                    json.dump(mine, file)
+                break
+            except FileExistsError:
+                self._remove_stale()
+        Claim._held.add(self.token)
+        threading.Thread(target=self._touch, name="heartbeat", daemon=True).start()
+
+    def release(self):
+        """Let others have the folder."""
+        self._end.set()
+        Claim._held.discard(self.token)
+        if (read_json(self.path) or {}).get("token") == self.token:
+            self.path.unlink(missing_ok=True)
+
+    def _remove_stale(self):
+        holder = read_json(self.path) or {}
+        if is_alive(self.path.parent):
+            raise _taken(holder, self.path.parent)
+        aside = self.path.with_name(f"{NAME}.{self.token}.stale")
+        try:
+            os.rename(self.path, aside)
+        except FileNotFoundError:  # somebody else was faster
+            return
+        found = read_json(aside) or {}
+        if found.get("token") != holder.get("token"):  # and has made a new one, which this must not take away
+            os.rename(aside, self.path)
+            raise _taken(found, self.path.parent)
+        aside.unlink(missing_ok=True)
+
+    def _touch(self):
+        while not self._end.wait(self.beat):
+            found = read_json(self.path)  # None while a drive drops out for a moment
+            if found is not None and found.get("token") != self.token:
+                self.lost = True  # this machine slept for so long that another process took over
+                return
+            now = time.time()
+            try:
+                os.utime(self.path, (now, now))
+            except OSError:  # the next beat tries again
+                continue
+
+
+def is_alive(folder):
+    """Tell whether a process works in this folder now. A clock that was set back ends nobody's work for long."""
+    path = Path(folder) / NAME
+    try:
+        age = abs(time.time() - path.stat().st_mtime)
+    except OSError:
+        return False
+    holder = read_json(path) or {}
+    if holder.get("host") == platform.node() and not _runs(holder.get("pid"), holder.get("token")):
+        return False
+    return age < STALE
+
+
+def _runs(pid, token):
+    """Tell whether a process of this machine is there and holds this token, as far as that can be known."""
+    if pid == os.getpid():
+        return token in Claim._held
+    if os.name == "nt" or not isinstance(pid, int):  # there, asking would end the process
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    status = Path(f"/proc/{pid}/stat")  # a process that was killed keeps its number until somebody asks how it ended
+    with contextlib.suppress(OSError):
+        return status.read_text().rpartition(")")[2].split()[0] != "Z"
+    return True
+
+
+def _taken(holder, folder):
+    who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}, since {holder.get('since', '?')}"
+    next_step = (
+        "Wait for it, stop it (in a notebook: interrupt that kernel), or give this training a folder of its own."
+    )
+    return CourseworkError(f"This run is already under way: {who}.", where=folder, next_step=next_step)

@@ -1,0 +1,270 @@
+"""Owns what a recipe is: a system as data, from its augmentation to its epochs, and the one call that trains it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+
+from utils.averaging import Average
+from utils.budgets import Budget, choose_budget, first
+from utils.checkpoint_files import newest
+from utils.checkpoints import Checkpoints
+from utils.counting import flops
+from utils.datasets import load_cifar10
+from utils.devices import try_gpu
+from utils.errors import CourseworkError
+from utils.ledger import Ledger, note_test, safe
+from utils.loaders import MEAN, STD, BatchLoader, make_iters
+from utils.losses import make_loss
+from utils.my_utils import evaluate, train_ch3
+from utils.nets import Plan, build, plan_from
+from utils.optimizers import make_optimizer
+from utils.randomness import derive_seed
+from utils.runs import Run, find, trainings
+from utils.schedules import make_schedule
+from utils.steps import Step, best_precision
+
+PROTOCOLS = {
+    "honest": "45,000 images to train on, 5,000 held out to watch; the test images are left alone",
+    "report": "all 50,000 images to train on, the test images watched after every epoch, as the reports did",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A system: how its images, its network and its training are made, and what was reported of it.
+
+    reported holds the report's own figures; not_stated says in words what it leaves open and was chosen here.
+    """
+
+    name: str
+    network: Plan
+    augment: tuple = ()
+    mean: tuple = MEAN
+    std: tuple = STD
+    batch_size: int = 128
+    loss: str = "cross_entropy"
+    loss_settings: dict = dataclasses.field(default_factory=dict)
+    optimizer: str = "adam"
+    lr: float = 1e-3
+    optimizer_settings: dict = dataclasses.field(default_factory=dict)
+    schedule: str = "constant"
+    schedule_settings: dict = dataclasses.field(default_factory=dict)
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    average: float | None = None  # how much of the averaged weights stays at each batch
+    num_epochs: int = 10
+    report: str = ""
+    reported: dict = dataclasses.field(default_factory=dict)
+    not_stated: tuple = ()
+
+    def change(self, **changes):
+        """Return the same recipe but for these fields."""
+        return dataclasses.replace(self, **changes)
+
+    def macs(self):
+        """Return the multiply-adds of one image's forward pass."""
+        with torch.device("meta"):  # shapes only: no memory, no random numbers
+            return flops(build(self.network))
+
+    def describe(self):
+        """Return all that the training depends on as plain data, for a record or for a comparison."""
+        facts = dataclasses.asdict(self.change(augment=()))
+        facts["augment"] = [repr(op) for op in self.augment]
+        for name in ("report", "reported", "not_stated"):
+            del facts[name]
+        return facts
+
+    def train(
+        self,
+        data=None,
+        *,
+        seed=0,
+        protocol="honest",
+        budget=None,
+        device=None,
+        precision="auto",
+        form="auto",
+        folder="auto",
+        save_every=60.0,
+        resume=True,
+        parent=None,
+        sweep=None,
+        watchers=(),
+        curves=True,
+    ):
+        """Train this system and return the Trained; called again, it goes on where it stopped.
+
+        budget: smoke, taste, quick or full, or a Budget; without one COURSEWORK_BUDGET or the hardware chooses. folder:
+        where its record and its checkpoints lie, one every save_every seconds ("auto": for each different training a
+        folder of its own on the ledger; None: nowhere). parent: a run, or its name, whose weights it begins with and
+        whose optimizer's moments, if that is of the same kind. sweep: the name of a group of runs it belongs to.
+        """
+        data, device = data or load_cifar10(), torch.device(device or try_gpu())
+        budget = budget if isinstance(budget, Budget) else choose_budget(budget, device)
+        macs = self.macs()
+        images, num_epochs = budget.cut(data, self.num_epochs, macs)
+        train_iter, watched_iter, test_iter = self._iters(images, protocol, seed, device)
+        precision = best_precision(device) if precision == "auto" else precision
+        parent = find(parent) if isinstance(parent, str) else parent
+        facts = {
+            "recipe": self.describe(),
+            "data": data.fingerprint,
+            "images": len(train_iter.split),
+            "budget": dataclasses.asdict(budget),
+            "num_epochs": num_epochs,
+            "seed": seed,
+            "protocol": protocol,
+            "precision": precision,
+        }
+        facts |= {"parent": parent.name} if parent else {}
+        folder = self.folder(facts) if folder == "auto" else folder and Path(folder)
+        loss = make_loss(self.loss, **self.loss_settings)
+        step = Step(precision, clip_norm=self.clip_norm, clip_value=self.clip_value)
+        with own_randomness(derive_seed(seed, self.name), device):
+            net = build(self.network, form=form).to(device)
+            optimizer = make_optimizer(self.optimizer, net, self.lr, **self.optimizer_settings)
+            if parent:
+                inherit(parent, net, optimizer)
+            size = {"num_epochs": num_epochs, "batches": len(train_iter)}
+            watchers = [*watchers, make_schedule(self.schedule, optimizer, **size, **self.schedule_settings)]
+            average = Average(self.average) if self.average else None
+            watchers += [average] if average else []
+            if folder is not None:
+                about = {
+                    "parent": parent and parent.name,
+                    "sweep": sweep,
+                    "macs": macs,
+                    "test_images": len(test_iter.split),
+                }
+                record = {**facts, "system": self.name, "data": images.train.origin, "budget": budget.name, **about}
+                watchers.append(Ledger(folder, self.name, record))
+                watchers.append(Checkpoints(folder, every=save_every, about=_flat(facts), resume=resume))
+            about = {
+                "watched": "test" if protocol == "report" else "val",
+                "curves": curves,
+                "record": folder is not None,
+            }
+            arguments = (net, train_iter, watched_iter, loss, num_epochs, optimizer)
+            history = train_ch3(*arguments, step=step, watchers=watchers, **about)
+        return Trained(self, average.net if average else net, history, test_iter, loss, step, facts, folder)
+
+    def folder(self, facts):
+        """Return the folder on the ledger of the training with these facts: the same facts, the same folder."""
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
+        return trainings() / f"{self.name}-{safe(facts['budget']['name'])}-s{facts['seed']}-{digest}"
+
+    def _iters(self, images, protocol, seed, device):
+        """Return iterators of what is trained on, what is watched and what is tested on, as the protocol wants it."""
+        if protocol not in PROTOCOLS:
+            known = "; ".join(f"{name}: {what}" for name, what in PROTOCOLS.items())
+            raise CourseworkError(f"There is no protocol {protocol!r}.", next_step=known)
+        held_out = max(1, len(images.train) // 10) if protocol == "honest" else 0
+        options = {"augment": self.augment, "mean": self.mean, "std": self.std, "seed": seed, "device": device}
+        train_iter, val_iter, test_iter = make_iters(images, self.batch_size, val=held_out, **options)
+        return train_iter, val_iter or test_iter, test_iter
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What Recipe.train returns: the network to use, its history, and all that the two came from."""
+
+    recipe: Recipe
+    net: torch.nn.Module
+    history: object
+    test_iter: object
+    loss: object
+    step: object
+    facts: dict  # recipe, data's fingerprint, budget, seed, protocol, precision, epochs
+    folder: Path | None
+
+    @property
+    def run(self):
+        """The training's Run on the ledger, or None if it keeps no record."""
+        return Run(self.folder) if self.folder else None
+
+    def test(self):
+        """Measure on the test images: (mean loss, fraction correct). Once, when all choices are made; it is noted."""
+        loss, acc = evaluate(self.net, self.test_iter, self.loss, predict=self.step.predict)
+        if self.folder:
+            note_test(self.folder, acc, loss)
+        return loss, acc
+
+
+@contextlib.contextmanager
+def own_randomness(seed, device):
+    """Seed torch for what happens inside, and leave the caller's generators as they were."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed % 2**63)
+        yield
+
+
+def inherit(parent, net, optimizer):
+    """Begin with the weights of another run's newest checkpoint, and with its optimizer's moments if they fit."""
+    state = checkpoint_of(parent)
+    try:
+        net.load_state_dict(state["net"])
+    except RuntimeError as error:
+        what = f"The network of {parent.name} is another one: {str(error).splitlines()[-1].strip()}"
+        raise CourseworkError(what, where=parent.folder, next_step="Choose a parent of the same network.") from None
+    if state["about"].get("optimizer") == type(optimizer).__name__:
+        groups = optimizer.state_dict()["param_groups"]  # the new run's own rates
+        optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
+
+
+def checkpoint_of(run):
+    """Return the state in a run's newest sound checkpoint."""
+    found = newest([run.folder])
+    if found is None:
+        next_step = "Train it first; a run by hand keeps one if train_ch3 is given Checkpoints."
+        raise CourseworkError(f"{run.name} has no checkpoint.", where=run.folder, next_step=next_step)
+    return found[1]
+
+
+def load_run(run, data=None, device=None):
+    """Return the Trained of a run on the ledger (or its name), as its newest checkpoint has it; nothing is trained."""
+    run = find(run) if isinstance(run, str) else run
+    record, device = run.record, torch.device(device or try_gpu())
+    if not record.get("recipe"):
+        next_step = "Runs of a Recipe can be loaded; this one was trained by hand, and only its code knows its network."
+        raise CourseworkError(f"{run.name} has no recipe.", where=run.folder, next_step=next_step)
+    recipe, data = recipe_from(record["recipe"]), data or load_cifar10()
+    if data.fingerprint != (record.get("data") or {}).get("fingerprint"):
+        what = f"{run.name} was trained on {run.data}, and these are {data.name}."
+        next_step = "Set CIFAR10_ROOT to its images: its test images may be among those of others that are trained on."
+        raise CourseworkError(what, where=run.folder, next_step=next_step)
+    state, count = checkpoint_of(run), record.get("test_images", len(data.test))
+    weights = state["net"]
+    if recipe.average:
+        prefix = "module."
+        averaged = state["watchers"]["Average"].items()
+        weights = {name.removeprefix(prefix): value for name, value in averaged if name.startswith(prefix)}
+    net = build(recipe.network).to(device)
+    net.load_state_dict(weights)
+    net.eval()
+    test = first(data.test, count)
+    test_iter = BatchLoader(test, recipe.batch_size, mean=recipe.mean, std=recipe.std, device=device)
+    step = Step(record["precision"], clip_norm=recipe.clip_norm, clip_value=recipe.clip_value)
+    loss = make_loss(recipe.loss, **recipe.loss_settings)
+    return Trained(recipe, net, run.history(), test_iter, loss, step, record, run.folder)
+
+
+def recipe_from(record):
+    """Return the Recipe that describe() told of, without its augmentation, which only a training needs."""
+    known = {field.name for field in dataclasses.fields(Recipe)} - {"augment", "network"}
+    values = {name: value for name, value in record.items() if name in known}
+    return Recipe(network=plan_from(record["network"]), **values)
+
+
+def _flat(facts, prefix=""):
+    """Return nested dicts as one, so that a difference can be named: {"recipe.lr": "0.001"}."""
+    flat = {}
+    for name, value in facts.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": str(value)}
+    return flat
