@@ -17,6 +17,12 @@ from utils.errors import CourseworkError
 OTHER = {"host": "another-machine", "pid": 1, "token": "theirs", "since": "yesterday"}
 
 
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch):
+    """Wait for nobody."""
+    monkeypatch.setattr(claims, "PATIENCE", 0.0)
+
+
 @pytest.fixture
 def dead():
     """Return the number of a process that has ended."""
@@ -124,6 +130,15 @@ def test_who_slept_and_lost_the_folder_notices_and_does_not_remove_the_others_fi
     assert claim.lost
     claim.release()
     assert json.loads((tmp_path / NAME).read_text()) == OTHER
+
+
+def test_one_that_is_just_ending_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "PATIENCE", 30.0)
+    put(tmp_path, OTHER)
+    threading.Timer(0.3, (tmp_path / NAME).unlink).start()
+    claim = Claim(tmp_path)
+    claim.take()
+    claim.release()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]"])

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from training_parts import StopAfter, parts
 
-from utils import ledger, runs
+from utils import claims, ledger, runs
 from utils.augment import Flip
 from utils.checkpoints import Checkpoints
 from utils.claims import NAME
@@ -177,7 +177,8 @@ def test_memory_that_runs_out_and_checkpoints_that_cannot_be_written_are_faults(
     assert [fault["kind"] for fault in find("last").faults] == ["memory"]
 
 
-def test_a_folder_in_use_is_refused_and_left_as_it_is(data, tiny, tmp_path):
+def test_a_folder_in_use_is_refused_and_left_as_it_is(data, tiny, monkeypatch):
+    monkeypatch.setattr(claims, "PATIENCE", 0.0)
     tiny.train(data, watchers=[StopAfter(1)], **SMALL)
     folder = find("last").folder
     holder = {"host": "elsewhere", "pid": 4, "token": "theirs", "since": "noon"}

@@ -37,8 +37,11 @@ class _Client(NotebookClient):
     """Tell what happens in the cells."""
 
     def process_message(self, msg, cell, cell_index):
+        data = msg["content"].get("data", {})
         if msg["msg_type"] == "stream":
             self.tell(Event("text", cell_index, msg["content"]["text"]))
+        elif msg["msg_type"] in ("display_data", "update_display_data") and set(data) == {"text/plain"}:
+            self.tell(Event("text", cell_index, f"\r{data['text/plain']}"))  # a line that is renewed in place
         return super().process_message(msg, cell, cell_index)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import time
 
@@ -27,6 +28,12 @@ def about(seconds):
     if seconds < 90:
         return f"about {5 * round(seconds / 5)} s"
     return f"about {round(seconds / 60)} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
+def short(line):
+    """Return the epoch and the accuracy so far out of what a training says of itself; any other line as it is."""
+    place, accuracies = re.search(r"epoch \d+ of \d+", line), re.findall(r"\w+ accuracy [\d.]+ %", line)
+    return ", ".join([place[0], *accuracies[-1:]]) if place else line
 
 
 class Forecast:
@@ -162,7 +169,8 @@ class View:
         if self.screen.live:
             self.screen.update(self._status(), self.forecast.done(*self._now()) if self.is_known else None)
         elif self.running and self.patience.is_due():
-            self.screen.line(f"  {self.where()}: {clock(self.patience.seconds)} so far{self._left()}")
+            said = f" | {short(self.said)}" if self.said else ""
+            self.screen.line(f"  {self.where()}: {clock(self.patience.seconds)} so far{self._left()}{said}")
 
     def where(self):
         """Say which cell is running, and under which heading."""
@@ -187,7 +195,7 @@ class View:
         return (self.running, self.patience.seconds) if self.running else ()
 
     def _status(self):
-        said = f" | {self.said}" if self.said else ""
+        said = f" | {short(self.said)}" if self.said else ""
         return f"{self.name}: {self.where()}  {clock(self.clock.seconds)}{self._left()}{said}"
 
     def _left(self):

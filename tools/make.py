@@ -159,9 +159,10 @@ def pytest(python, markers, *words):
 
 
 def lab(extra):
-    """Open JupyterLab in notebooks/, on this machine only; its token stays on."""
+    """Open JupyterLab on its start page, on this machine only; its token stays on."""
     folders = ["--ServerApp.root_dir=.", "--FileContentsManager.preferred_dir=notebooks"]
-    return run([environment(), "-m", "jupyterlab", "--ServerApp.ip=localhost", *folders, *extra])
+    start = ["--LabApp.app_settings_dir=tools/lab", "--LabApp.default_url=/lab/tree/notebooks/README.md"]
+    return run([environment(), "-m", "jupyterlab", "--ServerApp.ip=localhost", *folders, *start, *extra])
 
 
 def test(extra):
@@ -188,6 +189,12 @@ def bench(extra):
         fail(f"There is no benchmark {', '.join(unknown)}.", f"Choose from {', '.join(names) or 'none at all'}.")
     python = environment()
     return stages({name: [python, "-m", "benchmarks." + name] for name in extra or names})
+
+
+def report(extra):
+    """Write the two-page report of a run, RUN or the first word; the last one if none is named."""
+    named = [os.environ["RUN"]] if os.environ.get("RUN") else []
+    return run([environment(), "-m", "tools.report", *named, *extra])
 
 
 def publish(extra):
@@ -240,11 +247,13 @@ def help_(extra):
 
 
 TARGETS = {  # name: (function, what help says, where the function's own first line is not it)
-    "run": (module("tools.run"), "Run every notebook; pages and executed copies go to runs/coursework/."),
+    "run": (module("tools.run"), "Run notebooks 01 to 05; pages go to runs/coursework/, the report to its run."),
     "lab": (lab, None),
     "test": (test, None),
     "faults": (faults, None),
     "bench": (bench, None),
+    "report": (report, None),
+    "compare": (module("tools.compare"), "Put all runs on one page that opens without a server: runs/compare.html."),
     "notebooks": (lambda extra: module("tools.run")(["--in-place", *extra]), "Run, clean and rewrite the notebooks."),
     "publish": (publish, None),
     "zip": (pack, None),

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-from tools import notebooks
+from tools import closing, notebooks
+from tools.finished import Finished
 from tools.kernel import execute
 from tools.live import Forecast, Screen, View, clock
 from tools.pages import page
@@ -30,13 +31,14 @@ class Outcome:
     path: Path
     cells: int
     seconds: dict  # {cell id: seconds} of the cells that ended well
+    before: float = 0.0  # the seconds that it took in an earlier run, which had finished it
     left: Path | None = None  # the page, or the rewritten notebook
     error: str | None = None
 
     @property
     def total(self):
         """Return the seconds that all its cells took."""
-        return sum(self.seconds.values())
+        return self.before + sum(self.seconds.values())
 
 
 class Timings:
@@ -153,7 +155,7 @@ def table(outcomes):
     return [*lines, f"{'together':<{width}}  {sum(outcome.cells for outcome in outcomes):>5}  {total:>7.1f}"]
 
 
-def run(only, in_place, keep_going, verbose):
+def run(only, in_place, keep_going, verbose, anew):
     """Run the notebooks whose names start with one of `only`, or all; return the exit code."""
     screen = Screen(sys.stdout)
     books = {path: notebooks.read(path) for path in notebooks.paths(only)}
@@ -165,22 +167,41 @@ def run(only, in_place, keep_going, verbose):
     screen.line("First the images; Ctrl-C now would go on with drawn ones.")
     OUT.mkdir(parents=True, exist_ok=True)
     images, environ = ready_images(screen)
+    finished = Finished(OUT / "finished.json", images)
+    if in_place or anew:
+        finished.clear()
+    outcomes = {path: _from_before(path, nb, finished) for path, nb in books.items()}
+    outcomes = {path: outcome for path, outcome in outcomes.items() if outcome}
+    for outcome in outcomes.values():
+        screen.line(f"{screen.good} {outcome.path.stem}  finished before, in {clock(outcome.total)}")
+    left = {path: nb for path, nb in books.items() if path not in outcomes}
     timings = Timings(OUT / "timings.json", images)
-    view = View(
-        screen, Forecast({key: step for path, nb in books.items() for key, step in timings.steps(path, nb)}), verbose
-    )
-    outcomes = []
+    forecast = Forecast({key: step for path, nb in left.items() for key, step in timings.steps(path, nb)})
+    view = View(screen, forecast, verbose)
     try:
-        for path, nb in books.items():
-            outcomes.append(run_notebook(path, nb, view, environ))
-            save(nb, path, outcomes[-1], in_place)
-            tell(outcomes[-1], view, timings)
-            if outcomes[-1].error and not keep_going:
+        for path, nb in left.items():
+            outcome = outcomes[path] = run_notebook(path, nb, view, environ)
+            save(nb, path, outcome, in_place)
+            tell(outcome, view, timings)
+            if outcome.error and not keep_going:
                 break
+            if not outcome.error and not in_place:
+                finished.add(path, nb, outcome.cells, outcome.total)
     finally:
         screen.clear()
-    screen.line("\n" + "\n".join(table(outcomes)))
-    return int(any(outcome.error for outcome in outcomes))
+    screen.line("\n" + "\n".join(table([outcomes[path] for path in books if path in outcomes])))
+    if any(outcome.error for outcome in outcomes.values()):
+        return 1
+    finished.clear()
+    screen.line("\n".join(["", *closing.lines(images)]).rstrip())
+    return 0
+
+
+def _from_before(path, nb, finished):
+    """Return the Outcome of a notebook that a run which was cut off had finished, or None."""
+    page = OUT / f"{path.stem}.html"
+    found = finished.find(path, nb, page)
+    return Outcome(path, found["cells"], {}, before=found["seconds"], left=page) if found else None
 
 
 def tell(outcome, view, timings):

@@ -16,6 +16,7 @@ from utils.records import read_json
 
 NAME = "alive.json"
 BEAT, STALE = 5.0, 60.0  # seconds from one touch to the next, and after which nobody is thought to work there
+PATIENCE = 3.0  # seconds to wait for one that is just ending, such as a kernel whose server was killed
 
 
 class Claim:
@@ -34,6 +35,7 @@ class Claim:
 
     def take(self):
         """Hold the folder, or raise an error that says who does."""
+        until = time.monotonic() + PATIENCE
         mine = {"host": platform.node(), "pid": os.getpid(), "token": self.token, "since": time.strftime("%F %T")}
         while True:
             try:
@@ -41,7 +43,7 @@ class Claim:
                     json.dump(mine, file)
                 break
             except FileExistsError:
-                self._remove_stale()
+                self._remove_stale(until)
         Claim._held.add(self.token)
         threading.Thread(target=self._touch, name="heartbeat", daemon=True).start()
 
@@ -52,10 +54,13 @@ class Claim:
         if (read_json(self.path) or {}).get("token") == self.token:
             self.path.unlink(missing_ok=True)
 
-    def _remove_stale(self):
+    def _remove_stale(self, until):
         holder = read_json(self.path) or {}
         if is_alive(self.path.parent):
-            raise _taken(holder, self.path.parent)
+            if time.monotonic() >= until or holder.get("pid") == os.getpid():
+                raise _taken(holder, self.path.parent)
+            time.sleep(0.1)
+            return
         aside = self.path.with_name(f"{NAME}.{self.token}.stale")
         try:
             os.rename(self.path, aside)
