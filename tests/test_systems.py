@@ -17,7 +17,7 @@ from utils.losses import make_loss
 from utils.my_utils import accuracy, evaluate_accuracy, train_epoch_ch3
 from utils.nets import NETWORKS, Plan, build, plan_from
 from utils.optimizers import make_optimizer
-from utils.systems import PROTOCOLS, SYSTEMS, Recipe, find_system
+from utils.systems import OURS, PROTOCOLS, SYSTEMS, Recipe, find_system
 from utils.tables import C_ROWS, D_ROWS, LADDER, plain_plan
 
 ROWS = (*C_ROWS, *D_ROWS)
@@ -39,10 +39,10 @@ def tiny(data, tmp_path, monkeypatch):
 SMALL = {"budget": "smoke", "curves": False, "precision": "fp32", "device": "cpu"}
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("name", [*SYSTEMS, *OURS])
 def test_each_system_trains_an_epoch_by_its_own_recipe(name, data, tmp_path):
     images, _ = Budget("some", images=96).cut(data, 1, 1)
-    recipe = SYSTEMS[name].change(num_epochs=1)
+    recipe = find_system(name).change(num_epochs=1)
     trained = recipe.train(images, protocol="report", folder=None, curves=False, device="cpu")
     row = trained.history.rows[0]
     assert row["epoch"] == 1
@@ -52,10 +52,10 @@ def test_each_system_trains_an_epoch_by_its_own_recipe(name, data, tmp_path):
     assert trained.test()[1] == row["test_acc"]
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("name", [*SYSTEMS, *OURS])
 def test_each_system_learns_one_batch_by_heart(name, data):
     torch.manual_seed(0)
-    recipe = SYSTEMS[name]
+    recipe = find_system(name)
     rows = torch.arange(10) * len(data.train) // 10
     X = (data.train.images[rows].float() / 255 - 0.5) / 0.25
     batch = [(X, data.train.labels[rows])]
@@ -88,6 +88,13 @@ def test_the_recipes_hold_the_reports_numbers():
     assert SYSTEMS["dropout_cnn"].schedule_settings == {"factor": 0.1, "patience": 10}
     assert SYSTEMS["plain_cnn"].mean == SYSTEMS["plain_cnn"].std == (0.5, 0.5, 0.5)
     assert [r.reported["test_acc"] for r in SYSTEMS.values()] == [0.8885, 0.8367, 0.84, 0.9051, 0.8565]
+
+
+@pytest.mark.parametrize("recipe", OURS.values(), ids=lambda recipe: recipe.name)
+def test_our_recipes_are_plain_data_and_claim_no_report(recipe):
+    facts = json.loads(json.dumps(recipe.describe()))
+    assert plan_from(facts["network"]) == recipe.network and recipe.name not in SYSTEMS
+    assert not recipe.report and not recipe.reported
 
 
 @pytest.mark.parametrize("recipe", [*SYSTEMS.values(), *(row.recipe for row in ROWS)], ids=lambda recipe: recipe.name)

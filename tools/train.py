@@ -13,13 +13,13 @@ import sys
 from utils.budgets import BUDGETS
 from utils.errors import CourseworkError
 from utils.live import in_words
-from utils.systems import PROTOCOLS, SYSTEMS, find_system
+from utils.systems import OURS, PROTOCOLS, SYSTEMS, find_system
 
 
 def main(words=None):
     """Train the system named, and print what it measured after its last epoch."""
-    parser = argparse.ArgumentParser(prog="python -m tools.train", description="Train one of the reported systems.")
-    parser.add_argument("name", help=", ".join(SYSTEMS))
+    parser = argparse.ArgumentParser(prog="python -m tools.train", description="Train one of the systems.")
+    parser.add_argument("name", help=", ".join([*SYSTEMS, *OURS]))
     parser.add_argument("--budget", choices=BUDGETS, help="how much of it (default: by hardware)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--protocol", choices=PROTOCOLS, default="honest")
