@@ -89,17 +89,19 @@ def test_a_run_that_was_killed_goes_on(suite):
 def test_the_closing_lines_name_accuracy_images_run_and_report(tmp_path, monkeypatch):
     monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path))
     assert closing.lines("these images") == []
-    for number, accuracy in enumerate((0.5, 0.7512)):
+    for number, accuracy in enumerate((0.7512, 0.5, 0.4)):
         folder = tmp_path / f"run{number}"
         folder.mkdir()
         record = {"state": "finished", "data": {"name": "these images"}}
         result = {"accuracy": accuracy, "images": 10000, "interval": [0.74, 0.76], "when": f"2026-01-0{number + 1}"}
         (folder / runs.RECORD).write_text(json.dumps(record))
         (folder / runs.EVALUATION).write_text(json.dumps(result))
-    (tmp_path / "run1" / "report.pdf").touch()
+    for number in (0, 1):  # the last one to be measured has no report, and the second an older one
+        (tmp_path / f"run{number}" / "report.pdf").touch()
+    os.utime(tmp_path / "run1" / "report.pdf", (0, 0))
     text = "\n".join(closing.lines("these images"))
     assert "75.12 % of 10,000 test images (these images), 95 % interval 74.0 to 76.0 %" in text
-    assert "run1, finished" in text and str(Path("run1") / "report.pdf") in text and "report.html" not in text
+    assert "run0, finished" in text and str(Path("run0") / "report.pdf") in text and "report.html" not in text
     assert closing.lines("other images") == []
 
 
