@@ -51,7 +51,7 @@ def imports(path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "utils").rglob("*.py")), ids=lambda path: path.name)
 def test_what_utils_imports_is_what_the_set_up_installs(path):
-    comes_with_jupyter_or_matplotlib = {"IPython", "matplotlib_inline", "cycler"}
+    comes_with_jupyter_or_matplotlib = {"IPython", "matplotlib_inline", "cycler", "mistune"}
     others = imports(path) - set(sys.stdlib_module_names) - {"utils"} - comes_with_jupyter_or_matplotlib
     assert others <= set(notebook.NEEDED)
 

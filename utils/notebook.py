@@ -23,6 +23,7 @@ NEEDED = {
     "tqdm": "tqdm",
     "filelock": "filelock",
     "ipywidgets": "ipywidgets",
+    "typst": "typst",
 }
 # Okabe and Ito's colours can be told apart by colour-blind readers; yellow is left out, too pale for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -1,0 +1,33 @@
+"""Owns making a run's report from the command line. What it says, and all that it does, is utils/report/'s.
+
+    python -m tools.report [RUN] [--folder PATH]
+
+RUN is a run's name, a beginning that only one has, or last, which is also what is meant by none. Made again, it takes in the words written meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from utils.errors import CourseworkError
+from utils.report import write_report
+
+
+def main(words=None):
+    """Write the report of the run named, and print where it is."""
+    parser = argparse.ArgumentParser(prog="python -m tools.report", description="Write a run's report.")
+    parser.add_argument("run", nargs="?", default="last", help="a run's name, or a beginning that only one has")
+    parser.add_argument("--folder", help="where the runs lie (default: the ledger)")
+    args = parser.parse_args(words)
+    try:
+        paths = write_report(args.run, args.folder)
+    except CourseworkError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(*paths, sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
