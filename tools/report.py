@@ -2,7 +2,8 @@
 
     python -m tools.report [RUN] [--folder PATH]
 
-RUN is a run's name, a beginning that only one has, or last, which is also what is meant by none. Made again, it takes in the words written meanwhile.
+RUN is a run's name, or a beginning that only one has; without one the last run is meant. Made again, it takes in the
+words written meanwhile.
 """
 
 from __future__ import annotations
