@@ -55,6 +55,7 @@ def shown(monkeypatch):
         return ipywidgets.VBox(children)
 
     monkeypatch.setattr(evaluation_widgets, "display", display)
+    monkeypatch.setattr("utils.widgets.display", display)
     monkeypatch.setattr(evaluation_widgets.ipywidgets, "HBox", box)
     yield bundles, figures, boxes
     plt.close("all")

@@ -397,3 +397,31 @@ def test_no_warning_in_an_ordinary_run(data, tiny):
 def test_each_run_has_one_ledger_even_if_one_is_given(tmp_path):
     train(Ledger(tmp_path / "mine", "mine"))
     assert Run(tmp_path / "mine").record["system"] == "mine" and not runs.all_runs()
+
+
+def test_a_run_that_was_killed_between_its_last_checkpoint_and_its_end_is_finished_by_the_next_call(data, tiny):
+    run = tiny.train(data, **SMALL).run
+    record = json.loads((run.folder / "run.json").read_text())
+    record["state"], record["attempts"][0] = "running", record["attempts"][0] | {"ended": None, "how": None}
+    (run.folder / "run.json").write_text(json.dumps(record))
+    lines = (run.folder / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (run.folder / "metrics.jsonl").write_bytes(b"".join(lines[:-2]))
+    assert find("last").state == "interrupted" and len(find("last").history()) == 1
+    trained = tiny.train(data, **SMALL)
+    assert find("last").state == find("last").record["attempts"][-1]["how"] == "finished"
+    assert find("last").history().rows == trained.history.rows
+    assert find("last").history().points == trained.history.points
+
+
+def test_an_attempt_that_fails_in_its_first_batch_is_counted(data, tiny):
+    class Fail:
+        def after_batch(self, training):
+            raise ValueError("at once")
+
+    tiny.train(data, watchers=[StopAfter(6)], **SMALL)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="at once"):
+            tiny.train(data, watchers=[Fail()], **SMALL)
+    run = find("last")
+    assert [attempt["how"] for attempt in run.record["attempts"]] == ["stopped", "failed", "failed"]
+    assert run.state == "failed" and len(run.faults) == 2

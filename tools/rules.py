@@ -93,7 +93,10 @@ def _images(nb):
         images = [index for index, output in enumerate(outputs) if "image/png" in output.get("data", {})]
         if not images:
             continue
-        says = any(output.output_type == "stream" and output.text.strip() for output in outputs[images[-1] + 1 :])
+        says = any(
+            output.get("text", "").strip() or "text/plain" in output.get("data", {})
+            for output in outputs[images[-1] + 1 :]
+        )
         following = nb.cells[number] if number < len(nb.cells) else None
         is_prose = following is not None and following.cell_type == "markdown" and not following.source.startswith("#")
         if not says and not is_prose:

@@ -9,6 +9,7 @@ from IPython.display import display
 from utils.errors import CourseworkError
 from utils.evaluation_plots import show_answer
 from utils.own_image import classify
+from utils.widgets import show_controls
 
 STATIC = "(A picture can be uploaded here once the notebook runs in JupyterLab or Colab.)"
 
@@ -17,8 +18,7 @@ def upload(trained, example):
     """Show what a Trained says of an example (a path or a file's bytes), and then of each picture that is uploaded."""
     button, note = ipywidgets.FileUpload(accept="image/*", multiple=False), ipywidgets.Label()
     box = ipywidgets.HBox([button, note])
-    view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
-    display({"application/vnd.jupyter.widget-view+json": view, "text/plain": STATIC}, raw=True)
+    show_controls(box, STATIC)
     figure = _answer(trained, example)
     handle = display(figure, display_id=True)
     plt.close(figure)  # or the notebook would show it a second time at the end of the cell

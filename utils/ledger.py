@@ -41,7 +41,7 @@ class Ledger:
         self.folder, self.name, self.facts = Path(folder) if folder else None, name, facts or {}
         self.unwritten = None  # why something could not be written
         self._claim, self._record, self._saw, self._attempt = None, {}, {}, None
-        self._is_new, self._begun, self._points, self._due = True, False, 0, 0.0
+        self._state, self._is_new, self._begun, self._points, self._due = None, True, False, 0, 0.0
 
     def on_start(self, training):
         """Take the folder, and write what is known before the first batch."""
@@ -57,7 +57,7 @@ class Ledger:
                 partial.unlink(missing_ok=True)
             before = read_json(self.folder / RECORD)
             self._is_new = before is None
-            self._record = self._describe(training, before or {})
+            self._record, self._state = self._describe(training, before or {}), (before or {}).get("state")
             if self._is_new:  # the record of an older attempt stays until this is known to be the same training
                 write_json(self.folder / RECORD, self._record)
 
@@ -66,12 +66,21 @@ class Ledger:
         record = {"format": 1, "run": self.folder.name, "system": self.name, "created": now(), "state": "running"}
         return record | facts_of(training) | self.facts | {"attempts": []} | kept
 
+    def on_ready(self, training):
+        """Note an attempt and where it begins, now that a resumed training is back in its place."""
+        if self._claim is None:
+            return
+        self._begun, place = True, [training.epoch, training.batch]
+        with self._or_warn():
+            self._attempt = {"begun": now(), "host": platform.node(), "pid": os.getpid(), "from": place}
+            self._record |= {"attempts": [*self._record["attempts"], self._attempt], "state": "running"}
+            self._catch_up(training)
+            write_json(self.folder / RECORD, self._record)
+
     def after_batch(self, training):
         """Note a fault that was mended, and now and then the newest points of the loss."""
         if self._claim is None:
             return
-        if not self._begun:
-            self._begin(training, training.epoch, training.batch - 1)
         if self._claim.lost:
             self._claim = None
             raise RuntimeError(f"Another process has taken over this run while this one slept: {self.folder}")
@@ -81,17 +90,15 @@ class Ledger:
 
     def after_epoch(self, training):
         """Write the epoch's row."""
-        if self._claim is None:
-            return
-        if not self._begun:
-            self._begin(training, training.epoch - 1, 0)
-        self._write(training, training.history.rows[-1])
+        if self._claim is not None:
+            self._write(training, training.history.rows[-1])
 
     def on_end(self, training):
-        """Write how it ended, and let go of the folder."""
+        """Write how it ended, and let go of the folder; a refused training leaves the record of another as it was."""
         if self._claim is None:
             return
-        if self._begun or self._is_new:
+        killed_at_the_end = training.error is None and self._state != "finished" and not self._begun
+        if self._begun or self._is_new or killed_at_the_end:
             with self._or_warn():
                 self._close(training)
         self._claim.release()
@@ -100,27 +107,28 @@ class Ledger:
         how = ending(training)
         if training.error is not None:
             self._note_error(training, how)
-        if self._begun:
+        if self._attempt is not None:
             self._write(training)
             self._attempt |= {"ended": now(), "how": how, "at": [training.epoch, training.batch]}
+        else:
+            self._catch_up(training)
+            for attempt in self._record["attempts"][-1:]:
+                attempt.update({"ended": now(), "how": how} if attempt.get("how") is None else {})
         self._look(training)
         self._record |= {"state": how, "seconds": training.seconds}
         write_json(self.folder / RECORD, self._record)
 
-    def _begin(self, training, epoch, batch):
-        """Note an attempt, where it begins, and what earlier ones were killed too soon to write."""
-        self._begun, self._due = True, time.monotonic() + POINTS_EVERY
-        with self._or_warn():
-            part = epoch + batch / (training.batches or batch or 1)
-            self._attempt = {"begun": now(), "host": platform.node(), "pid": os.getpid(), "from": [epoch, batch]}
-            self._record |= {"attempts": [*self._record["attempts"], self._attempt], "state": "running"}
-            known = Run(self.folder).history()
-            written = {row["epoch"] for row in known.rows}
-            missing = [row for row in training.history.rows[:epoch] if row["epoch"] not in written]
-            attempt = {"attempt": len(self._record["attempts"]), "from": [epoch, part]}
-            append_lines(self.folder / METRICS, [attempt, *missing])
-            self._points = sum(point["epoch"] <= part for point in known.points)
-            write_json(self.folder / RECORD, self._record)
+    def _catch_up(self, training):
+        """Write that what follows begins here, and what earlier attempts were killed too soon to write."""
+        self._due = time.monotonic() + POINTS_EVERY
+        part = training.epoch + training.batch / (training.batches or training.batch or 1)
+        known = Run(self.folder).history()
+        written = {row["epoch"] for row in known.rows}
+        missing = [row for row in training.history.rows if row["epoch"] not in written]
+        attempt = {"attempt": len(self._record["attempts"]), "from": [training.epoch, part]}
+        append_lines(self.folder / METRICS, [attempt, *missing])
+        self._points = sum(point["epoch"] <= part for point in known.points)
+        self._write(training)
 
     def _write(self, training, *rows):
         """Append the points since the last time, and these rows."""

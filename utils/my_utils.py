@@ -3,8 +3,8 @@
 Every training of the suite runs through the loop of `train_epoch_ch3`. What a training may add to it, from mixed
 precision to checkpoints, attaches in two places and is not needed to understand it:
 - `step` does what is done with a batch; `train_batch` is the plain one, `utils/steps.py` has others,
-- `watchers` are told what happens: any object that has one or more of the methods on_start, after_batch, after_epoch
-  and on_end, each called with the Training.
+- `watchers` are told what happens: any object that has one or more of the methods on_start, on_ready (all have started,
+  a resumed training is back in its place), after_batch, after_epoch and on_end, each called with the Training.
 """
 
 from __future__ import annotations

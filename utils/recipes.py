@@ -107,25 +107,13 @@ class Recipe:
         """
         data, device = data or load_cifar10(), torch.device(device or try_gpu())
         budget = budget if isinstance(budget, Budget) else choose_budget(budget, device)
-        macs = self.macs()
+        parent, macs = find(parent) if isinstance(parent, str) else parent, self.macs()
+        facts = self.facts(data, budget, device, seed, protocol, precision, parent, macs)
         images, num_epochs = budget.cut(data, self.num_epochs, macs)
         train_iter, watched_iter, test_iter = self._iters(images, protocol, seed, device)
-        precision = best_precision(device) if precision == "auto" else precision
-        parent = find(parent) if isinstance(parent, str) else parent
-        facts = {
-            "recipe": self.describe(),
-            "data": data.fingerprint,
-            "images": len(train_iter.split),
-            "budget": dataclasses.asdict(budget),
-            "num_epochs": num_epochs,
-            "seed": seed,
-            "protocol": protocol,
-            "precision": precision,
-        }
-        facts |= {"parent": parent.name} if parent else {}
         folder = self.folder(facts) if folder == "auto" else folder and Path(folder)
         loss = make_loss(self.loss, **self.loss_settings)
-        step = Step(precision, clip_norm=self.clip_norm, clip_value=self.clip_value)
+        step = Step(facts["precision"], clip_norm=self.clip_norm, clip_value=self.clip_value)
         with own_randomness(derive_seed(seed, self.name), device):
             net = build(self.network, form=form).to(device)
             optimizer = make_optimizer(self.optimizer, net, self.lr, **self.optimizer_settings)
@@ -136,23 +124,30 @@ class Recipe:
             average = Average(self.average) if self.average else None
             watchers += [average] if average else []
             if folder is not None:
-                about = {
-                    "parent": parent and parent.name,
-                    "sweep": sweep,
-                    "macs": macs,
-                    "test_images": len(test_iter.split),
-                }
-                record = {**facts, "system": self.name, "data": images.train.origin, "budget": budget.name, **about}
-                watchers.append(Ledger(folder, self.name, record))
+                about = {"sweep": sweep, "macs": macs, "test_images": len(test_iter.split)}
+                record = {"parent": None, **facts, "system": self.name, "budget": budget.name, **about}
+                watchers.append(Ledger(folder, self.name, record | {"data": images.train.origin}))
                 watchers.append(Checkpoints(folder, every=save_every, about=_flat(facts), resume=resume))
-            about = {
-                "watched": "test" if protocol == "report" else "val",
-                "curves": curves,
-                "record": folder is not None,
-            }
+            watched = "test" if protocol == "report" else "val"
+            about = {"watched": watched, "curves": curves, "record": folder is not None}
             arguments = (net, train_iter, watched_iter, loss, num_epochs, optimizer)
             history = train_ch3(*arguments, step=step, watchers=watchers, **about)
         return Trained(self, average.net if average else net, history, test_iter, loss, step, facts, folder)
+
+    def facts(self, data, budget, device, seed=0, protocol="honest", precision="auto", parent=None, macs=None):
+        """Return all that a training of this recipe depends on, as plain data; nothing is made ready for it."""
+        images, num_epochs = budget.cut(data, self.num_epochs, macs or self.macs())
+        facts = {
+            "recipe": self.describe(),
+            "data": data.fingerprint,
+            "images": len(images.train) - held_out(images, protocol),
+            "budget": dataclasses.asdict(budget),
+            "num_epochs": num_epochs,
+            "seed": seed,
+            "protocol": protocol,
+            "precision": best_precision(device) if precision == "auto" else precision,
+        }
+        return facts | ({"parent": parent.name} if parent else {})
 
     def folder(self, facts):
         """Return the folder on the ledger of the training with these facts: the same facts, the same folder."""
@@ -161,12 +156,8 @@ class Recipe:
 
     def _iters(self, images, protocol, seed, device):
         """Return iterators of what is trained on, what is watched and what is tested on, as the protocol wants it."""
-        if protocol not in PROTOCOLS:
-            known = "; ".join(f"{name}: {what}" for name, what in PROTOCOLS.items())
-            raise CourseworkError(f"There is no protocol {protocol!r}.", next_step=known)
-        held_out = max(1, len(images.train) // 10) if protocol == "honest" else 0
         options = {"augment": self.augment, "mean": self.mean, "std": self.std, "seed": seed, "device": device}
-        train_iter, val_iter, test_iter = make_iters(images, self.batch_size, val=held_out, **options)
+        train_iter, val_iter, test_iter = make_iters(images, self.batch_size, val=held_out(images, protocol), **options)
         return train_iter, val_iter or test_iter, test_iter
 
 
@@ -194,6 +185,14 @@ class Trained:
         if self.folder:
             note_test(self.folder, acc, loss)
         return loss, acc
+
+
+def held_out(images, protocol):
+    """Return how many training images a protocol keeps to watch."""
+    if protocol not in PROTOCOLS:
+        known = "; ".join(f"{name}: {what}" for name, what in PROTOCOLS.items())
+        raise CourseworkError(f"There is no protocol {protocol!r}.", next_step=known)
+    return max(1, len(images.train) // 10) if protocol == "honest" else 0
 
 
 @contextlib.contextmanager

@@ -130,7 +130,7 @@ OURS = {
             schedule="one_cycle",
             clip_norm=1.0,
             average=0.98,
-            num_epochs=10,
+            num_epochs=8,
         ),
     )
 }

@@ -106,6 +106,8 @@ class Training:
             with self._interrupt_stops(), contextlib.suppress(Stopped):
                 self.tell("on_start")
                 self.begun = time.perf_counter()
+                if self.epoch < self.num_epochs:
+                    self.tell("on_ready")
                 yield
         except BaseException as error:
             self.error = error

@@ -43,10 +43,10 @@ def browse(data, augmentations=None, *, columns=10, lines=4):
     show_live(page, chosen.values())
 
 
-def show_controls(box):
-    """Display a widget with a sentence in place of its name wherever widgets are not drawn (GitHub, HTML pages)."""
+def show_controls(box, said=STATIC):
+    """Display a widget, and a sentence in its place wherever widgets are not drawn (GitHub, HTML pages)."""
     view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
-    display({"application/vnd.jupyter.widget-view+json": view, "text/plain": STATIC}, raw=True)
+    display({"application/vnd.jupyter.widget-view+json": view, "text/plain": said}, raw=True)
 
 
 def show_live(make_figure, controls):

@@ -1,0 +1,165 @@
+"""Tests that a grid killed at random times, and shared by several processes, does each trial once.
+
+    python test_grid_kills.py FOLDER KILLS SEED PROCESSES
+
+kills processes that run a grid until so many are killed, and prints a line of JSON.
+"""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))  # where it is started as a program of its own
+
+from utils.budgets import Budget
+from utils.datasets import Cifar10, Split
+from utils.grids import BROKEN, failures, run_grid
+from utils.nets import Plan
+from utils.runs import all_runs, find
+from utils.systems import Recipe
+
+RETRIES = 2
+FORMS = ({"lr": [0.01, 1e6], "seed": [0, 1]}, {"lr": [0.01, 0.02, 1e6], "seed": [1, 2]})  # the first, then changed
+PACE = 0.004  # seconds that each batch takes longer, so that kills find them under way
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills children that it forks")
+
+
+@pytest.mark.parametrize(
+    ("kills", "processes"), [(4, 1), (2, 2), pytest.param(50, 1, marks=pytest.mark.faults)]
+    + [pytest.param(30, 2, marks=pytest.mark.faults)],
+)  # fmt: skip
+def test_a_grid_killed_at_random_times_does_each_trial_once(tmp_path, kills, processes, record_property):
+    command = [sys.executable, __file__, tmp_path, str(kills), "0", str(processes)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    seen = json.loads(ended.stdout.splitlines()[-1])
+    trials = f"{seen['once']} of {seen['trials']} trials done once, {seen['kept']} of {seen['old']} old ones kept"
+    record_property("says", f"{seen['kills']} kills of {processes} processes with a grid; {trials}")
+    assert seen["kills"] >= kills and (seen["resumed"] > 0 or kills < 30)
+    assert seen["once"] == seen["trials"] > 0 and seen["equal"] == seen["finished"] > 0
+    assert seen["most_failures"] == 1 + RETRIES
+    assert seen["kept"] == seen["old"] > 0
+
+
+def small_data():
+    """Make 70 images of ten patterns, 8 pixels wide."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(70) % 10
+    patterns = torch.randint(0, 256, (10, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    split = Split(patterns[labels], labels)
+    return Cifar10(split, split, "test", "patterns", "0" * 16)
+
+
+class Slow:
+    """A watcher that takes its time."""
+
+    def after_batch(self, training):
+        time.sleep(PACE)
+
+
+def run(folder, form, data):
+    """Run a form of the grid in this process, in a ledger of this folder; return its table."""
+    os.environ.update(COURSEWORK_RUNS=str(folder), CI="1")
+    recipe = Recipe("tiny", Plan(layers=("conv 4", "relu", "mean", "linear 10")), batch_size=16, num_epochs=2)
+    train = Recipe.train
+    Recipe.train = lambda recipe, *args, watchers=(), **how: train(recipe, *args, watchers=[*watchers, Slow()], **how)
+    options = {"data": data, "budget": Budget("all"), "device": "cpu", "precision": "fp32", "save_every": 0.0}
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return run_grid(recipe.change(optimizer="sgd"), FORMS[form], name="g", retries=RETRIES, **options)
+    finally:
+        Recipe.train = train
+
+
+def start(folder, form, data):
+    """Fork a process that runs the grid; return its number."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            run(folder, form, data)
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+
+def kill_until_done(folder, form, data, clock, length, kills, processes):
+    """Run a form of the grid in so many processes, kill up to `kills` of them; return how many were killed."""
+    killed, done = 0, False
+    while not done:
+        children = [start(folder, form, data) for _ in range(processes)]
+        if killed < kills:
+            time.sleep(clock.uniform(0, length))
+            os.kill(children[0], signal.SIGKILL)
+        codes = [os.waitpid(child, 0)[1] for child in children]
+        assert set(codes) <= {0, signal.SIGKILL}, f"an attempt failed with status {codes}"
+        killed += codes.count(signal.SIGKILL)
+        done = signal.SIGKILL not in codes
+    return killed
+
+
+def kill_until(top, kills, seed, processes):
+    """Kill so many processes, with a new ledger whenever the grid and its changed form are done; say what was seen."""
+    clock, data, seen = random.Random(seed), small_data(), dict.fromkeys(SEEN, 0)
+    begun = time.monotonic()
+    expected = {form: accuracies(run(top / f"whole{form}", form, data)) for form in (0, 1)}
+    length, ledgers = (time.monotonic() - begun) / 2, 0
+    while seen["kills"] < kills:
+        folder, ledgers = top / str(ledgers), ledgers + 1
+        for form in (0, 1):
+            old = {run.name: files(run) for run in all_runs(folder)}
+            left = max(kills - seen["kills"], 1)
+            seen["kills"] += kill_until_done(folder, form, data, clock, length, min(left, 4), processes)
+            table = run(folder, form, data)  # a look: nothing is left to do
+            check(table, expected[form], seen)
+            stay = [name for name in old if name not in set(table["run"])]
+            seen["old"] += len(stay)
+            seen["kept"] += sum(files(find(name)) == old[name] for name in stay)
+    return seen
+
+
+SEEN = ("kills", "trials", "once", "finished", "equal", "resumed", "most_failures", "old", "kept")
+
+
+def check(table, expected, seen):
+    """Count what a grid's runs tell: done once, ended as undisturbed, gone on with, failed how often."""
+    seen["equal"] += sum(value == expected[key] for key, value in accuracies(table).items())
+    for name in table["run"]:
+        record = find(name).record
+        ends = [attempt.get("how") for attempt in record["attempts"]]
+        finished = record["state"] == "finished"
+        once = ends.count("finished") == 1 and not failures(record) if finished else record["state"] in BROKEN
+        epochs = [row["epoch"] for row in find(name).history().rows]
+        seen["once"] += once and (not finished or epochs == [1, 2])
+        seen["trials"] += 1
+        seen["finished"] += finished
+        seen["resumed"] += None in ends
+        seen["most_failures"] = max(seen["most_failures"], failures(record))
+
+
+def accuracies(table):
+    """Return {(lr, seed): validation accuracy} of the trials that are finished."""
+    done = table[table["state"] == "finished"]
+    return {(row.lr, row.seed): row.val_acc for row in done.itertuples()}
+
+
+def files(run):
+    """Return the content of a run's files."""
+    return {path.name: path.read_bytes() for path in run.folder.iterdir()}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)  # before anything is computed: a process with threads must not fork
+    print(json.dumps(kill_until(pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:]))))
