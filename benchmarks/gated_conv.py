@@ -18,7 +18,7 @@ import torch
 
 from utils.devices import describe, try_gpu
 from utils.gated import FORMS, GatedConv, choose_form
-from utils.nets import SOFTMAX_GATED
+from utils.plans import SOFTMAX_GATED
 
 SHAPES = [(*block.widths, 32 >> i // 2) for i, block in enumerate(SOFTMAX_GATED.blocks)]
 KERNEL_LIMIT = 2**31  # bytes of kernels, one for each image, above which "aggregated" is left out

@@ -24,8 +24,9 @@ from utils.datasets import Split
 from utils.devices import describe, try_gpu
 from utils.loaders import BatchLoader
 from utils.my_utils import train_ch3, train_epoch_ch3
-from utils.nets import NETWORKS, build
+from utils.nets import build
 from utils.optimizers import make_optimizer
+from utils.plans import NETWORKS
 from utils.steps import Step
 
 INTERVAL = 60.0  # seconds between two checkpoints, for the share that saving takes

@@ -7,7 +7,8 @@ from torch import nn
 
 from utils.class_maps import class_map
 from utils.errors import CourseworkError
-from utils.nets import NETWORKS, Block, Plan, build
+from utils.nets import Block, Plan, build
+from utils.plans import NETWORKS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -6,7 +6,8 @@ from torch import nn
 
 from utils.counting import depth, flops, layer_table, network_table, parameters
 from utils.gated import FORMS, GatedConv
-from utils.nets import NETWORKS, Block, Plan, build
+from utils.nets import Block, Plan, build
+from utils.plans import NETWORKS
 
 
 def conv(inside, out, size, kernel=3):

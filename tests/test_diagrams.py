@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from utils.diagrams import LANES, draw_block, draw_network, list_parts
-from utils.nets import NETWORKS, Block, Plan, build
+from utils.nets import Block, Plan, build
+from utils.plans import NETWORKS
 
 BLOCKS = {
     "plain": Block((3, 64)),

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from utils.nets import NETWORKS, Block, Plan
+from utils.nets import Block, Plan
+from utils.plans import NETWORKS
 from utils.report.marking import BANDS, TASKS, backbone_faults, band, plain_gates
 
 GATED = Plan((Block((3, 8)), Block((8, 16))), ("mean", "linear 10"))

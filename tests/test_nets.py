@@ -11,7 +11,8 @@ from torch import nn
 
 from utils.errors import CourseworkError
 from utils.gated import FORMS, GatedConv
-from utils.nets import ASSUMPTIONS, INITS, NETWORKS, Block, Plan, build, build_block, build_layers, plan_from
+from utils.nets import INITS, Block, Plan, build, build_block, build_layers, plan_from
+from utils.plans import ASSUMPTIONS, NETWORKS
 
 # The later edition of the assignment, an MLP gate, and rows of report D's appendix with the map sizes it gives.
 VALID = {"branch": ("conv pad 0",), "after": ()}
@@ -126,7 +127,7 @@ def test_a_word_that_cannot_be_built_is_named_with_its_place(words, place, messa
         build_layers(words, (3, 8, 8))
     assert place in str(caught.value) and str(caught.value).count("\n") < 9
     if message == "no such layer":
-        assert "conv 64 5x5 stride 2 pad 0; norm; relu; leaky_relu" in caught.value.next_step
+        assert "conv 64 5x5 stride 2 pad 0; norm; norm fixed; whiten 2; scale 0.1; relu" in caught.value.next_step
 
 
 @pytest.mark.parametrize("gate", ["softmax", "sigmoid", "none"])
@@ -291,7 +292,7 @@ def test_a_network_trained_in_one_form_loads_into_any_other():
         torch.testing.assert_close(other(images()), net(images()), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("init", [init for init in INITS if init != "default"])
+@pytest.mark.parametrize("init", [init for init in INITS if init not in ("default", "dirac")])
 @pytest.mark.parametrize("branch", [("conv",), ("conv", "relu")])
 def test_each_branch_starts_with_the_spread_of_its_own_fan(init, branch):
     torch.manual_seed(0)
@@ -342,3 +343,58 @@ def test_layers_are_named_by_kind_and_number_and_the_plan_is_kept():
     net = build(plan, size=8)
     assert [name for name, _ in net.named_children()] == ["block1", "conv1", "relu1", "conv2", "mean1", "linear1"]
     assert net.plan is plan and net.in_shape == (3, 8, 8) and len(net[1:3]) == 2
+
+
+def test_a_whitening_layer_makes_patches_independent_and_is_not_trained():
+    torch.manual_seed(0)
+    X = torch.nn.functional.interpolate(torch.randn(300, 3, 6, 6), 12, mode="bilinear")  # neighbours are alike
+    net = build(Plan(layers=("whiten 2", "gelu", "mean", "linear 10")), size=12)
+    layer = net.whiten1
+    layer.learn(X, least=0.0)
+    Y = (layer(X) - layer.bias.view(1, -1, 1, 1)).double().transpose(0, 1).flatten(1)
+    half = torch.cov(Y[:12])
+    torch.testing.assert_close(half, torch.eye(12, dtype=torch.double), rtol=1e-3, atol=1e-3)
+    assert torch.equal(layer.weight[12:], -layer.weight[:12])
+    assert not layer.weight.requires_grad and layer.bias.requires_grad
+
+
+def test_a_stem_comes_before_the_blocks_and_its_layers_are_numbered_with_the_others():
+    block = Block((24, 16), after=("norm fixed", "gelu", "pool 2"))
+    net = build(Plan((block,), ("conv 20", "mean", "linear 10", "scale 0.125"), stem=("whiten 2", "conv 24", "gelu")))
+    names = ["whiten1", "conv1", "gelu1", "block1", "conv2", "mean1", "linear1", "scale1"]
+    assert [name for name, _ in net.named_children()] == names
+    assert net(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+    with pytest.raises(CourseworkError, match="has to be"):
+        build(Plan((Block((8, 16)),), stem=("conv 24",)))
+
+
+def test_scale_multiplies_and_a_fixed_norm_trains_no_scale():
+    net = build(Plan(layers=("norm fixed", "mean", "scale 0.25")))
+    X = torch.randn(4, 3, 32, 32)
+    net.eval()
+    torch.testing.assert_close(net(X), 0.25 * X.mean((2, 3)), rtol=1e-4, atol=1e-4)
+    norm = net.norm1
+    assert not norm.weight.requires_grad and norm.bias.requires_grad and norm.momentum == 0.4
+    plain = build(Plan(layers=("norm", "mean"))).norm1
+    assert plain.weight.requires_grad and plain.momentum == 0.1
+
+
+@pytest.mark.parametrize("out", [3, 8])
+def test_dirac_begins_as_the_identity_on_the_first_channels(out):
+    net = build(Plan((Block((3, out), after=()),), (f"conv {out}", "mean", "linear 10"), "dirac"))
+    X = torch.randn(2, 3, 8, 8)
+    for weight in (net.conv1.weight, *(w for w, _ in net.block1.branches.branches())):
+        Y = torch.nn.functional.conv2d(X if weight.shape[1] == 3 else X.repeat(1, 3, 1, 1)[:, :out], weight, padding=1)
+        torch.testing.assert_close(Y[:, :3], X)
+    rest = [w[3:] for w, _ in net.block1.branches.branches()]
+    assert out == 3 or not torch.equal(rest[0], rest[1])
+
+
+def test_dirac_leaves_a_whitening_layer_alone():
+    torch.manual_seed(0)
+    plan = Plan(layers=("whiten 2", "conv 8", "mean", "linear 10"))
+    states = []
+    for init in ("default", "dirac"):
+        torch.manual_seed(0)
+        states.append(build(dataclasses.replace(plan, init=init)).whiten1.weight)
+    assert torch.equal(*states)

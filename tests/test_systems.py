@@ -15,9 +15,11 @@ from utils.datasets import load_cifar10
 from utils.errors import CheckpointError, CourseworkError
 from utils.losses import make_loss
 from utils.my_utils import accuracy, evaluate_accuracy, train_epoch_ch3
-from utils.nets import NETWORKS, Plan, build, plan_from
+from utils.nets import Plan, build, plan_from
 from utils.optimizers import make_optimizer
-from utils.systems import OURS, PROTOCOLS, SYSTEMS, Recipe, find_system
+from utils.plans import NETWORKS
+from utils.runs import Run
+from utils.systems import OURS, PROTOCOLS, SYSTEMS, Recipe, find_system, load_run
 from utils.tables import C_ROWS, D_ROWS, LADDER, plain_plan
 
 ROWS = (*C_ROWS, *D_ROWS)
@@ -260,3 +262,14 @@ def test_an_unknown_system_is_refused_with_the_names_of_all():
     assert all(name in str(error.value) for name in SYSTEMS)
     assert find_system("plain_cnn") is SYSTEMS["plain_cnn"]
     assert dataclasses.is_dataclass(find_system("plain_cnn"))
+
+
+def test_a_whitening_layer_learns_from_the_training_images_before_the_first_batch(data, tmp_path):
+    plan = Plan(layers=("whiten 2", "gelu", "pool 4", "mean", "linear 10"))
+    recipe = Recipe("white", plan, num_epochs=1, optimizer="sgd", lr=0.1)
+    trained = recipe.train(data, folder=tmp_path, **SMALL)
+    other = recipe.train(data, folder=None, seed=1, **SMALL)
+    assert trained.net.whiten1.weight.shape == (24, 3, 2, 2)
+    assert torch.equal(trained.net.whiten1.weight[12:], -trained.net.whiten1.weight[:12])
+    assert not torch.equal(trained.net.whiten1.weight, other.net.whiten1.weight)  # other images are held out
+    assert torch.equal(load_run(Run(tmp_path), data, "cpu").net.whiten1.weight, trained.net.whiten1.weight)

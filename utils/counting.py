@@ -63,10 +63,10 @@ def depth(plan):
     """Count the convolutions and linear layers on the longest way through a plan's network, gates aside."""
 
     def weighted(words):
-        return sum(word.split()[0] in ("conv", "linear") for word in words)
+        return sum(word.split()[0] in ("conv", "linear", "whiten") for word in words)
 
     ways = [max((len(b.widths) - 1) * weighted(b.branch), weighted(b.shortcut or ())) for b in plan.blocks]
-    return sum(ways) + sum(weighted(block.after) for block in plan.blocks) + weighted(plan.layers)
+    return weighted(plan.stem) + sum(ways) + sum(weighted(block.after) for block in plan.blocks) + weighted(plan.layers)
 
 
 def one_image(net, size=None):
@@ -94,7 +94,8 @@ def _words(net):
     layers = dict(net.named_children())
     blocks = {name: describe(layer.plan) for name, layer in layers.items() if isinstance(layer, GatedBlock)}
     said = {name: "; ".join(f"{part}: {text}" for part, text in parts.items()) for name, parts in blocks.items()}
-    words = getattr(getattr(net, "plan", None), "layers", ())
+    plan = getattr(net, "plan", None)
+    words = (*plan.stem, *plan.layers) if plan else ()
     return {**dict(zip([name for name in layers if name not in said], words, strict=False)), **said}
 
 

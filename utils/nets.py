@@ -1,4 +1,4 @@
-"""Owns the networks: layers as words, the gated block, the five reported systems' plans. Trains and counts nothing."""
+"""Owns what a network is made of: layers as words, the gated block, a plan and its building. Knows no system's plan."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections import OrderedDict
 
+import torch
 from torch import nn
 
 from utils.errors import CourseworkError
@@ -13,7 +14,8 @@ from utils.gated import FORMS, GatedConv
 
 ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "gelu": nn.GELU, "sigmoid": nn.Sigmoid}
 GATES = ("softmax", "sigmoid", "none")
-INITS = ("default", "xavier_normal", "xavier_uniform", "kaiming_normal")  # default: as torch itself starts a layer
+# default: as torch itself starts a layer; dirac: a convolution begins as the identity on as many channels as it can
+INITS = ("default", "xavier_normal", "xavier_uniform", "kaiming_normal", "dirac")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +48,16 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A network as data: gated blocks, then layers (a head, or a whole plain network), and how its weights start."""
+    """A network as data: a stem, gated blocks, then layers (a head or a whole plain network), and how weights start."""
 
     blocks: tuple = ()
     layers: tuple = ("mean", "linear 10")
     init: str = "default"
     init_of: str = "all"  # "all": convolutions and linear layers, "linear": only these; biases stay torch's
+    stem: tuple = ()  # layers before the blocks
 
     def __post_init__(self):
-        _make_tuples(self, "blocks", "layers")
+        _make_tuples(self, "blocks", "layers", "stem")
         _check_choice("init", self.init, INITS)
         _check_choice("init_of", self.init_of, ("all", "linear"))
 
@@ -74,6 +77,40 @@ class Mean(nn.Module):
 
     def forward(self, X):
         return X.mean((2, 3))
+
+
+class Scale(nn.Module):
+    """Multiply by a constant: scores that start small let the first steps be large ones."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, X):
+        return self.factor * X
+
+    def extra_repr(self):
+        return f"{self.factor:g}"
+
+
+class Whiten(nn.Conv2d):
+    """A convolution that makes the patches of images independent of each other; it is learned at once, then frozen.
+
+    It has two outputs, of either sign, for each direction in which patches vary. Only its bias is trained.
+    """
+
+    def __init__(self, channels, size):
+        super().__init__(channels, 2 * channels * size**2, size)
+        self.weight.requires_grad_(False)
+
+    @torch.no_grad()
+    def learn(self, images, least=5e-4):
+        """Set the weights from images (n, channels, H, W); least is added to each direction's variance."""
+        patches = nn.functional.unfold(images.double(), self.kernel_size).transpose(1, 2).flatten(0, 1)
+        patches = patches - patches.mean(0)
+        variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
+        weight = (directions / (variances + least).sqrt()).T.view(-1, *self.weight.shape[1:])
+        self.weight.copy_(torch.cat([weight, -weight]))
 
 
 class GatedBlock(nn.Module):
@@ -108,13 +145,15 @@ def build(plan, *, form="auto", in_channels=3, size=32):
     """Build a plan's network for images (in_channels, size, size); its weights come from torch's global generator."""
     _check_choice("form", form, ("auto", *FORMS))
     shape, children = (in_channels, size, size), []
+    first, shape = build_layers(plan.stem, shape, "stem")
     for number, block in enumerate(plan.blocks, 1):
         module, shape = build_block(block, shape, form, f"block {number}")
         children.append((f"block{number}", module))
     layers, _ = build_layers(plan.layers, shape)
-    kinds = [word.split()[0] for word in plan.layers]
+    kinds = [word.split()[0] for word in (*plan.stem, *plan.layers)]
     names = [f"{kind}{kinds[:i].count(kind) + 1}" for i, kind in enumerate(kinds)]  # conv1, relu1, conv2, ...
-    net = Net([*children, *zip(names, layers, strict=True)], plan, (in_channels, size, size))
+    stem, head = zip(names, first, strict=False), zip(names[len(first) :], layers, strict=True)
+    net = Net([*stem, *children, *head], plan, (in_channels, size, size))
     initialise(net, plan.init, plan.init_of)
     return net
 
@@ -178,11 +217,13 @@ def build_layers(words, shape, where="layers", *, width=None, kernel=3):
 def initialise(net, init, init_of="all"):
     """Draw weights anew as `init` says, each branch's by its own fan; convolutions only if init_of is "all"."""
     kinds = (nn.Linear, nn.Conv2d, GatedConv) if init_of == "all" else nn.Linear
+    if init == "dirac":
+        kinds = (nn.Conv2d, GatedConv)
     for module in net.modules() if init != "default" else ():
-        if isinstance(module, kinds):
+        if isinstance(module, kinds) and not isinstance(module, Whiten):
             gated = isinstance(module, GatedConv)
             for weight in [weight for weight, _ in module.branches()] if gated else [module.weight]:
-                getattr(nn.init, f"{init}_")(weight)
+                getattr(nn.init, f"{init}_")(weight[: weight.shape[1]] if init == "dirac" else weight)
 
 
 def _conv(shape, out, kernel, stride, pad, *, width, default):
@@ -190,6 +231,18 @@ def _conv(shape, out, kernel, stride, pad, *, width, default):
     pad = kernel // 2 if pad is None else pad  # keeps height and width for odd kernels
     layer = nn.Conv2d(shape[0], out, kernel, stride, pad)
     return layer, (out, *((side + 2 * pad - kernel) // stride + 1 for side in shape[1:]))
+
+
+def _norm(shape, fixed):
+    """Normalise each channel; "fixed" trains no scale, and follows the statistics fast, for a short training."""
+    kind = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
+    layer = kind(shape[0], momentum=0.4) if fixed else kind(shape[0])
+    layer.weight.requires_grad_(not fixed)
+    return layer, shape
+
+
+def _whiten(shape, size):
+    return Whiten(shape[0], size), (2 * shape[0] * size**2, *(side - size + 1 for side in shape[1:]))
 
 
 def _pool(shape, window, stride):
@@ -201,7 +254,10 @@ _N, _P = r"([1-9]\d*)", r"(0(?:\.\d+)?)"
 # An example of each word: its pattern, what it takes, and a function (shape, numbers) -> (layer, shape after it).
 WORDS = {
     "conv 64 5x5 stride 2 pad 0": (rf"conv(?: {_N})?(?: {_N}x\2)?(?: stride {_N})?(?: pad (\d+))?", "map", _conv),
-    "norm": ("norm", "any", lambda shape: ((nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d)(shape[0]), shape)),
+    "norm": ("norm", "any", lambda shape: _norm(shape, fixed=False)),
+    "norm fixed": ("norm fixed", "any", lambda shape: _norm(shape, fixed=True)),
+    "whiten 2": (rf"whiten {_N}", "map", _whiten),
+    "scale 0.1": (r"scale (\d+\.\d+)", "any", lambda shape, factor: (Scale(factor), shape)),
     **{name: (name, "any", lambda shape, kind=kind: (kind(), shape)) for name, kind in ACTIVATIONS.items()},
     "softmax": ("softmax", "vector", lambda shape: (nn.Softmax(1), shape)),
     "pool 3 stride 2": (rf"pool {_N}(?: stride {_N})?", "map", _pool),
@@ -233,68 +289,3 @@ def _check_shape(found, expected, where):
     if found != expected:
         advice = "What is added must agree in channels and map size, and a block must take what comes before it."
         raise CourseworkError(f"The shape is {found}, but has to be {expected}.", where=where, next_step=advice)
-
-
-def _blocks(widths, shortcut, **settings):
-    """List blocks from one width to the next, with max-pooling at the end of the 2nd, 4th, 6th and 8th."""
-    pairs, after = enumerate(zip(widths, widths[1:], strict=False), 1), ("norm", "leaky_relu")
-    ends = dict.fromkeys((2, 4, 6, 8), (*after, "pool 2"))
-    return tuple(Block(pair, shortcut=shortcut(i, *pair), after=ends.get(i, after), **settings) for i, pair in pairs)
-
-
-_WIDTHS = (3, 32, 64, 64, 128, 128, 256, 256, 512, 512)
-_RESIDUAL = (("conv", "relu", "norm"), None)  # of even and of odd blocks
-_STACK = {"gate": "sigmoid", "branch": ("conv", "norm", "relu", "pool 2", "dropout 0.2"), "after": ("norm",)}
-SOFTMAX_GATED = Plan(  # report A
-    _blocks((*_WIDTHS, 1024), lambda i, *_: _RESIDUAL[i % 2], kernels=(3,) * 5, branch=("conv", "relu")),
-    ("mean", "linear 512", "relu", "linear 10"),
-    "xavier_normal",
-)
-SHORTCUT_GATED = Plan(  # report B
-    _blocks((*_WIDTHS, 512, 512), lambda _, c, d: () if c == d else ("conv 1x1", "norm"), kernels=(3,) * 4),
-    ("mean", "linear 10", "softmax"),
-    "kaiming_normal",
-    "linear",
-)
-PLAIN_CNN = Plan(  # report C, layer by layer as in its code
-    layers=(
-        *("conv 32", "relu", "norm", "conv 64 stride 2", "relu", "norm", "conv 128", "relu", "norm"),
-        *("conv 256", "relu", "norm", "dropout 0.2", "conv 512", "relu", "norm", "average 2", "flatten"),
-        *("linear 512", "relu", "linear 256", "relu", "linear 10"),
-    ),
-)
-SIGMOID_GATED = Plan(  # report D
-    (Block((3, 128, 256), **_STACK), Block((256, 512, 1028), **_STACK)), ("mean", "linear 10"), "xavier_uniform"
-)
-DROPOUT_CNN = Plan(  # report E
-    layers=(
-        *("conv 32", "leaky_relu", "norm", "conv 32", "leaky_relu", "norm"),
-        *("conv 64", "leaky_relu", "norm", "dropout 0.35", "conv 64", "leaky_relu", "norm", "pool 2", "dropout2d 0.48"),
-        *("conv 128", "leaky_relu", "norm", "conv 128", "leaky_relu", "norm"),
-        *("conv 128", "leaky_relu", "pool 3 stride 2", "dropout2d 0.48", "flatten"),
-        *("linear 256", "leaky_relu", "dropout 0.4", "linear 128", "leaky_relu", "linear 10"),
-    ),
-)
-NETWORKS = {
-    "softmax_gated": SOFTMAX_GATED,
-    "shortcut_gated": SHORTCUT_GATED,
-    "plain_cnn": PLAIN_CNN,
-    "sigmoid_gated": SIGMOID_GATED,
-    "dropout_cnn": DROPOUT_CNN,
-}
-ASSUMPTIONS = {  # what the reports do not state and the plans had to choose
-    "softmax_gated": (
-        "The widths between 3 and 1024, and max-pooling after blocks 2, 4, 6 and 8: nothing that halves maps is named.",
-        "Shortcuts: even blocks, 3x3 kernels, added before norm and leaky_relu; the head: a ReLU, xavier_normal too.",
-    ),
-    "shortcut_gated": (
-        "The widths, four branches, 3x3 kernels, max-pooling after blocks 2, 4, 6 and 8; a linear gate with softmax.",
-        "Where the widths agree X itself is the shortcut; every shortcut is added before the norm.",
-    ),
-    "plain_cnn": (),
-    "sigmoid_gated": ("Convolutions keep their map's size, as the appendix's sizes ask; dropout is elementwise.",),
-    "dropout_cnn": (
-        "All widths, and 3x3 kernels padded to keep the map's size; the convolution without a norm is the last.",
-        'Dropout and pooling follow the norm; the last pooling, "(3x2)", is a 3x3 window that moves by 2.',
-    ),
-}

@@ -22,7 +22,7 @@ from utils.ledger import Ledger, note_test, safe
 from utils.loaders import MEAN, STD, BatchLoader, make_iters
 from utils.losses import make_loss
 from utils.my_utils import evaluate, train_ch3
-from utils.nets import Plan, build, plan_from
+from utils.nets import Plan, Whiten, build, plan_from
 from utils.optimizers import make_optimizer
 from utils.randomness import derive_seed
 from utils.runs import Run, find, trainings
@@ -33,6 +33,8 @@ PROTOCOLS = {
     "honest": "45,000 images to train on, 5,000 held out to watch; the test images are left alone",
     "report": "all 50,000 images to train on, the test images watched after every epoch, as the reports did",
 }
+
+WHITENING = 5000  # images that tell how patches vary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +117,9 @@ class Recipe:
         loss = make_loss(self.loss, **self.loss_settings)
         step = Step(facts["precision"], clip_norm=self.clip_norm, clip_value=self.clip_value)
         with own_randomness(derive_seed(seed, self.name), device):
-            net = build(self.network, form=form).to(device)
+            net = build(self.network, form=form)
+            self._whiten(net, train_iter.split)
+            net.to(device)
             optimizer = make_optimizer(self.optimizer, net, self.lr, **self.optimizer_settings)
             if parent:
                 inherit(parent, net, optimizer)
@@ -152,7 +156,16 @@ class Recipe:
     def folder(self, facts):
         """Return the folder on the ledger of the training with these facts: the same facts, the same folder."""
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
-        return trainings() / f"{self.name}-{safe(facts['budget']['name'])}-s{facts['seed']}-{digest}"
+        return trainings() / f"{safe(self.name)}-{safe(facts['budget']['name'])}-s{facts['seed']}-{digest}"
+
+    def _whiten(self, net, split):
+        """Let layers that learn from images alone, before the training, do so."""
+        layers = [layer for layer in net.modules() if isinstance(layer, Whiten)]
+        if layers:
+            some = first(split, min(len(split), WHITENING))
+            X, _ = BatchLoader(some, len(some), mean=self.mean, std=self.std).batch(epoch=0, i=0)
+            for layer in layers:
+                layer.learn(X.cpu())
 
     def _iters(self, images, protocol, seed, device):
         """Return iterators of what is trained on, what is watched and what is tested on, as the protocol wants it."""

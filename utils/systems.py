@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from utils.augment import Affine, ColorJitter, Crop, Flip
+from utils.augment import Affine, AlternatingFlip, ColorJitter, Crop, Flip
 from utils.errors import CourseworkError
-from utils.nets import ASSUMPTIONS, NETWORKS, Block, Plan
+from utils.nets import Block, Plan
+from utils.plans import ASSUMPTIONS, NETWORKS
 from utils.recipes import PROTOCOLS, Recipe, Trained, load_run
 
 __all__ = ["OURS", "PROTOCOLS", "SYSTEMS", "Recipe", "Trained", "find_system", "load_run"]
@@ -116,21 +117,33 @@ SYSTEMS = {
     )
 }
 
-ENDS = ("norm", "leaky_relu", "pool 2")
+NORMED, POOLED = ("norm fixed", "gelu"), ("pool 2", "norm fixed", "gelu")
+STARTER = (
+    (24, 32, POOLED),
+    (32, 32, NORMED),
+    (32, 96, POOLED),
+    (96, 96, NORMED),
+    (96, 128, POOLED),
+    (128, 128, NORMED),
+)
 OURS = {
     recipe.name: recipe
     for recipe in (
         Recipe(
-            "starter",  # the assigned backbone, small enough for minutes on a CPU: the run of notebooks 04 and 05
-            Plan(tuple(Block(widths, (3, 3, 3), after=ENDS) for widths in ((3, 24), (24, 48), (48, 96)))),
-            augment=(Flip(), Crop(4)),
-            optimizer="adamw",
-            lr=5e-3,
-            optimizer_settings={"weight_decay": 0.02},
-            schedule="one_cycle",
-            clip_norm=1.0,
-            average=0.98,
-            num_epochs=8,
+            "starter",  # the assigned backbone in minutes on a CPU: the run of notebooks 04 and 05
+            Plan(
+                tuple(Block((before, width), (3, 3, 3), after=after) for before, width, after in STARTER),
+                stem=("whiten 2", "gelu"),
+                init="dirac",
+            ),
+            augment=(AlternatingFlip(), Crop(2, "reflect")),
+            batch_size=500,
+            loss_settings={"label_smoothing": 0.2},
+            optimizer="muon",
+            lr=0.24,
+            optimizer_settings={"momentum": 0.6, "sgd_lr": 0.1, "sgd_momentum": 0.85},
+            schedule="linear",
+            num_epochs=4,
         ),
     )
 }
