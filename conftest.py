@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +25,8 @@ def pytest_configure(config):
     os.environ.setdefault("COURSEWORK_BUDGET", "smoke")
     # A ledger for each process: trainings of earlier tests would be gone on with, and two at once refused.
     config.trainings = os.environ["COURSEWORK_RUNS"] = tempfile.mkdtemp(prefix="coursework-")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's job in the background hands that on to all others
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     workers = config.getoption("numprocesses", None)
     if workers:  # each would start a thread for every core, and they would wait for each other
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // workers)))
