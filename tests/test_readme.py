@@ -28,6 +28,12 @@ def test_the_loops_tables_are_the_record():
         assert f"| {row['system']} | {' | '.join(loop.save_summary(row))} |" in README
 
 
+def test_the_accuracy_of_make_run_is_what_notebook_05_shows():
+    (said,) = re.findall(r"ended at (\d+\.\d+) % of the test images", README)
+    shown = (ROOT / "notebooks" / "05_evaluation.ipynb").read_text(encoding="utf-8")
+    assert f"{said}% of 10,000 test images are right (JPEG copies of CIFAR-10)" in shown
+
+
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
 def test_every_link_to_a_file_leads_to_one(link):
     assert (ROOT / link).exists()
