@@ -11,7 +11,7 @@ import urllib.parse
 import pytest
 
 from tools import compare
-from utils.compare import page as compare_page
+from utils import records
 from utils.compare.page import COLUMNS, POINTS, page, write_page
 from utils.systems import SYSTEMS
 
@@ -341,7 +341,7 @@ def test_a_new_page_takes_the_old_ones_place_in_one_step(add, monkeypatch):
     def fail(*_):
         raise OSError("no room")
 
-    monkeypatch.setattr(compare_page.os, "replace", fail)
+    monkeypatch.setattr(records.os, "replace", fail)
     add("b")
     with pytest.raises(OSError, match="no room"):
         write_page(add.top)

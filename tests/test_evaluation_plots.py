@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from figure_checks import check_whole
 from matplotlib.colors import to_hex
 
 from utils.evaluation_plots import (
@@ -39,15 +40,6 @@ def style():
     with plt.rc_context(STYLE):
         yield
     plt.close("all")
-
-
-def check_whole(figure):
-    """Assert that the figure says what it found, and that nothing of it is cut off at its edge."""
-    assert figure.get_suptitle() == "Finding"
-    figure.draw_without_rendering()
-    inside = figure.get_tightbbox().extents * figure.dpi
-    assert inside[0] >= -1 and inside[1] >= -1, inside
-    assert inside[2] <= figure.bbox.x1 + 1 and inside[3] <= figure.bbox.y1 + 1, inside
 
 
 def widths(ax):

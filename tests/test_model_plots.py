@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from figure_checks import check_whole
 from matplotlib.colors import to_hex
 
 from utils.model_plots import show_features, show_forms, show_gates, show_responses
@@ -23,15 +24,6 @@ def image(rng):
 
 def texts(ax):
     return [text.get_text() for text in ax.texts]
-
-
-def check_whole(figure):
-    """Assert that the figure says what it found, and that nothing of it is cut off at its edge."""
-    assert figure.get_suptitle() == "Finding"
-    figure.draw_without_rendering()
-    inside = figure.get_tightbbox().extents * figure.dpi
-    assert inside[0] >= -1 and inside[1] >= -1, inside
-    assert inside[2] <= figure.bbox.x1 + 1 and inside[3] <= figure.bbox.y1 + 1, inside
 
 
 def test_responses_share_one_scale_with_zero_in_its_middle(image, rng):

@@ -22,12 +22,17 @@ def plain(value):
 
 
 def write_json(path, value):
-    """Write a JSON file in one step: a reader finds the old one or the new one, and a kill leaves one of them."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
+    """Write a JSON file whole or not at all."""
     text = json.dumps(plain(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path, content):
+    """Write a file in one step: a reader finds the old one or the new one, and a kill leaves one of them."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
-        with open(partial, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with open(partial, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

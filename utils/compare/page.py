@@ -7,7 +7,6 @@ import datetime
 import hashlib
 import html
 import json
-import os
 from pathlib import Path
 
 from utils.compare import (
@@ -20,7 +19,7 @@ from utils.compare import (
     ours_in_words,
     percent,
 )
-from utils.records import plain
+from utils.records import plain, write_bytes
 from utils.runs import all_runs, row, trainings
 
 HERE = Path(__file__).parent
@@ -63,10 +62,10 @@ def write_page(folder=None):
     """Write the page of all runs in a folder, by default the ledger's, into it; return the page's path."""
     folder = Path(folder) if folder else trainings()
     folder.mkdir(parents=True, exist_ok=True)
-    path, partial = folder / NAME, folder / f"{NAME}.{os.getpid()}.partial"
-    partial.write_bytes(page(folder).encode("utf-8", "replace"))  # half a character is no text, and ends browsers
-    os.replace(partial, path)
-    return path
+    write_bytes(
+        folder / NAME, page(folder).encode("utf-8", "replace")
+    )  # half a character is no text, and ends browsers
+    return folder / NAME
 
 
 def page(folder=None):

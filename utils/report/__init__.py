@@ -7,10 +7,9 @@ and as_pdf.py write down. A student's own words, Markdown in the run's folder wo
 from __future__ import annotations
 
 import importlib.util
-import os
-from pathlib import Path
 
 from utils import runs
+from utils.records import write_bytes
 from utils.report import as_html, as_pdf
 from utils.report.blocks import read_markdown
 from utils.report.results import accuracy, tasks
@@ -38,15 +37,17 @@ def write_report(run, folder=None):
     """
     run = run if isinstance(run, runs.Run) else runs.find(run, folder)
     document = content(run)
-    paths = [_put(run.folder / "report.html", as_html.write(document).encode())]
+    paths = [run.folder / "report.html"]
+    write_bytes(paths[0], as_html.write(document).encode())
     if importlib.util.find_spec("typst"):
-        paths.append(_put(run.folder / "report.pdf", as_pdf.write(document)))
+        paths.append(run.folder / "report.pdf")
+        write_bytes(paths[1], as_pdf.write(document))
     else:
         (run.folder / "report.pdf").unlink(missing_ok=True)  # an older one would say something else
         print("No PDF: typst is not installed. Get it with `pip install typst`, or print report.html from a browser.")
     words = run.folder / "words"
     words.mkdir(exist_ok=True)
-    _put(words / "README.txt", HOW_TO_WRITE.replace("RUN", run.name).encode())
+    write_bytes(words / "README.txt", HOW_TO_WRITE.replace("RUN", run.name).encode())
     return paths
 
 
@@ -76,14 +77,3 @@ def _own_words(run, file):
         return []
     text = path.read_text(encoding="utf-8", errors="replace")
     return read_markdown(text) if text.strip() else []
-
-
-def _put(path, content):
-    """Write a file in one step, so that a reader finds the old one or the new one."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return Path(path)
