@@ -1,90 +1,152 @@
-"""Measures the forms of the gated convolution against the loop, forward and backward, shape by shape in one run.
+"""Measures the forms of the gated convolution against the loop, forward and backward, by shape and in whole networks.
 
-    python -m benchmarks.gated_conv [--json PATH]
+    python -m benchmarks.gated_conv
 
-The shapes are the ten blocks of a network of widths 3 to 1024 that halves its maps after every second block, which are
-those of report A's, see utils/nets.py. utils.gated.choose_form rests on this table.
+The loop is the formula as it is written: k convolutions, each scaled, and their sum. The shapes are the ten blocks of
+a network of widths 3 to 1024 that halves its maps after every second block, which are those of report A's; the rule
+`utils.gated.choose_form`, "auto", rests on this table. The limit is one convolution of the same shape without a gate.
+Whole networks take a step without the optimizer, all of it in float32. Those of reports A and D are not among them: a
+branch of theirs has a ReLU after its convolution, so that nothing but the loop gives what the formula says.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import pathlib
-import statistics
-import time
+import sys
 
 import torch
+import torch.nn.functional as F
 
-from utils.devices import describe, try_gpu
+from benchmarks import _figures
+from benchmarks._shared import Setting, Table, in_turns, main, median, note, ratio, span
 from utils.gated import FORMS, GatedConv, choose_form
+from utils.nets import build
 from utils.plans import SOFTMAX_GATED
+from utils.systems import OURS, SYSTEMS
 
+TITLE = "Gated convolutions"
+SETTINGS = {
+    "batch_size": Setting(64, 32, 2, "images"),
+    "branches": Setting(5, 5, 2, "of a single convolution, with 3x3 kernels"),
+    "shapes": Setting(0, 0, 1, "how many of the ten; 0 is all"),
+    "networks": Setting(0, 0, 1, "how many of the gated ones, the smallest first; 0 is all"),
+    "repeats": Setting(5, 2, 1, "of every measurement"),
+}
 SHAPES = [(*block.widths, 32 >> i // 2) for i, block in enumerate(SOFTMAX_GATED.blocks)]
 KERNEL_LIMIT = 2**31  # bytes of kernels, one for each image, above which "aggregated" is left out
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--branches", type=int, default=5)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", metavar="PATH", help="write the record here")
-    args = parser.parse_args(argv)
-    device = try_gpu()
-    print(f"{describe(device)}\nbatches of {args.batch_size}, {args.branches} branches of 3x3 kernels, forward and")
-    print(f"backward in ms, median of {args.repeats}\n\n| in, out, size | {' | '.join(FORMS)} | auto | loop / auto |")
-    print("|---|" + "---:|" * len(FORMS) + "---|---:|")
-    rows = []
-    for shape in SHAPES:
-        rows.append({"shape": shape, **measure(shape, device, args)})
-        print_row(rows[-1])
-    loop, auto = (sum(statistics.median(row["ms"][form(row)]) for row in rows) for form in (lambda _: "loop", chosen))
-    print(f"\nAll ten: loop {loop:,.0f} ms, auto {auto:,.0f} ms, ratio {loop / auto:.2f}")
-    if args.json:
-        settings = {name: value for name, value in vars(args).items() if name != "json"}
-        record = {"machine": describe(device), "settings": settings, "rows": rows}
-        pathlib.Path(args.json).write_text(json.dumps(record, indent=1) + "\n")
+def measure(device, settings):
+    """Return {"rows", "networks"}."""
+    rows = [measure_shape(shape, device, settings) for shape in SHAPES[: settings["shapes"] or None]]
+    gated = [recipe for recipe in (*SYSTEMS.values(), *OURS.values()) if is_gated(recipe)]
+    gated = sorted(gated, key=lambda recipe: recipe.macs())[: settings["networks"] or None]
+    return {"rows": rows, "networks": [measure_network(recipe, device, settings) for recipe in gated]}
 
 
-def measure(shape, device, args):
-    """Return the form that auto takes and {form: milliseconds of each repeat}, the forms measured in turns."""
+def is_gated(recipe):
+    """Tell whether a recipe's network has a convolution of which there are several forms."""
+    with torch.device("meta"):
+        return any(isinstance(layer, GatedConv) for layer in build(recipe.network).modules())
+
+
+def measure_shape(shape, device, settings):
+    """Return the form that auto takes, and the milliseconds of each form and of one convolution without a gate."""
     inside, out, size = shape
-    X = torch.randn(args.batch_size, inside, size, size, device=device, requires_grad=True)
-    a = torch.rand(args.batch_size, args.branches, device=device, requires_grad=True)
-    layer = GatedConv(inside, out, (3,) * args.branches).to(device)
-    kernels = 4 * args.batch_size * layer.weights[0][0].numel()
+    count, branches = settings["batch_size"], settings["branches"]
+    X = torch.randn(count, inside, size, size, device=device, requires_grad=True)
+    a = torch.rand(count, branches, device=device, requires_grad=True)
+    layer = GatedConv(inside, out, (3,) * branches).to(device)
+    weight = torch.randn(out, inside, 3, 3, device=device, requires_grad=True)
+
+    def step(form):
+        layer.form = form
+        layer(X, a).sum().backward()
+
+    kernels = 4 * count * layer.weights[0][0].numel()
     names = [name for name in FORMS if name != "aggregated" or kernels <= KERNEL_LIMIT]
-    ms = {name: [] for name in names}
-    for repeat in range(args.repeats + 1):
-        for name in names:
-            layer.form = name
-            seconds = time_step(layer, X, a)
-            if repeat:  # the first is a warm-up
-                ms[name].append(1e3 * seconds)
-    return {"auto": choose_form(X, args.branches), "ms": ms}
+    ways = {name: lambda name=name: step(name) for name in names}
+    ways["one"] = lambda: F.conv2d(X, weight, padding=1).sum().backward()
+    row = {"shape": shape, "auto": choose_form(X, branches), "ms": milliseconds(ways, settings, device)}
+    note(f"{label(row)}: auto is {row['auto']}, {ratio(row['ms']['loop'], row['ms'][row['auto']]):.2f}")
+    return row
 
 
-def time_step(layer, X, a):
-    """Run forward and backward once and return the seconds it took."""
-    synchronize = torch.cuda.synchronize if X.is_cuda else lambda: None
-    synchronize()
-    start = time.perf_counter()
-    layer(X, a).sum().backward()
-    synchronize()
-    return time.perf_counter() - start
+def measure_network(recipe, device, settings):
+    """Return the milliseconds of a whole network's step, its gated convolutions as loops and in auto's forms."""
+    torch.manual_seed(0)
+    net = build(recipe.network).to(device)
+    X = torch.randn(settings["batch_size"], 3, 32, 32, device=device)
+    y = torch.arange(len(X), device=device) % 10
+
+    def step(form):
+        for layer in net.modules():
+            if isinstance(layer, GatedConv):
+                layer.form = form
+        net.zero_grad()
+        F.cross_entropy(net(X), y).backward()
+
+    ways = {form: lambda form=form: step(form) for form in ("loop", "auto")}
+    row = {"system": recipe.name, "ms": milliseconds(ways, settings, device)}
+    note(f"{recipe.name}: {ratio(row['ms']['loop'], row['ms']['auto']):.2f}")
+    return row
 
 
-def chosen(row):
-    return row["auto"]
+def milliseconds(ways, settings, device):
+    """Return {way: milliseconds of each turn}, after a turn that warms up."""
+    seconds = in_turns(ways, settings["repeats"] + 1, device)
+    return {name: [1e3 * some for some in values[1:]] for name, values in seconds.items()}
 
 
-def print_row(row):
-    medians = {name: statistics.median(times) for name, times in row["ms"].items()}
-    cells = [f"{medians[name]:.1f}" if name in medians else "-" for name in FORMS]
-    ratio = medians["loop"] / medians[row["auto"]]
-    print(f"| {', '.join(map(str, row['shape']))} | {' | '.join(cells)} | {row['auto']} | {ratio:.2f} |", flush=True)
+def label(row):
+    inside, out, size = row["shape"]
+    return f"{inside} → {out}, {size}x{size}"
+
+
+def tables(record):
+    forms = [name for name in FORMS if name != "loop"]
+    shapes = [(label(row), *(_cell(row, name) for name in ("loop", *forms, "one"))) for row in record["rows"]]
+    networks = []
+    for row in record["networks"]:
+        loop, auto = row["ms"]["loop"], row["ms"]["auto"]
+        networks.append((row["system"], f"{median(loop):,.0f}", f"{median(auto):,.0f}", f"{ratio(loop, auto):.2f}"))
+    caption = (
+        "One convolution: the loop in ms, then how many times as fast each other way is; **bold** is auto's choice:"
+    )
+    return [
+        Table(caption, ("in → out, map", "loop, ms", *forms, "limit"), shapes),
+        Table("A whole network's step, ms:", ("system", "loop", "auto", "loop / auto"), networks),
+    ]
+
+
+def _cell(row, name):
+    if name not in row["ms"]:
+        return "-"
+    loop, own = row["ms"]["loop"], row["ms"][name]
+    text = f"{median(loop):,.1f}" if name == "loop" else f"{ratio(loop, own):.2f}"
+    return f"**{text}**" if name == row["auto"] else text
+
+
+def gains(record):
+    """Return {label: how many times as fast as the loop} of single convolutions, and of whole networks."""
+    single = {label(row): ratio(row["ms"]["loop"], row["ms"][row["auto"]]) for row in record["rows"]}
+    return single, {row["system"]: ratio(row["ms"]["loop"], row["ms"]["auto"]) for row in record["networks"]}
+
+
+def headlines(record):
+    return {"gated networks, auto against the loop, forward and backward": span(gains(record)[1].values(), "{:.2f}")}
+
+
+def draw(records):
+    captions = ("one gated convolution, times as fast as the loop", "whole networks, times as fast as with loops")
+    panels, networks = {caption: {} for caption in captions}, []
+    for kind, record in _figures.present(records):
+        networks += gains(record)[1].values()
+        for bars, found in zip(panels.values(), gains(record), strict=True):
+            for name, value in found.items():
+                bars.setdefault(name, {})[kind] = (value, f"{value:.2f}")
+    title = f"Whole gated networks run {span(networks)} times as fast in the form that suits each shape"
+    return _figures.bars(panels, title=title, lines={1: "the loop"}, records=records)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.modules[__name__]))

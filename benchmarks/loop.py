@@ -1,27 +1,28 @@
 """Measures the training loop against a bare loop and against the course's original one, and what a checkpoint costs.
 
-    python -m benchmarks.loop [--json PATH]
+    python -m benchmarks.loop
 
-"bare" is forward, backward and step and measures nothing. "course" does what train_epoch_ch3 of the d2l book (v0.17.6)
-does with a batch: it reads the loss and the number of right answers as Python numbers each time, so that a GPU has to
-finish before the next batch is sent to it. All take turns in one process, on the same batches.
+"bare" is forward, backward and step and measures nothing: it is the limit. "course" does what `train_epoch_ch3` of the
+d2l book (v0.17.6) does with a batch: it reads the loss and the number of right answers as Python numbers each time, so
+that a GPU has to finish before the next batch is sent to it. "guarded" is `train_ch3`, which looks for NaN before each
+step. All take turns in one process, on the same batches, which lie ready. A checkpoint with Adam's state is written,
+synced and read back; where one a minute would take more than 2 % of the time, fewer are written.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import pathlib
-import statistics
+import sys
 import tempfile
 import time
 
 import torch
 from torch import nn
 
+from benchmarks import _figures
+from benchmarks._shared import Setting, Table, in_turns, main, median, note, ratio, seconds_of, span
 from utils.checkpoints import Checkpoints
 from utils.datasets import Split
-from utils.devices import describe, try_gpu
 from utils.loaders import BatchLoader
 from utils.my_utils import train_ch3, train_epoch_ch3
 from utils.nets import build
@@ -29,26 +30,23 @@ from utils.optimizers import make_optimizer
 from utils.plans import NETWORKS
 from utils.steps import Step
 
+TITLE = "The loop"
+SETTINGS = {
+    "batch_size": Setting(64, 64, 2, "images"),
+    "seconds": Setting(1.0, 0.3, 0.0, "of each turn, about, and one batch at least"),
+    "repeats": Setting(5, 2, 1, "turns of each loop"),
+    "saves": Setting(3, 1, 1, "checkpoints of each system"),
+    "systems": Setting(0, 0, 1, "how many systems save one, the smallest first; 0 is all"),
+}
 INTERVAL = 60.0  # seconds between two checkpoints, for the share that saving takes
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each turn, about")
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--json", metavar="PATH", help="write the record here")
-    args = parser.parse_args(argv)
-    device = try_gpu()
-    print(f"{describe(device)}\nimages/s of training, batches of {args.batch_size}, median of {args.repeats} turns\n")
-    print(f"| network | {' | '.join(LOOPS)} | ours / bare | ours / course |\n|---|" + "---:|" * (len(LOOPS) + 2))
-    loops = [measure_loops(name, net, device, args) for name, net in networks().items()]
-    print("\n| system | checkpoint, MiB | saved in, s | share at one a minute |\n|---|---:|---:|---:|")
-    saves = [measure_save(name, device, args) for name in NETWORKS]
-    if args.json:
-        settings = {name: value for name, value in vars(args).items() if name != "json"}
-        record = {"machine": describe(device), "settings": settings, "loops": loops, "checkpoints": saves}
-        pathlib.Path(args.json).write_text(json.dumps(record, indent=1) + "\n")
+def measure(device, settings):
+    """Return {"loops", "checkpoints"}."""
+    loops = [measure_loops(name, net, device, settings) for name, net in networks().items()]
+    sizes = {name: sum(value.numel() for value in build(plan).parameters()) for name, plan in NETWORKS.items()}
+    systems = sorted(NETWORKS, key=sizes.get)[: settings["systems"] or None]
+    return {"loops": loops, "checkpoints": [measure_save(name, device, settings["saves"]) for name in systems]}
 
 
 def networks():
@@ -87,7 +85,7 @@ def ours(net, data, loss, optimizer, device):
     train_epoch_ch3(net, data, loss, optimizer, device)
 
 
-def ours_in_full(net, data, loss, optimizer, device):
+def guarded(net, data, loss, optimizer, device):
     train_ch3(net, data, None, loss, 1, optimizer, device, step=Step(), curves=False, record=False)
 
 
@@ -104,56 +102,42 @@ def course(net, data, loss, optimizer, device):
         sums = [a + b for a, b in zip(sums, (value.item() * len(y), right, y.numel()), strict=True)]
 
 
-# "guarded" is train_ch3 with a Step that looks at loss and gradient before each step.
-LOOPS = {"bare": bare, "ours": ours, "ours, guarded": ours_in_full, "course": course}
+LOOPS = {"bare": bare, "ours": ours, "guarded": guarded, "course": course}
 
 
-def measure_loops(name, net, device, args):
+def measure_loops(name, net, device, settings):
     """Return a row with each loop's images per second in each turn."""
     net, loss = net.to(device), nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9)
-    data = batches(10, args.batch_size, device)
-    once = _timed(bare, net, data, loss, optimizer, device)
-    once = _timed(bare, net, data, loss, optimizer, device)  # the first one warmed up
-    data = (data * (int(args.seconds / once) + 1))[: max(10, int(10 * args.seconds / once))]
-    rates = {loop: [] for loop in LOOPS}
-    for repeat in range(args.repeats):
-        for loop in list(LOOPS)[:: 1 if repeat % 2 else -1]:
-            seconds = _timed(LOOPS[loop], net, data, loss, optimizer, device)
-            rates[loop].append(len(data) * args.batch_size / seconds)
-    row = {"network": name, "images_per_second": rates}
-    print(f"| {name} | {' | '.join(summary(row))} |")
-    return row
+    some = batches(10, settings["batch_size"], device)
+
+    def train(loop, data):
+        loop(net, data, loss, optimizer, device)
+
+    train(bare, some[:1])  # warms up
+    count = max(1, round(settings["seconds"] * len(some) / seconds_of(lambda: train(bare, some), device)))
+    data = (some * (count // len(some) + 1))[:count]
+    ways = {way: lambda loop=loop: train(loop, data) for way, loop in LOOPS.items()}
+    seconds = in_turns(ways, settings["repeats"], device)
+    rates = {way: [count * settings["batch_size"] / turn for turn in turns] for way, turns in seconds.items()}
+    note(f"{name}: ours / bare {ratio(rates['ours'], rates['bare']):.3f}")
+    return {"network": name, "images_per_s": rates}
 
 
-def summary(row):
-    """Return a row's cells as they are printed: each loop's median, then the two ratios."""
-    middle = {loop: statistics.median(values) for loop, values in row["images_per_second"].items()}
-    ratios = [f"{middle['ours'] / middle['bare']:.3f}", f"{middle['ours'] / middle['course']:.2f}"]
-    return [f"{value:,.0f}" for value in middle.values()] + ratios
-
-
-def save_summary(row):
-    """Return a checkpoint's cells as they are printed: MiB, seconds, and their share of a minute."""
-    seconds = statistics.median(row["seconds"])
-    return [f"{row['bytes'] / 2**20:,.0f}", f"{seconds:.2f}", f"{100 * seconds / INTERVAL:.2f} %"]
-
-
-def measure_save(name, device, args):
+def measure_save(name, device, saves):
     """Return a row with the size of a system's checkpoint, Adam's state included, and the seconds that saving takes."""
     net = build(NETWORKS[name]).to(device)
     optimizer = make_optimizer("adam", net, 1e-3)
     data = batches(1, 2, device)
     with tempfile.TemporaryDirectory() as folder:
         keeper = Checkpoints(folder, every=1e9)
-        saver = _Saver(keeper, args.repeats)
+        saver = _Saver(keeper, saves)
         train_ch3(
             net, data, None, nn.CrossEntropyLoss(), 1, optimizer, watchers=[keeper, saver], curves=False, record=False
         )
         size = max(path.stat().st_size for path in pathlib.Path(folder).iterdir())
-    row = {"system": name, "bytes": size, "seconds": saver.seconds}
-    print(f"| {name} | {' | '.join(save_summary(row))} |")
-    return row
+    note(f"{name}: saved in {median(saver.seconds):.2f} s")
+    return {"system": name, "bytes": size, "seconds": saver.seconds}
 
 
 class _Saver:
@@ -171,13 +155,54 @@ class _Saver:
             self.seconds.append(time.perf_counter() - begun)
 
 
-def _timed(loop, net, data, loss, optimizer, device):
-    begun = time.perf_counter()
-    loop(net, data, loss, optimizer, device)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - begun
+def tables(record):
+    loops, saves = [], []
+    for row in record["loops"]:
+        rates = row["images_per_s"]
+        shares = [f"{ratio(rates[way], rates['bare']):.3f}" for way in ("ours", "guarded")]
+        loops.append((row["network"], f"{median(rates['bare']):,.0f}", *shares, f"{_over_course(row):.2f}"))
+    for row in record["checkpoints"]:
+        seconds = median(row["seconds"])
+        saves.append(
+            (row["system"], f"{row['bytes'] / 2**20:,.0f}", f"{seconds:.2f}", f"{100 * seconds / INTERVAL:.2f} %")
+        )
+    header = ("network", "bare, images/s", "ours / bare", "guarded / bare", "ours / course")
+    return [
+        Table("Training, ratios of images/s, medians of the turns:", header, loops),
+        Table("A checkpoint:", ("system", "MiB", "seconds", "at one a minute"), saves),
+    ]
+
+
+def _over_course(row):
+    return ratio(row["images_per_s"]["ours"], row["images_per_s"]["course"])
+
+
+def _over_bare(record):
+    """Return how fast our loop is beside the bare one, for each network."""
+    return [ratio(row["images_per_s"]["ours"], row["images_per_s"]["bare"]) for row in record["loops"]]
+
+
+def headlines(record):
+    return {
+        "`train_epoch_ch3` against a loop that measures nothing": span(_over_bare(record), "{:.2f}"),
+        "`train_epoch_ch3` against the course's original": span(
+            [_over_course(row) for row in record["loops"]], "{:.2f}"
+        ),
+    }
+
+
+def draw(records):
+    panels, shares = {}, []
+    for kind, record in _figures.present(records):
+        shares += [100 * share for share in _over_bare(record)]
+        panels[f"{kind}: images/s as a share of the bare loop's"] = bars = {}
+        for row in record["loops"]:
+            rates = row["images_per_s"]
+            found = {way: ratio(rates[way], rates["bare"]) for way in LOOPS if way != "bare"}
+            bars[row["network"]] = {way: (value, f"{value:.2f}") for way, value in found.items()}
+    title = f"The loop that measures loss and accuracy keeps {span(shares, '{:.0f}')} % of a bare one's speed"
+    return _figures.bars(panels, title=title, lines={1: "the bare loop"}, records=records)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.modules[__name__]))

@@ -1,6 +1,8 @@
 """Tests utils.devices: a device is chosen only if it works, and has a name that people know."""
 
+import platform
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -61,3 +63,12 @@ def test_a_device_is_described_in_one_line():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_is_described_by_name_and_memory():
     assert torch.cuda.get_device_name() in describe("cuda") and "GiB" in describe("cuda")
+
+
+def test_memory_is_kept_where_glibc_can_be_asked_to_and_never_an_error_elsewhere(monkeypatch):
+    assert devices.keep_memory() == (platform.libc_ver()[0] == "glibc")
+    asked = []
+    monkeypatch.setattr(devices.ctypes, "pythonapi", SimpleNamespace(mallopt=lambda *words: asked.append(words) or 1))
+    assert devices.keep_memory() and [name for name, _ in asked] == [-4, -1]
+    monkeypatch.setattr(devices.ctypes, "pythonapi", SimpleNamespace())
+    assert devices.keep_memory() is False

@@ -172,15 +172,17 @@ def suite(tmp_path_factory):
 
 
 def test_an_environment_is_really_made_from_another_folder_with_a_space_in_the_path(suite, tmp_path):
-    (suite / "benchmarks" / "first.py").write_text("import utils.datasets, sys; print('ran in', sys.prefix)")
+    (suite / "benchmarks" / "first.py").write_text("import utils.datasets, sys; print(*sys.argv[1:], 'in', sys.prefix)")
     (suite / "benchmarks" / "second.py").write_text("raise SystemExit(3)")
     (suite / "benchmarks" / "_common.py").write_text("raise SystemExit(4)")
-    done = run_python(suite / "tools" / "make.py", "bench", cwd=tmp_path, VENV="env 1")
+    (suite / "benchmarks" / "page.py").write_text("print('renewed')")
+    done = run_python(suite / "tools" / "make.py", "bench", "--quick", cwd=tmp_path, VENV="env 1")
     assert done.returncode == 1, done.stderr
-    assert f"ran in {tmp_path / 'env 1'}" in done.stdout
+    assert f"--quick in {tmp_path / 'env 1'}" in done.stdout
+    assert done.stdout.count("renewed") == 1 and done.stdout.splitlines()[-1].startswith("page ")
     assert "FAILED (exit code 3)" in done.stdout and "_common" not in done.stdout
     again = run_python(suite / "tools" / "make.py", "bench", "first", cwd=tmp_path, VENV="env 1")
-    assert again.returncode == 0 and "pip install" not in again.stdout
+    assert again.returncode == 0 and "pip install" not in again.stdout and "exit code 3" not in again.stdout
 
 
 @pytest.mark.parametrize("git", [False, True])

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from utils.counting import describe
 from utils.errors import CourseworkError
 from utils.gated import FORMS, GatedConv
 from utils.nets import INITS, Block, Plan, build, build_block, build_layers, plan_from
@@ -145,6 +146,15 @@ def test_a_plain_block_is_its_formula(gate, form):
     assert isinstance(block.branches, GatedConv) and shape == (6, 4, 4)
     torch.testing.assert_close(block.weights(X), a)
     torch.testing.assert_close(block(X), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_constant_gate_weighs_all_branches_alike_and_learns_nothing():
+    block = build_block(Block((3, 6), (3, 1), "constant", after=()), (3, 8, 8))[0]
+    X = images()
+    assert torch.equal(block.weights(X), torch.full((len(X), 2), 0.5)) and not list(block.gate.parameters())
+    parts = [F.conv2d(X, weight, bias, padding=weight.shape[-1] // 2) for weight, bias in block.branches.branches()]
+    torch.testing.assert_close(block(X), sum(parts) / 2, rtol=1e-4, atol=1e-5)
+    assert describe(block.plan)["gate"] == "1/2 for every image"
 
 
 @pytest.mark.parametrize("shortcut", [None, (), ("conv", "relu", "norm"), ("conv 1x1", "norm")])

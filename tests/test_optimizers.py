@@ -128,7 +128,7 @@ def test_an_orthogonalised_matrix_has_singular_values_near_1(shape, dtype, slack
 def test_orthogonalising_keeps_the_singular_vectors():
     matrix = random_matrices(1, 8, 30)
     U, S, V = torch.linalg.svd(matrix[0], full_matrices=False)
-    rotated = U.T @ orthogonalise(matrix)[0] @ V.T  # diagonal if the singular vectors are the same
+    rotated = U.T @ orthogonalise(matrix, dtype=torch.float32)[0] @ V.T  # diagonal if the singular vectors are the same
     torch.testing.assert_close(rotated, torch.diag(rotated.diagonal()), rtol=0, atol=1e-4)
     assert S.max() / S.min() > 2 > rotated.diagonal().max() / rotated.diagonal().min()
 
@@ -136,7 +136,8 @@ def test_orthogonalising_keeps_the_singular_vectors():
 @pytest.mark.parametrize("shape", [(2, 8, 8), (2, 8, 30), (1, 40, 6)], ids=str)
 def test_orthogonalising_does_not_care_which_side_is_the_longer(shape):
     matrices = random_matrices(*shape)
-    torch.testing.assert_close(orthogonalise(matrices.mT), orthogonalise(matrices).mT, rtol=1e-4, atol=1e-5)
+    wide, tall = (orthogonalise(some, dtype=torch.float32) for some in (matrices, matrices.mT))
+    torch.testing.assert_close(tall, wide.mT, rtol=1e-4, atol=1e-5)
 
 
 def test_each_of_several_matrices_is_orthogonalised_as_if_alone_and_none_gives_nan():
@@ -204,6 +205,26 @@ def test_what_is_no_matrix_moves_exactly_as_under_sgd():
     optimizers += [torch.optim.SGD(theirs, lr=0.3, momentum=0.8, weight_decay=0.01, nesterov=True)]
     step_alike(optimizers, [ours, theirs], 4)
     assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def test_the_biases_of_norms_have_a_rate_of_their_own_and_decay_as_much_as_the_others():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 10))
+    optimizer = Muon(net, 0.02, sgd_lr=0.5, norm_lr=10.0, sgd_weight_decay=0.1)
+    others, norms = optimizer.param_groups[1:]
+    assert norms["params"] == [net[1].bias] and norms["lr"] == 10.0
+    assert norms["lr"] * norms["weight_decay"] == pytest.approx(others["lr"] * others["weight_decay"])
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(net.parameters()))
+    with pytest.raises(ValueError, match="norm_lr wants the network"):
+        Muon(list(net.parameters()), norm_lr=10.0)
+
+
+def test_a_kernel_of_fixed_norm_is_as_large_as_one_with_orthogonal_rows():
+    kernels = nn.Parameter(random_matrices(3, 8, 4, 3, 3) * torch.tensor([1.0, 5.0, 0.1]).view(3, 1, 1, 1, 1))
+    matrix = nn.Parameter(torch.full((5, 6), 3.0))
+    kernels.grad, matrix.grad = torch.zeros_like(kernels), torch.zeros_like(matrix)
+    Muon([kernels, matrix], 0.1, fixed_norm=True).step()
+    torch.testing.assert_close(kernels.flatten(1).norm(dim=1), torch.full((3,), 8**0.5))
+    assert (matrix == 3).all()
 
 
 @pytest.mark.parametrize("make, left", [(plain_net, 0.1), (Gated, 0.4)])

@@ -47,6 +47,13 @@ def split():
     return Split((shades.view(-1, 1, 1, 1) // 2 + pixels // 2), torch.tensor([0, 0, 1, 1, 0, 1]))
 
 
+def test_only_the_views_that_are_asked_for_are_looked_at(split):
+    net = Darkness()
+    assert list(averaged_views(net, split, ("plain",))) == ["plain"] and len(net.shown) == 1
+    net.shown.clear()
+    assert list(accuracy_of_views(net, split, ("flip", "plain"))) == ["flip", "plain"] and len(net.shown) == 2
+
+
 def test_a_picture_that_moves_repeats_its_edge():
     picture = torch.arange(9).view(1, 1, 3, 3)
     assert moved(picture, 1, 0)[0, 0].tolist() == [[0, 1, 2], [0, 1, 2], [3, 4, 5]]

@@ -18,8 +18,9 @@ from utils.my_utils import accuracy, evaluate_accuracy, train_epoch_ch3
 from utils.nets import Plan, build, plan_from
 from utils.optimizers import make_optimizer
 from utils.plans import NETWORKS
+from utils.recipes import laid_out
 from utils.runs import Run
-from utils.systems import OURS, PROTOCOLS, SYSTEMS, Recipe, find_system, load_run
+from utils.systems import ABLATIONS, OURS, PROTOCOLS, SYSTEMS, Recipe, find_system, load_run
 from utils.tables import C_ROWS, D_ROWS, LADDER, plain_plan
 
 ROWS = (*C_ROWS, *D_ROWS)
@@ -41,7 +42,7 @@ def tiny(data, tmp_path, monkeypatch):
 SMALL = {"budget": "smoke", "curves": False, "precision": "fp32", "device": "cpu"}
 
 
-@pytest.mark.parametrize("name", [*SYSTEMS, *OURS])
+@pytest.mark.parametrize("name", [*SYSTEMS, *OURS, *ABLATIONS])
 def test_each_system_trains_an_epoch_by_its_own_recipe(name, data, tmp_path):
     images, _ = Budget("some", images=96).cut(data, 1, 1)
     recipe = find_system(name).change(num_epochs=1)
@@ -166,10 +167,38 @@ def test_protocols_watch_other_images(tiny, data):
     assert "val_acc" in honest.history.rows[0]
     assert "test_acc" not in honest.history.rows[0]
     assert "test_acc" in report.history.rows[0]
-    assert honest.folder != report.folder
+    final = tiny.train(data, protocol="final", **SMALL)
+    assert not {"val_acc", "test_acc"} & set(final.history.rows[0]) and final.test()[1] > 0
+    assert final.run.record["images"] == report.run.record["images"] > honest.run.record["images"]
+    assert len({honest.folder, report.folder, final.folder}) == 3
     with pytest.raises(CourseworkError, match="no protocol"):
         tiny.train(data, protocol="best", **SMALL)
-    assert set(PROTOCOLS) == {"honest", "report"}
+    assert set(PROTOCOLS) == {"honest", "report", "final"}
+
+
+def test_a_network_keeps_a_pixels_channels_together_unless_it_has_gated_convolutions():
+    plain, gated = (laid_out(build(find_system(name).network)) for name in ("softmax_gated", "quick"))
+    convolutions = [layer.weight for layer in plain.modules() if isinstance(layer, nn.Conv2d)]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convolutions)
+    assert all(weight.is_contiguous() for weight in gated.parameters())
+
+
+def test_a_network_is_compiled_on_request_only_and_trains_to_the_same_end(tiny, data, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(nn.Module, "compile", lambda net: compiled.append(net))
+    plainly = tiny.train(data, folder=None, **SMALL)
+    assert not compiled
+    trained = tiny.train(data, folder=None, compiled=True, **SMALL)
+    assert compiled == [trained.net] and same(trained.net.state_dict(), plainly.net.state_dict())
+
+
+def test_the_ablations_change_nothing_but_the_gate():
+    best = OURS["best_gated"]
+    for recipe in ABLATIONS.values():
+        assert recipe.change(name=best.name, network=best.network) == best
+        pairs = list(zip(recipe.network.blocks, best.network.blocks, strict=True))
+        assert all(dataclasses.replace(one, kernels=b.kernels, gate=b.gate) == b != one for one, b in pairs)
+    assert all(len(block.kernels) >= 3 and block.branch == ("conv",) for block in best.network.blocks)
 
 
 def test_a_stopped_training_goes_on_to_the_same_end(tiny, data, capsys):

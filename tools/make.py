@@ -182,13 +182,17 @@ def faults(extra):
 
 
 def bench(extra):
-    """Run every benchmark in turn, or those named."""
-    names = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
-    unknown = [name for name in extra if name not in names]
+    """Run every benchmark in turn, or those named, then renew their page; words with a dash go to each."""
+    names = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py") if path.stem != "page")
+    options = [word for word in extra if word.startswith("-")]
+    chosen = [word for word in extra if word not in options]
+    unknown = [name for name in chosen if name not in names]
     if unknown or not names:
         fail(f"There is no benchmark {', '.join(unknown)}.", f"Choose from {', '.join(names) or 'none at all'}.")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as in the notebooks, see utils/notebook.py
     python = environment()
-    return stages({name: [python, "-m", "benchmarks." + name] for name in extra or names})
+    commands = {name: [python, "-m", "benchmarks." + name, *options] for name in chosen or names}
+    return stages({**commands, "page": [python, "-m", "benchmarks.page"]})
 
 
 def report(extra):
@@ -252,6 +256,8 @@ TARGETS = {  # name: (function, what help says, where the function's own first l
     "test": (test, None),
     "faults": (faults, None),
     "bench": (bench, None),
+    "reproduce": (module("tools.reproduce"), "Train all systems by their own recipes; small records go to results/."),
+    "results": (module("tools.results"), "Make the tables of results from the records in results/."),
     "report": (report, None),
     "compare": (module("tools.compare"), "Put all runs on one page that opens without a server: runs/compare.html."),
     "notebooks": (lambda extra: module("tools.run")(["--in-place", *extra]), "Run, clean and rewrite the notebooks."),

@@ -1,6 +1,6 @@
 """Owns training a system from the command line. The recipe, and all that it does, is utils/systems.py's.
 
-    python -m tools.train NAME [--budget smoke|quick|full] [--seed 0] [--protocol honest|report] [--folder PATH]
+    python -m tools.train NAME [--budget smoke|quick|full] [--seed 0] [--protocol honest|report|final] [--folder PATH]
 
 Typed again, it goes on where it was stopped.
 """
@@ -26,6 +26,7 @@ def main(words=None):
     parser.add_argument("--device", help="cpu, cuda, mps (default: the best there is)")
     parser.add_argument("--folder", default="auto", help="where its checkpoints lie")
     parser.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS")
+    parser.add_argument("--compiled", action="store_true", help="let torch.compile fuse the network first")
     args = vars(parser.parse_args(words))
     try:
         trained = find_system(args.pop("name")).train(**args)

@@ -81,9 +81,10 @@ def describe(block):
     sizes = ", ".join(f"{size}x{size}" for size in dict.fromkeys(block.kernels))
     steps, words = len(block.widths) - 1, ", ".join(block.branch)
     hidden = "".join(f"linear {width}, relu, " for width in block.hidden)
+    gate = f"mean, {hidden}linear {len(block.kernels)}" + (f", {block.gate}" if block.gate != "none" else "")
     return {
         "branches": f"{len(block.kernels)} of ({words}){f' in {steps} steps' * (steps > 1)}, kernels {sizes}",
-        "gate": f"mean, {hidden}linear {len(block.kernels)}" + (f", {block.gate}" if block.gate != "none" else ""),
+        "gate": gate if block.gate != "constant" else f"1/{len(block.kernels)} for every image",
         "shortcut": "none" if block.shortcut is None else ", ".join(block.shortcut) or "X itself",
         "after": ", ".join(block.after) or "nothing",
     }

@@ -13,7 +13,7 @@ from utils.errors import CourseworkError
 from utils.gated import FORMS, GatedConv
 
 ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "gelu": nn.GELU, "sigmoid": nn.Sigmoid}
-GATES = ("softmax", "sigmoid", "none")
+GATES = ("softmax", "sigmoid", "none", "constant")  # constant: 1/k for every branch and image, to compare with
 # default: as torch itself starts a layer; dirac: a convolution begins as the identity on as many channels as it can
 INITS = ("default", "xavier_normal", "xavier_uniform", "kaiming_normal", "dirac")
 
@@ -106,11 +106,28 @@ class Whiten(nn.Conv2d):
     @torch.no_grad()
     def learn(self, images, least=5e-4):
         """Set the weights from images (n, channels, H, W); least is added to each direction's variance."""
-        patches = nn.functional.unfold(images.double(), self.kernel_size).transpose(1, 2).flatten(0, 1)
-        patches = patches - patches.mean(0)
-        variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
+        count, total, products = 0, 0.0, 0.0
+        for some in images.split(500):  # all patches at once would take a gigabyte
+            patches = nn.functional.unfold(some.double(), self.kernel_size).transpose(1, 2).flatten(0, 1)
+            count, total, products = count + len(patches), total + patches.sum(0), products + patches.T @ patches
+        mean = total / count
+        variances, directions = torch.linalg.eigh(products / count - mean.outer(mean))
         weight = (directions / (variances + least).sqrt()).T.view(-1, *self.weight.shape[1:])
         self.weight.copy_(torch.cat([weight, -weight]))
+
+
+class Constant(nn.Module):
+    """A gate that looks at nothing: each of k branches counts for 1/k, for every image."""
+
+    def __init__(self, branches):
+        super().__init__()
+        self.branches = branches
+
+    def forward(self, X):
+        return X.new_full((len(X), self.branches), 1 / self.branches)
+
+    def extra_repr(self):
+        return f"{self.branches}"
 
 
 class GatedBlock(nn.Module):
@@ -164,7 +181,9 @@ def build_block(block, shape, form="auto", where="the block"):
     _check_shape(shape, (block.widths[0], *shape[1:]), f"{where}, what comes in")
     hidden = [word for hidden in block.hidden for word in (f"linear {hidden}", "relu")]
     words = ["mean", *hidden, f"linear {len(block.kernels)}", *([block.gate] if block.gate != "none" else [])]
-    gate, _ = build_layers(words, shape, f"{where}, gate")
+    gate = [Constant(len(block.kernels))]
+    if block.gate != "constant":
+        gate, _ = build_layers(words, shape, f"{where}, gate")
     branches, total = _build_branches(block, shape, form, f"{where}, branch")
     shortcut = None
     if block.shortcut is not None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.optim.sgd import sgd
 
+from utils.devices import best_precision
 from utils.losses import make
 
 # Of Newton and Schulz's step, X <- a X + b (X X') X + c (X X')^2 X. Chosen by K. Jordan (2024) to lift small singular
@@ -22,7 +23,9 @@ class Muon(torch.optim.Optimizer):
     convolution's kernel is the matrix (out, in * height * width); the k stacked kernels of a GatedConv are k matrices.
     SGD takes what is no matrix: norms and biases, and by choice the last linear layer (last_linear="sgd" or "muon").
     Weight decay is decoupled for the matrices, as in AdamW; sgd_weight_decay is SGD's own. sgd_lr=None means lr, and
-    nesterov is for both.
+    nesterov is for both. norm_lr: a rate apart for the biases of batch norms, which in a short training want a large
+    one. fixed_norm: keep each kernel at the norm of one with orthogonal rows, so that lr means the same throughout;
+    of convolutions only, whose outputs are normalised.
     """
 
     def __init__(
@@ -38,15 +41,23 @@ class Muon(torch.optim.Optimizer):
         sgd_lr=None,
         sgd_momentum=0.9,
         sgd_weight_decay=0.0,
+        norm_lr=None,
+        fixed_norm=False,
     ):
         sgd_lr = lr if sgd_lr is None else sgd_lr
         matrices, others = split_parameters(net_or_parameters, last_linear)
-        shared = {"nesterov": nesterov, "ns_steps": ns_steps}
+        norms = [] if norm_lr is None else norm_biases(net_or_parameters)
+        others = [parameter for parameter in others if all(parameter is not norm for norm in norms)]
+        shared = {"nesterov": nesterov, "ns_steps": ns_steps, "fixed_norm": fixed_norm}
         muon = {"orthogonal": True, "lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         plain = {"orthogonal": False, "lr": sgd_lr, "momentum": sgd_momentum, "weight_decay": sgd_weight_decay}
-        _check(muon)
-        _check(plain)
         groups = [{"params": matrices, **muon}, {"params": others, **plain}]
+        if norms:  # they decay by as much in a step as the others
+            groups.append(
+                {"params": norms, **plain, "lr": norm_lr, "weight_decay": sgd_weight_decay * sgd_lr / norm_lr}
+            )
+        for group in groups:
+            _check(group)
         super().__init__([group for group in groups if group["params"]], shared | muon)
 
     @torch.no_grad()
@@ -71,6 +82,9 @@ class Muon(torch.optim.Optimizer):
             # A tall matrix has more rows to share its singular values among: without this its outputs would move less.
             scale = math.sqrt(max(1, update.shape[-2] / update.shape[-1]))
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            if group["fixed_norm"] and parameter.ndim >= 4:
+                norms = as_matrices(parameter).norm(dim=(1, 2)) / math.sqrt(update.shape[-2])
+                parameter.div_(norms.view(-1, *[1] * (parameter.ndim - 1)))
             parameter.add_(update.reshape(parameter.shape), alpha=-group["lr"] * scale)
 
     def _step_others(self, parameters, group):
@@ -131,6 +145,15 @@ def split_parameters(net_or_parameters, last_linear="sgd"):
     return matrices, others
 
 
+def norm_biases(net):
+    """Return the biases of a network's batch norms."""
+    if not isinstance(net, nn.Module):
+        raise ValueError("norm_lr wants the network: of bare parameters nobody knows which are a norm's.")
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d)
+    found = [module.bias for module in net.modules() if isinstance(module, kinds)]
+    return [bias for bias in found if bias is not None]
+
+
 def as_matrices(values):
     """View a weight (out, ...), or stacked kernels (k, out, in, height, width), as matrices (count, out, rest)."""
     return values.flatten(2) if values.ndim == 5 else values.flatten(1).unsqueeze(0)
@@ -139,7 +162,7 @@ def as_matrices(values):
 def orthogonalise(matrices, steps=5, dtype=None):
     """Return for each matrix of (count, rows, columns) one with its singular vectors, and singular values near 1.
 
-    dtype is the type to compute in: float32 on a CPU, and on a GPU the 16 bits that it multiplies fastest.
+    dtype is the type to compute in, by default the one that the device multiplies fastest.
     """
     dtype = dtype or _fast_dtype(matrices.device)
     X = matrices.float()
@@ -154,10 +177,7 @@ def orthogonalise(matrices, steps=5, dtype=None):
 
 
 def _fast_dtype(device):
-    if device.type != "cuda":
-        return torch.float32
-    # Older GPUs imitate bfloat16.
-    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[best_precision(device)]
 
 
 def _check(group):

@@ -16,8 +16,9 @@ from utils.checkpoint_files import newest
 from utils.checkpoints import Checkpoints
 from utils.counting import flops
 from utils.datasets import load_cifar10
-from utils.devices import try_gpu
+from utils.devices import keep_memory, try_gpu
 from utils.errors import CourseworkError
+from utils.gated import GatedConv
 from utils.ledger import Ledger, note_test, safe
 from utils.loaders import MEAN, STD, BatchLoader, make_iters
 from utils.losses import make_loss
@@ -32,7 +33,9 @@ from utils.steps import Step, best_precision
 PROTOCOLS = {
     "honest": "45,000 images to train on, 5,000 held out to watch; the test images are left alone",
     "report": "all 50,000 images to train on, the test images watched after every epoch, as the reports did",
+    "final": "all 50,000 images to train on and nothing watched: for the test images once, when all choices are made",
 }
+WATCHED = {"honest": "val", "report": "test", "final": "nothing"}
 
 WHITENING = 5000  # images that tell how patches vary
 
@@ -61,6 +64,7 @@ class Recipe:
     clip_value: float | None = None
     average: float | None = None  # how much of the averaged weights stays at each batch
     num_epochs: int = 10
+    views: str = "plain"  # which of robustness.VIEWS its answer to a test image is the mean of
     report: str = ""
     reported: dict = dataclasses.field(default_factory=dict)
     not_stated: tuple = ()
@@ -99,6 +103,7 @@ class Recipe:
         sweep=None,
         watchers=(),
         curves=True,
+        compiled=False,
     ):
         """Train this system and return the Trained; called again, it goes on where it stopped.
 
@@ -106,6 +111,7 @@ class Recipe:
         where its record and its checkpoints lie, one every save_every seconds ("auto": for each different training a
         folder of its own on the ledger; None: nowhere). parent: a run, or its name, whose weights it begins with and
         whose optimizer's moments, if that is of the same kind. sweep: the name of a group of runs it belongs to.
+        compiled: let torch.compile fuse the network first, which pays in a long run only.
         """
         data, device = data or load_cifar10(), torch.device(device or try_gpu())
         budget = budget if isinstance(budget, Budget) else choose_budget(budget, device)
@@ -119,7 +125,11 @@ class Recipe:
         with own_randomness(derive_seed(seed, self.name), device):
             net = build(self.network, form=form)
             self._whiten(net, train_iter.split)
-            net.to(device)
+            net = laid_out(net).to(device)
+            if device.type == "cpu":
+                keep_memory()
+            if compiled:
+                net.compile()
             optimizer = make_optimizer(self.optimizer, net, self.lr, **self.optimizer_settings)
             if parent:
                 inherit(parent, net, optimizer)
@@ -132,8 +142,7 @@ class Recipe:
                 record = {"parent": None, **facts, "system": self.name, "budget": budget.name, **about}
                 watchers.append(Ledger(folder, self.name, record | {"data": images.train.origin}))
                 watchers.append(Checkpoints(folder, every=save_every, about=_flat(facts), resume=resume))
-            watched = "test" if protocol == "report" else "val"
-            about = {"watched": watched, "curves": curves, "record": folder is not None}
+            about = {"watched": WATCHED[protocol], "curves": curves, "record": folder is not None}
             arguments = (net, train_iter, watched_iter, loss, num_epochs, optimizer)
             history = train_ch3(*arguments, step=step, watchers=watchers, **about)
         return Trained(self, average.net if average else net, history, test_iter, loss, step, facts, folder)
@@ -171,7 +180,7 @@ class Recipe:
         """Return iterators of what is trained on, what is watched and what is tested on, as the protocol wants it."""
         options = {"augment": self.augment, "mean": self.mean, "std": self.std, "seed": seed, "device": device}
         train_iter, val_iter, test_iter = make_iters(images, self.batch_size, val=held_out(images, protocol), **options)
-        return train_iter, val_iter or test_iter, test_iter
+        return train_iter, {"val": val_iter, "test": test_iter}.get(WATCHED[protocol]), test_iter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,6 +207,15 @@ class Trained:
         if self.folder:
             note_test(self.folder, acc, loss)
         return loss, acc
+
+
+def laid_out(net):
+    """Let a plain network keep each pixel's channels side by side: 1.4 to 1.7 times as fast, measured on a CPU.
+
+    One with gated convolutions stays as it is, because most of their forms want each channel's pixels side by side.
+    """
+    gated = any(isinstance(module, GatedConv) for module in net.modules())
+    return net if gated else net.to(memory_format=torch.channels_last)
 
 
 def held_out(images, protocol):

@@ -16,7 +16,7 @@ from utils.loaders import MEAN, STD, BatchLoader
 from utils.metrics import probabilities, scores
 from utils.randomness import derive_seed, integers
 
-BATCH_SIZE = 250
+BATCH_SIZE = 1000
 # A view is (mirrored, pixels down, pixels right); an image's answer is the mean of the probabilities of a row's views.
 _BOTH = (False, True)
 _SHIFTS = ((0, 0), (2, 0), (-2, 0), (0, 2), (0, -2))
@@ -33,19 +33,19 @@ STRENGTHS = {  # the first of each leaves the images as they are
 PASSES = len(VIEWS["flip + shifts"]) + 1 + sum(len(strengths) - 1 for strengths in STRENGTHS.values())
 
 
-def averaged_views(net, split, *, mean=MEAN, std=STD, predict=None):
-    """Return {name: probabilities (n, classes)} for each row of VIEWS: the mean over its views of every image."""
-    found = {}
-    for view in dict.fromkeys(view for views in VIEWS.values() for view in views):
+def averaged_views(net, split, names=tuple(VIEWS), *, mean=MEAN, std=STD, predict=None):
+    """Return {name: probabilities (n, classes)} for rows of VIEWS: the mean over a row's views of every image."""
+    found, rows = {}, {name: VIEWS[name] for name in names}
+    for view in dict.fromkeys(view for views in rows.values() for view in views):
         mirrored, down, right = view
         images = moved(split.images.flip(-1) if mirrored else split.images, down, right)
         found[view] = _probabilities(net, images, split.labels, mean, std, predict)
-    return {name: torch.stack([found[view] for view in views]).mean(0) for name, views in VIEWS.items()}
+    return {name: torch.stack([found[view] for view in views]).mean(0) for name, views in rows.items()}
 
 
-def accuracy_of_views(net, split, **how):
-    """Return {name: fraction correct} for each row of VIEWS; how is what averaged_views takes."""
-    return {name: _accuracy(p, split.labels) for name, p in averaged_views(net, split, **how).items()}
+def accuracy_of_views(net, split, names=tuple(VIEWS), **how):
+    """Return {name: fraction correct} for rows of VIEWS; how is what averaged_views takes."""
+    return {name: _accuracy(p, split.labels) for name, p in averaged_views(net, split, names, **how).items()}
 
 
 def robustness(net, split, *, mean=MEAN, std=STD, predict=None, seed=0):

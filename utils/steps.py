@@ -6,24 +6,17 @@ import warnings
 
 import torch
 
+from utils.devices import best_precision
 from utils.errors import CourseworkError, DivergedError
 from utils.my_utils import mean_loss
+
+__all__ = ["DTYPES", "NO_MEMORY", "Step", "best_precision", "ran_out_of_memory"]
 
 # What torch.OutOfMemoryError is not raised for: the CPU's allocator (on Linux, on Windows), MPS, cuBLAS and cuDNN.
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 LEAST_SCALE = 1.0  # of an fp16 loss; it starts at 65,536 and is halved after each gradient that is not finite
 ADVICE = "Lower the learning rate, or clip the gradient: Step(clip_norm=1.0). No step was taken with it."
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def best_precision(device):
-    """Name the fastest precision that the device really has: some GPUs only imitate bf16, slowly."""
-    device = torch.device(device)
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
-    if device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
-        return "bf16"
-    return "fp32"
 
 
 class Step:

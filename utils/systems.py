@@ -8,14 +8,14 @@ from utils.nets import Block, Plan
 from utils.plans import ASSUMPTIONS, NETWORKS
 from utils.recipes import PROTOCOLS, Recipe, Trained, load_run
 
-__all__ = ["OURS", "PROTOCOLS", "SYSTEMS", "Recipe", "Trained", "find_system", "load_run"]
+__all__ = ["ABLATIONS", "OURS", "PROTOCOLS", "SYSTEMS", "Recipe", "Trained", "find_system", "load_run"]
 
 HALF = (0.5, 0.5, 0.5)
 
 
 def find_system(name):
-    """Return one of the SYSTEMS or of OURS, or an error that lists them."""
-    known = SYSTEMS | OURS
+    """Return one of the SYSTEMS, of OURS or of the ABLATIONS, or an error that lists them."""
+    known = SYSTEMS | OURS | ABLATIONS
     if name not in known:
         raise CourseworkError(f"There is no system {name!r}.", next_step=f"Choose one of {', '.join(known)}.")
     return known[name]
@@ -117,33 +117,60 @@ SYSTEMS = {
     )
 }
 
+# What our own recipes share: first steps may be large ones, so that few epochs are enough. The stem whitens patches and
+# learns little more; kernels begin as the identity and keep their norm, norms train no scale; each image is flipped
+# every other epoch. Muon steps along orthogonal matrices; what it leaves to SGD wants large rates, norms above all.
+SHORT = {
+    "augment": (AlternatingFlip(), Crop(2, "reflect")),
+    "batch_size": 1000,
+    "loss_settings": {"label_smoothing": 0.2},
+    "optimizer": "muon",
+    "lr": 0.24,
+    "optimizer_settings": {
+        "momentum": 0.6,
+        "ns_steps": 3,
+        "fixed_norm": True,
+        "norm_lr": 50.0,
+        "sgd_lr": 1.5,
+        "sgd_momentum": 0.85,
+    },
+    "schedule": "linear",
+    "views": "flip + shifts",
+}
 NORMED, POOLED = ("norm fixed", "gelu"), ("pool 2", "norm fixed", "gelu")
-STARTER = (
-    (24, 32, POOLED),
-    (32, 32, NORMED),
-    (32, 96, POOLED),
-    (96, 96, NORMED),
-    (96, 128, POOLED),
-    (128, 128, NORMED),
-)
+STEM = ("whiten 2", "gelu")  # 24 channels
+HEAD = ("pool 3", "flatten", "linear 10", "scale 0.111")
+
+
+def backbone(widths, kernels=(3, 3, 3), gate="softmax"):
+    """Return the assigned backbone as we train it: two gated blocks for each width, the first halving the map."""
+    before = (24, *widths)
+    steps = [((i, o, POOLED), (o, o, NORMED)) for i, o in zip(before, widths, strict=False)]
+    blocks = tuple(Block((i, o), kernels, gate, after=after) for pair in steps for i, o, after in pair)
+    return Plan(blocks, HEAD, "dirac", stem=STEM)
+
+
+def plain(widths):
+    """Return the backbone's shape with one convolution in the place of each gated block."""
+    words = [word for w in widths for after in (POOLED, NORMED) for word in (f"conv {w}", *after)]
+    return Plan(layers=(*STEM, *words, *HEAD), init="dirac")
+
+
 OURS = {
     recipe.name: recipe
     for recipe in (
-        Recipe(
-            "starter",  # the assigned backbone in minutes on a CPU: the run of notebooks 04 and 05
-            Plan(
-                tuple(Block((before, width), (3, 3, 3), after=after) for before, width, after in STARTER),
-                stem=("whiten 2", "gelu"),
-                init="dirac",
-            ),
-            augment=(AlternatingFlip(), Crop(2, "reflect")),
-            batch_size=500,
-            loss_settings={"label_smoothing": 0.2},
-            optimizer="muon",
-            lr=0.24,
-            optimizer_settings={"momentum": 0.6, "sgd_lr": 0.1, "sgd_momentum": 0.85},
-            schedule="linear",
-            num_epochs=4,
-        ),
+        # the assigned backbone in minutes on two CPU cores: the run of notebooks 04 and 05
+        Recipe("quick", backbone((32, 96, 128)), num_epochs=5, **SHORT),
+        Recipe("fast", plain((64, 256, 256)), num_epochs=9, **SHORT),
+        Recipe("best_gated", backbone((64, 256, 256)), num_epochs=16, **SHORT),
+    )
+}
+# What the gate is worth: the same recipe with a single branch, and with branches that all images weigh alike.
+BEST = OURS["best_gated"]
+ABLATIONS = {
+    recipe.name: recipe
+    for recipe in (
+        BEST.change(name="best_one_branch", network=backbone((64, 256, 256), kernels=(3,))),
+        BEST.change(name="best_constant_gate", network=backbone((64, 256, 256), gate="constant")),
     )
 }

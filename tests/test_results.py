@@ -1,0 +1,191 @@
+"""Tests of results.py, tools/reproduce.py and tools/results.py: what is kept, what is left, what the tables say."""
+
+import json
+
+import pytest
+import torch
+
+from tools import reproduce, results
+from utils.budgets import Budget
+from utils.datasets import load_cifar10
+from utils.errors import CourseworkError
+from utils.nets import Plan
+from utils.recipes import Recipe
+from utils.results import keep, path_of, read_results, record_of, table
+from utils.systems import ABLATIONS, OURS, SYSTEMS
+from utils.tables import C_ROWS, D_ROWS
+
+CPU = torch.device("cpu")
+FEW = Budget("few", images=200, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_cifar10(source="drawn")
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """Return a recipe that trains in a second, with its trainings in a folder of the test."""
+    monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path / "runs"))
+    plan = Plan(layers=("conv 8", "norm", "relu", "pool 2", "mean", "linear 10"))
+    return Recipe("tiny", plan, batch_size=48, num_epochs=2, lr=0.01, views="flip", reported={"test_acc": 0.5})
+
+
+def train(recipe, data, protocol="final", **how):
+    return recipe.train(data, protocol=protocol, budget=FEW, device="cpu", curves=False, **how)
+
+
+@pytest.fixture
+def record(tiny, data):
+    return json.loads(json.dumps(record_of(train(tiny, data), 12.5)))
+
+
+def test_a_record_says_what_was_reached_on_what_and_in_what_time(tiny, data, record):
+    assert record["system"] == "tiny" and record["protocol"] == "final" and record["seed"] == 0
+    assert record["data"]["fingerprint"] == data.fingerprint and record["images"] == 200
+    assert record["test_images"] == 100 and record["epochs"] == 2 and record["seconds"]["training"] == 12.5
+    assert record["views"] == "flip" and {record["accuracy"], record["plain_accuracy"]} <= {i / 100 for i in range(101)}
+    low, high = record["interval"]
+    assert low < record["accuracy"] < high
+    assert "torch" in record["device"] and len(record["history"]["train_loss"]) == 2
+    assert results.same(record["recipe"], tiny) and not results.same(record["recipe"], tiny.change(lr=0.02))
+
+
+def test_each_look_at_the_test_images_is_noted_in_the_run(tiny, data):
+    trained = train(tiny, data)
+    found = record_of(trained, 1.0)
+    assert [test["accuracy"] for test in trained.run.record["tests"]] == [found["accuracy"]]
+
+
+def test_under_the_reports_protocol_the_last_epoch_counts_and_the_best_is_named(tiny, data):
+    trained = train(tiny.change(views="plain"), data, "report")
+    found = record_of(trained, 1.0)
+    assert found["accuracy"] == found["plain_accuracy"] == trained.history["test_acc"][-1]
+    assert found["best_epoch"]["accuracy"] == max(trained.history["test_acc"])
+
+
+def test_an_unfinished_training_gives_no_record(tiny, data):
+    stopped = train(tiny, data, watchers=[reproduce.Deadline(0.0)])
+    assert stopped.history.stopped
+    with pytest.raises(CourseworkError, match="tiny is not finished"):
+        record_of(stopped, 1.0)
+
+
+def test_each_recipe_seed_protocol_device_and_kind_of_images_has_a_file_of_its_own(tiny, data):
+    how = {"seed": 0, "protocol": "final", "device": CPU}
+    changes = [{"seed": 1}, {"protocol": "report"}, {"device": torch.device("cuda", 0)}]
+    paths = {path_of(tiny, data, **(how | change)) for change in [{}, *changes]} | {
+        path_of(tiny.change(lr=1), data, **how)
+    }
+    assert len(paths) == 5 and path_of(tiny, data, **how) == path_of(tiny, data, **how)
+
+
+def test_what_is_kept_is_read_again_and_damage_is_said(tmp_path, record):
+    keep(record, tmp_path / "results" / "one.json")
+    assert list(read_results(tmp_path / "results").values()) == [record]
+    (tmp_path / "results" / "two.json").write_text('{"half')
+    with pytest.raises(CourseworkError, match="no record"):
+        read_results(tmp_path / "results")
+
+
+def test_the_jobs_are_all_there_and_each_system_comes_once_before_any_comes_twice():
+    found = reproduce.jobs()
+    assert len(set(map(str, found))) == len(found)
+    wanted = {"final": {*OURS, *ABLATIONS}, "report": {*SYSTEMS, *(row.recipe.name for row in (*C_ROWS, *D_ROWS))}}
+    for protocol, names in (wanted | {"honest": {*SYSTEMS}}).items():
+        assert {job.recipe.name for job in found if job.protocol == protocol} == names
+    first = [job.recipe.name for job in found[: len(OURS) + len(SYSTEMS)]]
+    assert sorted(first) == sorted([*OURS, *SYSTEMS])
+    assert sum(job.recipe.name == "best_gated" for job in found) == 3
+
+
+@pytest.fixture
+def only_tiny(tiny, data, tmp_path, monkeypatch):
+    """Let the tool know two jobs of the tiny recipe only, and keep its records in a folder of the test."""
+    monkeypatch.setattr(reproduce, "jobs", lambda seeds=3: [reproduce.Job(tiny, "final", seed) for seed in (0, 1)])
+    monkeypatch.setattr(reproduce, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(reproduce, "BUDGETS", {"full": FEW})
+    monkeypatch.setattr(reproduce, "load_cifar10", lambda: data)
+    monkeypatch.setattr(reproduce, "try_gpu", lambda: CPU)
+    return tmp_path / "results"
+
+
+def test_jobs_are_done_once_and_one_cut_off_by_the_time_goes_on(only_tiny, capsys):
+    assert reproduce.main(["--minutes", "0"]) == 0 and not only_tiny.exists()
+    assert reproduce.main([]) == 0
+    out = capsys.readouterr().out
+    assert "2 done by this call, 0 left, 0 failed" in out and len(read_results(only_tiny)) == 2
+    assert reproduce.main([]) == 0
+    assert "2 trainings, 2 done before" in capsys.readouterr().out
+
+
+def test_a_job_that_the_time_cuts_off_in_the_middle_is_resumed(only_tiny, monkeypatch, capsys):
+    class Late(reproduce.Deadline):
+        is_over = property(lambda self: next(self.answers))
+        answers = iter([False, False, False, True])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reproduce, "Deadline", Late)
+        reproduce.main([])
+    assert "cut off by the time" in capsys.readouterr().out and not only_tiny.exists()
+    reproduce.main([])
+    assert "Going on after" in capsys.readouterr().out
+    assert [found["attempts"] for found in read_results(only_tiny).values()] == [2, 1]
+
+
+def test_a_rehearsal_keeps_nothing_among_the_results(only_tiny, tmp_path, capsys):
+    assert reproduce.main(["--rehearse", "tiny"]) == 0
+    assert not only_tiny.exists() and len(read_results(tmp_path / "runs" / "rehearsal")) == 2
+    assert reproduce.main(["--list"]) == 0 and capsys.readouterr().out.count("left  ") == 2
+
+
+def test_an_unknown_name_is_refused_with_those_that_are_known(only_tiny, capsys):
+    assert reproduce.main(["resnet"]) == 1
+    assert "There is no system resnet" in capsys.readouterr().err
+
+
+def test_the_pages_in_the_repository_are_those_of_the_records():
+    assert results.main(["--check"]) == 0
+    for path, found in read_results().items():
+        recipe = next((r for r in recipes() if r.name == found["system"]), None)
+        assert "rival" in found or results.same(found["recipe"], recipe), f"{path.name} is of an earlier recipe"
+
+
+def recipes():
+    return [*SYSTEMS.values(), *OURS.values(), *ABLATIONS.values(), *(row.recipe for row in (*C_ROWS, *D_ROWS))]
+
+
+def test_a_table_says_mean_spread_and_seeds_and_what_was_not_run(tiny, record):
+    other = record | {"seed": 1, "accuracy": record["accuracy"] + 0.02}
+    (row,) = results.lines("tiny", tiny, [record, other])
+    mean = 100 * record["accuracy"] + 1
+    assert f"**{mean:.2f}** ± 1.41 %" in row[2] and row[5] == "2" and row[3] == record["data"]["name"]
+    assert results.lines("other", tiny.change(lr=1.0), [record])[0][2] == "not yet run"
+    elsewhere = record | {"device": "another machine"}
+    assert len(results.lines("tiny", tiny, [record, elsewhere])) == 2
+    empty = results.headline([])
+    assert [line[2] for line in empty] == ["not yet run"] * len(empty) and len(empty) == len(SYSTEMS) + len(OURS)
+
+
+def test_the_table_has_a_row_for_runs_that_differ_in_their_seed_only_and_the_best_comes_first(tmp_path, record):
+    assert table(tmp_path).empty
+    better = record | {"system": "other", "accuracy": 1.0}
+    for name, one in {"a": record, "b": record | {"seed": 1}, "c": better}.items():
+        keep(one, tmp_path / f"{name}.json")
+    found = table(tmp_path)
+    assert list(found.index) == ["other", "tiny"] and list(found["seeds"]) == [1, 2]
+    assert found.loc["tiny", "test accuracy"] == pytest.approx(100 * record["accuracy"])
+    assert found.loc["tiny", "spread"] == 0 and found.loc["tiny", "seconds"] > 12.5
+
+
+def test_a_stale_page_is_found_and_mended(tmp_path, monkeypatch, record):
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(results, "read_results", lambda: {"one": record})
+    (tmp_path / "results").mkdir()
+    (tmp_path / "README.md").write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n")
+    assert results.main(["--check"]) == 1
+    assert results.main([]) == 0 and results.main(["--check"]) == 0
+    text = (tmp_path / "README.md").read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "not yet run" in text and "old" not in text

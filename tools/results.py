@@ -1,0 +1,145 @@
+"""Owns the tables of results: README.md's, and results/README.md whole. Made of results/ alone; no cell is typed.
+
+    python -m tools.results [--check]
+
+--check writes nothing and fails where a table is not that of the records.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from pathlib import Path
+
+from utils.compare import percent
+from utils.records import plain
+from utils.report.words import duration
+from utils.results import RESULTS, groups, read_results
+from utils.systems import ABLATIONS, OURS, SYSTEMS
+from utils.tables import C_ROWS, D_ROWS
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- results -->", "<!-- /results -->"
+NOT_RUN = "not yet run"
+COLUMNS = ("", "reported", "ours, test", "images", "protocol", "seeds", "epochs", "time", "on")
+PROTOCOL = {"final": "test images once", "report": "test images watched", "honest": "a tenth held out"}
+HEAD = """\
+# Results
+
+Every finished training of `make reproduce` left a record here: what it reached, on which images (by name and
+fingerprint), with which seed, recipe and hardware, in what time. `make results` makes this page and the README's table
+of them. Accuracies are of the 10,000 test images, as mean ± standard deviation over seeds; a time is a run's mean, from
+the call on images in memory to the last answer. *Test images once*: trained on all 50,000 images, nothing watched.
+*Test images watched*: the same, measured after each epoch as the reports did; the last epoch counts. *A tenth held
+out*: trained on 45,000 images.
+
+JPEG copies of CIFAR-10 are not CIFAR-10: a published recipe that reaches 94.01 % on the original images (airbench94,
+the last row once it was run) loses some three points on them. Reported figures are of the original images.
+"""
+
+
+def main(words=None):
+    """Write both pages, or check that they are up to date."""
+    parser = argparse.ArgumentParser(prog="python -m tools.results", description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing, fail where a page is stale")
+    args = parser.parse_args(words)
+    stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        print(f"{path.relative_to(ROOT)}: {'stale' if args.check else 'written'}")
+        if not args.check:
+            path.write_text(pages()[path], encoding="utf-8")
+    if args.check and stale:
+        print("  next:  make results")
+    return int(args.check and bool(stale))
+
+
+def pages(records=None):
+    """Return {path: text} of the two pages, from the records alone."""
+    records = list(read_results().values()) if records is None else records
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    table = markdown(COLUMNS, headline(records))
+    return {
+        ROOT / "README.md": f"{before}{BEGIN}\n{table}{END}{after}",
+        RESULTS / "README.md": whole(records),
+    }
+
+
+def whole(records):
+    """Return the page of results/: the headline, the ablations, both reports' tables."""
+    sections = [HEAD, markdown(COLUMNS, headline(records))]
+    sections += ["## What the gate is worth\n", markdown(COLUMNS, ablations(records))]
+    for letter, rows in (("C", C_ROWS), ("D", D_ROWS)):
+        named = [(f"{row.number} {row.label}", row.recipe) for row in rows]
+        found = [line for title, recipe in named for line in lines(title, recipe, records)]
+        sections += [f"## Report {letter}'s table\n", markdown(COLUMNS, found)]
+    return "\n".join(sections)
+
+
+def headline(records):
+    """Return the rows of the main table: A to E, ours, and the rivals that were run beside them."""
+    five = zip("ABCDE", SYSTEMS.values(), strict=True)
+    found = [line for letter, recipe in five for line in lines(f"{letter} `{recipe.name}`", recipe, records)]
+    found += [line for recipe in OURS.values() for line in lines(f"ours: `{recipe.name}`", recipe, records)]
+    rivals = dict.fromkeys(record["system"] for record in records if "rival" in record)
+    return found + [line for name in rivals for line in rival_lines(name, records)]
+
+
+def ablations(records):
+    """Return the rows of best_gated and of what it was changed into."""
+    recipes = [OURS["best_gated"], *ABLATIONS.values()]
+    return [line for recipe in recipes for line in lines(f"`{recipe.name}`", recipe, records)]
+
+
+def lines(title, recipe, records):
+    """Return a row for each protocol, kind of images and device that a recipe was run under, or one that says none."""
+    own = [record for record in records if record.get("recipe") and same(record["recipe"], recipe)]
+    reported = reported_in_words(recipe)
+    return [(title, reported, *figures(group)) for group in groups(own)] or [(title, reported, NOT_RUN, *[""] * 6)]
+
+
+def rival_lines(name, records):
+    """Return a row for each kind of images and device that somebody else's code was run on."""
+    own = [record for record in records if record["system"] == name and "rival" in record]
+    published = own[0]["rival"]
+    reported = f"{percent(published['accuracy'])} on the original, {duration(published['seconds'])}, {published['on']}"
+    return [(f"[{name}]({published['address']})", reported, *figures(group)) for group in groups(own)]
+
+
+def same(record, recipe):
+    """Tell whether a record is of a recipe as it stands."""
+    return record == plain(recipe.describe())
+
+
+def figures(group):
+    """Return the cells of a group: accuracy, images, protocol, seeds, epochs, time, hardware."""
+    one, accuracies = group[0], [record["accuracy"] for record in group]
+    mean, spread = statistics.fmean(accuracies), statistics.stdev(accuracies) if len(group) > 1 else None
+    said = f"**{100 * mean:.2f}**" + (f" ± {100 * spread:.2f}" if spread is not None else "") + " %"
+    if one["views"] != "plain":
+        plain = statistics.fmean(record["plain_accuracy"] for record in group)
+        said += f" (one look: {100 * plain:.2f} %)"
+    seconds = statistics.fmean(sum(record["seconds"].values()) for record in group)
+    hardware = one["device"].partition(", torch")[0]
+    protocol, images = PROTOCOL[one["protocol"]], one["data"]["name"]
+    return said, images, protocol, str(len(group)), str(one["epochs"]), duration(seconds), hardware
+
+
+def reported_in_words(recipe):
+    """Say what a report gives for a recipe, or a dash for one of ours."""
+    if not recipe.reported:
+        return ""
+    epochs = recipe.reported.get("epochs")
+    return percent(recipe.reported["test_acc"]) + (f", {epochs} epochs" if epochs else "")
+
+
+def markdown(columns, rows):
+    """Return a Markdown table."""
+    line = "| " + " | ".join(columns) + " |\n"
+    return "".join([line, "|" + "---|" * len(columns) + "\n", *(f"| {' | '.join(row)} |\n" for row in rows)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Owns results/: a small record of each finished training, kept with the suite, and their table. Trains nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from utils.devices import describe
+from utils.errors import CourseworkError
+from utils.ledger import git_state, note_test, now
+from utils.metrics import wilson_interval
+from utils.my_utils import evaluate
+from utils.records import read_json, write_json
+from utils.robustness import accuracy_of_views
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+
+def path_of(recipe, data, *, seed, protocol, device, folder=RESULTS):
+    """Return the file of a training's record; another recipe, other images or another kind of device have another."""
+    about = json.dumps([recipe.describe(), data.fingerprint], sort_keys=True)
+    digest = hashlib.sha256(about.encode()).hexdigest()[:8]
+    return folder / f"{recipe.name}-{protocol}-s{seed}-{device.type}-{digest}.json"
+
+
+def record_of(trained, seconds):
+    """Measure a finished Trained on its test images and return the record; seconds is what the training took."""
+    if trained.history.stopped:
+        next_step = "Let it go on to its end: the same call resumes it."
+        raise CourseworkError(f"{trained.recipe.name} is not finished.", where=trained.folder, next_step=next_step)
+    facts, run, images = trained.facts, trained.run, trained.test_iter.split
+    device, begun = next(trained.net.parameters()).device, time.perf_counter()
+    figures = _figures(trained)
+    answered = time.perf_counter() - begun
+    correct = round(figures["accuracy"] * len(images))
+    return {
+        "format": 1,
+        "system": trained.recipe.name,
+        "protocol": facts["protocol"],
+        "seed": facts["seed"],
+        "data": dict(images.origin),
+        "images": facts["images"],
+        "test_images": len(images),
+        **figures,
+        "interval": list(wilson_interval(correct, len(images))),
+        "epochs": len(trained.history),
+        "seconds": {"training": seconds, "answers": answered},
+        "attempts": len(run.record.get("attempts", ())) if run else 1,
+        "device": describe(device),
+        "precision": facts["precision"],
+        "parameters": sum(parameter.numel() for parameter in trained.net.parameters()),
+        "macs": trained.recipe.macs(),
+        "git": git_state(),
+        "finished": now(),
+        "recipe": trained.recipe.describe(),
+        "history": {name: trained.history[name] for name in trained.history.rows[0]},
+    }
+
+
+def _figures(trained):
+    """Return loss, accuracy of one look at each test image and of the recipe's views, and the best epoch.
+
+    Under the protocol "report" the test images were watched, and the last epoch's figures stand.
+    """
+    recipe, rows = trained.recipe, trained.history.rows
+    if "test_acc" in rows[-1]:
+        best = trained.history.best("test_acc")
+        loss, acc = rows[-1]["test_loss"], rows[-1]["test_acc"]
+        watched = {"best_epoch": {"epoch": best["epoch"], "accuracy": best["test_acc"]}}
+    else:
+        loss, acc = evaluate(trained.net, trained.test_iter, trained.loss, predict=trained.step.predict)
+        watched = {}
+    of_views = acc
+    if recipe.views != "plain":
+        how = {"mean": recipe.mean, "std": recipe.std, "predict": trained.step.predict}
+        of_views = accuracy_of_views(trained.net, trained.test_iter.split, (recipe.views,), **how)[recipe.views]
+    if trained.folder:
+        note_test(trained.folder, of_views, loss)
+    return {"loss": loss, "plain_accuracy": acc, "views": recipe.views, "accuracy": of_views, **watched}
+
+
+def keep(record, path):
+    """Write a record into results/."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, record)
+
+
+def read_results(folder=RESULTS):
+    """Return {path: record} of all trainings that are kept; a file that cannot be read is an error, not a gap."""
+    found = {}
+    for path in sorted(Path(folder).glob("*.json")):
+        found[path] = read_json(path)
+        if found[path] is None:
+            raise CourseworkError("This is no record.", where=path, next_step="Take it from git again, or remove it.")
+    return found
+
+
+def groups(records):
+    """Return the records in lists of those of one system that differ in their seed only."""
+    together = {}
+    for record in records:
+        about = (record["system"], record["protocol"], record["data"]["fingerprint"], record["device"])
+        together.setdefault(about, []).append(record)
+    return list(together.values())
+
+
+def table(folder=RESULTS):
+    """Return all that results/ keeps as a table, best first; accuracies in percent, means over the seeds."""
+    rows = []
+    for group in groups(read_results(folder).values()):
+        one, accuracies = group[0], [100 * record["accuracy"] for record in group]
+        row = {"system": one["system"], "test accuracy": statistics.fmean(accuracies)}
+        row |= {"spread": statistics.stdev(accuracies) if len(group) > 1 else float("nan"), "seeds": len(group)}
+        row |= {"images": one["data"]["name"], "protocol": one["protocol"], "epochs": one["epochs"]}
+        seconds = statistics.fmean(sum(record["seconds"].values()) for record in group)
+        rows.append(row | {"seconds": seconds, "on": one["device"]})
+    columns = ("system", "test accuracy", "spread", "seeds", "images", "protocol", "epochs", "seconds", "on")
+    return pd.DataFrame(rows, columns=columns).sort_values("test accuracy", ascending=False).set_index("system")
