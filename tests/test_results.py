@@ -179,6 +179,18 @@ def test_the_table_has_a_row_for_runs_that_differ_in_their_seed_only_and_the_bes
     assert found.loc["tiny", "spread"] == 0 and found.loc["tiny", "seconds"] > 12.5
 
 
+def test_a_rival_has_a_row_with_what_it_published_and_ours_are_compared_with_it(record):
+    rival = {"address": "https://example.org", "accuracy": 0.94, "seconds": 3.83, "on": "an A100"}
+    ours = record | {"system": "fast", "accuracy": 0.91, "seconds": {"training": 60.0, "answers": 4.0}}
+    theirs = record | {"system": "record", "rival": rival, "accuracy": 0.9, "views": "six"}
+    theirs |= {"recipe": None, "seconds": {"training": 80.0, "answers": 0.0}}
+    row = results.headline([ours, theirs])[-1]
+    assert row[0] == "[record](https://example.org)" and "94.00 %" in row[1] and "**90.00** %" in row[2]
+    assert "`fast` beside record" in results.beside([ours, theirs])
+    assert "+1.00 points in 0.80 of its time" in results.beside([ours, theirs])
+    assert results.beside([ours, theirs | {"device": "another"}]) == results.beside([ours]) == ""
+
+
 def test_a_stale_page_is_found_and_mended(tmp_path, monkeypatch, record):
     monkeypatch.setattr(results, "ROOT", tmp_path)
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results")

@@ -60,7 +60,7 @@ def pages(records=None):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     before, _, rest = readme.partition(BEGIN)
     _, _, after = rest.partition(END)
-    table = markdown(COLUMNS, headline(records))
+    table = markdown(COLUMNS, headline(records)) + beside(records)
     return {
         ROOT / "README.md": f"{before}{BEGIN}\n{table}{END}{after}",
         RESULTS / "README.md": whole(records),
@@ -69,7 +69,7 @@ def pages(records=None):
 
 def whole(records):
     """Return the page of results/: the headline, the ablations, both reports' tables."""
-    sections = [HEAD, markdown(COLUMNS, headline(records))]
+    sections = [HEAD, markdown(COLUMNS, headline(records)) + beside(records)]
     sections += ["## What the gate is worth\n", markdown(COLUMNS, ablations(records))]
     for letter, rows in (("C", C_ROWS), ("D", D_ROWS)):
         named = [(f"{row.number} {row.label}", row.recipe) for row in rows]
@@ -85,6 +85,40 @@ def headline(records):
     found += [line for recipe in OURS.values() for line in lines(f"ours: `{recipe.name}`", recipe, records)]
     rivals = dict.fromkeys(record["system"] for record in records if "rival" in record)
     return found + [line for name in rivals for line in rival_lines(name, records)]
+
+
+def beside(records):
+    """Say how ours compare with a rival on the same machine and images, in points and in time; nothing without one."""
+    found = groups(records)
+    rivals = [group for group in found if "rival" in group[0]]
+    said = [
+        f"- `{ours[0]['system']}` beside {rival[0]['system']}, {hardware(rival[0])}, {rival[0]['data']['name']}: "
+        f"{100 * (mean(ours) - mean(rival)):+.2f} points in {seconds(ours) / seconds(rival):.2f} of its time."
+        for rival in rivals
+        for ours in found
+        if ours[0]["system"] in OURS and about(ours[0]) == about(rival[0])
+    ]
+    return "\n" + "\n".join(said) + "\n" if said else ""
+
+
+def about(record):
+    """Return what has to be alike in two trainings before their times are compared."""
+    return record["protocol"], record["data"]["fingerprint"], record["device"]
+
+
+def mean(group):
+    """Return the mean accuracy over the seeds."""
+    return statistics.fmean(record["accuracy"] for record in group)
+
+
+def seconds(group):
+    """Return the mean time, training and answers."""
+    return statistics.fmean(sum(record["seconds"].values()) for record in group)
+
+
+def hardware(record):
+    """Return the name of the device without its software."""
+    return record["device"].partition(", torch")[0]
 
 
 def ablations(records):
@@ -116,15 +150,13 @@ def same(record, recipe):
 def figures(group):
     """Return the cells of a group: accuracy, images, protocol, seeds, epochs, time, hardware."""
     one, accuracies = group[0], [record["accuracy"] for record in group]
-    mean, spread = statistics.fmean(accuracies), statistics.stdev(accuracies) if len(group) > 1 else None
-    said = f"**{100 * mean:.2f}**" + (f" ± {100 * spread:.2f}" if spread is not None else "") + " %"
+    spread = f" ± {100 * statistics.stdev(accuracies):.2f}" if len(group) > 1 else ""
+    said = f"**{100 * mean(group):.2f}**{spread} %"
     if one["views"] != "plain":
         plain = statistics.fmean(record["plain_accuracy"] for record in group)
         said += f" (one look: {100 * plain:.2f} %)"
-    seconds = statistics.fmean(sum(record["seconds"].values()) for record in group)
-    hardware = one["device"].partition(", torch")[0]
     protocol, images = PROTOCOL[one["protocol"]], one["data"]["name"]
-    return said, images, protocol, str(len(group)), str(one["epochs"]), duration(seconds), hardware
+    return said, images, protocol, str(len(group)), str(one["epochs"]), duration(seconds(group)), hardware(one)
 
 
 def reported_in_words(recipe):

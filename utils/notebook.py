@@ -54,8 +54,9 @@ def start():
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     install_missing()
     style_figures()
-    from utils.devices import describe, try_gpu
+    from utils.devices import describe, keep_memory, try_gpu
 
+    keep_memory()
     print(f"{describe(try_gpu())}, Python {platform.python_version()}")
 
 
