@@ -23,7 +23,7 @@ from utils.runs import trainings
 from utils.systems import ABLATIONS, OURS, SYSTEMS
 from utils.tables import C_ROWS, D_ROWS
 
-REHEARSAL = Budget("rehearsal", images=500, epochs=1)
+REHEARSAL = Budget("rehearsal", images=200, epochs=1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
