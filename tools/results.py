@@ -129,7 +129,7 @@ def ablations(records):
 
 def lines(title, recipe, records):
     """Return a row for each protocol, kind of images and device that a recipe was run under, or one that says none."""
-    own = [record for record in records if record.get("recipe") and same(record["recipe"], recipe)]
+    own = [record for record in records if same(record, recipe)]
     reported = reported_in_words(recipe)
     return [(title, reported, *figures(group)) for group in groups(own)] or [(title, reported, NOT_RUN, *[""] * 6)]
 
@@ -143,8 +143,8 @@ def rival_lines(name, records):
 
 
 def same(record, recipe):
-    """Tell whether a record is of a recipe as it stands."""
-    return record == plain(recipe.describe())
+    """Tell whether a record is of a recipe as it stands, answering by the same views."""
+    return record.get("recipe") == plain(recipe.describe()) and record["views"] == recipe.views
 
 
 def figures(group):

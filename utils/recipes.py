@@ -82,7 +82,7 @@ class Recipe:
         """Return all that the training depends on as plain data, for a record or for a comparison."""
         facts = dataclasses.asdict(self.change(augment=()))
         facts["augment"] = [repr(op) for op in self.augment]
-        for name in ("report", "reported", "not_stated"):
+        for name in ("views", "report", "reported", "not_stated"):
             del facts[name]
         return facts
 

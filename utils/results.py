@@ -23,7 +23,7 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 def path_of(recipe, data, *, seed, protocol, device, folder=RESULTS):
     """Return the file of a training's record; another recipe, other images or another kind of device have another."""
-    about = json.dumps([recipe.describe(), data.fingerprint], sort_keys=True)
+    about = json.dumps([recipe.describe(), recipe.views, data.fingerprint], sort_keys=True)
     digest = hashlib.sha256(about.encode()).hexdigest()[:8]
     return folder / f"{recipe.name}-{protocol}-s{seed}-{device.type}-{digest}.json"
 
