@@ -160,7 +160,7 @@ def figures(group):
 
 
 def reported_in_words(recipe):
-    """Say what a report gives for a recipe, or a dash for one of ours."""
+    """Say what a report gives for a recipe, or nothing for one of ours."""
     if not recipe.reported:
         return ""
     epochs = recipe.reported.get("epochs")

@@ -62,9 +62,8 @@ def write_page(folder=None):
     """Write the page of all runs in a folder, by default the ledger's, into it; return the page's path."""
     folder = Path(folder) if folder else trainings()
     folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(
-        folder / NAME, page(folder).encode("utf-8", "replace")
-    )  # half a character is no text, and ends browsers
+    text = page(folder).encode("utf-8", "replace")  # half a character is no text, and ends browsers
+    write_bytes(folder / NAME, text)
     return folder / NAME
 
 
