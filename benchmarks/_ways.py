@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmarks._memory import resident
-from utils.augment import AlternatingFlip, Flip
+from utils.augment import AlternatingFlip, Flip, Shrink
 from utils.budgets import Budget
 from utils.datasets import Cifar10, Split
 from utils.loaders import torch_loader
@@ -63,7 +63,7 @@ class Way:
 
 def serve(system, way, device, images, batch_size, workers):
     """Train the recipe forever, as many batches at a time as the next line of standard input says."""
-    recipe, device = find_system(system), torch.device(device)
+    recipe, device = of_whole_images(find_system(system)), torch.device(device)
     recipe = recipe.change(num_epochs=FOREVER, batch_size=int(batch_size) or recipe.batch_size)
     split = noise(max(int(images), recipe.batch_size), colours_last=way == "plain")
     turns = Turns(device)
@@ -74,6 +74,11 @@ def serve(system, way, device, images, batch_size, workers):
             plain(recipe, split, device, turns, int(workers))
     except EOFError:  # nobody asks any more
         return
+
+
+def of_whole_images(recipe):
+    """Return a recipe as it is once its images are no longer shrunk: an epoch of small ones would flatter its speed."""
+    return recipe.change(augment=tuple(op for op in recipe.augment if not isinstance(op, Shrink)))
 
 
 class Turns:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import io
-import re
 import sys
 
 import matplotlib
@@ -22,14 +21,13 @@ from PIL import Image
 
 from benchmarks import _figures
 from benchmarks._shared import DEVICES, ROOT, name_of, read_records, settings_of
-from utils.errors import CourseworkError
+from tools.marks import filled
 from utils.records import write_bytes
 
 ORDER = ("recipes", "data_path", "gated_conv", "loop", "where", "startup")
 PAGE, FIGURES, README = ROOT / "benchmarks" / "README.md", ROOT / "benchmarks" / "figures", ROOT / "README.md"
 NOT_RUN, TRIAL = "not yet run", "a trial with other settings than the benchmark's own"
 BESIDE = 5  # columns of numbers; a wider table has the devices below each other
-MARKS = re.compile(r"(<!-- speed -->\n).*?(<!-- /speed -->)", re.DOTALL)
 TOP = """\
 # Benchmarks
 
@@ -121,10 +119,7 @@ def below_each_other(tables):
 
 def with_headlines(text, found):
     """Return README.md with the ratios that the records now give."""
-    if len(MARKS.findall(text)) != 1:
-        advice = "Put <!-- speed --> and <!-- /speed --> on lines of their own, once each."
-        raise CourseworkError("There is no place for the speed table.", where=README, next_step=advice)
-    return MARKS.sub(lambda marks: marks[1] + headline_table(found) + "\n" + marks[2], text)
+    return filled(text, "speed", headline_table(found) + "\n", README)
 
 
 def headline_table(found):

@@ -5,11 +5,11 @@
 Ours is `Recipe.train` as it stands: batches made on the device, the device's best precision, the fastest form of the
 gated convolution. The plain way is a `DataLoader` with worker processes and torchvision's transforms on PIL images,
 float32, k convolutions for a gated one, the loss and the right answers read as Python numbers after each batch. Both
-train the same network with the same batch size on noise of CIFAR-10's size; each has a process of its own, and they
-take turns. The memory is what training takes at most: on a GPU what torch has allocated, with our images there; on a
-CPU the process itself, without its images and without the `DataLoader`'s workers. The limit is the matrix rate, what a
-large matrix product in the same precision reaches; the share of it that our training reaches counts the multiply-adds
-of the formula as it is written, three times for forward and backward.
+train the same network with the same batch size on noise of CIFAR-10's size, which no recipe shrinks here; each has a
+process of its own, and they take turns. The memory is what training takes at most: on a GPU what torch has allocated,
+with our images there; on a CPU the process itself, without its images and without the `DataLoader`'s workers. The limit
+is the matrix rate, what a large matrix product in the same precision reaches; the share of it that our training reaches
+counts the multiply-adds of the formula as it is written, three times for forward and backward.
 """
 
 from __future__ import annotations

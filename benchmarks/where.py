@@ -3,9 +3,10 @@
     python -m benchmarks.where
 
 The step is that of `Recipe.train`: batch, augmentation, forward, backward and optimizer, in the device's best
-precision, after some that warm up. On a CPU the shares are of the step's seconds, as the thread that calls every
-operation spends them; on a GPU of the seconds that its kernels run, and the step's own seconds, measured without the
-profiler, tell how long the GPU waited idle. "rest" is loss, head, dropout, casts, guards and, on a CPU, Python.
+precision, after some that warm up, on images of full size. On a CPU the shares are of the step's seconds, as the thread
+that calls every operation spends them; on a GPU of the seconds that its kernels run, and the step's own seconds,
+measured without the profiler, tell how long the GPU waited idle. "rest" is loss, head, dropout, casts, guards and, on a
+CPU, Python.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from benchmarks import _figures
 from benchmarks._parts import PARTS, label, shares
 from benchmarks._shared import Setting, Table, main, note
-from benchmarks._ways import noise, ours
+from benchmarks._ways import noise, of_whole_images, ours
 from utils.steps import best_precision
 from utils.systems import OURS, SYSTEMS, find_system
 
@@ -33,7 +34,7 @@ SETTINGS = {
 def measure(device, settings):
     """Return {"rows", "precision"}."""
     systems = settings["systems"].split(",") if settings["systems"] else [*SYSTEMS, *OURS]
-    rows = [measure_recipe(find_system(name), device, settings) for name in systems]
+    rows = [measure_recipe(of_whole_images(find_system(name)), device, settings) for name in systems]
     return {"rows": rows, "precision": best_precision(device)}
 
 

@@ -7,7 +7,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as v2
 
-from utils.augment import Affine, AlternatingFlip, ColorJitter, Crop, Cutout, Flip
+from utils.augment import Affine, AlternatingFlip, ColorJitter, Crop, Cutout, Flip, Shrink
 from utils.errors import CourseworkError
 from utils.randomness import Draws
 
@@ -50,6 +50,12 @@ def cutout_by_v2(op, image, top, left):
     return v2.erase(image, top, left, op.size, op.size, torch.tensor(op.fill).view(3, 1, 1))
 
 
+def shrink_by_v2(op, image, size):
+    # Of whole levels v2 makes whole levels after each of the two axes, on a CPU; of fractions it rounds nothing.
+    small = v2.resize(image.to(torch.float32), [size, size], InterpolationMode.BILINEAR, antialias=True)
+    return small.round().clamp(0, 255).to(torch.uint8)
+
+
 ORACLE = {
     Flip: flip_by_v2,
     AlternatingFlip: flip_by_v2,
@@ -57,6 +63,7 @@ ORACLE = {
     Affine: affine_by_v2,
     ColorJitter: jitter_by_v2,
     Cutout: cutout_by_v2,
+    Shrink: shrink_by_v2,
 }
 
 
@@ -84,6 +91,7 @@ GEOMETRIC = [
 INTERPOLATED = [
     *(Affine(), Affine(15), Affine(180), Affine(translate=(0.1, 0.25)), Affine(translate=(1, 1)), Affine(shear=80)),
     *(Affine(scale=(0.9, 1.1)), Affine(scale=(0.1, 0.1)), Affine(scale=(1, 8)), Affine(30, (0.2, 0), (0.5, 2), 20)),
+    *(Shrink(24), Shrink(17), Shrink(1), Shrink(32)),
 ]
 COLOURS = [
     *(ColorJitter(), ColorJitter(0.4), ColorJitter(contrast=0.4), ColorJitter(saturation=0.4), ColorJitter(hue=0.1)),
@@ -266,12 +274,26 @@ def test_a_colour_that_is_not_to_change_costs_no_draw_and_no_work():
     assert torch.equal(ColorJitter().apply(IMAGES, {}), IMAGES)
 
 
+def test_images_are_shrunk_in_the_first_epochs_only():
+    op = Shrink(20, epochs=2)
+    shapes = [op.apply(IMAGES, draw(op, epoch=epoch)).shape[2:] for epoch in range(4)]
+    assert shapes == [(20, 20), (20, 20), (32, 32), (32, 32)]
+    assert torch.equal(op.apply(IMAGES, draw(op, epoch=2)), IMAGES)
+
+
+def test_images_cannot_be_shrunk_to_more_than_they_have():
+    with pytest.raises(CourseworkError, match="32 pixels a side already"):
+        draw(Shrink(33))
+
+
 @pytest.mark.parametrize(
     "make",
     [
         *(lambda p=p: Flip(p) for p in (-0.1, 1.1, float("nan"), "often", True)),
         *(lambda padding=padding: Crop(padding) for padding in (-1, 1.5, None, True)),
         lambda: Crop(4, "edge"),
+        lambda: Shrink(0),
+        lambda: Shrink(24, epochs=-1),
         *(
             lambda kw=kw: Affine(**kw)
             for kw in ({"degrees": -1}, {"degrees": float("inf")}, {"shear": 90}, {"shear": -1})

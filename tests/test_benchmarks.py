@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from benchmarks import _parts, _shared, _ways, data_path, gated_conv, loop, page, recipes, startup, where
+from utils.augment import Shrink
 from utils.errors import CourseworkError
 from utils.gated import GatedConv
 from utils.nets import Block, Plan, build
@@ -298,8 +299,14 @@ def test_two_devices_stand_in_one_table_or_below_each_other(smoke, module):
     assert Image.open(io.BytesIO(page.draw(module, both))).width > 800
 
 
+def test_no_image_is_shrunk_where_speed_is_measured():
+    found = _ways.of_whole_images(OURS["fast"])
+    assert found.augment and not any(isinstance(op, Shrink) for op in found.augment)
+    assert found == OURS["fast"].change(augment=found.augment)
+
+
 def test_a_readme_without_a_place_for_the_table_is_left_alone(committed):
-    with pytest.raises(CourseworkError, match="no place for the speed table"):
+    with pytest.raises(CourseworkError, match="no one place for speed"):
         page.with_headlines("# A suite\n", committed)
     text = "a\n<!-- speed -->\nold\n<!-- /speed -->\nb\n"
     assert "old" not in page.with_headlines(text, committed) and page.with_headlines(text, committed).endswith("\nb\n")

@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms import InterpolationMode, v2
 
-from utils.augment import Affine, AlternatingFlip, ColorJitter, Crop, Cutout, Flip
+from utils.augment import Affine, AlternatingFlip, ColorJitter, Crop, Cutout, Flip, Shrink
 from utils.datasets import CLASSES, Split, stratified_split
 from utils.errors import CourseworkError, DataError
 from utils.loaders import (
@@ -247,6 +247,13 @@ def test_an_alternating_flip_shows_both_sides_in_two_epochs():
     loader = BatchLoader(SPLIT, N, augment=(AlternatingFlip(),))
     looks = [loader.batch(epoch, 0)[0] for epoch in range(3)]
     assert torch.equal(looks[0], looks[1].flip(3)) and torch.equal(looks[0], looks[2])
+
+
+def test_batches_are_small_while_an_augmentation_shrinks_them():
+    loader = BatchLoader(SPLIT, 16, augment=(Flip(), Shrink(24, epochs=1)), shuffle=True, channels_last=True)
+    sizes = [{X.shape[1:] for X, _ in loader} for _ in range(3)]
+    assert sizes == [{(3, 24, 24)}, {(3, 32, 32)}, {(3, 32, 32)}]
+    assert loader.batch(0, 0)[0].is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("augment", [(), EVERYTHING], ids=["plain", "augmented"])

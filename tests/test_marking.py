@@ -7,6 +7,7 @@ import pytest
 from utils.nets import Block, Plan
 from utils.plans import NETWORKS
 from utils.report.marking import BANDS, TASKS, backbone_faults, band, plain_gates
+from utils.systems import OURS
 
 GATED = Plan((Block((3, 8)), Block((8, 16))), ("mean", "linear 10"))
 
@@ -47,6 +48,11 @@ def test_what_is_no_fraction_is_refused(accuracy):
 @pytest.mark.parametrize("name", ["softmax_gated", "shortcut_gated", "sigmoid_gated"])
 def test_the_reports_gated_networks_are_the_assigned_backbone(name):
     assert backbone_faults(NETWORKS[name]) == []
+
+
+@pytest.mark.parametrize("name", ["quick", "best_gated"])
+def test_our_gated_networks_are_the_assigned_backbone(name):
+    assert backbone_faults(OURS[name].network) == [] == plain_gates(OURS[name].network)
 
 
 @pytest.mark.parametrize("name", ["plain_cnn", "dropout_cnn"])

@@ -75,6 +75,7 @@ def images(channels=3, size=8, count=4):
         ("pool 3 stride 2", (3, 16, 16), (3, 7, 7)),
         ("average 2", (3, 7, 7), (3, 2, 2)),
         ("mean", (3, 7, 7), (3,)),
+        ("max", (3, 7, 7), (3,)),
         ("flatten", (3, 2, 2), (12,)),
         ("linear 10", (12,), (10,)),
         ("dropout 0.35", (3, 4, 4), (3, 4, 4)),
@@ -100,6 +101,13 @@ def test_softmax_is_over_the_classes_and_mean_over_the_map():
     (mean, softmax), _ = build_layers(("mean", "softmax"), (3, 8, 8))
     torch.testing.assert_close(mean(X), X.flatten(2).sum(2) / 64)
     torch.testing.assert_close(softmax(mean(X)).sum(1), torch.ones(4))
+
+
+def test_max_keeps_the_largest_value_of_a_map_of_any_size():
+    (largest,), _ = build_layers(("max",), (3, 8, 8))
+    X = images()
+    assert largest(X).tolist() == X.flatten(2).max(2).values.tolist()
+    assert largest(X[..., :5, :3]).shape == (4, 3)
 
 
 @pytest.mark.parametrize(

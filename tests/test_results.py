@@ -121,6 +121,17 @@ def test_jobs_are_done_once_and_one_cut_off_by_the_time_goes_on(only_tiny, capsy
     assert "2 trainings, 2 done before" in capsys.readouterr().out
 
 
+def test_a_record_made_again_of_a_finished_training_knows_how_long_that_took(only_tiny, capsys):
+    reproduce.main([])
+    before = read_results(only_tiny)
+    for path in before:
+        path.unlink()
+    reproduce.main([])
+    for path, record in read_results(only_tiny).items():
+        assert record["seconds"]["training"] >= before[path]["history"]["seconds"][-1]
+        assert record["history"] == before[path]["history"] and record["accuracy"] == before[path]["accuracy"]
+
+
 def test_a_job_that_the_time_cuts_off_in_the_middle_is_resumed(only_tiny, monkeypatch, capsys):
     class Late(reproduce.Deadline):
         is_over = property(lambda self: next(self.answers))
@@ -197,8 +208,15 @@ def test_a_stale_page_is_found_and_mended(tmp_path, monkeypatch, record):
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(results, "read_results", lambda: {"one": record})
     (tmp_path / "results").mkdir()
-    (tmp_path / "README.md").write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n")
+    (tmp_path / "README.md").write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
     assert results.main(["--check"]) == 1
     assert results.main([]) == 0 and results.main(["--check"]) == 0
     text = (tmp_path / "README.md").read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "not yet run" in text and "old" not in text
+
+
+def test_a_page_that_lost_a_mark_is_left_as_it_is(tmp_path, monkeypatch, record):
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    (tmp_path / "README.md").write_text("before\n<!-- results -->\nold\nand all that follows\n")
+    with pytest.raises(CourseworkError, match="no one place for results"):
+        results.pages([record])

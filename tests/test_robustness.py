@@ -144,8 +144,8 @@ def test_views_are_the_mean_of_the_probabilities_of_mirrored_and_moved_images(sp
     mirror = split.images.flip(3)
     assert torch.allclose(found["plain"], p(split.images), atol=1e-6)
     assert torch.allclose(found["flip"], (p(split.images) + p(mirror)) / 2, atol=1e-6)
-    ways = [(0, 0), (2, 0), (-2, 0), (0, 2), (0, -2)]
-    every = sum(p(moved(x, *way)) for x in (split.images, mirror) for way in ways) / 10
+    ways = [(0, 0), (1, 1), (-1, -1)]
+    every = sum(p(moved(x, *way)) for x in (split.images, mirror) for way in ways) / 6
     assert torch.allclose(found["flip + shifts"], every, atol=1e-6)
     accuracies = accuracy_of_views(net, split, **how)
     assert accuracies == {n: float((q.argmax(1) == split.labels).double().mean()) for n, q in found.items()}

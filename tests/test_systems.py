@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from training_parts import StopAfter, same
 
+from utils.augment import Shrink
 from utils.budgets import BUDGETS, Budget, choose_budget
 from utils.datasets import load_cifar10
 from utils.errors import CheckpointError, CourseworkError
@@ -185,7 +186,7 @@ def test_a_network_keeps_a_pixels_channels_together_unless_it_has_gated_convolut
 
 def test_a_network_is_compiled_on_request_only_and_trains_to_the_same_end(tiny, data, monkeypatch):
     compiled = []
-    monkeypatch.setattr(nn.Module, "compile", lambda net: compiled.append(net))
+    monkeypatch.setattr(nn.Module, "compile", lambda net, **how: compiled.append(net))
     plainly = tiny.train(data, folder=None, **SMALL)
     assert not compiled
     trained = tiny.train(data, folder=None, compiled=True, **SMALL)
@@ -256,6 +257,20 @@ def test_budgets_cut_images_and_epochs_and_keep_all_classes(data):
     assert len(images.train.labels.unique()) == 10
     assert BUDGETS["full"].cut(data, 40, 1e9) == (data, 40)
     assert BUDGETS["smoke"].cut(data, 1, 1e9)[1] == 1
+
+
+def test_a_training_cut_short_shrinks_its_images_for_its_share_of_the_epochs(tiny, data):
+    sizes = []
+
+    class Watch:
+        def after_batch(self, training):
+            sizes.append(training.train_iter.batch(training.epoch, 0)[0].shape[-1])
+
+    recipe = tiny.change(augment=(Shrink(16, epochs=5),), num_epochs=8)
+    recipe.train(data, budget=Budget("short", images=100, epochs=2), folder=None, curves=False, watchers=[Watch()])
+    assert sizes == sorted(sizes) and sizes.count(16) == sizes.count(32) > 0
+    assert Shrink(16, epochs=5).for_epochs(8, 8) == Shrink(16, epochs=5)
+    assert Shrink(16, epochs=5).for_epochs(1, 8).epochs == 0
 
 
 @pytest.mark.parametrize(

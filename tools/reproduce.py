@@ -125,9 +125,9 @@ def train(job, data, device, deadline, budget):
     trained = job.recipe.train(data, **how, watchers=[deadline], curves=False, sweep="reproduce")
     if trained.history.stopped:
         return None
-    whole = time.perf_counter() - begun
-    resumed = len(trained.run.record["attempts"]) > 1
-    return record_of(trained, trained.history.rows[-1]["seconds"] if resumed else whole)
+    # Of a training that an earlier call began, the history knows all the seconds; of one of this call, the clock more.
+    seconds = max(time.perf_counter() - begun, trained.history.rows[-1]["seconds"])
+    return record_of(trained, seconds)
 
 
 def line(job, record):

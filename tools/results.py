@@ -12,6 +12,7 @@ import statistics
 import sys
 from pathlib import Path
 
+from tools.marks import filled
 from utils.compare import percent
 from utils.records import plain
 from utils.report.words import duration
@@ -20,7 +21,6 @@ from utils.systems import ABLATIONS, OURS, SYSTEMS
 from utils.tables import C_ROWS, D_ROWS
 
 ROOT = Path(__file__).resolve().parents[1]
-BEGIN, END = "<!-- results -->", "<!-- /results -->"
 NOT_RUN = "not yet run"
 COLUMNS = ("", "reported", "ours, test", "images", "protocol", "seeds", "epochs", "time", "on")
 PROTOCOL = {"final": "test images once", "report": "test images watched", "honest": "a tenth held out"}
@@ -57,12 +57,9 @@ def main(words=None):
 def pages(records=None):
     """Return {path: text} of the two pages, from the records alone."""
     records = list(read_results().values()) if records is None else records
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    table = markdown(COLUMNS, headline(records)) + beside(records)
+    readme, table = ROOT / "README.md", markdown(COLUMNS, headline(records)) + beside(records)
     return {
-        ROOT / "README.md": f"{before}{BEGIN}\n{table}{END}{after}",
+        readme: filled(readme.read_text(encoding="utf-8"), "results", table, readme),
         RESULTS / "README.md": whole(records),
     }
 

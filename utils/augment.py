@@ -2,7 +2,8 @@
 
 Each is a frozen dataclass of settings with two methods. `draw(draws, size)` returns its parameters for images of that
 size, one value per image; `apply(images, params)` returns the changed batch. Images are uint8 (B, 3, size, size) before
-and after: every step does to each image what torchvision.transforms.v2 does to one, to within one of 256 levels.
+and after, and only Shrink changes the size: every step does to each image what torchvision.transforms.v2 does to one,
+to within one of 256 levels.
 """
 
 from __future__ import annotations
@@ -251,3 +252,34 @@ class Cutout:
         # A channel at a time, by plain numbers: a tensor of the three would have to be sent to the device each time.
         painted = [images[:, channel].masked_fill(hole, level) for channel, level in enumerate(self.fill)]
         return torch.stack(painted, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shrink:
+    """Show every image at size x size pixels in the first epochs, and as it is in all later ones.
+
+    A small image costs less time, and what is learned from it holds for the large one. The network has to take both
+    sizes; and this comes last, since what follows would take the small image for a whole one.
+    """
+
+    size: int = 24
+    epochs: int = 4
+
+    def __post_init__(self):
+        _require(_is_count(self.size) and self.size >= 1, "size is a whole number of pixels, 1 or more.", self)
+        _require(_is_count(self.epochs), "epochs is a whole number, 0 or more.", self)
+
+    def for_epochs(self, num_epochs, of):
+        """Return the same for a training of num_epochs in place of `of`: its share of them stays, rounded down."""
+        return dataclasses.replace(self, epochs=self.epochs * num_epochs // of)
+
+    def draw(self, draws, size):
+        _require(self.size <= size, f"The image has {size} pixels a side already.", self)
+        return {"size": torch.full_like(draws.index, self.size)} if draws.epoch < self.epochs else {}
+
+    def apply(self, images, params):
+        if "size" not in params:
+            return images
+        small = (self.size, self.size)
+        made = F.interpolate(images.to(torch.float32), small, mode="bilinear", align_corners=False, antialias=True)
+        return made.round_().clamp_(0, 255).to(torch.uint8)

@@ -133,13 +133,14 @@ class BatchLoader:
         """Make batch i of an epoch alone, the same as a pass makes it."""
         rows = self._batches.rows(epoch, i)
         order, params = self._draw(epoch)
-        images = self.split.images
-        shape = (rows.stop - rows.start, *images.shape[1:])
-        X = torch.empty(shape, dtype=self.dtype, device=images.device, memory_format=self.memory_format)
-        step = _CPU_PART if images.device.type == "cpu" else len(X)
-        for start in range(0, len(X), step):
+        count, X = rows.stop - rows.start, None
+        step = _CPU_PART if order.device.type == "cpu" else count
+        for start in range(0, count, step):
             part = slice(rows.start + start, min(rows.start + start + step, rows.stop))
             made = self._make(order[part], [{name: values[part] for name, values in p.items()} for p in params])
+            if X is None:  # only now is the size known: an augmentation may change it
+                kind = {"dtype": self.dtype, "device": made.device, "memory_format": self.memory_format}
+                X = torch.empty((count, *made.shape[1:]), **kind)
             X[start : start + step].copy_(made)
         return X, self.split.labels.index_select(0, order[rows])
 

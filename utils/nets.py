@@ -79,6 +79,13 @@ class Mean(nn.Module):
         return X.mean((2, 3))
 
 
+class Max(nn.Module):
+    """Keep each channel's largest value, whatever the size of its map: (B, C, H, W) to (B, C)."""
+
+    def forward(self, X):
+        return X.amax((2, 3))
+
+
 class Scale(nn.Module):
     """Multiply by a constant: scores that start small let the first steps be large ones."""
 
@@ -221,7 +228,7 @@ def build_layers(words, shape, where="layers", *, width=None, kernel=3):
             raise CourseworkError("There is no such layer.", where=place, next_step="Known are: " + "; ".join(WORDS))
         if takes not in ("any", "map" if len(shape) == 3 else "vector"):
             reason = f"{word!r} takes a {takes}, but what comes in has the shape {shape}."
-            advice = '"mean" and "flatten" make a vector (C,) of a map (C, H, W); nothing makes a map again.'
+            advice = '"mean", "max" and "flatten" make a vector (C,) of a map (C, H, W); nothing makes a map again.'
             raise CourseworkError(reason, where=place, next_step=advice)
         numbers = [text and (float(text) if "." in text else int(text)) for text in found.groups()]
         layer, after = make(shape, *numbers, **({"width": width, "default": kernel} if make is _conv else {}))
@@ -282,6 +289,7 @@ WORDS = {
     "pool 3 stride 2": (rf"pool {_N}(?: stride {_N})?", "map", _pool),
     "average 2": (rf"average {_N}", "map", lambda shape, n: (nn.AdaptiveAvgPool2d(n), (shape[0], n, n))),
     "mean": ("mean", "map", lambda shape: (Mean(), shape[:1])),
+    "max": ("max", "map", lambda shape: (Max(), shape[:1])),
     "flatten": ("flatten", "map", lambda shape: (nn.Flatten(), (shape[0] * shape[1] * shape[2],))),
     "linear 512": (rf"linear {_N}", "vector", lambda shape, n: (nn.Linear(shape[0], n), (n,))),
     "dropout 0.2": (rf"dropout {_P}", "any", lambda shape, p: (nn.Dropout(p), shape)),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from utils.augment import Shrink
 from utils.averaging import Average
 from utils.budgets import Budget, choose_budget, first
 from utils.checkpoint_files import newest
@@ -118,7 +119,7 @@ class Recipe:
         parent, macs = find(parent) if isinstance(parent, str) else parent, self.macs()
         facts = self.facts(data, budget, device, seed, protocol, precision, parent, macs)
         images, num_epochs = budget.cut(data, self.num_epochs, macs)
-        train_iter, watched_iter, test_iter = self._iters(images, protocol, seed, device)
+        train_iter, watched_iter, test_iter = self._iters(images, num_epochs, protocol, seed, device)
         folder = self.folder(facts) if folder == "auto" else folder and Path(folder)
         loss = make_loss(self.loss, **self.loss_settings)
         step = Step(facts["precision"], clip_norm=self.clip_norm, clip_value=self.clip_value)
@@ -129,7 +130,7 @@ class Recipe:
             if device.type == "cpu":
                 keep_memory()
             if compiled:
-                net.compile()
+                net.compile(dynamic=False)  # once for each size of image, none of them slower for the others
             optimizer = make_optimizer(self.optimizer, net, self.lr, **self.optimizer_settings)
             if parent:
                 inherit(parent, net, optimizer)
@@ -176,9 +177,11 @@ class Recipe:
             for layer in layers:
                 layer.learn(X.cpu())
 
-    def _iters(self, images, protocol, seed, device):
+    def _iters(self, images, num_epochs, protocol, seed, device):
         """Return iterators of what is trained on, what is watched and what is tested on, as the protocol wants it."""
-        options = {"augment": self.augment, "mean": self.mean, "std": self.std, "seed": seed, "device": device}
+        of = self.num_epochs
+        augment = [op.for_epochs(num_epochs, of) if isinstance(op, Shrink) else op for op in self.augment]
+        options = {"augment": augment, "mean": self.mean, "std": self.std, "seed": seed, "device": device}
         train_iter, val_iter, test_iter = make_iters(images, self.batch_size, val=held_out(images, protocol), **options)
         return train_iter, {"val": val_iter, "test": test_iter}.get(WATCHED[protocol]), test_iter
 

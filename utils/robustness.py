@@ -19,7 +19,7 @@ from utils.randomness import derive_seed, integers
 BATCH_SIZE = 1000
 # A view is (mirrored, pixels down, pixels right); an image's answer is the mean of the probabilities of a row's views.
 _BOTH = (False, True)
-_SHIFTS = ((0, 0), (2, 0), (-2, 0), (0, 2), (0, -2))
+_SHIFTS = ((0, 0), (1, 1), (-1, -1))
 VIEWS = {
     "plain": ((False, 0, 0),),
     "flip": tuple((mirrored, 0, 0) for mirrored in _BOTH),

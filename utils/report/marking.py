@@ -80,7 +80,7 @@ def backbone_faults(plan):
         if len(block.kernels) < 2:
             faults.append(f"block {number} has one branch, so that there is nothing to combine")
     first, *rest = [word.split()[0] for word in plan.layers] or [""]
-    allowed = {"linear", "norm", "dropout", "softmax", *ACTIVATIONS}
+    allowed = {"linear", "norm", "dropout", "softmax", "scale", *ACTIVATIONS}
     if first != "mean" or "linear" not in rest or not allowed.issuperset(rest):
         faults.append("its classifier is not linear layers on the mean over the last block's map")
     return faults
