@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.profiler import record_function
 
+from utils.convolutions import PaddedConv
 from utils.gated import GatedConv
 from utils.nets import GatedBlock
 
@@ -17,6 +18,7 @@ CONVOLUTION, BACKWARD, GATE, OPTIMIZER, REST = (
     "rest",
 )
 KINDS = {  # layers whose forward and backward, but for what lies within another label, count as one part
+    CONVOLUTION: (PaddedConv,),
     "norms": (nn.modules.batchnorm._BatchNorm,),
     "pooling": (nn.MaxPool2d, nn.AdaptiveAvgPool2d),
     "activations": (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.Sigmoid),

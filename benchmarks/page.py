@@ -24,7 +24,7 @@ from benchmarks._shared import DEVICES, ROOT, name_of, read_records, settings_of
 from tools.marks import filled
 from utils.records import write_bytes
 
-ORDER = ("recipes", "data_path", "gated_conv", "loop", "where", "startup")
+ORDER = ("recipes", "data_path", "gated_conv", "small_maps", "loop", "where", "startup")
 PAGE, FIGURES, README = ROOT / "benchmarks" / "README.md", ROOT / "benchmarks" / "figures", ROOT / "README.md"
 NOT_RUN, TRIAL = "not yet run", "a trial with other settings than the benchmark's own"
 BESIDE = 5  # columns of numbers; a wider table has the devices below each other

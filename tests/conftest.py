@@ -1,4 +1,4 @@
-"""Owns what several test files share: settings, tiny image folders, batches as CIFAR-10's own files have them."""
+"""Owns the fixtures that several test files share: threads, tiny image folders, CIFAR-10's batches, an own ledger."""
 
 import io
 import pickle
@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from utils.datasets import load_cifar10
 from utils.sources import CLASSES
 
 
@@ -105,3 +106,36 @@ def python2_batch(rng):
         return out.getvalue().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
 
     return make
+
+
+@pytest.fixture
+def target(tmp_path, monkeypatch):
+    """Give the path to download to, with no proxy in between."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return tmp_path / "archive.tar.gz"
+
+
+@pytest.fixture
+def ledger_folder(tmp_path, monkeypatch):
+    """Give the test a ledger of its own."""
+    monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Return the drawn images."""
+    return load_cifar10(source="drawn")
+
+
+@pytest.fixture
+def tiny():
+    """Return a recipe that trains in a second."""
+    from utils.augment import Flip  # imported here: it all takes a second, and most test files need none of it
+    from utils.nets import Plan
+    from utils.recipes import Recipe
+
+    plan = Plan(layers=("conv 8", "norm", "relu", "pool 2", "mean", "linear 10"))
+    return Recipe("tiny", plan, augment=(Flip(),), batch_size=48, num_epochs=2, lr=0.01)

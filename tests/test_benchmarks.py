@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import _parts, _shared, _ways, data_path, gated_conv, loop, page, recipes, startup, where
+from benchmarks import _parts, _shared, _ways, data_path, gated_conv, loop, page, recipes, small_maps, startup, where
 from utils.augment import Shrink
 from utils.errors import CourseworkError
 from utils.gated import GatedConv
@@ -19,7 +19,7 @@ from utils.systems import OURS, SYSTEMS
 pytestmark = pytest.mark.usefixtures("one_thread", "close_figures")
 CPU = torch.device("cpu")
 ONE_OF_OURS = min(OURS.values(), key=lambda recipe: recipe.macs()).name
-SMOKE = {module: {} for module in (data_path, gated_conv, loop, startup)} | {
+SMOKE = {module: {} for module in (data_path, gated_conv, small_maps, loop, startup)} | {
     where: {"systems": f"dropout_cnn,{ONE_OF_OURS}"},
     recipes: {"systems": ONE_OF_OURS},
 }
@@ -99,6 +99,11 @@ KNOWN = {  # a record whose figures can be worked out in the head, and the row t
         {"rows": [{"system": "s", "macs": 10, "images_per_s": {"plain": [2], "ours": [5]}, "peak_bytes": SIZES}]}
         | {"matrix_macs_per_s": 300},
         ("s", "2", "5", "2.50", "50 %"),
+    ),
+    small_maps: (
+        {"rows": [{"widths": (5, 10), "batch_size": 2, "ms": {"conv": [6, 3, 9], "matrix": [2]}}]}
+        | {"matrix_macs_per_s": 4.8e6},
+        ("5 → 10, 2 images", "6.0", "2.0", "3.00", "50 %"),
     ),
     startup: (
         {

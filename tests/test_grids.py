@@ -9,7 +9,6 @@ import pytest
 from utils import grids
 from utils.budgets import BUDGETS, Budget
 from utils.claims import Claim
-from utils.datasets import load_cifar10
 from utils.errors import CourseworkError
 from utils.grids import failures, is_due, run_grid
 from utils.nets import Plan
@@ -19,11 +18,6 @@ from utils.systems import SYSTEMS, Recipe
 
 PLAN = Plan(layers=("conv 8", "relu", "pool 2", "mean", "linear 10"))
 SMALL = Budget("small", images=100)
-
-
-@pytest.fixture(scope="module")
-def data():
-    return load_cifar10(source="drawn")
 
 
 @pytest.fixture

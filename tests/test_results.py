@@ -7,7 +7,6 @@ import torch
 
 from tools import reproduce, results
 from utils.budgets import Budget
-from utils.datasets import load_cifar10
 from utils.errors import CourseworkError
 from utils.nets import Plan
 from utils.recipes import Recipe
@@ -17,11 +16,6 @@ from utils.tables import C_ROWS, D_ROWS
 
 CPU = torch.device("cpu")
 FEW = Budget("few", images=200, epochs=2)
-
-
-@pytest.fixture(scope="module")
-def data():
-    return load_cifar10(source="drawn")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from torch import nn
 from training_parts import images
 
 from utils.datasets import Split
-from utils.nets import Mean
+from utils.layers import Mean
 from utils.robustness import (
     STRENGTHS,
     VIEWS,

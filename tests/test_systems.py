@@ -12,7 +12,6 @@ from training_parts import StopAfter, same
 
 from utils.augment import Shrink
 from utils.budgets import BUDGETS, Budget, choose_budget
-from utils.datasets import load_cifar10
 from utils.errors import CheckpointError, CourseworkError
 from utils.losses import make_loss
 from utils.my_utils import accuracy, evaluate_accuracy, train_epoch_ch3
@@ -25,11 +24,6 @@ from utils.systems import ABLATIONS, OURS, PROTOCOLS, SYSTEMS, Recipe, find_syst
 from utils.tables import C_ROWS, D_ROWS, LADDER, plain_plan
 
 ROWS = (*C_ROWS, *D_ROWS)
-
-
-@pytest.fixture(scope="module")
-def data():
-    return load_cifar10(source="drawn")
 
 
 @pytest.fixture

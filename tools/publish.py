@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 from tools import notebooks
+from tools.marks import place_of
 
 ROOT = Path(__file__).resolve().parents[1]
 ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9][A-Za-z0-9-]*)/([A-Za-z0-9._-]+?)(?:\.git)?/?")
-BADGES = re.compile(r"<!-- badges -->\n.*?<!-- /badges -->", re.DOTALL)
+BADGES = place_of("badges")
 COLAB = "https://colab.research.google.com"
 
 # The first code cell of every notebook, tagged "setup". It stands on its own: on Colab nothing else is there yet.

@@ -3,7 +3,7 @@
 Each is a frozen dataclass of settings with two methods. `draw(draws, size)` returns its parameters for images of that
 size, one value per image; `apply(images, params)` returns the changed batch. Images are uint8 (B, 3, size, size) before
 and after, and only Shrink changes the size: every step does to each image what torchvision.transforms.v2 does to one,
-to within one of 256 levels.
+to within one of 256 levels. One that lasts some epochs only has a third method, `for_epochs`.
 """
 
 from __future__ import annotations
@@ -44,6 +44,11 @@ def _pick(images, rows, columns):
     places = (rows.unsqueeze(2) * width + columns.unsqueeze(1)).view(-1, 1, rows.shape[1] * columns.shape[1])
     picked = images.reshape(count, channels, height * width).gather(2, places.expand(count, channels, -1))
     return picked.view(count, channels, rows.shape[1], columns.shape[1])
+
+
+def for_epochs(augment, num_epochs, of):
+    """Return the augmentations for a training of num_epochs in place of `of`: what lasts a share of them keeps it."""
+    return tuple(op.for_epochs(num_epochs, of) if hasattr(op, "for_epochs") else op for op in augment)
 
 
 def _mirror(images, mirrored):
@@ -259,7 +264,7 @@ class Shrink:
     """Show every image at size x size pixels in the first epochs, and as it is in all later ones.
 
     A small image costs less time, and what is learned from it holds for the large one. The network has to take both
-    sizes; and this comes last, since what follows would take the small image for a whole one.
+    sizes. No augmentation may follow, since it would take the small image for a whole one.
     """
 
     size: int = 24

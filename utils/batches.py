@@ -7,6 +7,7 @@ import numbers
 
 import torch
 
+from utils.augment import Shrink
 from utils.errors import CourseworkError, DataError
 from utils.randomness import epoch_order
 
@@ -93,12 +94,15 @@ def check_split(split):
 
 
 def checked_augment(augment):
-    """Return the augmentations as a tuple, whatever sequence they came in."""
+    """Return the augmentations as a tuple, whatever sequence they came in; Shrink is the last of them."""
     usable = isinstance(augment, (tuple, list)) and all(
         dataclasses.is_dataclass(op) and not isinstance(op, type) for op in augment
     )
     example = "Write augment=(Flip(), Crop(4)), for example, with a comma even where there is only one."
     require(usable, "augment is a tuple of augmentations.", f"augment={augment!r}", example)
+    early = any(isinstance(op, Shrink) for op in augment[:-1])
+    what = "After Shrink an augmentation would take small images for whole ones."
+    require(not early, what, f"augment={augment!r}", "Move Shrink to the end, and keep one of them.")
     return tuple(augment)
 
 

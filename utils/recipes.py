@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from utils.augment import Shrink
+from utils.augment import for_epochs
 from utils.averaging import Average
 from utils.budgets import Budget, choose_budget, first
 from utils.checkpoint_files import newest
@@ -20,11 +20,12 @@ from utils.datasets import load_cifar10
 from utils.devices import keep_memory, try_gpu
 from utils.errors import CourseworkError
 from utils.gated import GatedConv
+from utils.layers import Whiten
 from utils.ledger import Ledger, note_test, safe
 from utils.loaders import MEAN, STD, BatchLoader, make_iters
 from utils.losses import make_loss
 from utils.my_utils import evaluate, train_ch3
-from utils.nets import Plan, Whiten, build, plan_from
+from utils.nets import Plan, build, plan_from
 from utils.optimizers import make_optimizer
 from utils.randomness import derive_seed
 from utils.runs import Run, find, trainings
@@ -179,8 +180,7 @@ class Recipe:
 
     def _iters(self, images, num_epochs, protocol, seed, device):
         """Return iterators of what is trained on, what is watched and what is tested on, as the protocol wants it."""
-        of = self.num_epochs
-        augment = [op.for_epochs(num_epochs, of) if isinstance(op, Shrink) else op for op in self.augment]
+        augment = for_epochs(self.augment, num_epochs, self.num_epochs)
         options = {"augment": augment, "mean": self.mean, "std": self.std, "seed": seed, "device": device}
         train_iter, val_iter, test_iter = make_iters(images, self.batch_size, val=held_out(images, protocol), **options)
         return train_iter, {"val": val_iter, "test": test_iter}.get(WATCHED[protocol]), test_iter

@@ -61,28 +61,30 @@ def record_of(trained, seconds):
 
 
 def _figures(trained):
-    """Return loss, accuracy of one look at each test image, of the recipe's views and the best epoch; and the seconds.
-
-    Those are what its answers by the recipe's views took. Under the protocol "report" the test images were watched, and
-    the last epoch's figures stand.
-    """
-    recipe, last, begun = trained.recipe, trained.history.rows[-1], time.perf_counter()
-    of_views, watched = None, {}
-    if recipe.views != "plain":
-        how = {"mean": recipe.mean, "std": recipe.std, "predict": trained.step.predict}
-        of_views = accuracy_of_views(trained.net, trained.test_iter.split, (recipe.views,), **how)[recipe.views]
-        answered = time.perf_counter() - begun
-    if "test_acc" in last:
-        best = trained.history.best("test_acc")
-        loss, acc = last["test_loss"], last["test_acc"]
-        watched = {"best_epoch": {"epoch": best["epoch"], "accuracy": best["test_acc"]}}
+    """Return what one look at each test image and the recipe's views give, and the seconds of its answers by those."""
+    recipe, begun = trained.recipe, time.perf_counter()
+    if recipe.views == "plain":
+        looked = _look_once(trained)
+        accuracy, answered = looked["plain_accuracy"], time.perf_counter() - begun
     else:
-        loss, acc = evaluate(trained.net, trained.test_iter, trained.loss, predict=trained.step.predict)
-    if of_views is None:
-        of_views, answered = acc, time.perf_counter() - begun
+        how = {"mean": recipe.mean, "std": recipe.std, "predict": trained.step.predict}
+        accuracy = accuracy_of_views(trained.net, trained.test_iter.split, (recipe.views,), **how)[recipe.views]
+        answered = time.perf_counter() - begun
+        looked = _look_once(trained)  # to compare with, after the clock
     if trained.folder:
-        note_test(trained.folder, of_views, loss)
-    return {"loss": loss, "plain_accuracy": acc, "views": recipe.views, "accuracy": of_views, **watched}, answered
+        note_test(trained.folder, accuracy, looked["loss"])
+    return looked | {"views": recipe.views, "accuracy": accuracy}, answered
+
+
+def _look_once(trained):
+    """Return loss and accuracy of one look at each test image; where they were watched, those of the last epoch."""
+    last = trained.history.rows[-1]
+    if "test_acc" not in last:
+        loss, acc = evaluate(trained.net, trained.test_iter, trained.loss, predict=trained.step.predict)
+        return {"loss": loss, "plain_accuracy": acc}
+    best = trained.history.best("test_acc")
+    watched = {"best_epoch": {"epoch": best["epoch"], "accuracy": best["test_acc"]}}
+    return {"loss": last["test_loss"], "plain_accuracy": last["test_acc"], **watched}
 
 
 def keep(record, path):
