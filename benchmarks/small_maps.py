@@ -81,7 +81,8 @@ def tables(record):
 
 
 def headlines(record):
-    return {"convolutions over maps of 2 x 2 as a matrix, against torch's own": span([gain(row) for row in record["rows"]])}
+    gains = [gain(row) for row in record["rows"]]
+    return {"convolutions over maps of 2 x 2 as a matrix, against torch's own": span(gains)}
 
 
 def draw(records):
