@@ -6,7 +6,8 @@ The loop is the formula as it is written: k convolutions, each scaled, and their
 a network of widths 3 to 1024 that halves its maps after every second block, which are those of report A's; the rule
 `utils.gated.choose_form`, "auto", rests on this table. The limit is one convolution of the same shape without a gate.
 Whole networks take a step without the optimizer, all of it in float32. Those of reports A and D are not among them: a
-branch of theirs has a ReLU after its convolution, so that nothing but the loop gives what the formula says.
+branch of theirs has a ReLU after its convolution, so that nothing but the loop gives what the formula says. Nor is
+`best_gated`, whose kernels are of two sizes: merged, the small ones would be padded.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ def measure(device, settings):
 
 
 def is_gated(recipe):
-    """Tell whether a recipe's network has a convolution of which there are several forms."""
+    """Tell whether a recipe's network has a gated convolution that "auto" may take in another form than the loop."""
     with torch.device("meta"):
-        return any(isinstance(layer, GatedConv) for layer in build(recipe.network).modules())
+        return any(isinstance(layer, GatedConv) and layer.merges for layer in build(recipe.network).modules())
 
 
 def measure_shape(shape, device, settings):

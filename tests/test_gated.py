@@ -138,6 +138,13 @@ def test_auto_names_a_form_and_gives_its_output(shape):
     torch.testing.assert_close(layer(X, a), FORMS[name](X, a, list(layer.weights), layer.bias))
 
 
+def test_auto_never_pads_a_small_kernel_to_merge_it_with_larger_ones(monkeypatch):
+    layer, X, a = make((3, 1, 1), form="auto")
+    monkeypatch.setitem(FORMS, "aggregated", None)
+    assert not layer.merges and not make((3,))[0].merges and make((3, 3))[0].merges
+    torch.testing.assert_close(layer(X, a), loop(X, a, list(layer.weights), layer.bias))
+
+
 def test_the_forms_named_here_are_distinct_functions():
     assert FORMS["loop"] is loop and FORMS["aggregated"] is aggregated and len(set(FORMS.values())) == 4
 

@@ -15,12 +15,12 @@ from utils.budgets import BUDGETS, Budget, choose_budget
 from utils.errors import CheckpointError, CourseworkError
 from utils.losses import make_loss
 from utils.my_utils import accuracy, evaluate_accuracy, train_epoch_ch3
-from utils.nets import Plan, build, plan_from
+from utils.nets import GatedBlock, Plan, build, plan_from
 from utils.optimizers import make_optimizer
 from utils.plans import NETWORKS
 from utils.recipes import laid_out
 from utils.runs import Run
-from utils.systems import ABLATIONS, OURS, PROTOCOLS, SYSTEMS, Recipe, find_system, load_run
+from utils.systems import ABLATIONS, OURS, PROTOCOLS, SYSTEMS, Recipe, backbone, find_system, load_run
 from utils.tables import C_ROWS, D_ROWS, LADDER, plain_plan
 
 ROWS = (*C_ROWS, *D_ROWS)
@@ -171,11 +171,26 @@ def test_protocols_watch_other_images(tiny, data):
     assert set(PROTOCOLS) == {"honest", "report", "final"}
 
 
-def test_a_network_keeps_a_pixels_channels_together_unless_it_has_gated_convolutions():
-    plain, gated = (laid_out(build(find_system(name).network)) for name in ("softmax_gated", "quick"))
-    convolutions = [layer.weight for layer in plain.modules() if isinstance(layer, nn.Conv2d)]
-    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convolutions)
-    assert all(weight.is_contiguous() for weight in gated.parameters())
+@pytest.mark.parametrize(
+    ("plan", "together"),
+    [
+        (find_system("softmax_gated").network, True),
+        (find_system("fast").network, True),
+        (backbone((8, 8), kernels=(3, 1, 1)), True),
+        (backbone((8, 8), kernels=(3,)), True),
+        (backbone((8, 8), kernels=(3, 3, 3)), False),
+    ],
+    ids=["branches with a ReLU", "plain", "kernels of two sizes", "one branch", "branches that are merged"],
+)
+def test_a_pixels_channels_lie_together_unless_gated_convolutions_merge_their_branches(plan, together):
+    net = laid_out(build(plan))
+    convolutions = [layer.weight for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+    assert convolutions and all(w.is_contiguous() != together or w.shape[2:] == (1, 1) for w in convolutions)
+    last = [layer for layer in net if isinstance(layer, (GatedBlock, nn.Conv2d))][-1]
+    maps = []
+    last.register_forward_hook(lambda layer, _, Y: maps.append(Y))
+    net(torch.randn(4, 3, 32, 32))
+    assert maps[0].is_contiguous(memory_format=torch.channels_last) == together or maps[0].shape[2:] == (1, 1)
 
 
 def test_a_network_is_compiled_on_request_only_and_trains_to_the_same_end(tiny, data, monkeypatch):

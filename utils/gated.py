@@ -37,8 +37,15 @@ class GatedConv(nn.Module):
         weights = [weight for group in self.weights for weight in group.detach()]
         return list(zip(weights, self.bias.detach(), strict=True))
 
+    @property
+    def merges(self):
+        """Whether "auto" may merge the branches: several of one size, since a small kernel would be padded."""
+        return len(self.bias) > 1 and len(self.weights) == 1
+
     def forward(self, X, a):
-        name = self.form if self.form != "auto" else choose_form(X, len(self.bias))
+        name = self.form
+        if name == "auto":
+            name = choose_form(X, len(self.bias)) if self.merges else "loop"
         return FORMS[name](X, a, list(self.weights), self.bias)
 
     def extra_repr(self):
@@ -100,7 +107,7 @@ def join(weights):
 
 
 def choose_form(X, branches):
-    """Name the form that `python -m benchmarks.gated_conv` found fastest for inputs of this kind."""
+    """Name the form that `python -m benchmarks.gated_conv` found fastest for branches of one kernel size."""
     if branches == 1:
         return "loop"
     if X.device.type != "cpu":

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from utils.augment import for_epochs
 from utils.averaging import Average
@@ -213,12 +214,15 @@ class Trained:
 
 
 def laid_out(net):
-    """Let a plain network keep each pixel's channels side by side: 1.4 to 1.7 times as fast, measured on a CPU.
+    """Let a network keep each pixel's channels side by side: 1.3 to 1.7 times as fast, measured on a CPU.
 
-    One with gated convolutions stays as it is, because most of their forms want each channel's pixels side by side.
+    One whose gated convolutions merge their branches stays as it is: that wants each channel's pixels side by side.
     """
-    gated = any(isinstance(module, GatedConv) for module in net.modules())
-    return net if gated else net.to(memory_format=torch.channels_last)
+    if not any(isinstance(module, GatedConv) and module.merges for module in net.modules()):
+        for module in net.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)
+    return net
 
 
 def held_out(images, protocol):
