@@ -144,6 +144,12 @@ def in_turns(ways, repeats, device):
     return seconds
 
 
+def milliseconds(ways, repeats, device):
+    """Return {name: milliseconds of each turn}, after a turn that warms up."""
+    seconds = in_turns(ways, repeats + 1, device)
+    return {name: [1e3 * some for some in values[1:]] for name, values in seconds.items()}
+
+
 def matrix_rate(device, dtype, size=None, repeats=5):
     """Return the multiply-adds per second of the fastest of some large matrix products: the limit of any network."""
     size = size or (8192 if device.type == "cuda" else 2048)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import _figures
-from benchmarks._shared import Setting, Table, in_turns, main, median, note, ratio, span
+from benchmarks._shared import Setting, Table, main, median, milliseconds, note, ratio, span
 from utils.gated import FORMS, GatedConv, choose_form
 from utils.nets import build
 from utils.plans import SOFTMAX_GATED
@@ -67,7 +67,7 @@ def measure_shape(shape, device, settings):
     names = [name for name in FORMS if name != "aggregated" or kernels <= KERNEL_LIMIT]
     ways = {name: lambda name=name: step(name) for name in names}
     ways["one"] = lambda: F.conv2d(X, weight, padding=1).sum().backward()
-    row = {"shape": shape, "auto": choose_form(X, branches), "ms": milliseconds(ways, settings, device)}
+    row = {"shape": shape, "auto": choose_form(X, branches), "ms": milliseconds(ways, settings["repeats"], device)}
     note(f"{label(row)}: auto is {row['auto']}, {ratio(row['ms']['loop'], row['ms'][row['auto']]):.2f}")
     return row
 
@@ -87,15 +87,9 @@ def measure_network(recipe, device, settings):
         F.cross_entropy(net(X), y).backward()
 
     ways = {form: lambda form=form: step(form) for form in ("loop", "auto")}
-    row = {"system": recipe.name, "ms": milliseconds(ways, settings, device)}
+    row = {"system": recipe.name, "ms": milliseconds(ways, settings["repeats"], device)}
     note(f"{recipe.name}: {ratio(row['ms']['loop'], row['ms']['auto']):.2f}")
     return row
-
-
-def milliseconds(ways, settings, device):
-    """Return {way: milliseconds of each turn}, after a turn that warms up."""
-    seconds = in_turns(ways, settings["repeats"] + 1, device)
-    return {name: [1e3 * some for some in values[1:]] for name, values in seconds.items()}
 
 
 def label(row):

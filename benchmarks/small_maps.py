@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from benchmarks import _figures
-from benchmarks._shared import Setting, Table, in_turns, main, matrix_rate, median, note, ratio, span
+from benchmarks._shared import Setting, Table, main, matrix_rate, median, milliseconds, note, ratio, span
 from utils.convolutions import MANY, PaddedConv, as_matrix
 from utils.plans import SOFTMAX_GATED
 from utils.steps import DTYPES, best_precision
@@ -54,9 +54,7 @@ def measure_case(widths, size, device, dtype, repeats):
         "conv": lambda: step(lambda X: nn.Conv2d.forward(layer, X)),
         "matrix": lambda: step(lambda X: as_matrix(X, layer.weight, layer.bias)),
     }
-    seconds = in_turns(ways, repeats + 1, device)
-    row = {"widths": widths, "batch_size": size}
-    row["ms"] = {name: [1e3 * some for some in values[1:]] for name, values in seconds.items()}
+    row = {"widths": widths, "batch_size": size, "ms": milliseconds(ways, repeats, device)}
     note(f"{label(row)}: {gain(row):.2f}")
     return row
 
