@@ -56,6 +56,7 @@ def bars(panels, *, title, records, lines=None, columns=1):
             ax.axvline(value, color="#000000", linewidth=1, linestyle="--", zorder=0.5)
         longest = max((len(text) for series in groups.values() for _, text in series.values()), default=0)
         ax.margins(x=0.03 + 0.02 * longest * columns, y=0.02)
+        ax.locator_params(axis="x", nbins=10 // columns)  # numbers of several digits need their room
         ax.xaxis.set_major_formatter("{x:,g}")
     names = [(_patch(*look), name) for name, look in looks.items()]
     names += [

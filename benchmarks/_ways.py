@@ -18,6 +18,7 @@ from benchmarks._memory import resident
 from utils.augment import AlternatingFlip, Flip, Shrink
 from utils.budgets import Budget
 from utils.datasets import Cifar10, Split
+from utils.errors import CourseworkError
 from utils.loaders import torch_loader
 from utils.losses import make_loss
 from utils.nets import build
@@ -45,7 +46,9 @@ class Way:
         """Return the seconds of the batches asked for, and the bytes that training has taken at most."""
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.name}: the process ended with exit code {self.process.wait()}, see above.")
+            what = f"{self.name}: the process ended with exit code {self.process.wait()}."
+            next_step = "Its own words stand above. Without any, memory ran out: take a smaller batch_size."
+            raise CourseworkError(what, next_step=next_step)
         seconds, peak = line.split()
         return float(seconds), int(peak)
 
