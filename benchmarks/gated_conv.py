@@ -2,13 +2,13 @@
 
     python -m benchmarks.gated_conv
 
-The loop is the formula as it is written: k convolutions, each scaled, and their sum. The shapes are the ten blocks of
-a network of widths 3 to 1024 that halves its maps after every second block, which are those of report A's; the rule
+The loop is the formula as it is written: k convolutions, each scaled, and their sum. The first shapes are the ten
+blocks of a network of widths 3 to 1024 that halves its maps after every second block, which are those of report A's,
+with five branches of 3x3; then come five of `best_gated` with its two branches of 1x1. The rule
 `utils.gated.choose_form`, "auto", rests on this table. The limit is one convolution of the same shape without a gate.
-Whole networks take a step without the optimizer, all of it in float32: report B's, and our backbone with widths of 32,
-96 and 128 and three branches of 3x3. Those of reports A and D are not among them: a branch of theirs has a ReLU after
-its convolution, so that nothing but the loop gives what the formula says. Nor are our recipes, whose kernels are of two
-sizes: merged, the small ones would be padded.
+Whole networks take a step without the optimizer, all of it in float32, laid out in memory as for training. Those of
+reports A and D are not among them: a branch of theirs has a ReLU after its convolution, so that nothing but the loop
+gives what the formula says.
 """
 
 from __future__ import annotations
@@ -22,37 +22,44 @@ from benchmarks import _figures
 from benchmarks._shared import Setting, Table, main, median, milliseconds, note, ratio, span
 from utils.gated import FORMS, GatedConv, choose_form
 from utils.nets import build
-from utils.plans import SHORTCUT_GATED, SOFTMAX_GATED
-from utils.systems import backbone
+from utils.plans import SOFTMAX_GATED
+from utils.recipes import laid_out
+from utils.systems import OURS, SYSTEMS
 
 TITLE = "Gated convolutions"
 SETTINGS = {
     "batch_size": Setting(64, 32, 2, "images"),
-    "branches": Setting(5, 5, 2, "of a single convolution, with 3x3 kernels"),
-    "shapes": Setting(0, 0, 1, "how many of the ten; 0 is all"),
-    "networks": Setting(0, 0, 1, "how many of the two, the smaller first; 0 is all"),
+    "shapes": Setting(0, 0, 1, "how many of all; 0 is all"),
+    "networks": Setting(0, 0, 1, "how many of the gated ones, the smallest first; 0 is all"),
     "repeats": Setting(5, 2, 1, "of every measurement"),
 }
-SHAPES = [(*block.widths, 32 >> i // 2) for i, block in enumerate(SOFTMAX_GATED.blocks)]
-NETWORKS = {"three 3x3 branches": backbone((32, 96, 128), kernels=(3, 3, 3)), "shortcut_gated": SHORTCUT_GATED}
+SHAPES = [((3,) * 5, *block.widths, 32 >> i // 2) for i, block in enumerate(SOFTMAX_GATED.blocks)]
+SHAPES += [((1, 1), *shape) for shape in ((24, 128, 31), (128, 128, 15), (128, 384, 15), (384, 384, 7), (384, 384, 3))]
 KERNEL_LIMIT = 2**31  # bytes of kernels, one for each image, above which "aggregated" is left out
 
 
 def measure(device, settings):
     """Return {"rows", "networks"}."""
-    rows = [measure_shape(shape, device, settings) for shape in SHAPES[: settings["shapes"] or None]]
-    names = list(NETWORKS)[: settings["networks"] or None]
-    return {"rows": rows, "networks": [measure_network(name, device, settings) for name in names]}
+    rows = [measure_shape(*shape, device, settings) for shape in SHAPES[: settings["shapes"] or None]]
+    gated = [recipe for recipe in (*SYSTEMS.values(), *OURS.values()) if is_gated(recipe)]
+    gated = sorted(gated, key=lambda recipe: recipe.macs())[: settings["networks"] or None]
+    return {"rows": rows, "networks": [measure_network(recipe, device, settings) for recipe in gated]}
 
 
-def measure_shape(shape, device, settings):
+def is_gated(recipe):
+    """Tell whether a recipe's network has gated convolutions, which "auto" may take in another form than the loop."""
+    with torch.device("meta"):
+        return any(isinstance(layer, GatedConv) for layer in build(recipe.network).modules())
+
+
+def measure_shape(kernel_sizes, inside, out, size, device, settings):
     """Return the form that auto takes, and the milliseconds of each form and of one convolution without a gate."""
-    inside, out, size = shape
-    count, branches = settings["batch_size"], settings["branches"]
-    X = torch.randn(count, inside, size, size, device=device, requires_grad=True)
-    a = torch.rand(count, branches, device=device, requires_grad=True)
-    layer = GatedConv(inside, out, (3,) * branches).to(device)
-    weight = torch.randn(out, inside, 3, 3, device=device, requires_grad=True)
+    count, kernel = settings["batch_size"], kernel_sizes[0]
+    layer = GatedConv(inside, out, kernel_sizes).to(device)
+    layout = torch.contiguous_format if layer.merges else torch.channels_last  # as laid_out leaves it
+    X = torch.randn(count, inside, size, size, device=device).to(memory_format=layout).requires_grad_()
+    a = torch.rand(count, len(kernel_sizes), device=device, requires_grad=True)
+    weight = torch.randn(out, inside, kernel, kernel, device=device, requires_grad=True)
 
     def step(form):
         layer.form = form
@@ -61,16 +68,17 @@ def measure_shape(shape, device, settings):
     kernels = 4 * count * layer.weights[0][0].numel()
     names = [name for name in FORMS if name != "aggregated" or kernels <= KERNEL_LIMIT]
     ways = {name: lambda name=name: step(name) for name in names}
-    ways["one"] = lambda: F.conv2d(X, weight, padding=1).sum().backward()
-    row = {"shape": shape, "auto": choose_form(X, branches), "ms": milliseconds(ways, settings["repeats"], device)}
+    ways["one"] = lambda: F.conv2d(X, weight, padding=kernel // 2).sum().backward()
+    row = {"kernels": kernel_sizes, "shape": (inside, out, size), "auto": choose_form(X, len(kernel_sizes), kernel)}
+    row["ms"] = milliseconds(ways, settings["repeats"], device)
     note(f"{label(row)}: auto is {row['auto']}, {ratio(row['ms']['loop'], row['ms'][row['auto']]):.2f}")
     return row
 
 
-def measure_network(name, device, settings):
+def measure_network(recipe, device, settings):
     """Return the milliseconds of a whole network's step, its gated convolutions as loops and in auto's forms."""
     torch.manual_seed(0)
-    net = build(NETWORKS[name]).to(device)
+    net = laid_out(build(recipe.network)).to(device)
     X = torch.randn(settings["batch_size"], 3, 32, 32, device=device)
     y = torch.arange(len(X), device=device) % 10
 
@@ -82,14 +90,15 @@ def measure_network(name, device, settings):
         F.cross_entropy(net(X), y).backward()
 
     ways = {form: lambda form=form: step(form) for form in ("loop", "auto")}
-    row = {"network": name, "ms": milliseconds(ways, settings["repeats"], device)}
-    note(f"{name}: {ratio(row['ms']['loop'], row['ms']['auto']):.2f}")
+    row = {"system": recipe.name, "ms": milliseconds(ways, settings["repeats"], device)}
+    note(f"{recipe.name}: {ratio(row['ms']['loop'], row['ms']['auto']):.2f}")
     return row
 
 
 def label(row):
     inside, out, size = row["shape"]
-    return f"{inside} → {out}, {size}x{size}"
+    kernel = row["kernels"][0]
+    return f"{inside} → {out}, {size}x{size}" + (f", {kernel}x{kernel}" if kernel != 3 else "")
 
 
 def tables(record):
@@ -98,13 +107,13 @@ def tables(record):
     networks = []
     for row in record["networks"]:
         loop, auto = row["ms"]["loop"], row["ms"]["auto"]
-        networks.append((row["network"], f"{median(loop):,.0f}", f"{median(auto):,.0f}", f"{ratio(loop, auto):.2f}"))
+        networks.append((row["system"], f"{median(loop):,.0f}", f"{median(auto):,.0f}", f"{ratio(loop, auto):.2f}"))
     caption = (
         "One convolution: the loop in ms, then how many times as fast each other way is; **bold** is auto's choice:"
     )
     return [
         Table(caption, ("in → out, map", "loop, ms", *forms, "limit"), shapes),
-        Table("A whole network's step, ms:", ("network", "loop", "auto", "loop / auto"), networks),
+        Table("A whole network's step, ms:", ("system", "loop", "auto", "loop / auto"), networks),
     ]
 
 
@@ -119,7 +128,7 @@ def _cell(row, name):
 def gains(record):
     """Return {label: how many times as fast as the loop} of single convolutions, and of whole networks."""
     single = {label(row): ratio(row["ms"]["loop"], row["ms"][row["auto"]]) for row in record["rows"]}
-    return single, {row["network"]: ratio(row["ms"]["loop"], row["ms"]["auto"]) for row in record["networks"]}
+    return single, {row["system"]: ratio(row["ms"]["loop"], row["ms"]["auto"]) for row in record["networks"]}
 
 
 def headlines(record):

@@ -84,11 +84,16 @@ KNOWN = {  # a record whose figures can be worked out in the head, and the row t
     gated_conv: (
         {
             "rows": [
-                {"shape": (1, 2, 3), "auto": "scaled", "ms": {"loop": [6], "stacked": [12], "scaled": [2], "one": [1]}}
+                {
+                    "kernels": (1, 1),
+                    "shape": (1, 2, 3),
+                    "auto": "scaled",
+                    "ms": {"loop": [6], "stacked": [12], "scaled": [2], "one": [1]},
+                }
             ]
         }
         | {"networks": []},
-        ("1 → 2, 3x3", "6.0", "0.50", "**3.00**", "-", "6.00"),
+        ("1 → 2, 3x3, 1x1", "6.0", "0.50", "**3.00**", "-", "6.00"),
     ),
     loop: (
         {"loops": [{"network": "n", "images_per_s": {"bare": [800], "ours": [600], "guarded": [400], "course": [200]}}]}

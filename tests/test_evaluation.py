@@ -9,6 +9,7 @@ from training_parts import images
 
 from utils import evaluation
 from utils.budgets import Budget
+from utils.counting import flops
 from utils.datasets import CLASSES, Cifar10
 from utils.errors import CourseworkError, LedgerWarning
 from utils.evaluation import evaluate_run, weights_hash
@@ -152,6 +153,9 @@ def test_views_and_robustness_take_as_many_images_as_the_budget_allows_and_say_s
     assert every["views_images"] == 110 and every["views"]["plain"] == pytest.approx(every["accuracy"])
     monkeypatch.setattr(evaluation, "LEAST_IMAGES", 60)
     assert evaluate_run(trained, Budget("slow", macs=1.0))["views_images"] == 60
+    work = evaluation.VIEW_PASSES * 100 * flops(trained.net) / evaluation.SHARE  # enough for 100 images' views
+    record = evaluate_run(trained, Budget("middling", macs=work))
+    assert record["views_images"] == 100 > record["robustness"]["images"] >= 60
 
 
 def test_a_network_that_is_no_number_leaves_no_record(train):

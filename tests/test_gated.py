@@ -138,11 +138,24 @@ def test_auto_names_a_form_and_gives_its_output(shape):
     torch.testing.assert_close(layer(X, a), FORMS[name](X, a, list(layer.weights), layer.bias))
 
 
-def test_auto_never_pads_a_small_kernel_to_merge_it_with_larger_ones(monkeypatch):
-    layer, X, a = make((3, 1, 1), form="auto")
-    monkeypatch.setitem(FORMS, "aggregated", None)
-    assert not layer.merges and not make((3,))[0].merges and make((3, 3))[0].merges
-    torch.testing.assert_close(layer(X, a), loop(X, a, list(layer.weights), layer.bias))
+@pytest.mark.parametrize("kernel_sizes", KERNELS)
+@pytest.mark.parametrize("size", [4, 16])
+def test_auto_merges_branches_of_one_size_only_and_gives_the_loops_results(monkeypatch, kernel_sizes, size):
+    layer, X, a = make(kernel_sizes, size=size)
+    expected, groups = results(layer, X, a), []
+    for name, form in FORMS.items():
+        monkeypatch.setitem(FORMS, name, lambda *given, form=form: groups.append(given[2]) or form(*given))
+    layer.form = "auto"
+    for found, right in zip(results(layer, X, a), expected, strict=True):
+        assert (found - right).abs().max() <= 1e-5 * right.abs().max()
+    assert [len(group) for group in groups] == [1] * len(layer.weights)
+
+
+@pytest.mark.parametrize(
+    ("kernel_sizes", "merges"), [((3, 3), True), ((5, 3, 3), True), ((3, 1, 1), False), ((3,), False)]
+)
+def test_a_layer_tells_whether_it_merges_kernels_of_several_pixels(kernel_sizes, merges):
+    assert make(kernel_sizes)[0].merges == merges
 
 
 def test_the_forms_named_here_are_distinct_functions():

@@ -25,13 +25,13 @@ from utils.metrics import (
 )
 from utils.my_utils import mean_loss
 from utils.records import plain, read_json, write_json
-from utils.robustness import PASSES, accuracy_of_views, robustness, spread_rows
+from utils.robustness import CHANGE_PASSES, VIEW_PASSES, accuracy_of_views, robustness, spread_rows
 from utils.runs import EVALUATION, Run
 
 TOP = (1, 2, 3, 5)
 # Views and robustness pass over their images again and again: on a machine with a budget of work, that is limited.
-SHARE = 0.5  # of the work that a training may take
-LEAST_IMAGES, MOST_IMAGES = 200, 2000
+SHARE = 0.5  # of the work that a training may take, for the views and for the robustness each
+LEAST_IMAGES, MOST_IMAGES = 200, 5000
 
 
 def weights_hash(net):
@@ -108,13 +108,18 @@ def _measure(trained):
 
 
 def _measure_more(trained, budget):
-    """Return what takes many passes, on as many test images as the budget allows, the same number of each class."""
+    """Return what takes many passes, each part on as many test images as its share of the budget allows."""
+    how = {"mean": trained.recipe.mean, "std": trained.recipe.std, "predict": trained.step.predict}
+    seen, changed = (_fitting(trained, budget, passes) for passes in (VIEW_PASSES, CHANGE_PASSES))
+    views = accuracy_of_views(trained.net, seen, **how)
+    return {"views": views, "views_images": len(seen), "robustness": robustness(trained.net, changed, **how)}
+
+
+def _fitting(trained, budget, passes):
+    """Return the test images that a budget allows so many passes over, the same number of each class."""
     split = trained.test_iter.split
     count = min(len(split), budget.images or len(split))
     if budget.macs is not None:
-        fitting = int(SHARE * budget.macs / (PASSES * flops(trained.net)))
+        fitting = int(SHARE * budget.macs / (passes * flops(trained.net)))
         count = min(count, max(LEAST_IMAGES, min(fitting, MOST_IMAGES)))
-    few = split.subset(spread_rows(split.labels, count))
-    how = {"mean": trained.recipe.mean, "std": trained.recipe.std, "predict": trained.step.predict}
-    views = accuracy_of_views(trained.net, few, **how)
-    return {"views": views, "views_images": count, "robustness": robustness(trained.net, few, **how)}
+    return split.subset(spread_rows(split.labels, count))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import torch
@@ -39,14 +40,20 @@ class GatedConv(nn.Module):
 
     @property
     def merges(self):
-        """Whether "auto" may merge the branches: several of one size, since a small kernel would be padded."""
-        return len(self.bias) > 1 and len(self.weights) == 1
+        """Whether "auto" may merge branches into kernels of several pixels, for which a channel's lie side by side."""
+        return any(len(weight) > 1 and weight.shape[-1] > 1 for weight in self.weights)
 
     def forward(self, X, a):
-        name = self.form
-        if name == "auto":
-            name = choose_form(X, len(self.bias)) if self.merges else "loop"
-        return FORMS[name](X, a, list(self.weights), self.bias)
+        if self.form != "auto":
+            return FORMS[self.form](X, a, list(self.weights), self.bias)
+        # Branches of one size are merged among themselves: a small kernel would have to be padded for a larger one.
+        counts = [len(weight) for weight in self.weights]
+        groups = zip(self.weights, a.split(counts, 1), self.bias.split(counts), strict=True)
+        totals = []
+        for weight, some, bias in groups:
+            form = FORMS[choose_form(X, len(weight), weight.shape[-1])]
+            totals.append(form(X, some, [weight], bias))
+        return functools.reduce(torch.add, totals)
 
     def extra_repr(self):
         """Say in torch's printed network what this layer is."""
@@ -56,10 +63,9 @@ class GatedConv(nn.Module):
 
 def loop(X, a, weights, bias):
     """Convolve k times and add: the formula as it is written, and the reference for the other forms."""
-    total = 0
-    for a_j, W, b in zip(a.unbind(1), (W for group in weights for W in group), bias, strict=True):
-        total = total + a_j.view(-1, 1, 1, 1) * F.conv2d(X, W, b, padding=W.shape[-1] // 2)
-    return total
+    branches = zip(a.unbind(1), (W for group in weights for W in group), bias, strict=True)
+    scaled_maps = (a_j.view(-1, 1, 1, 1) * F.conv2d(X, W, b, padding=W.shape[-1] // 2) for a_j, W, b in branches)
+    return functools.reduce(torch.add, scaled_maps)
 
 
 def stacked(X, a, weights, bias):
@@ -80,6 +86,8 @@ def scaled(X, a, weights, bias):
 def aggregated(X, a, weights, bias):
     """Add the kernels, one sum for each image, and convolve each image once with its own."""
     W = join(weights)
+    if W.shape[-1] == 1:
+        return _multiply_each(X, a, W.flatten(2), bias)
     # On a CPU some images at a time: a block of memory below the allocator's limit is used again, a larger one is
     # fetched from the system anew at every step, which costs more than the convolution.
     part = len(X) if X.is_cuda else max(1, CPU_KERNELS // W[0].numel())
@@ -95,6 +103,15 @@ def _convolve_each(X, a, W, bias):
     return total.view(count, -1, height, width)
 
 
+def _multiply_each(X, a, W, bias):
+    """Convolve each image with a kernel of one pixel of its own: one matrix product an image, of all its pixels."""
+    count, inside, height, width = X.shape
+    own = (a @ W.flatten(1)).view(count, -1, inside)
+    pixels = X.permute(0, 2, 3, 1).flatten(1, 2)
+    total = torch.baddbmm((a @ bias).unsqueeze(1), pixels, own.transpose(1, 2))
+    return total.view(count, height, width, -1).permute(0, 3, 1, 2)
+
+
 FORMS = {"loop": loop, "stacked": stacked, "scaled": scaled, "aggregated": aggregated}
 
 
@@ -106,14 +123,15 @@ def join(weights):
     return torch.cat([F.pad(weight, [(size - weight.shape[-1]) // 2] * 4) for weight in weights])
 
 
-def choose_form(X, branches):
+def choose_form(X, branches, kernel_size=3):
     """Name the form that `python -m benchmarks.gated_conv` found fastest for branches of one kernel size."""
     if branches == 1:
         return "loop"
     if X.device.type != "cpu":
         return "stacked"  # grouped convolutions are slow on GPUs; not yet measured here
     # A kernel of its own pays for an image that has many pixels to use it on.
-    return "aggregated" if X.shape[2] * X.shape[3] >= 64 else "loop"
+    least = 100 if kernel_size == 1 else 64
+    return "aggregated" if X.shape[2] * X.shape[3] >= least else "loop"
 
 
 def _checked(kernel_sizes, form):

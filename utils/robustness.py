@@ -30,7 +30,8 @@ STRENGTHS = {  # the first of each leaves the images as they are
     "noise": (0, 4, 8, 16, 32),  # standard deviation, in levels of 255
     "jpeg": (None, 90, 70, 40, 10),  # quality; None: not compressed
 }
-PASSES = len(VIEWS["flip + shifts"]) + 1 + sum(len(strengths) - 1 for strengths in STRENGTHS.values())
+VIEW_PASSES = len(VIEWS["flip + shifts"])
+CHANGE_PASSES = 1 + sum(len(strengths) - 1 for strengths in STRENGTHS.values())
 
 
 def averaged_views(net, split, names=tuple(VIEWS), *, mean=MEAN, std=STD, predict=None):
