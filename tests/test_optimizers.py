@@ -218,6 +218,17 @@ def test_the_biases_of_norms_have_a_rate_of_their_own_and_decay_as_much_as_the_o
         Muon(list(net.parameters()), norm_lr=10.0)
 
 
+def test_linear_layers_have_a_rate_of_their_own_and_the_last_stays_with_sgd():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 8), nn.Linear(8, 10))
+    optimizer = Muon(net, 0.2, linear_lr=0.01, momentum=0.6)
+    kernels, others, linear = optimizer.param_groups
+    assert kernels["params"] == [net[0].weight] and kernels["lr"] == 0.2
+    assert linear["params"] == [net[2].weight] and linear["lr"] == 0.01 and linear["orthogonal"]
+    assert any(parameter is net[3].weight for parameter in others["params"])
+    assert {**linear, "params": 0, "lr": 0} == {**kernels, "params": 0, "lr": 0}
+    assert len(Muon(net, 0.2).param_groups) == 2
+
+
 def test_a_kernel_of_fixed_norm_is_as_large_as_one_with_orthogonal_rows():
     kernels = nn.Parameter(random_matrices(3, 8, 4, 3, 3) * torch.tensor([1.0, 5.0, 0.1]).view(3, 1, 1, 1, 1))
     matrix = nn.Parameter(torch.full((5, 6), 3.0))

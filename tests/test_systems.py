@@ -203,12 +203,14 @@ def test_a_network_is_compiled_on_request_only_and_trains_to_the_same_end(tiny, 
 
 
 def test_the_ablations_change_nothing_but_the_gate():
-    best = OURS["best_gated"]
-    for recipe in ABLATIONS.values():
-        assert recipe.change(name=best.name, network=best.network) == best
-        pairs = list(zip(recipe.network.blocks, best.network.blocks, strict=True))
-        assert all(dataclasses.replace(one, kernels=b.kernels, gate=b.gate) == b != one for one, b in pairs)
-    assert all(len(block.kernels) >= 3 and block.branch == ("conv",) for block in best.network.blocks)
+    for base in (OURS["quick"], OURS["best_gated"]):
+        changed = [recipe for name, recipe in ABLATIONS.items() if name.startswith(base.name)]
+        assert len(changed) == 2
+        for recipe in changed:
+            assert recipe.change(name=base.name, network=base.network) == base
+            pairs = list(zip(recipe.network.blocks, base.network.blocks, strict=True))
+            assert all(dataclasses.replace(one, kernels=b.kernels, gate=b.gate) == b != one for one, b in pairs)
+        assert all(len(block.kernels) >= 3 and block.branch == ("conv",) for block in base.network.blocks)
 
 
 def test_a_stopped_training_goes_on_to_the_same_end(tiny, data, capsys):

@@ -119,8 +119,11 @@ def hardware(record):
 
 
 def ablations(records):
-    """Return the rows of best_gated and of what it was changed into."""
-    recipes = [OURS["best_gated"], *ABLATIONS.values()]
+    """Return the rows of each recipe that has ablations, and of what it was changed into."""
+    recipes = []
+    for base in OURS.values():
+        changed = [recipe for name, recipe in ABLATIONS.items() if name.startswith(f"{base.name}_")]
+        recipes += [base, *changed] if changed else []
     return [line for recipe in recipes for line in lines(f"`{recipe.name}`", recipe, records)]
 
 

@@ -24,7 +24,8 @@ class Muon(torch.optim.Optimizer):
     SGD takes what is no matrix: norms and biases, and by choice the last linear layer (last_linear="sgd" or "muon").
     Weight decay is decoupled for the matrices, as in AdamW; sgd_weight_decay is SGD's own. sgd_lr=None means lr, and
     nesterov is for both. norm_lr: a rate apart for the biases of batch norms, which in a short training want a large
-    one. fixed_norm: keep each kernel at the norm of one with orthogonal rows, so that lr means the same throughout;
+    one. linear_lr: a rate apart for linear layers' matrices, such as a gate's, whose few rows each step turns far.
+    fixed_norm: keep each kernel at the norm of one with orthogonal rows, so that lr means the same throughout;
     of convolutions only, whose outputs are normalised.
     """
 
@@ -42,6 +43,7 @@ class Muon(torch.optim.Optimizer):
         sgd_momentum=0.9,
         sgd_weight_decay=0.0,
         norm_lr=None,
+        linear_lr=None,
         fixed_norm=False,
     ):
         sgd_lr = lr if sgd_lr is None else sgd_lr
@@ -51,7 +53,11 @@ class Muon(torch.optim.Optimizer):
         shared = {"nesterov": nesterov, "ns_steps": ns_steps, "fixed_norm": fixed_norm}
         muon = {"orthogonal": True, "lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         plain = {"orthogonal": False, "lr": sgd_lr, "momentum": sgd_momentum, "weight_decay": sgd_weight_decay}
+        linear = [] if linear_lr is None else [matrix for matrix in matrices if matrix.ndim == 2]
+        matrices = [matrix for matrix in matrices if linear_lr is None or matrix.ndim > 2]
         groups = [{"params": matrices, **muon}, {"params": others, **plain}]
+        if linear:
+            groups.append({"params": linear, **muon, "lr": linear_lr})
         if norms:  # they decay by as much in a step as the others
             groups.append(
                 {"params": norms, **plain, "lr": norm_lr, "weight_decay": sgd_weight_decay * sgd_lr / norm_lr}

@@ -282,7 +282,7 @@ def load_run(run, data=None, device=None):
         prefix = "module."
         averaged = state["watchers"]["Average"].items()
         weights = {name.removeprefix(prefix): value for name, value in averaged if name.startswith(prefix)}
-    net = build(recipe.network).to(device)
+    net = laid_out(build(recipe.network)).to(device)
     net.load_state_dict(weights)
     net.eval()
     test = first(data.test, count)

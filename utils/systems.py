@@ -139,15 +139,18 @@ SHORT = {
     "schedule": "linear",
     "views": "flip + shifts",
 }
-# Batches that a few thousand images still make some of, and the rates that go with them.
-RATES = {"norm_lr": 50.0, "sgd_lr": 1.5, "sgd_weight_decay": 0.0}
-SMALL = SHORT | {
+# What the gated ones need besides: each step turns a gate's few rows by as much as it moves a kernel's many, and at the
+# rate of kernels a gate soon takes one branch alone.
+GATES = SHORT["optimizer_settings"] | {"linear_lr": 0.02}
+SMALL = SHORT | {  # batches that a few thousand images still make some of, and the rates that go with them
     "augment": (AlternatingFlip(), Crop(2, "reflect"), Shrink(24, epochs=5)),
     "batch_size": 1000,
-    "optimizer_settings": SHORT["optimizer_settings"] | RATES,
+    "optimizer_settings": GATES | {"norm_lr": 50.0, "sgd_lr": 1.5, "sgd_weight_decay": 0.0},
 }
-# A larger network that looks longer learns its images by heart, unless they are never the same twice.
-STRONG = {"augment": (AlternatingFlip(), Crop(3, "reflect"), Cutout(8), Shrink(24, epochs=14))}
+STRONG = SHORT | {  # a larger network that looks longer learns its images by heart, unless each is always a new one
+    "augment": (AlternatingFlip(), Crop(3, "reflect"), Cutout(8), Shrink(24, epochs=21)),
+    "optimizer_settings": GATES,
+}
 NORMED, POOLED = ("norm fixed", "gelu"), ("pool 2", "norm fixed", "gelu")
 STEM = ("whiten 2", "gelu")  # 24 channels
 SCORES = ("linear 10", "scale 0.111")
@@ -176,15 +179,15 @@ OURS = {
         # the assigned backbone in minutes on two CPU cores: the run of notebooks 04 and 05
         Recipe("quick", backbone((48, 144, 144)), num_epochs=8, **SMALL),
         Recipe("fast", plain((64, 256, 256)), num_epochs=11, **SHORT),
-        Recipe("best_gated", backbone((128, 384, 384)), num_epochs=20, **SHORT | STRONG),
+        Recipe("best_gated", backbone((128, 384, 384)), num_epochs=30, **STRONG),
     )
 }
 # What the gate is worth: the same recipe with a single branch, and with branches that all images weigh alike.
-BEST = OURS["best_gated"]
 ABLATIONS = {
     recipe.name: recipe
+    for name, widths in (("quick", (48, 144, 144)), ("best_gated", (128, 384, 384)))
     for recipe in (
-        BEST.change(name="best_one_branch", network=backbone((128, 384, 384), kernels=(3,))),
-        BEST.change(name="best_constant_gate", network=backbone((128, 384, 384), gate="constant")),
+        OURS[name].change(name=f"{name}_one_branch", network=backbone(widths, kernels=(3,))),
+        OURS[name].change(name=f"{name}_constant_gate", network=backbone(widths, gate="constant")),
     )
 }
