@@ -166,7 +166,7 @@ def test_a_table_says_mean_spread_and_seeds_and_what_was_not_run(tiny, record):
     other = record | {"seed": 1, "accuracy": record["accuracy"] + 0.02}
     (row,) = results.lines("tiny", tiny, [record, other])
     mean = 100 * record["accuracy"] + 1
-    assert f"**{mean:.2f}** ± 1.41 %" in row[2] and row[5] == "2" and row[3] == record["data"]["name"]
+    assert f"**{mean:.2f}** ± 1.41" in row[2] and row[5] == "2" and row[3] == record["data"]["name"]
     assert results.lines("other", tiny.change(lr=1.0), [record])[0][2] == "not yet run"
     elsewhere = record | {"device": "another machine"}
     assert len(results.lines("tiny", tiny, [record, elsewhere])) == 2
@@ -191,10 +191,19 @@ def test_a_rival_has_a_row_with_what_it_published_and_ours_are_compared_with_it(
     theirs = record | {"system": "record", "rival": rival, "accuracy": 0.9, "views": "six"}
     theirs |= {"recipe": None, "seconds": {"training": 80.0, "answers": 0.0}}
     row = results.headline([ours, theirs])[-1]
-    assert row[0] == "[record](https://example.org)" and "94.00 %" in row[1] and "**90.00** %" in row[2]
-    assert "`fast` beside record" in results.beside([ours, theirs])
+    assert row[0] == "[record](https://example.org)" and "94.00 %" in row[1] and "**90.00**" in row[2]
+    assert "`fast` beside `record`" in results.beside([ours, theirs])
     assert "+1.00 points in 0.80 of its time" in results.beside([ours, theirs])
     assert results.beside([ours, theirs | {"device": "another"}]) == results.beside([ours]) == ""
+
+
+def test_an_ablation_is_compared_with_its_recipe_under_the_same_conditions_only(record):
+    quick = record | {"system": "quick", "accuracy": 0.9, "seconds": {"training": 80.0, "answers": 20.0}}
+    less = record | {"system": "quick_one_branch", "accuracy": 0.88, "seconds": {"training": 45.0, "answers": 5.0}}
+    said = results.beside_ablations([quick, less, record | {"system": "fast"}])
+    assert "`quick_one_branch` beside `quick`" in said and "-2.00 points in 0.50 of its time" in said
+    assert said.count("beside") == 1
+    assert results.beside_ablations([quick, less | {"protocol": "report"}]) == results.beside_ablations([less]) == ""
 
 
 def test_a_stale_page_is_found_and_mended(tmp_path, monkeypatch, record):
