@@ -24,7 +24,7 @@ class Muon(torch.optim.Optimizer):
     SGD takes what is no matrix: norms and biases, and by choice the last linear layer (last_linear="sgd" or "muon").
     Weight decay is decoupled for the matrices, as in AdamW; sgd_weight_decay is SGD's own. sgd_lr=None means lr, and
     nesterov is for both. norm_lr: a rate apart for the biases of batch norms, which in a short training want a large
-    one. linear_lr: a rate apart for linear layers' matrices, such as a gate's, whose few rows each step turns far.
+    one. linear_lr: a rate apart for linear layers' matrices, such as a gate's, whose norm nothing fixes.
     fixed_norm: keep each kernel at the norm of one with orthogonal rows, so that lr means the same throughout;
     of convolutions only, whose outputs are normalised.
     """

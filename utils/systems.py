@@ -139,8 +139,8 @@ SHORT = {
     "schedule": "linear",
     "views": "flip + shifts",
 }
-# What the gated ones need besides: each step turns a gate's few rows by as much as it moves a kernel's many, and at the
-# rate of kernels a gate soon takes one branch alone.
+# What the gated ones need besides: kernels keep their norm, but a gate's weights grow with each step, and at the rate
+# of kernels they soon give all to one branch.
 GATES = SHORT["optimizer_settings"] | {"linear_lr": 0.02}
 SMALL = SHORT | {  # batches that a few thousand images still make some of, and the rates that go with them
     "augment": (AlternatingFlip(), Crop(2, "reflect"), Shrink(24, epochs=5)),
