@@ -59,6 +59,19 @@ def test_a_device_is_described_in_one_line():
     assert not line.startswith(" ")
 
 
+@pytest.mark.parametrize(
+    ("flags", "name"), [("fpu sse2 hypervisor", "AMD EPYC, family 25 model 17"), ("fpu sse2", "AMD EPYC")]
+)
+def test_a_virtual_machines_processor_is_told_from_others_of_its_name(tmp_path, flags, name):
+    core = f"cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nflags\t\t: {flags}\n"
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{core}\nprocessor\t: 1\n{core.replace('17', '1')}")
+    assert devices._processor(tmp_path / "cpuinfo") == name
+
+
+def test_a_machine_without_cpuinfo_has_a_name_all_the_same(tmp_path):
+    assert devices._processor(tmp_path / "none") == (platform.processor() or platform.machine())
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_is_described_by_name_and_memory():

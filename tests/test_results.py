@@ -168,10 +168,25 @@ def test_a_table_says_mean_spread_and_seeds_and_what_was_not_run(tiny, record):
     mean = 100 * record["accuracy"] + 1
     assert f"**{mean:.2f}** ± 1.41" in row[2] and row[5] == "2" and row[3] == record["data"]["name"]
     assert results.lines("other", tiny.change(lr=1.0), [record])[0][2] == "not yet run"
-    elsewhere = record | {"device": "another machine"}
-    assert len(results.lines("tiny", tiny, [record, elsewhere])) == 2
+    assert len(results.lines("tiny", tiny, [record, record | {"device": "H100 (79 GiB), torch 2.11"}])) == 2
     empty = results.headline([])
     assert [line[2] for line in empty] == ["not yet run"] * len(empty) and len(empty) == len(SYSTEMS) + len(OURS)
+
+
+def test_seeds_of_several_machines_have_one_accuracy_and_the_time_of_the_fastest(tiny, record, tmp_path):
+    def run(seed, device, seconds):
+        return record | {"seed": seed, "device": device, "seconds": {"training": seconds, "answers": 10.0}}
+
+    runs = [run(0, "slow (2 cores), torch 2", 290), run(1, "quick (2 cores), torch 2", 80)]
+    runs.append(run(2, "quick (2 cores), torch 2", 100))
+    (row,) = results.lines("tiny", tiny, runs)
+    assert row[5] == "3" and row[7:] == ("1 min 40 s", "quick (2 cores)")
+    for one in runs:
+        keep(one, tmp_path / f"{one['seed']}.json")
+    assert table(tmp_path).loc["tiny", ["seconds", "on"]].tolist() == [100, "quick (2 cores), torch 2"]
+    other = record | {"device": "slow (2 cores), torch 2", "seconds": {"training": 140, "answers": 10.0}}
+    assert "+0.00 points in 2.00 of its time" in results.compared(runs, [other])
+    assert results.compared(runs[1:], [other]) == ""
 
 
 def test_the_table_has_a_row_for_runs_that_differ_in_their_seed_only_and_the_best_comes_first(tmp_path, record):

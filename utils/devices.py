@@ -65,8 +65,12 @@ def _cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _processor():
-    cpuinfo = pathlib.Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+def _processor(cpuinfo="/proc/cpuinfo"):
+    """Return the processor's name; that of a virtual machine, often no more than "AMD EPYC", with family and model."""
+    text = pathlib.Path(cpuinfo).read_text(errors="replace") if pathlib.Path(cpuinfo).exists() else ""
+    pairs = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())  # of the first core
+    facts = {name.strip(): value.strip() for name, _, value in pairs}
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    if "hypervisor" in facts.get("flags", "").split() and "cpu family" in facts:
+        name += f", family {facts['cpu family']} model {facts.get('model', '?')}"
+    return name
