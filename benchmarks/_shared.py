@@ -174,7 +174,8 @@ def in_new_process(code):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     seconds = time.perf_counter() - begun
     if done.returncode:
-        raise RuntimeError(f"A process of a benchmark failed:\n{done.stderr[-2000:]}")
+        what = f"A process of a benchmark failed: {done.stderr[-500:].strip().rpartition(chr(10))[2]}"
+        raise CourseworkError(what, where=code, next_step="Run the code by hand; requirements.txt names what it needs.")
     return seconds, done.stdout.strip().rpartition("\n")[2]
 
 

@@ -323,4 +323,6 @@ def test_a_cuda_device_draws_the_same_and_makes_the_same_pixels():
         params, drawn = draw(op), op.draw(Draws(0, 0, INDEX.cuda(), ""), 32)
         assert all(torch.equal(drawn[name].cpu(), values) for name, values in params.items())
         apart = levels_apart(op.apply(IMAGES.cuda(), drawn).cpu(), op.apply(IMAGES, params))
-        assert apart.max() <= (0 if op in GEOMETRIC else 1) and (apart > 0).double().mean() < 0.002, op
+        # Shrinking by 3 : 4 leaves many values right between two levels, which devices round either way.
+        share = 0.03 if isinstance(op, Shrink) else 0.002
+        assert apart.max() <= (0 if op in GEOMETRIC else 1) and (apart > 0).double().mean() < share, op

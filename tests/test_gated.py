@@ -72,6 +72,16 @@ def test_a_network_trained_in_one_form_loads_into_any_other(form):
     torch.testing.assert_close(other(X, a), layer(X, a), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_maps_keep_their_precision_where_the_gate_has_more(form):
+    """A GPU's autocast gives softmax's weights as float32; the CPU's does not, so they are given so here."""
+    layer, X, a = make(form=form)
+    with torch.autocast("cpu", torch.bfloat16):
+        total = layer(X.bfloat16(), a)
+    assert a.dtype == torch.float32 and total.dtype == torch.bfloat16
+    torch.testing.assert_close(total.float(), loop(X, a, list(layer.weights), layer.bias), rtol=0.05, atol=0.02)
+
+
 def test_images_do_not_see_each_others_gates():
     for form in FORMS:
         layer, X, a = make(form=form)

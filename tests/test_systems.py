@@ -200,6 +200,8 @@ def test_a_network_is_compiled_on_request_only_and_trains_to_the_same_end(tiny, 
     assert not compiled
     trained = tiny.train(data, folder=None, compiled=True, **SMALL)
     assert compiled == [trained.net] and same(trained.net.state_dict(), plainly.net.state_dict())
+    facts = [tiny.facts(data, BUDGETS["smoke"], torch.device("cpu"), compiled=asked) for asked in (False, True)]
+    assert tiny.folder(facts[0]) != tiny.folder(facts[1])  # one does not go on with the other's training
 
 
 def test_the_ablations_change_nothing_but_the_gate():

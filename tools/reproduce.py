@@ -120,6 +120,8 @@ def _work(left, paths, data, device, deadline, rehearse):
 
 def train(job, data, device, deadline, budget):
     """Train and measure; return the record, or None if the time was over first."""
+    if device.type == "cuda":
+        warm_up(job.recipe, data, device)
     begun = time.perf_counter()
     how = {"seed": job.seed, "protocol": job.protocol, "budget": budget, "device": device}
     trained = job.recipe.train(data, **how, watchers=[deadline], curves=False, sweep="reproduce")
@@ -128,6 +130,16 @@ def train(job, data, device, deadline, budget):
     # Of a training that an earlier call began, the history knows all the seconds; of one of this call, the clock more.
     seconds = max(time.perf_counter() - begun, trained.history.rows[-1]["seconds"])
     return record_of(trained, seconds)
+
+
+def warm_up(recipe, data, device):
+    """Let a GPU load its libraries and kernels before the clock, in two epochs of two batches.
+
+    Nothing is kept of it. Of a recipe that shrinks its images in the first epochs, one epoch is of each size.
+    """
+    few = Budget("warm-up", images=2 * recipe.batch_size, epochs=2)
+    trained = recipe.train(data, protocol="final", budget=few, device=device, folder=None, curves=False)
+    record_of(trained, 0.0)
 
 
 def line(job, record):

@@ -64,8 +64,8 @@ class GatedConv(nn.Module):
 def loop(X, a, weights, bias):
     """Convolve k times and add: the formula as it is written, and the reference for the other forms."""
     branches = zip(a.unbind(1), (W for group in weights for W in group), bias, strict=True)
-    scaled_maps = (a_j.view(-1, 1, 1, 1) * F.conv2d(X, W, b, padding=W.shape[-1] // 2) for a_j, W, b in branches)
-    return functools.reduce(torch.add, scaled_maps)
+    maps = ((a_j, F.conv2d(X, W, b, padding=W.shape[-1] // 2)) for a_j, W, b in branches)
+    return weighted_sum(maps)
 
 
 def stacked(X, a, weights, bias):
@@ -78,7 +78,7 @@ def stacked(X, a, weights, bias):
 def scaled(X, a, weights, bias):
     """Scale the input k times and convolve once: convolving is linear, so a_j may be applied before it."""
     W = join(weights)
-    copies = (a[:, :, None, None, None] * X.unsqueeze(1)).flatten(1, 2)
+    copies = (a[:, :, None, None, None].to(X.dtype) * X.unsqueeze(1)).flatten(1, 2)
     total = F.conv2d(copies, W.transpose(0, 1).flatten(1, 2), padding=W.shape[-1] // 2)
     return total + (a @ bias)[:, :, None, None]
 
@@ -113,6 +113,14 @@ def _multiply_each(X, a, W, bias):
 
 
 FORMS = {"loop": loop, "stacked": stacked, "scaled": scaled, "aggregated": aggregated}
+
+
+def weighted_sum(weighted_maps):
+    """Return the sum of a_j * map for pairs of a weight (B,) and a map (B, C, H, W), in the maps' own precision.
+
+    A GPU's autocast gives weights of a softmax as float32, which would make float32 of every map.
+    """
+    return functools.reduce(torch.add, (a_j.view(-1, 1, 1, 1).to(Y.dtype) * Y for a_j, Y in weighted_maps))
 
 
 def join(weights):

@@ -113,7 +113,8 @@ def make_trials(recipe, axes, data, budget, device, parent, how):
         if changed.network not in macs:
             macs[changed.network] = changed.macs()
         parts = {name: told[name] for name in HOW}
-        facts = changed.facts(data, budget, device, **parts, parent=parent, macs=macs[changed.network])
+        about = {"parent": parent, "macs": macs[changed.network], "compiled": told.get("compiled", False)}
+        facts = changed.facts(data, budget, device, **parts, **about)
         folder = changed.folder(facts)
         found.setdefault(folder, Trial({axis: label for axis, (label, _) in given.items()}, changed, told, folder))
     return list(found.values())

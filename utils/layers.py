@@ -55,11 +55,11 @@ class Whiten(nn.Conv2d):
     def learn(self, images, least=5e-4):
         """Set the weights from images (n, channels, H, W); least is added to each direction's variance."""
         count, total, products = 0, 0.0, 0.0
-        for some in images.split(500):  # all patches at once would take a gigabyte
+        for some in images.split(500):  # on their device; all patches at once would take a gigabyte
             patches = nn.functional.unfold(some.double(), self.kernel_size).transpose(1, 2).flatten(0, 1)
             count, total, products = count + len(patches), total + patches.sum(0), products + patches.T @ patches
         mean = total / count
-        variances, directions = torch.linalg.eigh(products / count - mean.outer(mean))
+        variances, directions = torch.linalg.eigh((products / count - mean.outer(mean)).cpu())
         weight = (directions / (variances + least).sqrt()).T.view(-1, *self.weight.shape[1:])
         self.weight.copy_(torch.cat([weight, -weight]))
 

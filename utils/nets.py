@@ -8,7 +8,7 @@ from collections import OrderedDict
 from torch import nn
 
 from utils.errors import CourseworkError
-from utils.gated import FORMS, GatedConv
+from utils.gated import FORMS, GatedConv, weighted_sum
 from utils.layers import Whiten, build_layers
 
 GATES = ("softmax", "sigmoid", "none", "constant")  # constant: 1/k for every branch and image, to compare with
@@ -100,7 +100,7 @@ class GatedBlock(nn.Module):
         if isinstance(self.branches, GatedConv):
             total = self.branches(X, a)
         else:
-            total = sum(a_j[:, None, None, None] * branch(X) for a_j, branch in zip(a.T, self.branches, strict=True))
+            total = weighted_sum((a_j, branch(X)) for a_j, branch in zip(a.unbind(1), self.branches, strict=True))
         return self.after(total if self.shortcut is None else total + self.shortcut(X))
 
 

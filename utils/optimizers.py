@@ -75,6 +75,8 @@ class Muon(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not parameters:
+                continue
             (self._step_matrices if group["orthogonal"] else self._step_others)(parameters, group)
         return loss
 
@@ -82,12 +84,17 @@ class Muon(torch.optim.Optimizer):
         for parameter in parameters:
             if "momentum_buffer" not in self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-            momentum = self.state[parameter]["momentum_buffer"].mul_(group["momentum"]).add_(parameter.grad)
-            update = parameter.grad.add(momentum, alpha=group["momentum"]) if group["nesterov"] else momentum
+        # All of them in one call each: on a GPU many small calls take longer than what they do.
+        gradients, momenta = [p.grad for p in parameters], [self.state[p]["momentum_buffer"] for p in parameters]
+        torch._foreach_mul_(momenta, group["momentum"])
+        torch._foreach_add_(momenta, gradients)
+        updates = torch._foreach_add(gradients, momenta, alpha=group["momentum"]) if group["nesterov"] else momenta
+        for parameter, update in zip(parameters, updates, strict=True):
             update = orthogonalise(as_matrices(update), group["ns_steps"])
             # A tall matrix has more rows to share its singular values among: without this its outputs would move less.
             scale = math.sqrt(max(1, update.shape[-2] / update.shape[-1]))
-            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            if group["weight_decay"]:
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
             if group["fixed_norm"] and parameter.ndim >= 4:
                 norms = as_matrices(parameter).norm(dim=(1, 2)) / math.sqrt(update.shape[-2])
                 parameter.div_(norms.view(-1, *[1] * (parameter.ndim - 1)))

@@ -119,7 +119,7 @@ class Recipe:
         data, device = data or load_cifar10(), torch.device(device or try_gpu())
         budget = budget if isinstance(budget, Budget) else choose_budget(budget, device)
         parent, macs = find(parent) if isinstance(parent, str) else parent, self.macs()
-        facts = self.facts(data, budget, device, seed, protocol, precision, parent, macs)
+        facts = self.facts(data, budget, device, seed, protocol, precision, parent, macs, compiled)
         images, num_epochs = budget.cut(data, self.num_epochs, macs)
         train_iter, watched_iter, test_iter = self._iters(images, num_epochs, protocol, seed, device)
         folder = self.folder(facts) if folder == "auto" else folder and Path(folder)
@@ -150,7 +150,9 @@ class Recipe:
             history = train_ch3(*arguments, step=step, watchers=watchers, **about)
         return Trained(self, average.net if average else net, history, test_iter, loss, step, facts, folder)
 
-    def facts(self, data, budget, device, seed=0, protocol="honest", precision="auto", parent=None, macs=None):
+    def facts(
+        self, data, budget, device, seed=0, protocol="honest", precision="auto", parent=None, macs=None, compiled=False
+    ):
         """Return all that a training of this recipe depends on, as plain data; nothing is made ready for it."""
         images, num_epochs = budget.cut(data, self.num_epochs, macs or self.macs())
         facts = {
@@ -163,7 +165,7 @@ class Recipe:
             "protocol": protocol,
             "precision": best_precision(device) if precision == "auto" else precision,
         }
-        return facts | ({"parent": parent.name} if parent else {})
+        return facts | ({"parent": parent.name} if parent else {}) | ({"compiled": True} if compiled else {})
 
     def folder(self, facts):
         """Return the folder on the ledger of the training with these facts: the same facts, the same folder."""
@@ -177,7 +179,7 @@ class Recipe:
             some = first(split, min(len(split), WHITENING))
             X, _ = BatchLoader(some, len(some), mean=self.mean, std=self.std).batch(epoch=0, i=0)
             for layer in layers:
-                layer.learn(X.cpu())
+                layer.learn(X)
 
     def _iters(self, images, num_epochs, protocol, seed, device):
         """Return iterators of what is trained on, what is watched and what is tested on, as the protocol wants it."""

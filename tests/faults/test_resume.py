@@ -98,6 +98,18 @@ def test_a_training_broken_off_at_any_batch_goes_on_to_the_same_bit(tmp_path, ki
         assert differences(whole(**KINDS[kind]), resumed) == [], f"broken off at event {event} of {EVENTS}"
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_on_a_gpu_goes_on_to_the_same_bit(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)  # a sum in any order is another sum
+    how = {"device": "cuda", **KINDS[kind]}
+    assert differences(whole(**how), Victim(**how).train()) == []
+    for event in (2, BATCHES, MIDDLE):
+        broken(tmp_path / str(event), event, **how)
+        assert differences(whole(**how), Victim(tmp_path / str(event), 99, **how).train()) == []
+
+
 @pytest.mark.parametrize("events", [(2, 4), (1, 3, 5), (5, 6, 7), (5, 5, 5), (6, 6, 12)])
 def test_several_resumes_are_as_good_as_none(tmp_path, events):
     for attempt, event in enumerate(events):

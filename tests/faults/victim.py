@@ -87,11 +87,11 @@ def images(count, size=8, seed=0):
     return Split((patterns[labels] + noise).clamp(0, 255).to(torch.uint8), labels)
 
 
-def make_loader(kind):
+def make_loader(kind, device):
     """Make the training images' loader: on the device, torch's by us with so many workers, or torch's own."""
     count, augment = BATCHES * BATCH_SIZE - 7, (Flip(), Crop(2))  # the last batch is smaller
     if kind == "device":
-        return BatchLoader(images(count), BATCH_SIZE, augment=augment, shuffle=True, seed=3)
+        return BatchLoader(images(count), BATCH_SIZE, augment=augment, shuffle=True, seed=3, device=device)
     if kind == "plain":
         split = images(count)
         return DataLoader(TensorDataset(split.images / 255, split.labels), BATCH_SIZE, shuffle=True)
@@ -105,14 +105,23 @@ class Victim:
     """
 
     def __init__(
-        self, folder=None, seed=0, *, optimizer="sgd", precision="fp32", loader="device", epochs=EPOCHS, **how
+        self,
+        folder=None,
+        seed=0,
+        *,
+        optimizer="sgd",
+        precision="fp32",
+        loader="device",
+        epochs=EPOCHS,
+        device="cpu",
+        **how,
     ):
         for seeded in (torch.manual_seed, random.seed, np.random.seed):
             seeded(seed)
-        self.train_iter = make_loader(loader)
+        self.train_iter = make_loader(loader, device)
         size = 32 if isinstance(loader, int) else 8
-        self.val_iter = BatchLoader(images(40, size, seed=1), BATCH_SIZE)
-        self.net, self.epochs = build(PLAN, size=size), epochs
+        self.val_iter = BatchLoader(images(40, size, seed=1), BATCH_SIZE, device=device)
+        self.net, self.epochs, self.device = build(PLAN, size=size).to(device), epochs, device
         self.optimizer = make_optimizer(optimizer, self.net, 0.05, **SETTINGS.get(optimizer, {}))
         self.schedule = make_schedule("one_cycle", self.optimizer, num_epochs=EPOCHS, batches=BATCHES)
         self.step, self.average, self.best = Step(precision, clip_norm=1.0), Average(0.8), KeepBest()
@@ -139,6 +148,7 @@ class Victim:
             "rows": timeless(self.history.rows),
             "points": self.history.points,
             "random": [torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()],
+            "gpu": torch.cuda.get_rng_state() if self.device == "cuda" else None,
         }
 
 
