@@ -10,6 +10,7 @@ from utils.budgets import Budget
 from utils.errors import CourseworkError
 from utils.nets import Plan
 from utils.recipes import Recipe
+from utils.records import plain
 from utils.results import keep, path_of, read_results, record_of, table
 from utils.systems import ABLATIONS, OURS, SYSTEMS
 from utils.tables import C_ROWS, D_ROWS
@@ -126,6 +127,23 @@ def test_a_record_made_again_of_a_finished_training_knows_how_long_that_took(onl
         assert record["history"] == before[path]["history"] and record["accuracy"] == before[path]["accuracy"]
 
 
+def test_a_warm_up_keeps_nothing_and_changes_nothing(tiny, data, tmp_path):
+    state = torch.get_rng_state()
+    reproduce.warm_up(tiny, data, CPU)
+    assert not (tmp_path / "runs").exists() and torch.equal(state, torch.get_rng_state())
+
+
+def test_only_a_gpu_is_warmed_up_and_before_the_clock(tiny, data, monkeypatch, only_tiny):
+    warmed = []
+    monkeypatch.setattr(reproduce, "warm_up", lambda recipe, data, device: warmed.append(device.type))
+    job = reproduce.Job(tiny, "final", 0)
+    reproduce.train(job, data, CPU, reproduce.Deadline(), FEW)
+    assert not warmed
+    with pytest.raises((AssertionError, RuntimeError)):  # no such GPU
+        reproduce.train(job, data, torch.device("cuda", 99), reproduce.Deadline(), FEW)
+    assert warmed == ["cuda"]
+
+
 def test_a_job_that_the_time_cuts_off_in_the_middle_is_resumed(only_tiny, monkeypatch, capsys):
     class Late(reproduce.Deadline):
         is_over = property(lambda self: next(self.answers))
@@ -177,15 +195,15 @@ def test_seeds_of_several_machines_have_one_accuracy_and_the_time_of_the_fastest
     def run(seed, device, seconds):
         return record | {"seed": seed, "device": device, "seconds": {"training": seconds, "answers": 10.0}}
 
-    runs = [run(0, "slow (2 cores), torch 2", 290), run(1, "quick (2 cores), torch 2", 80)]
-    runs.append(run(2, "quick (2 cores), torch 2", 100))
+    slow, quick = "slow (2 cores), torch 2", "quick (2 cores), torch 2"
+    runs = [run(0, slow, 290), run(1, quick, 80), run(2, quick, 100)]
     (row,) = results.lines("tiny", tiny, runs)
     assert row[5] == "3" and row[7:] == ("1 min 40 s", "quick (2 cores)")
     for one in runs:
         keep(one, tmp_path / f"{one['seed']}.json")
-    assert table(tmp_path).loc["tiny", ["seconds", "on"]].tolist() == [100, "quick (2 cores), torch 2"]
-    other = record | {"device": "slow (2 cores), torch 2", "seconds": {"training": 140, "answers": 10.0}}
-    assert "+0.00 points in 2.00 of its time" in results.compared(runs, [other])
+    assert table(tmp_path).loc["tiny", ["seconds", "on"]].tolist() == [100, quick]
+    other = record | {"device": slow, "seconds": {"training": 140, "answers": 10.0}}
+    assert "0.00 points lower, which is within the spread over seeds, in 2.00 times" in results.compared(runs, [other])
     assert results.compared(runs[1:], [other]) == ""
 
 
@@ -205,20 +223,34 @@ def test_a_rival_has_a_row_with_what_it_published_and_ours_are_compared_with_it(
     ours = record | {"system": "fast", "accuracy": 0.91, "seconds": {"training": 60.0, "answers": 4.0}}
     theirs = record | {"system": "record", "rival": rival, "accuracy": 0.9, "views": "six"}
     theirs |= {"recipe": None, "seconds": {"training": 80.0, "answers": 0.0}}
-    row = results.headline([ours, theirs])[-1]
+    (row,) = [row for row in results.headline([ours, theirs]) if "record" in row[0]]
     assert row[0] == "[record](https://example.org)" and "94.00 %" in row[1] and "**90.00**" in row[2]
-    assert "`fast` beside `record`" in results.beside([ours, theirs])
-    assert "+1.00 points in 0.80 of its time" in results.beside([ours, theirs])
+    said = results.beside([ours, theirs])
+    assert "`fast` against `record`" in said and "1.00 points higher in 0.80 times the time" in said
     assert results.beside([ours, theirs | {"device": "another"}]) == results.beside([ours]) == ""
+    adapted = theirs | {"rival": rival | {"adapted": "no GPU"}}
+    assert "\n- `record` was adapted: no GPU." in results.beside([ours, adapted])
+    again = [one | {"seed": 1, "accuracy": one["accuracy"] + 0.03} for one in (ours, theirs)]
+    assert "higher, which is within the spread over seeds, in 0.80" in results.beside([ours, theirs, *again])
 
 
 def test_an_ablation_is_compared_with_its_recipe_under_the_same_conditions_only(record):
     quick = record | {"system": "quick", "accuracy": 0.9, "seconds": {"training": 80.0, "answers": 20.0}}
     less = record | {"system": "quick_one_branch", "accuracy": 0.88, "seconds": {"training": 45.0, "answers": 5.0}}
     said = results.beside_ablations([quick, less, record | {"system": "fast"}])
-    assert "`quick_one_branch` beside `quick`" in said and "-2.00 points in 0.50 of its time" in said
-    assert said.count("beside") == 1
+    assert "`quick_one_branch` against `quick`" in said and "2.00 points lower in 0.50 times the time" in said
+    assert "with 1.00 times the parameters" in said and said.count("against") == 1
     assert results.beside_ablations([quick, less | {"protocol": "report"}]) == results.beside_ablations([less]) == ""
+
+
+def test_what_was_not_run_comes_last_and_a_table_without_any_run_has_no_empty_columns(record, monkeypatch):
+    fast = record | {"system": "fast", "recipe": plain(OURS["fast"].describe()), "views": OURS["fast"].views}
+    rows = results.headline([fast])
+    assert "`fast`" in rows[0][0] and [row[2] == "not yet run" for row in rows] == [False, *[True] * (len(rows) - 1)]
+    table = results.whole([fast]).partition("## Report C's table")[2].partition("## Report D's table")[0]
+    assert "|  | reported | ours, test |\n|---|---|---|\n" in table
+    ran = fast | {"system": C_ROWS[3].recipe.name, "recipe": plain(C_ROWS[3].recipe.describe()), "views": "plain"}
+    assert results.markdown(results.COLUMNS, []) in results.whole([ran]).partition("## Report C's table")[2]
 
 
 def test_a_stale_page_is_found_and_mended(tmp_path, monkeypatch, record):

@@ -29,20 +29,30 @@ HEAD = """\
 
 Every finished training of `make reproduce` left a record here: what it reached, on which images (by name and
 fingerprint), with which seed, recipe and hardware, in what time. `make results` makes this page and the README's table
-of them. Accuracies are of the 10,000 test images, as mean ± standard deviation over seeds; a time is a run's mean, from
-the call on images in memory to the last answer, on the machine named: the fastest, if seeds ran on several. *Test
-images once*: trained on all 50,000 images, nothing watched. *Test images watched*: the same, measured after each epoch
-as the reports did; the last epoch counts. *A tenth held out*: trained on 45,000 images.
+from these records; no cell is typed.
 
-JPEG copies of CIFAR-10 are not CIFAR-10: a published recipe that reaches 94.01 % on the original images (airbench94,
-the last row) loses some three points on them. Reported figures are of the original images.
+- **ours, test**: the accuracy on the 10,000 test images, mean ± standard deviation over the seeds. Our own recipes
+  average the network's answers to six views of each image (as it is and shifted by a pixel along the diagonal, each of
+  these mirrored as well); *one look* is the usual single answer.
+- **protocol**: *test images once* trains on all 50,000 images, watches nothing, and measures the test images when the
+  training has ended. *Test images watched* also trains on all 50,000, but measures the test images after every epoch,
+  as the reports did; the last epoch counts. *A tenth held out* trains on 45,000 images.
+- **time**: a run's median, from the start of the training, with the images in memory, to the last answer, all views
+  included, on the machine named: the fastest, if seeds ran on several. On a GPU the clock starts after a warm-up of a
+  few batches. Records from before 25 November 2026 name a virtual machine's processor without its family, so that
+  times of different days may be of different machines.
+
+JPEG copies of CIFAR-10 are not CIFAR-10: a published recipe that reaches 94.01 % on the original images (airbench94)
+stays some three points below that on them, in the adapted form that is named under the table. Reported figures are of
+the original images. Our recipes were chosen on held-out training images, but they were revised several times, and some
+of their earlier forms had been measured on the test images, too ([DEVELOPERS.md](../DEVELOPERS.md) says which).
 """
 
 GATE = """\
 ## What the gate is worth
 
 `one_branch`: a plain convolution of 3x3 in the place of each gated one. `constant_gate`: the same three branches, which
-all images weigh alike, a third each. All else is as in the recipe above them.
+all images weigh alike, a third each. All else is as in the recipe above them, so the gate is worth what they lose.
 """
 
 
@@ -78,24 +88,29 @@ def whole(records):
     for letter, rows in (("C", C_ROWS), ("D", D_ROWS)):
         named = [(f"{row.number} {row.label}", row.recipe) for row in rows]
         found = [line for title, recipe in named for line in lines(title, recipe, records)]
-        sections += [f"## Report {letter}'s table\n", markdown(COLUMNS, found)]
+        columns = 3 if all(line[2] == NOT_RUN for line in found) else len(COLUMNS)  # no column that is empty
+        table = markdown(COLUMNS[:columns], [line[:columns] for line in found])
+        sections += [f"## Report {letter}'s table\n", table]
     return "\n".join(sections)
 
 
 def headline(records):
-    """Return the rows of the main table: A to E, ours, and the rivals that were run beside them."""
+    """Return the rows of the main table: A to E, ours, the rivals that were run beside them; last what was not run."""
     five = zip("ABCDE", SYSTEMS.values(), strict=True)
     found = [line for letter, recipe in five for line in lines(f"{letter} `{recipe.name}`", recipe, records)]
     found += [line for recipe in OURS.values() for line in lines(f"ours: `{recipe.name}`", recipe, records)]
     rivals = dict.fromkeys(record["system"] for record in records if "rival" in record)
-    return found + [line for name in rivals for line in rival_lines(name, records)]
+    found += [line for name in rivals for line in rival_lines(name, records)]
+    return sorted(found, key=lambda line: line[2] == NOT_RUN)
 
 
 def beside(records):
     """Say how ours compare with a rival on the same machine and images, in points and in time; nothing without one."""
     found = groups(records)
     rivals = [group for group in found if "rival" in group[0]]
-    return items([compared(ours, rival) for rival in rivals for ours in found if ours[0]["system"] in OURS])
+    said = [compared(ours, rival) for rival in rivals for ours in found if ours[0]["system"] in OURS]
+    adapted = {group[0]["system"]: group[0]["rival"].get("adapted") for group in rivals}
+    return items([*said, *(f"`{name}` was adapted: {how}." for name, how in adapted.items() if how)])
 
 
 def beside_ablations(records):
@@ -114,14 +129,25 @@ def compared(ours, other):
     if machine is None or about(ours[0]) != about(other[0]):
         return ""
     there = [[record for record in group if record["device"] == machine] for group in (ours, other)]
-    names, where = (group[0]["system"] for group in there), f"{hardware(there[0][0])}, {ours[0]['data']['name']}"
     points, share = 100 * (mean(ours) - mean(other)), seconds(there[0]) / seconds(there[1])
-    return "- `{}` beside `{}`, ".format(*names) + f"{where}: {points:+.2f} points in {share:.2f} of its time."
+    said = f"{abs(points):.2f} points {'higher' if points > 0 else 'lower'}"
+    if abs(points) <= max(spread(ours), spread(other)):
+        said += ", which is within the spread over seeds,"
+    said += f" in {share:.2f} times the time"
+    if "parameters" in ours[0] and "parameters" in other[0]:
+        said += f", with {ours[0]['parameters'] / other[0]['parameters']:.2f} times the parameters"
+    names = [group[0]["system"] for group in there]
+    return "`{}` against `{}`, ".format(*names) + f"{ours[0]['data']['name']}, {hardware(there[0][0])}: {said}."
+
+
+def spread(group):
+    """Return the standard deviation over the seeds in points; of a single one it is not known, and counts as none."""
+    return 100 * statistics.stdev(record["accuracy"] for record in group) if len(group) > 1 else 0.0
 
 
 def items(sentences):
     """Return a Markdown list of those that say something, after an empty line."""
-    said = [sentence for sentence in sentences if sentence]
+    said = [f"- {sentence}" for sentence in sentences if sentence]
     return "\n" + "\n".join(said) + "\n" if said else ""
 
 
@@ -171,9 +197,9 @@ def same(record, recipe):
 
 def figures(group):
     """Return the cells of a group: accuracy, images, protocol, seeds, epochs, time, hardware."""
-    one, accuracies = group[0], [record["accuracy"] for record in group]
-    spread = f" ± {100 * statistics.stdev(accuracies):.2f}" if len(group) > 1 else ""
-    said = f"**{100 * mean(group):.2f}**{spread}{NB}%"
+    one = group[0]
+    around = f" ± {spread(group):.2f}" if len(group) > 1 else ""
+    said = f"**{100 * mean(group):.2f}**{around}{NB}%"
     if one["views"] != "plain":
         plain = statistics.fmean(record["plain_accuracy"] for record in group)
         said += f" (one look: {100 * plain:.2f}{NB}%)"

@@ -114,12 +114,12 @@ def groups(records):
 
 
 def seconds(group):
-    """Return a group's mean time, training and answers."""
-    return statistics.fmean(sum(record["seconds"].values()) for record in group)
+    """Return a group's median time, training and answers: a run that was disturbed does not count for more."""
+    return statistics.median(sum(record["seconds"].values()) for record in group)
 
 
 def fastest(group):
-    """Return those of a group's records whose machine took the least time: times of two machines have no mean."""
+    """Return those of a group's records whose machine took the least time: those of two machines do not go together."""
     machines = dict.fromkeys(record["device"] for record in group)
     return min(([record for record in group if record["device"] == machine] for machine in machines), key=seconds)
 
@@ -127,7 +127,7 @@ def fastest(group):
 def table(folder=RESULTS):
     """Return all that results/ keeps as a table, best first; accuracies in percent, means over the seeds.
 
-    The seconds are a mean, too, on the fastest machine if the seeds ran on several.
+    The seconds are a median, of the fastest machine if the seeds ran on several.
     """
     rows = []
     for group in groups(read_results(folder).values()):
