@@ -15,6 +15,7 @@ from utils.compare import (
     difference,
     frame,
     groups,
+    labels,
     neighbours,
     settings_of,
 )
@@ -165,6 +166,33 @@ def test_beside_the_five_reported_figures_stand_our_best_runs_or_nothing(add):
     assert table.loc["A", "ours"] == "not yet run"
     assert table.loc["C", "ours"] == "80.00 % validation (75.00 % ± 7.07 over 2 seeds)"
     assert table.loc["E", "of"] == "drawn images, protocol honest, budget full, 1 epoch"
+
+
+def test_a_trial_is_no_figure_of_ours_and_says_of_how_many_images_it_is(add):
+    add("trial", 0.9, budget="taste", watched_images=14)
+    (row,) = [row for row in beside_reported() if row["report"] == "C"]
+    table = frame([row])
+    assert row["is_trial"] and table.loc["C", "ours"] == "not yet run in full"
+    assert table.loc["C", "of"].startswith("a trial: 90.00 % of 14 validation images, CIFAR-10")
+    add("cut off", 0.95, varied(batch_size=9), state="stopped")
+    add("whole", 0.5, varied(lr=0.1), watched_images=5000)
+    (row,) = [row for row in beside_reported() if row["report"] == "C"]
+    table = frame([row])
+    assert row["run"] == "whole" and table.loc["C", "ours"] == "50.00 % validation"
+    assert table.loc["C", "of"].startswith("of 5,000 validation images, CIFAR-10")
+
+
+def test_runs_are_told_apart_by_what_differs_or_by_their_names_where_that_is_much(add):
+    for seed in (0, 1):
+        add(f"a{seed}", 0.5, varied(lr=0.1), seed=seed)
+    add("b", 0.5, varied(lr=0.02), seed=1)
+    assert labels(all_runs()) == {"a0": "lr 0.1, seed 0", "a1": "lr 0.1, seed 1", "b": "lr 0.02, seed 1"}
+    assert labels([find("a0"), find("a1")]) == {"a0": "seed 0", "a1": "seed 1"}
+    assert labels([find("b")]) == {"b": "b"} and labels([]) == {}
+    add("other", 0.5, SYSTEMS["dropout_cnn"])
+    add("by hand", recipe=None)
+    assert labels([find("b"), find("other")]) == {"b": "b", "other": "other"}
+    assert labels([find("b"), find("by hand")]) == {"b": "b", "by hand": "by hand"}
 
 
 @pytest.mark.parametrize(("letter", "rows"), [("C", C_ROWS), ("D", D_ROWS)])

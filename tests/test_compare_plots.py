@@ -71,18 +71,24 @@ def test_changes_have_bars_as_long_as_their_means_with_the_spread_over_seeds(add
     assert dots == [[50, 75], [25]]
 
 
-def test_a_child_goes_on_where_its_parent_ended(add):
-    (ax,) = show_going_on(add("parent", 0.25, 0.5), {"slower": add("child", 0.75)}).axes
-    drawn = lines(ax)
-    assert drawn["the parent"] == ([1, 2], [25, 50]) and drawn["slower"] == ([2, 3], [50, 75])
+def test_a_child_goes_on_where_its_parent_of_the_same_seed_ended(add):
+    parents = [add("parent0", 0.25, 0.5), add("parent1", 0.25, 0.625)]
+    figure = show_going_on(parents, {"slower": [add("child0", 0.75), add("child1", 0.875)]})
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in figure.axes[0].lines]
+    assert drawn[:2] == [([1, 2], [25, 50]), ([1, 2], [25, 62.5])]
+    assert drawn[2:4] == [([2, 3], [50, 75]), ([2, 3], [62.5, 87.5])]
+    assert [text.get_text() for text in figure.legends[0].texts] == ["the parents", "slower"]
 
 
 def test_reported_figures_are_drawn_with_ours_or_the_words_that_there_is_none(add):
     rows = beside_reported([])
-    rows[1] |= {"ours": 0.5, "kind": "test", "data": "drawn images", "is_drawn": True, "budget": "quick"}
+    ours = {"ours": 0.5, "kind": "test", "data": "drawn images", "is_drawn": True, "is_trial": False, "budget": "full"}
+    rows[1] |= ours
+    rows[2] |= ours | {"is_trial": True, "budget": "taste"}
     (ax,) = show_reported(rows).axes
-    assert [text.get_text() for text in ax.texts].count("not yet run") == 4
-    assert "test, drawn images, budget quick" in [text.get_text() for text in ax.texts]
+    words = [text.get_text() for text in ax.texts]
+    assert words.count("not yet run") == 3 and words.count("not yet run in full") == 1
+    assert "test, drawn images, budget full" in words
     squares = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "s"]
     assert squares == pytest.approx([88.85, 83.67, 84.0, 90.51, 85.65])
     (ours,) = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]

@@ -76,6 +76,13 @@ def test_gates_write_every_weight_and_colour_it_by_its_difference_from_an_equal_
     check_whole(figure)
 
 
+def test_gates_name_the_branches_they_weigh_where_those_are_told(rng):
+    words = {"block1": ["3x3", "1x1"]}
+    figure = show_gates({"block1": rng.dirichlet(np.ones(2), 3)}, ["a", "b", "c"], branches=words, title="Finding")
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["$a_{1}$\n3x3", "$a_{2}$\n1x1"]
+    check_whole(figure)
+
+
 def test_weights_on_a_dark_ground_are_written_in_white():
     figure = show_gates({"block1": np.array([[0.5, 0.5], [0.9, 0.1]])}, ["cat", "dog"])
     assert [to_hex(text.get_color()) for text in figure.axes[0].texts] == ["#000000"] * 2 + ["#ffffff"] * 2

@@ -13,6 +13,7 @@ from utils.errors import CourseworkError
 from utils.history import History
 from utils.loaders import BatchLoader
 from utils.my_utils import Accumulator, accuracy, evaluate, evaluate_accuracy, train_ch3, train_epoch_ch3
+from utils.training import Training
 
 REDUCTIONS = {
     "mean": nn.CrossEntropyLoss(),
@@ -191,6 +192,14 @@ def test_the_points_are_means_over_the_batches_since_the_last_one(every):
             mean = sum(value * count for value, count in group) / sum(count for _, count in group)
             expected.append((epoch + min(start + every, 5) / 5, mean))
     assert [(p["epoch"], p["loss"]) for p in history.points] == [pytest.approx(pair) for pair in expected]
+
+
+@pytest.mark.parametrize(("batches", "every"), [(1, 1), (9, 1), (45, 4), (351, 35), (500, 50), (5000, 50), (None, 50)])
+def test_a_short_epoch_has_points_enough_for_a_curve(batches, every):
+    net, _, _, optimizer = parts()
+    train_iter = [None] * batches if batches else iter(())
+    training = Training(net, train_iter, None, None, 1, optimizer, torch.device("cpu"), None)
+    assert training.history.every == every
 
 
 def test_watchers_hear_every_event_in_order():

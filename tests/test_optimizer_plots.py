@@ -2,14 +2,22 @@
 
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from figure_checks import check_whole
 
+from utils.notebook import STYLE
 from utils.optimizer_plots import show_confidence, show_paths, show_range, show_runs, show_schedules
 from utils.schedules import RangeTest
 
-pytestmark = pytest.mark.usefixtures("close_figures")
+
+@pytest.fixture(autouse=True)
+def style():
+    with plt.rc_context(STYLE):
+        yield
+    plt.close("all")
 
 
 def texts(figure):
@@ -20,11 +28,11 @@ def looks(lines):
     return {(line.get_color(), str(line._unscaled_dash_pattern)) for line in lines}
 
 
-def run(losses, every=2, batches=4, error=None):
+def run(losses, every=2, batches=4, error=None, rows=()):
     points = [{"epoch": (i + 1) * every / batches, "loss": loss} for i, loss in enumerate(losses)]
     epoch, batch = divmod(len(losses) * every, batches)
     return SimpleNamespace(
-        history=SimpleNamespace(points=points), batches=batches, epoch=epoch, batch=batch, error=error
+        history=SimpleNamespace(points=points, rows=rows), batches=batches, epoch=epoch, batch=batch, error=error
     )
 
 
@@ -77,6 +85,22 @@ def test_runs_are_drawn_against_batches_and_levels_carry_their_words():
     assert figure.get_suptitle() == "Finding" and figure.axes[0].get_xlabel() == "batches"
 
 
+def test_the_legend_gives_the_last_held_out_accuracy_of_each_whole_run():
+    rows = [{"val_acc": 0.25}, {"val_acc": 0.5}]
+    runs = {"a": run([2.0], rows=rows), "b": run([2.0], rows=[{"train_acc": 0.5}])}
+    runs["c"] = run([2.0], rows=rows, error=ValueError())
+    figure = show_runs(runs, title="Finding")
+    labels = [text.get_text() for text in figure.legends[0].texts]
+    assert labels == ["a (50.0% held out)", "b", "c, broken off at batch 3"]
+    check_whole(figure)
+
+
+def test_a_legend_of_long_names_stays_inside_the_figure():
+    rows = [{"val_acc": 0.5}]
+    runs = {f"a rather long name, number {i}": run([2.0, 1.0], rows=rows) for i in range(4)}
+    check_whole(show_runs(runs, title="Finding"))
+
+
 @pytest.mark.parametrize("losses, batch", [([2.0, 9.0, 80.0], 7), ([], 1)])
 def test_a_run_that_broke_off_is_marked_at_its_batch_even_without_a_point(losses, batch):
     figure = show_runs({"whole": run([2.0, 1.5]), "broken": run(losses, error=ValueError())})
@@ -99,14 +123,16 @@ def test_each_schedule_has_a_panel_with_its_words_and_the_added_ones_look_differ
     assert len(looks(drawn[:2])) == 1 and len(looks(drawn)) == 2
 
 
-def test_a_range_test_shows_its_two_rates_and_is_not_flattened_by_its_end():
+def test_a_range_test_shows_its_lowest_point_and_two_rates_and_is_not_flattened_by_its_end():
     test = RangeTest([1e-3, 1e-2, 1e-1, 1.0], [2.3, 2.0, 1.8, 5000.0], [2.3, 2.1, 1.9, 900.0], 1e-2, 1e-3)
     figure = show_range(test, title="Finding")
     (ax,) = figure.axes
-    batches, smoothed, suggestion, tenth = ax.lines
+    batches, smoothed, suggestion, tenth, lowest = ax.lines
     assert list(batches.get_ydata()) == test.losses and list(smoothed.get_ydata()) == test.smoothed
     assert suggestion.get_xdata()[0] == test.suggestion and tenth.get_xdata()[0] == test.tenth
+    assert lowest.get_xydata().tolist() == [[1e-1, 1.9]]
     assert ax.get_xscale() == "log" and ax.get_ylim()[0] < 1.8 and 2.3 < ax.get_ylim()[1] < 4
-    labels = " ".join(text.get_text() for text in figure.legends[0].texts)
-    assert "0.01" in labels and "0.001" in labels
+    labels = [text.get_text() for text in figure.legends[0].texts]
+    assert labels == ["each batch", "smoothed", "steepest fall, 0.01", "safe start, 0.001", "lowest, 0.1"]
     assert len(looks([smoothed, suggestion, tenth])) == 3
+    check_whole(figure)

@@ -1,10 +1,14 @@
 """The figures: every picture in its place, unchanged, with its words beside it."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from figure_checks import check_whole
 
-from utils.plots import GAP, show_bars, show_channels, show_grid
+from utils.history import History
+from utils.notebook import STYLE
+from utils.plots import GAP, show_bars, show_channels, show_grid, show_history
 
 pytestmark = pytest.mark.usefixtures("close_figures")
 
@@ -48,3 +52,16 @@ def test_bars_have_their_values_written_on_them():
     assert [axes.get_title() for axes in figure.axes] == ["first", "second"]
     assert figure.axes[-1].get_xlabel() == "images per second"
     assert len({patch.get_hatch() for patch in figure.axes[0].patches}) == 2
+
+
+def test_no_marker_of_a_history_is_cut_at_the_edge():
+    history = History()
+    for epoch in (1, 2):
+        figures = {"train_loss": 2.0 / epoch, "train_acc": 0.5, "val_loss": 1.5 / epoch, "val_acc": 0.75}
+        history.add_row(epoch=epoch, lr=0.1, seconds=1.0, **figures)
+    with plt.rc_context(STYLE):
+        figure = show_history(history, num_epochs=2, title="Finding")
+        check_whole(figure)
+    marked = [line for axes in figure.axes for line in axes.lines if line.get_marker() in ("o", "s")]
+    assert len(marked) == 4 and not any(line.get_clip_on() for line in marked)
+    assert [text.get_text() for text in figure.legends[0].texts] == ["training", "validation"]

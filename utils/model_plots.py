@@ -47,8 +47,11 @@ def show_features(image, blocks, *, columns=8, title=None):
     return figure
 
 
-def show_gates(blocks, classes, *, title=None):
-    """Draw each block's mean weights (classes, k) as a table of numbers, coloured by the difference from 1/k."""
+def show_gates(blocks, classes, *, branches=None, title=None):
+    """Draw each block's mean weights (classes, k) as a table of numbers, coloured by the difference from 1/k.
+
+    branches: {block: words for each of its branches}, such as "3x3", to stand under the weights' names.
+    """
     tables = {name: np.asarray(table) for name, table in blocks.items()}
     widths = [table.shape[1] for table in tables.values()]
     figure, axes = plt.subplots(
@@ -62,7 +65,8 @@ def show_gates(blocks, classes, *, title=None):
             dark = abs(difference[i, j]) > 0.65 * largest
             ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if dark else "black")
         ax.set_title(name, fontsize=10)
-        ax.set_xticks(range(table.shape[1]), [f"$a_{{{j + 1}}}$" for j in range(table.shape[1])])
+        words = branches[name] if branches else [""] * table.shape[1]
+        ax.set_xticks(range(table.shape[1]), [f"$a_{{{j + 1}}}$\n{word}".strip() for j, word in enumerate(words)])
         ax.set_yticks(range(len(classes)), classes)
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)

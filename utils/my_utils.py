@@ -107,14 +107,14 @@ def train_ch3(
     watched="test",
     curves=True,
     record=True,
-    every=50,
+    every=None,
 ):
     """Train for num_epochs, measure on test_iter (or None) after each, draw the curves; return the History.
 
     watched names the images of test_iter in the history: "test", or "val" if they are held-out training images. every
-    is the number of batches between two points of the training-loss curve. record puts the training on the ledger that
-    utils/runs.py reads; a text names it there. An interrupt ends it after the batch under way, and the history so far
-    is returned.
+    is the number of batches between two points of the training-loss curve: 50, or a tenth of a shorter epoch. record
+    puts the training on the ledger that utils/runs.py reads; a text names it there. An interrupt ends it after the
+    batch under way, and the history so far is returned.
     """
     device = place(net, device)
     if record:

@@ -61,9 +61,9 @@ def show_paths(x, y, heights, paths, *, goal, title=None):
 def show_runs(runs, *, levels=None, title=None):
     """Draw the training loss of {name: Training} against batches; a cross marks where one broke off.
 
-    levels is {words: loss} of lines to compare with.
+    The legend adds the last held-out accuracy, where there is one. levels is {words: loss} of lines to compare with.
     """
-    figure, ax = plt.subplots(figsize=(8.6, 3.6))
+    figure, ax = plt.subplots(figsize=(9.2, 3.6))
     drawn = zip(runs.items(), _looks(), strict=False)
     for (name, run), look in sorted(drawn, key=lambda pair: bool(pair[0][1].error)):
         if run.error and ax.lines:
@@ -71,6 +71,8 @@ def show_runs(runs, *, levels=None, title=None):
         points = run.history.points
         places, losses = [point["epoch"] * run.batches for point in points], [point["loss"] for point in points]
         (line,) = ax.plot(places, losses, label=name, **look)
+        if not run.error and run.history.rows and "val_acc" in run.history.rows[-1]:
+            line.set_label(f"{name} ({run.history.rows[-1]['val_acc']:.1%} held out)")
         if run.error:
             end = run.epoch * run.batches + run.batch + 1
             line.set_label(f"{name}, broken off at batch {end}")
@@ -83,7 +85,9 @@ def show_runs(runs, *, levels=None, title=None):
     ax.set(xlabel="batches", ylabel="training loss (nats)")
     ax.set_xlim(left=0)
     ax.grid(axis="y")
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4, handlelength=3.5, fontsize=9)
+    lines, labels = ax.get_legend_handles_labels()
+    columns = 2 if max(map(len, labels), default=0) > 24 else 4
+    figure.legend(lines, labels, loc="outside lower center", ncols=columns, handlelength=3.5, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -113,19 +117,22 @@ def show_schedules(curves, words, *, added=(), columns=4, title=None):
 
 
 def show_range(test, *, title=None):
-    """Draw what find_lr saw: each batch's loss, the smoothed one, and the two rates that it names."""
-    figure, ax = plt.subplots(figsize=(8.6, 3.4))
+    """Draw what find_lr saw: each batch's loss, the smoothed one, its lowest point, and the two rates that it names."""
+    figure, ax = plt.subplots(figsize=(9.2, 3.4))
     ax.plot(test.lrs, test.losses, color="#BBBBBB", linestyle="-", linewidth=1.2, label="each batch")
     ax.plot(test.lrs, test.smoothed, color=COLOURS[0], linestyle="-", label="smoothed")
-    marks = {"suggestion: steepest fall": (test.suggestion, 1), "a tenth of the lowest's rate": (test.tenth, 2)}
+    marks = {"steepest fall": (test.suggestion, 1), "safe start": (test.tenth, 2)}
     for words, (lr, look) in marks.items():
         ax.axvline(lr, color=COLOURS[look], linestyle=DASHES[look], label=f"{words}, {lr:.2g}")
+    rate, loss = min(zip(test.lrs, test.smoothed, strict=True), key=lambda point: point[1])
+    dot = {"color": COLOURS[0], "markeredgecolor": "white", "markersize": 10, "linestyle": "none", "zorder": 3}
+    ax.plot(rate, loss, marker="o", label=f"lowest, {rate:.2g}", **dot)
     lowest = min(test.losses)
     # What flies away at the end would flatten all that is to be seen.
     ax.set_ylim(lowest - 0.1, max(test.losses[0], *test.smoothed[: len(test.smoothed) // 2]) + 0.4)
     ax.set(xscale="log", xlabel="learning rate", ylabel="training loss (nats)")
     ax.grid(axis="y")
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4, handlelength=3.5, fontsize=9)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=5, handlelength=3.5, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 

@@ -93,7 +93,8 @@ def show_history(history, *, num_epochs=None, title=None):
         for ax, what, scale in ((axes[0], "loss", 1), (axes[1], "acc", 100)):
             if rows and f"{name}_{what}" in rows[0]:
                 values = [scale * row[f"{name}_{what}"] for row in rows]
-                ax.plot(epochs, values, color=colour, linestyle=dash, marker=marker, label=label)
+                look = {"color": colour, "linestyle": dash, "marker": marker, "label": label}
+                ax.plot(epochs, values, clip_on=False, **look)  # or the edge would halve the last marker
     for ax, unit in zip(axes, ("loss (cross-entropy, nats)", "accuracy (%)", "learning rate"), strict=True):
         ax.set_xlabel("epoch")
         ax.set_title(unit, fontsize=10)
@@ -101,25 +102,8 @@ def show_history(history, *, num_epochs=None, title=None):
         ax.grid(axis="y")
     axes[0].set_title("loss (grey: every few batches)" if points else "loss", fontsize=10)
     if rows:
-        figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=9)
+        figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
     axes[2].set_ylim(bottom=0)
     axes[2].ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
-def show_histories(histories, columns=("train_acc", "val_acc"), *, title=None):
-    """Draw {name: history} on top of each other, a panel for each column of their rows."""
-    names = {"train": "training", "val": "validation", "test": "test", "acc": "accuracy (%)", "loss": "loss"}
-    figure, axes = plt.subplots(1, len(columns), figsize=(4.6 * len(columns), 3.4), sharey=len(columns) > 1)
-    for ax, column in zip(np.atleast_1d(axes), columns, strict=True):
-        for name, history in histories.items():
-            scale = 100 if column.endswith("acc") else 1
-            ax.plot(history["epoch"], [scale * value for value in history[column]], marker="o", label=name)
-        ax.set_title(" ".join(names.get(word, word) for word in column.split("_")), fontsize=10)
-        ax.set_xlabel("epoch")
-        ax.yaxis.set_tick_params(labelleft=True)
-        ax.grid(axis="y")
-    figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower right", ncols=3, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     return figure

@@ -142,6 +142,7 @@ class Recipe:
             watchers += [average] if average else []
             if folder is not None:
                 about = {"sweep": sweep, "macs": macs, "test_images": len(test_iter.split)}
+                about |= {"watched_images": len(watched_iter.split)} if watched_iter else {}
                 record = {"parent": None, **facts, "system": self.name, "budget": budget.name, **about}
                 watchers.append(Ledger(folder, self.name, record | {"data": images.train.origin}))
                 watchers.append(Checkpoints(folder, every=save_every, about=_flat(facts), resume=resume))

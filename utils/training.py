@@ -10,6 +10,8 @@ import time
 from utils.errors import DivergedError
 from utils.history import History
 
+EVERY, POINTS = 50, 10  # batches between two points of the loss, or less where an epoch would have fewer points
+
 
 class Stopped(Exception):
     """Leaves the loop between two batches; `Training.under_way` catches it."""
@@ -19,13 +21,14 @@ class Training:
     """What is going on in train_ch3. Watchers are given it, and change it to resume, to stop, or to be measured."""
 
     def __init__(
-        self, net, train_iter, test_iter, loss, num_epochs, optimizer, device, step, watchers=(), watched="", every=50
+        self, net, train_iter, test_iter, loss, num_epochs, optimizer, device, step, watchers=(), watched="", every=None
     ):
         self.net, self.train_iter, self.test_iter, self.loss = net, train_iter, test_iter, loss
         self.num_epochs, self.optimizer, self.device, self.step = num_epochs, optimizer, device, step
         # Checkpoints come last, so that they save what the others have done with the same batch.
         self.watchers = tuple(sorted(watchers, key=lambda watcher: getattr(watcher, "order", 0)))
-        self.watched, self.history = watched, History(every)
+        self.watched = watched
+        self.history = History(every or min(EVERY, max(1, (self.batches or EVERY * POINTS) // POINTS)))
         self.metric = None  # the sums of the epoch under way: loss, correct predictions, examples
         self.epoch = self.batch = 0  # whole epochs done, and batches of the epoch under way
         self.loader_epoch = None  # the one that the last batch came from, as train_iter counts them

@@ -19,6 +19,8 @@ from utils.systems import SYSTEMS
 from utils.tables import C_ROWS, D_ROWS
 
 KINDS = {"test": "test", "val": "validation"}
+FULL = "full"  # the budget of a training that may stand beside a reported figure; all others are trials
+SHOWN = 3  # settings that tell runs apart in a legend; where more differ, their names are shorter
 FOLLOWS = {"images"}  # what a budget in multiply-adds changes by itself where the network or the epochs are others
 TABLES = {"C": C_ROWS, "D": D_ROWS}
 
@@ -180,7 +182,11 @@ def _change(name, one, other):
     before, after = (in_words(name, group) for group in (one, other))
     if name == "network":
         after = _layers_changed(one.settings[name], other.settings[name]) or after
-    return Change(name.rpartition(".")[2].replace("_", " "), before, after, other)
+    return Change(_title(name), before, after, other)
+
+
+def _title(name):
+    return name.rpartition(".")[2].replace("_", " ")
 
 
 def _layers_changed(before, after):
@@ -195,7 +201,7 @@ def _layers_changed(before, after):
 
 def in_words(name, group):
     """Say a setting's value shortly."""
-    value = group.settings.get(name)
+    value = group.runs[0].record.get("seed") if name == "seed" else group.settings.get(name)
     if name == "network":
         count = group.runs[0].record.get("parameters")
         return f"{count:,} parameters" if isinstance(count, int) else "a network"
@@ -204,10 +210,33 @@ def in_words(name, group):
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def labels(found):
+    """Return {run's name: what tells it from the others, "lr 0.02, seed 2", or the name where that would be long}."""
+    alone = {run.name: Group((run,)) for run in found}
+    every = {name: group.settings | {"seed": group.runs[0].record.get("seed")} for name, group in alone.items()}
+    names = dict.fromkeys(itertools.chain.from_iterable(every.values()))
+    values = {name: {json.dumps(facts.get(name), sort_keys=True) for facts in every.values()} for name in names}
+    differing = [name for name in names if len(values[name]) > 1]
+    differing = [name for name in differing if name not in FOLLOWS] or differing
+    if not differing or len(differing) > SHOWN or "run" in names:
+        return {name: name for name in alone}
+    words = {name: [f"{_title(key)} {in_words(key, group)}" for key in differing] for name, group in alone.items()}
+    said = {name: ", ".join(parts) for name, parts in words.items()}
+    return said if len(set(said.values())) == len(said) else {name: name for name in alone}
+
+
 def best_of(system, every):
-    """Return the group of a system (by its name) with the best run, or None; real images come before drawn ones."""
+    """Return the group of a system (by its name) with the best run, or None.
+
+    Real images come before drawn ones, and full trainings before trials.
+    """
     own = [group for group in every if group.best and group.runs[0].record.get("system") == system]
-    return max(own, key=lambda group: (not group.is_drawn, group.best[1]), default=None)
+    return max(own, key=lambda group: (not group.is_drawn, not is_trial(group.best[0]), group.best[1]), default=None)
+
+
+def is_trial(run):
+    """Tell whether a run is not its recipe's whole training: a smaller budget, or not finished."""
+    return run.record.get("budget") != FULL or run.state != "finished"
 
 
 def beside_reported(every=None):
@@ -234,12 +263,14 @@ def beside_table(letter, every=None):
 def ours(group):
     """Return what a group gives for the column beside a reported figure; all is None if nothing was run yet."""
     names = ("ours", "kind", "mean", "std", "seeds", "data", "is_drawn", "protocol", "budget", "epochs", "run")
+    names += ("is_trial", "measured")
     if group is None:
         return dict.fromkeys(names)
     run, accuracy = group.best
     record = run.record
     values = (accuracy, group.kind, group.mean, group.std, len(group.accuracies), run.data, group.is_drawn)
     values += (record.get("protocol"), record.get("budget"), len(run.history()), run.name)
+    values += (is_trial(run), record.get("test_images" if group.kind == KINDS["test"] else "watched_images"))
     return dict(zip(names, values, strict=True))
 
 
@@ -256,22 +287,25 @@ def frame(rows):
 
 
 def ours_in_words(row):
-    """Say our best figure, what it was measured on, and the spread over seeds; or that there is none."""
-    if row["ours"] is None:
-        return "not yet run"
+    """Say our best figure, what it was measured on, and the spread over seeds; or that there is none of a full run."""
+    if row["ours"] is None or row["is_trial"]:
+        return "not yet run" if row["ours"] is None else "not yet run in full"
     words = f"{percent(row['ours'])} {row['kind']}"
     spread = percent(row["mean"], row["std"], row["seeds"])
     return f"{words} ({spread})" if row["seeds"] > 1 else words
 
 
 def circumstances(row):
-    """Say on which images, under which protocol and budget, and for how many epochs our figure was reached."""
+    """Say of how many images our figure is, of which, under which protocol and budget, and after how many epochs."""
     if row["ours"] is None:
         return ""
+    count = f"{row['measured']:,} {row['kind']} images" if row["measured"] else None
+    trial = " of ".join(part for part in (f"a trial: {percent(row['ours'])}", count) if part)
     epochs = f"{row['epochs']} epoch{'s' * (row['epochs'] != 1)}"
     protocol = f"protocol {row['protocol']}" if row["protocol"] else None
     budget = f"budget {row['budget']}" if row["budget"] else None
-    return ", ".join(str(part) for part in (row["data"], protocol, budget, epochs) if part)
+    first = trial if row["is_trial"] else count and f"of {count}"
+    return ", ".join(str(part) for part in (first, row["data"], protocol, budget, epochs) if part)
 
 
 def percent(value, std=math.nan, seeds=1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
+from utils.compare import labels, ours_in_words
 from utils.notebook import COLOURS, DASHES
 
 SOFT, PALE = "#595959", "#9CC9E4"
@@ -14,19 +15,19 @@ WATCHED = {"val": "validation accuracy (%)", "test": "test accuracy (%)", "": "a
 def show_curves(found, *, title=None):
     """Draw the watched accuracy of Runs on top of each other, by epoch and by seconds of training."""
     figure, axes = plt.subplots(1, 2, figsize=(10.0, 3.6), sharey=True)
-    kinds = {run.record.get("watched") or "val" for run in found}
+    kinds, words = {run.record.get("watched") or "val" for run in found}, labels(found)
     for i, run in enumerate(found):
         rows, column = run.history().rows, f"{run.record.get('watched') or 'val'}_acc"
         for ax, unit in zip(axes, ("epoch", "seconds"), strict=True):
             values = [(row[unit], 100 * row[column]) for row in rows if row.get(column) is not None]
             if values:
-                ax.plot(*zip(*values, strict=True), marker="o", **_look(i), label=run.name)
+                ax.plot(*zip(*values, strict=True), marker="o", **_look(i), label=words[run.name])
     axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     for ax, unit in zip(axes, ("epoch", "seconds of training"), strict=True):
         ax.set_xlabel(unit)
         ax.set_xlim(left=0)
         ax.grid(axis="y")
-    axes[0].set_ylabel(WATCHED[kinds.pop() if len(kinds) == 1 else ""])
+    axes[0].set_ylabel(WATCHED.get(kinds.pop() if len(kinds) == 1 else "", WATCHED[""]))
     axes[1].yaxis.set_tick_params(labelleft=True)
     if found:
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=9)
@@ -70,6 +71,7 @@ def show_changes(base, changes, *, title=None):
         ax.plot([100 * acc for acc in group.accuracies], [i] * len(group.accuracies), "o", color="black", markersize=4)
         end = max(means[i] + spreads[i], *(100 * acc for acc in group.accuracies))
         beside = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 10}
+        beside["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # the base's line may pass behind it
         ax.annotate(f"{means[i]:.1f}" + (f" ± {spreads[i]:.1f}" if spreads[i] else ""), (end, i), **beside)
     ax.axvline(means[0], color=SOFT, linewidth=1, linestyle="--")
     ax.set_yticks(range(len(groups)), names, fontsize=10)
@@ -80,18 +82,23 @@ def show_changes(base, changes, *, title=None):
     return figure
 
 
-def show_going_on(parent, children, *, title=None):
-    """Draw a parent's accuracy and after it that of each of {label: Run} that went on from its weights."""
+def show_going_on(parents, children, *, title=None):
+    """Draw the accuracy of parents, a Run a seed, and after each that of its child in each of {label: Runs}."""
     figure, ax = plt.subplots(figsize=(7.6, 3.4))
-    column = f"{parent.record.get('watched') or 'val'}_acc"
-    before = [(row["epoch"], 100 * row[column]) for row in parent.history().rows]
-    ax.plot(*zip(*before, strict=True), marker="o", color="black", linestyle="-", label="the parent")
-    for i, (label, run) in enumerate(children.items()):
-        after = [(before[-1][0] + row["epoch"], 100 * row[column]) for row in run.history().rows]
-        ax.plot(*zip(before[-1], *after, strict=True), marker="os^D"[i % 4], **_look(i), label=label)
-    ax.axvline(before[-1][0], color=SOFT, linewidth=1, linestyle=":")
+    column = f"{parents[0].record.get('watched') or 'val'}_acc"
+    ends = []
+    for n, parent in enumerate(parents):
+        before = [(row["epoch"], 100 * row[column]) for row in parent.history().rows]
+        ax.plot(*zip(*before, strict=True), marker="o", color="black", linestyle="-", label="" if n else "the parents")
+        ends.append(before[-1])
+    for i, (label, found) in enumerate(children.items()):
+        look = {"marker": "os^D"[i % 4], **_look(i)}
+        for n, (end, run) in enumerate(zip(ends, found, strict=True)):
+            after = [(end[0] + row["epoch"], 100 * row[column]) for row in run.history().rows]
+            ax.plot(*zip(end, *after, strict=True), label="" if n else label, **look)
+    ax.axvline(ends[0][0], color=SOFT, linewidth=1, linestyle=":")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set(xlabel="epoch, the parent's included", ylabel=WATCHED[column[:-4]])
+    ax.set(xlabel="epoch (including the parent's)", ylabel=WATCHED[column[:-4]])
     ax.grid(axis="y")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=3, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
@@ -99,20 +106,22 @@ def show_going_on(parent, children, *, title=None):
 
 
 def show_reported(rows, *, title=None):
-    """Draw what each system's report gives and what ours reached, of rows as compare.beside_reported returns them."""
+    """Draw what each report gives and what ours reached in full, of rows as compare.beside_reported returns them."""
     figure, ax = plt.subplots(figsize=(8.0, 0.9 + 0.5 * len(rows)))
     for i, row in enumerate(rows):
-        ends = [100 * row["reported"], 100 * (row["reported"] if row["ours"] is None else row["ours"])]
+        in_full = row["is_trial"] is False
+        ends = [100 * row["reported"], 100 * (row["ours"] if in_full else row["reported"])]
         ax.plot(ends, [i, i], color="#BBBBBB", linestyle="-", linewidth=1.5, zorder=1)
         ax.plot(ends[0], i, "s", color=COLOURS[0], markersize=8, label="reported (test)" if i == 0 else None)
-        if row["ours"] is not None:
+        if in_full:
             fill = "white" if row["is_drawn"] else COLOURS[1]
             ax.plot(ends[1], i, "o", color=COLOURS[1], markerfacecolor=fill, markersize=9)
-        words = "not yet run" if row["ours"] is None else f"{row['kind']}, {row['data']}, budget {row['budget']}"
-        side = "center" if row["ours"] is None else "left" if ends[1] < ends[0] else "right"
+        words = f"{row['kind']}, {row['data']}, budget {row['budget']}" if in_full else ours_in_words(row)
+        side = "center" if not in_full else "left" if ends[1] < ends[0] else "right"
         beside = {"xytext": (0, 8), "textcoords": "offset points", "ha": side, "fontsize": 8, "color": SOFT}
         ax.annotate(words, (ends[1], i), **beside)
-    ax.plot([], [], "o", color=COLOURS[1], markersize=9, label="ours (hollow: drawn images)")
+    if any(row["is_trial"] is False for row in rows):
+        ax.plot([], [], "o", color=COLOURS[1], markersize=9, label="ours (hollow: drawn images)")
     ax.set_yticks(range(len(rows)), [f"{row['report']}  {row['system']}" for row in rows])
     ax.set(ylim=(len(rows) - 0.5, -0.7), xlabel="accuracy (%)")
     ax.margins(x=0.14)

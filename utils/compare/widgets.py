@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipywidgets
 
+from utils.compare import labels
 from utils.compare.plots import show_curves
 from utils.runs import all_runs
 from utils.widgets import show_controls, show_live
@@ -45,4 +46,4 @@ def _best(picked):
     if not known:
         return "No run with an accuracy"
     best = max(known, key=known.get)
-    return f"Ahead at its end: {best}, at {known[best]:.1%}"
+    return f"Ahead at its end: {labels(picked)[best]}, at {known[best]:.1%}"
