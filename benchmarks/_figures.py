@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import textwrap
 
 import matplotlib.pyplot as plt
 
@@ -123,5 +124,6 @@ def _grid(names, heights, columns, title, records):
         row[0].invert_yaxis()
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     machines = [f"{name}: {record['machine']}, torch {record['torch']}" for name, record in present(records)]
-    figure.supxlabel("\n".join(machines), x=0.01, ha="left", fontsize=7.5, color=COLOURS[-1], alpha=0.6)
+    lines = [textwrap.fill(machine, 75, subsequent_indent="    ") for machine in machines]  # the legend is beside them
+    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7.5, color=COLOURS[-1], alpha=0.6)
     return figure, list(axes.flat)

@@ -17,12 +17,15 @@ CONVOLUTION, BACKWARD, GATE, OPTIMIZER, REST = (
     "optimizer",
     "rest",
 )
+BRANCHES = "branches"  # of a GatedConv: its products are convolutions, all else is combination
+PRODUCTS = ("aten::baddbmm", "aten::linear")  # by which it convolves where it does not call a convolution
 KINDS = {  # layers whose forward and backward, but for what lies within another label, count as one part
     CONVOLUTION: (PaddedConv,),
     "norms": (nn.modules.batchnorm._BatchNorm,),
     "pooling": (nn.MaxPool2d, nn.AdaptiveAvgPool2d),
     "activations": (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.Sigmoid),
-    GATE: (GatedBlock, GatedConv),
+    GATE: (GatedBlock,),
+    BRANCHES: (GatedConv,),
     REST: (nn.Dropout, nn.Dropout2d),
 }
 PARTS = ("data", CONVOLUTION, BACKWARD, "norms", "pooling", "activations", GATE, OPTIMIZER, REST)
@@ -59,12 +62,14 @@ def shares(events, device, seconds):
 
 def part_of(event, forward):
     """Return an operation's part, by the innermost thing around it that has one."""
+    product = False
     for outer in _outward(event):
+        product = product or outer.name in PRODUCTS
         if outer.name.startswith(EVALUATE):
             part = forward.get(outer.sequence_nr, REST) if outer.sequence_nr >= 0 else REST
             return BACKWARD if part == CONVOLUTION else part
         if (part := _named(outer)) is not None:
-            return part
+            return part if part != BRANCHES else CONVOLUTION if product else GATE
     return REST
 
 

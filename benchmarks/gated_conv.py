@@ -5,8 +5,11 @@
 The loop is the formula as it is written: k convolutions, each scaled, and their sum. The first shapes are the ten
 blocks of a network of widths 3 to 1024 that halves its maps after every second block, which are those of report A's,
 with five branches of 3x3; then come five of `best_gated` with its two branches of 1x1. The rule
-`utils.gated.choose_form`, "auto", rests on this table. The limit is one convolution of the same shape without a gate.
-Whole networks take a step without the optimizer, all of it in float32, laid out in memory as for training. Those of
+`utils.gated.choose_form` rests on this table. "auto" is what a network gets: the form that the rule names, in bold, and
+over maps of 2x2 on a CPU a loop of matrix products (see the next table). The limit is one convolution of the same shape
+without a gate. All of it is in the device's best precision, as training is, and laid out in memory as for training.
+Where another form than the rule's is in bold, the table is older than the rule: on a GPU that is so for 1x1, which were
+"stacked" and are "aggregated" since this table was made. Whole networks take a step without the optimizer. Those of
 reports A and D are not among them: a branch of theirs has a ReLU after its convolution, so that nothing but the loop
 gives what the formula says.
 """
@@ -20,10 +23,12 @@ import torch.nn.functional as F
 
 from benchmarks import _figures
 from benchmarks._shared import Setting, Table, main, median, milliseconds, note, ratio, span
+from utils.devices import keep_memory
 from utils.gated import FORMS, GatedConv, choose_form
 from utils.nets import build
 from utils.plans import SOFTMAX_GATED
 from utils.recipes import laid_out
+from utils.steps import DTYPES, best_precision
 from utils.systems import OURS, SYSTEMS
 
 TITLE = "Gated convolutions"
@@ -39,11 +44,19 @@ KERNEL_LIMIT = 2**31  # bytes of kernels, one for each image, above which "aggre
 
 
 def measure(device, settings):
-    """Return {"rows", "networks"}."""
+    """Return {"rows", "networks", "precision"}."""
+    keep_memory()
     rows = [measure_shape(*shape, device, settings) for shape in SHAPES[: settings["shapes"] or None]]
     gated = [recipe for recipe in (*SYSTEMS.values(), *OURS.values()) if is_gated(recipe)]
     gated = sorted(gated, key=lambda recipe: recipe.macs())[: settings["networks"] or None]
-    return {"rows": rows, "networks": [measure_network(recipe, device, settings) for recipe in gated]}
+    networks = [measure_network(recipe, device, settings) for recipe in gated]
+    return {"rows": rows, "networks": networks, "precision": best_precision(device)}
+
+
+def as_in_training(device):
+    """Let what happens inside compute in the device's best precision."""
+    dtype = DTYPES[best_precision(device)]
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
 def is_gated(recipe):
@@ -57,21 +70,27 @@ def measure_shape(kernel_sizes, inside, out, size, device, settings):
     count, kernel = settings["batch_size"], kernel_sizes[0]
     layer = GatedConv(inside, out, kernel_sizes).to(device)
     layout = torch.contiguous_format if layer.merges else torch.channels_last  # as laid_out leaves it
-    X = torch.randn(count, inside, size, size, device=device).to(memory_format=layout).requires_grad_()
+    dtype = DTYPES[best_precision(device)]  # that of the maps between two layers
+    X = torch.randn(count, inside, size, size, device=device).to(dtype=dtype, memory_format=layout).requires_grad_()
     a = torch.rand(count, len(kernel_sizes), device=device, requires_grad=True)
     weight = torch.randn(out, inside, kernel, kernel, device=device, requires_grad=True)
 
+    def backward(convolve):
+        with as_in_training(device):
+            Y = convolve()
+        Y.backward(torch.ones_like(Y))
+
     def step(form):
         layer.form = form
-        layer(X, a).sum().backward()
+        backward(lambda: layer(X, a))
 
     kernels = 4 * count * layer.weights[0][0].numel()
     names = [name for name in FORMS if name != "aggregated" or kernels <= KERNEL_LIMIT]
-    ways = {name: lambda name=name: step(name) for name in names}
-    ways["one"] = lambda: F.conv2d(X, weight, padding=kernel // 2).sum().backward()
-    row = {"kernels": kernel_sizes, "shape": (inside, out, size), "auto": choose_form(X, len(kernel_sizes), kernel)}
+    ways = {name: lambda name=name: step(name) for name in (*names, "auto")}
+    ways["one"] = lambda: backward(lambda: F.conv2d(X, weight, padding=kernel // 2))
+    row = {"kernels": kernel_sizes, "shape": (inside, out, size), "named": choose_form(X, len(kernel_sizes), kernel)}
     row["ms"] = milliseconds(ways, settings["repeats"], device)
-    note(f"{label(row)}: auto is {row['auto']}, {ratio(row['ms']['loop'], row['ms'][row['auto']]):.2f}")
+    note(f"{label(row)}: auto is {row['named']}, {ratio(row['ms']['loop'], row['ms']['auto']):.2f}")
     return row
 
 
@@ -87,7 +106,9 @@ def measure_network(recipe, device, settings):
             if isinstance(layer, GatedConv):
                 layer.form = form
         net.zero_grad()
-        F.cross_entropy(net(X), y).backward()
+        with as_in_training(device):
+            y_hat = net(X).float()
+        F.cross_entropy(y_hat, y).backward()
 
     ways = {form: lambda form=form: step(form) for form in ("loop", "auto")}
     row = {"system": recipe.name, "ms": milliseconds(ways, settings["repeats"], device)}
@@ -103,16 +124,16 @@ def label(row):
 
 def tables(record):
     forms = [name for name in FORMS if name != "loop"]
-    shapes = [(label(row), *(_cell(row, name) for name in ("loop", *forms, "one"))) for row in record["rows"]]
+    shapes = [(label(row), *(_cell(row, name) for name in ("loop", *forms, "auto", "one"))) for row in record["rows"]]
     networks = []
     for row in record["networks"]:
         loop, auto = row["ms"]["loop"], row["ms"]["auto"]
         networks.append((row["system"], f"{median(loop):,.0f}", f"{median(auto):,.0f}", f"{ratio(loop, auto):.2f}"))
     caption = (
-        "One convolution: the loop in ms, then how many times as fast each other way is; **bold** is auto's choice:"
+        "One convolution: the loop in ms, then how many times as fast the others are; **bold** is the rule's form:"
     )
     return [
-        Table(caption, ("in → out, map", "loop, ms", *forms, "limit"), shapes),
+        Table(caption, ("in → out, map", "loop, ms", *forms, "auto", "limit"), shapes),
         Table("A whole network's step, ms:", ("system", "loop", "auto", "loop / auto"), networks),
     ]
 
@@ -122,12 +143,12 @@ def _cell(row, name):
         return "-"
     loop, own = row["ms"]["loop"], row["ms"][name]
     text = f"{median(loop):,.1f}" if name == "loop" else f"{ratio(loop, own):.2f}"
-    return f"**{text}**" if name == row["auto"] else text
+    return f"**{text}**" if name == row["named"] else text
 
 
 def gains(record):
     """Return {label: how many times as fast as the loop} of single convolutions, and of whole networks."""
-    single = {label(row): ratio(row["ms"]["loop"], row["ms"][row["auto"]]) for row in record["rows"]}
+    single = {label(row): ratio(row["ms"]["loop"], row["ms"]["auto"]) for row in record["rows"]}
     return single, {row["system"]: ratio(row["ms"]["loop"], row["ms"]["auto"]) for row in record["networks"]}
 
 

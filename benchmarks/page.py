@@ -76,7 +76,8 @@ def section(module, records):
 def conditions(module, record):
     """Return a record's machine, date and settings as one line."""
     settings = ", ".join(f"{name} {value or 'all'}" for name, value in record["settings"].items())
-    about = f"{record['machine']}, torch {record['torch']}, {record['date']}; threads {record['threads']}, {settings}"
+    facts = [record["machine"], f"torch {record['torch']}", *([record["precision"]] if "precision" in record else [])]
+    about = f"{', '.join(facts)}, {record['date']}; threads {record['threads']}, {settings}"
     return about + (f"; **{TRIAL}**" if is_trial(module, record) else "")
 
 

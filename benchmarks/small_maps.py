@@ -2,9 +2,10 @@
 
     python -m benchmarks.small_maps
 
-The shapes are those of report A's last two blocks. Both ways are a `PaddedConv` in the device's best precision, with
-a pixel's channels side by side; a network takes the matrix on a CPU only, from 32 images on. The limit is the matrix
-rate, measured in the same run: the share of it that is reached counts the multiply-adds that do not fall on padding.
+The shapes are those of report A's last two blocks; the gated convolutions of report B's last three take the matrix as
+well. Both ways are a `PaddedConv` in the device's best precision, with a pixel's channels side by side; a network takes
+the matrix on a CPU only, from 32 images on. The limit is the matrix rate, measured in the same run: the share of it
+that is reached counts the multiply-adds that do not fall on padding.
 """
 
 from __future__ import annotations

@@ -87,13 +87,13 @@ KNOWN = {  # a record whose figures can be worked out in the head, and the row t
                 {
                     "kernels": (1, 1),
                     "shape": (1, 2, 3),
-                    "auto": "scaled",
-                    "ms": {"loop": [6], "stacked": [12], "scaled": [2], "one": [1]},
+                    "named": "scaled",
+                    "ms": {"loop": [6], "stacked": [12], "scaled": [2], "auto": [1.5], "one": [1]},
                 }
             ]
         }
         | {"networks": []},
-        ("1 → 2, 3x3, 1x1", "6.0", "0.50", "**3.00**", "-", "6.00"),
+        ("1 → 2, 3x3, 1x1", "6.0", "0.50", "**3.00**", "-", "4.00", "6.00"),
     ),
     loop: (
         {"loops": [{"network": "n", "images_per_s": {"bare": [800], "ours": [600], "guarded": [400], "course": [200]}}]}
@@ -197,6 +197,22 @@ def test_backward_operations_belong_to_the_part_of_their_forward_ones():
     assert parts["aten::max_pool2d_with_indices_backward"] == "pooling"
     assert parts["aten::_softmax_backward_data"] == _parts.GATE
     assert parts["aten::pow"] == "rest"
+
+
+@pytest.mark.parametrize(("kernels", "size", "product"), [((1, 1), 16, "aten::baddbmm"), ((3, 3), 2, "aten::linear")])
+def test_a_gated_convolutions_own_products_are_convolutions_and_its_gates_are_not(kernels, size, product):
+    net = build(Plan((Block((3, 4), kernels),)), size=size)
+    X = torch.randn(32, 3, size, size)
+    _parts.label(net, type("Loader", (), {"batch": None}))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        net(X).square().sum().backward()
+    events = profile.events()
+    forward = _parts._forward_parts(events)
+    parts = {name: {_parts.part_of(e, forward) for e in events if e.name == name} for name in (product, "aten::linear")}
+    products = len(kernels) if product == "aten::linear" else 1
+    assert sum(e.name == product and _parts.part_of(e, forward) == "convolution forward" for e in events) == products
+    assert _parts.GATE in parts["aten::linear"]  # the gate has a linear layer
+    assert "convolution backward" in {_parts.part_of(event, forward) for event in events if "mm" in event.name}
 
 
 def test_ways_take_turns_in_either_order():

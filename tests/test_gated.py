@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from utils import gated
+from utils import convolutions, gated
+from utils.convolutions import MANY, as_matrix
 from utils.errors import CourseworkError
-from utils.gated import FORMS, GatedConv, aggregated, choose_form, join, loop
+from utils.gated import FASTEST, FORMS, GatedConv, aggregated, choose_form, join, loop
 
 MERGED = [name for name in FORMS if name != "loop"]
 KERNELS = [(3,), (3, 3, 3, 3, 3), (1, 1), (5, 3, 1), (1, 3, 3, 1)]
@@ -148,17 +149,37 @@ def test_auto_names_a_form_and_gives_its_output(shape):
     torch.testing.assert_close(layer(X, a), FORMS[name](X, a, list(layer.weights), layer.bias))
 
 
+def test_the_rule_knows_devices_kernels_and_maps():
+    small, large = torch.empty(2, 8, 7, 7), torch.empty(2, 8, 16, 16)
+    assert [choose_form(X, 3) for X in (small, large)] == ["loop", "aggregated"]
+    elsewhere = large.to("meta")  # any device but the CPU
+    assert [choose_form(elsewhere, 3, size) for size in (1, 3, 5)] == ["aggregated", "stacked", "stacked"]
+    assert {choose_form(X, 1) for X in (small, large, elsewhere)} == {"loop"}
+
+
 @pytest.mark.parametrize("kernel_sizes", KERNELS)
 @pytest.mark.parametrize("size", [4, 16])
 def test_auto_merges_branches_of_one_size_only_and_gives_the_loops_results(monkeypatch, kernel_sizes, size):
     layer, X, a = make(kernel_sizes, size=size)
     expected, groups = results(layer, X, a), []
-    for name, form in FORMS.items():
-        monkeypatch.setitem(FORMS, name, lambda *given, form=form: groups.append(given[2]) or form(*given))
+    for name, form in FASTEST.items():
+        monkeypatch.setitem(FASTEST, name, lambda *given, form=form: groups.append(given[2]) or form(*given))
     layer.form = "auto"
     for found, right in zip(results(layer, X, a), expected, strict=True):
         assert (found - right).abs().max() <= 1e-5 * right.abs().max()
     assert [len(group) for group in groups] == [1] * len(layer.weights)
+
+
+@pytest.mark.parametrize("count", [MANY - 1, MANY])
+@pytest.mark.parametrize("kernel_sizes", [(3, 3), (3, 1, 1)])
+def test_auto_convolves_the_smallest_maps_of_many_images_by_matrices(monkeypatch, kernel_sizes, count):
+    layer, X, a = make(kernel_sizes, size=2, count=count, dtype=torch.float64)
+    expected, products = results(layer, X, a), []
+    monkeypatch.setattr(convolutions, "as_matrix", lambda *given: products.append(given) or as_matrix(*given))
+    layer.form = "auto"
+    for found, right in zip(results(layer, X, a), expected, strict=True):
+        torch.testing.assert_close(found, right)
+    assert len(products) == (kernel_sizes.count(3) if count == MANY else 0)
 
 
 @pytest.mark.parametrize(

@@ -127,15 +127,19 @@ def test_a_record_made_again_of_a_finished_training_knows_how_long_that_took(onl
         assert record["history"] == before[path]["history"] and record["accuracy"] == before[path]["accuracy"]
 
 
-def test_a_warm_up_keeps_nothing_and_changes_nothing(tiny, data, tmp_path):
+@pytest.mark.parametrize(
+    ("protocol", "schedule"), [("final", "constant"), ("report", "plateau"), ("honest", "plateau")]
+)
+def test_a_warm_up_keeps_nothing_and_changes_nothing(tiny, data, tmp_path, protocol, schedule):
+    """A plateau schedule goes by the images that are watched, so that a warm-up has to watch them, too."""
     state = torch.get_rng_state()
-    reproduce.warm_up(tiny, data, CPU)
+    reproduce.warm_up(reproduce.Job(tiny.change(schedule=schedule), protocol, 0), data, CPU)
     assert not (tmp_path / "runs").exists() and torch.equal(state, torch.get_rng_state())
 
 
 def test_only_a_gpu_is_warmed_up_and_before_the_clock(tiny, data, monkeypatch, only_tiny):
     warmed = []
-    monkeypatch.setattr(reproduce, "warm_up", lambda recipe, data, device: warmed.append(device.type))
+    monkeypatch.setattr(reproduce, "warm_up", lambda job, data, device: warmed.append(device.type))
     job = reproduce.Job(tiny, "final", 0)
     reproduce.train(job, data, CPU, reproduce.Deadline(), FEW)
     assert not warmed
@@ -162,6 +166,14 @@ def test_a_rehearsal_keeps_nothing_among_the_results(only_tiny, tmp_path, capsys
     assert reproduce.main(["--rehearse", "tiny"]) == 0
     assert not only_tiny.exists() and len(read_results(tmp_path / "runs" / "rehearsal")) == 2
     assert reproduce.main(["--list"]) == 0 and capsys.readouterr().out.count("left  ") == 2
+
+
+def test_trainings_beside_others_are_marked_and_their_time_is_an_upper_limit(only_tiny):
+    reproduce.main(["--seeds", "2", "--beside", "4"])
+    marked = list(read_results(only_tiny).values())
+    assert [record["beside"] for record in marked] == [4, 4]
+    alone = [{name: value for name, value in record.items() if name != "beside"} for record in marked]
+    assert results.figures(marked)[-2] == results.figures(alone)[-2] + " at most"
 
 
 def test_an_unknown_name_is_refused_with_those_that_are_known(only_tiny, capsys):

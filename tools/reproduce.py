@@ -1,9 +1,11 @@
 """Owns running what the results rest on: the five systems, ours, ablations, the reports' tables. Keeps small records.
 
-    python -m tools.reproduce [NAME ...] [--minutes 9] [--seeds 3] [--list] [--rehearse]
+    python -m tools.reproduce [NAME ...] [--minutes 9] [--seeds 3] [--beside 4] [--list] [--rehearse]
 
 Each training is kept in results/ when it is done, and not done again; one that is cut off goes on where it stopped.
 The order brings the most telling figures first. With --minutes it stops in time by itself, between two batches.
+Small batches leave a GPU idle, so several processes may share it, each with its own NAMEs; --beside says how many
+others do, and the records tell that their times are upper limits.
 """
 
 from __future__ import annotations
@@ -81,7 +83,7 @@ def main(words=None):
             print(f"{'left' if job in left else 'done'}  {job.passes / 1e15:8.2f} x 10^15 multiply-adds  {job}")
         return 0
     deadline = Deadline(args.minutes)
-    return _work(left, paths, data, device, deadline, args.rehearse)
+    return _work(left, paths, data, device, deadline, args)
 
 
 def parse(words):
@@ -89,6 +91,7 @@ def parse(words):
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these systems")
     parser.add_argument("--minutes", type=float, help="stop in time for these")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--beside", type=int, default=0, help="so many other trainings run on the same device")
     parser.add_argument("--list", action="store_true", help="say what is done and what is left, and run nothing")
     parser.add_argument(
         "--rehearse", action="store_true", help="each for one short epoch, to see that it runs; nothing is kept"
@@ -96,14 +99,14 @@ def parse(words):
     return parser.parse_args(words)
 
 
-def _work(left, paths, data, device, deadline, rehearse):
+def _work(left, paths, data, device, deadline, args):
     """Do one job after the other; return how many failed."""
-    failed = 0
+    failed, budget = 0, REHEARSAL if args.rehearse else BUDGETS["full"]
     for job in left:
         if deadline.is_over:
             break
         try:
-            record = train(job, data, device, deadline, REHEARSAL if rehearse else BUDGETS["full"])
+            record = train(job, data, device, deadline, budget)
         except CourseworkError as error:
             failed += 1
             print(f"{job}: FAILED\n{error}", file=sys.stderr, flush=True)
@@ -111,7 +114,7 @@ def _work(left, paths, data, device, deadline, rehearse):
         if record is None:
             print(f"{job}: cut off by the time, goes on with the next call", flush=True)
             break
-        keep(record, paths[job])
+        keep(record | ({"beside": args.beside} if args.beside else {}), paths[job])
         print(line(job, record), flush=True)
     done = sum(paths[job].exists() for job in left)
     print(f"\n{done} done by this call, {len(left) - done} left, {failed} failed.")
@@ -121,7 +124,7 @@ def _work(left, paths, data, device, deadline, rehearse):
 def train(job, data, device, deadline, budget):
     """Train and measure; return the record, or None if the time was over first."""
     if device.type == "cuda":
-        warm_up(job.recipe, data, device)
+        warm_up(job, data, device)
     begun = time.perf_counter()
     how = {"seed": job.seed, "protocol": job.protocol, "budget": budget, "device": device}
     trained = job.recipe.train(data, **how, watchers=[deadline], curves=False, sweep="reproduce")
@@ -132,14 +135,14 @@ def train(job, data, device, deadline, budget):
     return record_of(trained, seconds)
 
 
-def warm_up(recipe, data, device):
+def warm_up(job, data, device):
     """Let a GPU load its libraries and kernels before the clock, in two epochs of two batches.
 
     Nothing is kept of it. Of a recipe that shrinks its images in the first epochs, one epoch is of each size.
     """
-    few = Budget("warm-up", images=2 * recipe.batch_size, epochs=2)
-    trained = recipe.train(data, protocol="final", budget=few, device=device, folder=None, curves=False)
-    record_of(trained, 0.0)
+    few = Budget("warm-up", images=2 * job.recipe.batch_size, epochs=2)
+    how = {"protocol": job.protocol, "budget": few, "device": device}  # some schedules want what the protocol watches
+    record_of(job.recipe.train(data, **how, folder=None, curves=False), 0.0)
 
 
 def line(job, record):
