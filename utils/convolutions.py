@@ -20,11 +20,11 @@ class PaddedConv(nn.Conv2d):
 
     def forward(self, X):
         if self.weight.is_contiguous(memory_format=torch.channels_last):
-            return convolve(X, self.weight, self.bias)
+            return padded_conv(X, self.weight, self.bias)
         return super().forward(X)
 
 
-def convolve(X, weight, bias):
+def padded_conv(X, weight, bias):
     """Convolve, padded to keep H and W: on a CPU as one matrix product where the map is small enough."""
     middle = weight.shape[-1] // 2
     if X.device.type == "cpu" and max(X.shape[2:]) <= middle + 1 and len(X) >= MANY:
