@@ -19,17 +19,21 @@ class PaddedConv(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
 
     def forward(self, X):
-        if self.weight.is_contiguous(memory_format=torch.channels_last):
-            return padded_conv(X, self.weight, self.bias)
-        return super().forward(X)
+        together = self.weight.is_contiguous(memory_format=torch.channels_last)
+        return (padded_conv if together else torchs_own)(X, self.weight, self.bias)
 
 
 def padded_conv(X, weight, bias):
     """Convolve, padded to keep H and W: on a CPU as one matrix product where the map is small enough."""
-    middle = weight.shape[-1] // 2
-    if X.device.type == "cpu" and max(X.shape[2:]) <= middle + 1 and len(X) >= MANY:
+    all_seen = max(X.shape[2:]) <= weight.shape[-1] // 2 + 1
+    if all_seen and X.device.type == "cpu" and len(X) >= MANY:
         return as_matrix(X, weight, bias)
-    return F.conv2d(X, weight, bias, padding=middle)
+    return torchs_own(X, weight, bias)
+
+
+def torchs_own(X, weight, bias):
+    """Convolve, padded to keep H and W, as torch does it."""
+    return F.conv2d(X, weight, bias, padding=weight.shape[-1] // 2)
 
 
 def as_matrix(X, weight, bias):
