@@ -25,7 +25,7 @@ from utils.nets import build
 from utils.optimizers import FUSED, make_optimizer
 from utils.systems import find_system
 
-WARM_UP = 2  # batches: the first one makes the optimizer's moments
+WARM_UP = 4  # batches: the first one makes the optimizer's moments, on a GPU the third is recorded for replays
 FOREVER = 10**6  # epochs
 
 
@@ -118,11 +118,11 @@ def noise(count, colours_last=False):
     return Split(images.permute(0, 3, 1, 2) if colours_last else images, torch.arange(count) % 10)
 
 
-def ours(recipe, split, device, watcher):
+def ours(recipe, split, device, watcher, **more):
     """Train by the one call, watched; the few test images that it measures after an epoch cost nothing."""
     data = Cifar10(split, split.subset(slice(0, 100)), "noise", "noise", "none")
     options = {"protocol": "report", "budget": Budget("full"), "device": device, "folder": None, "curves": False}
-    recipe.train(data, watchers=[watcher], **options)
+    recipe.train(data, watchers=[watcher], **options, **more)
 
 
 def plain(recipe, split, device, turns, workers):

@@ -99,6 +99,7 @@ class Recipe:
         device=None,
         precision="auto",
         form="auto",
+        replay="auto",
         folder="auto",
         save_every=60.0,
         resume=True,
@@ -114,7 +115,8 @@ class Recipe:
         where its record and its checkpoints lie, one every save_every seconds ("auto": for each different training a
         folder of its own on the ledger; None: nowhere). parent: a run, or its name, whose weights it begins with and
         whose optimizer's moments, if that is of the same kind. sweep: the name of a group of runs it belongs to.
-        compiled: let torch.compile fuse the network first, which pays in a long run only.
+        replay: let a GPU replay the passes of an earlier batch ("auto": unless it is compiled). compiled: let
+        torch.compile fuse the network first, which pays in a long run only.
         """
         data, device = data or load_cifar10(), torch.device(device or try_gpu())
         budget = budget if isinstance(budget, Budget) else choose_budget(budget, device)
@@ -124,7 +126,8 @@ class Recipe:
         train_iter, watched_iter, test_iter = self._iters(images, num_epochs, protocol, seed, device)
         folder = self.folder(facts) if folder == "auto" else folder and Path(folder)
         loss = make_loss(self.loss, **self.loss_settings)
-        step = Step(facts["precision"], clip_norm=self.clip_norm, clip_value=self.clip_value)
+        limits = {"clip_norm": self.clip_norm, "clip_value": self.clip_value}
+        step = Step(facts["precision"], replay=not compiled if replay == "auto" else replay, **limits)
         with own_randomness(derive_seed(seed, self.name), device):
             net = build(self.network, form=form)
             self._whiten(net, train_iter.split)
@@ -149,6 +152,7 @@ class Recipe:
             about = {"watched": WATCHED[protocol], "curves": curves, "record": folder is not None}
             arguments = (net, train_iter, watched_iter, loss, num_epochs, optimizer)
             history = train_ch3(*arguments, step=step, watchers=watchers, **about)
+        step.release()
         return Trained(self, average.net if average else net, history, test_iter, loss, step, facts, folder)
 
     def facts(

@@ -9,6 +9,7 @@ import torch
 from utils.devices import best_precision
 from utils.errors import CourseworkError, DivergedError
 from utils.my_utils import mean_loss
+from utils.replay import Replay
 
 __all__ = ["DTYPES", "NO_MEMORY", "Step", "best_precision", "ran_out_of_memory"]
 
@@ -25,23 +26,29 @@ class Step:
     precision: fp32, bf16 or fp16 (with a scaled loss). clip_norm, clip_value: limits of the gradient's norm, or of each
     of its numbers. part: images that go through the network at a time; the step stays that of the whole batch, while
     batch norm takes its statistics from each part. When memory runs out, part is halved and the batch done again.
-    guard: stop before a step that a NaN or an Inf would spoil (on a GPU that costs a wait in each step).
+    guard: stop before a step that a NaN or an Inf would spoil (on a GPU that costs a wait in each step). replay: on a
+    GPU, let it replay the forward and backward pass of an earlier batch, as utils/replay.py tells.
     """
 
-    def __init__(self, precision="fp32", *, clip_norm=None, clip_value=None, part=None, guard=True):
+    def __init__(self, precision="fp32", *, clip_norm=None, clip_value=None, part=None, guard=True, replay=False):
         if precision not in DTYPES:
             next_step = f"Choose one of {', '.join(DTYPES)}; best_precision(device) names one."
             raise CourseworkError("There is no such precision.", where=f"precision={precision!r}", next_step=next_step)
         self.precision, self.clip_norm, self.clip_value = precision, clip_norm, clip_value
         self.part, self.guard = part, guard
+        self._replay = Replay() if replay else None
         self._scaler = None  # made when the device is known
         self._scaler_state = {}
 
     def __call__(self, net, X, y, loss, optimizer):
-        average, y_hat = self._in_parts(X, lambda size: self._gradients(net, X, y, loss, optimizer, size))
+        average, y_hat, watched = self._in_parts(X, lambda size: self._passes(net, X, y, loss, optimizer, size))
         scaler = self._scaler_on(X.device)
-        scaler.unscale_(optimizer)
-        self._limit(net, X, average, scaler.is_enabled())
+        if scaler.is_enabled():
+            scaler.unscale_(optimizer)
+            self._limit(net, watched=False)  # it may overflow, and its step is then left out
+        if self.guard and not torch.isfinite(watched):
+            self.load_state_dict(self.state_dict())  # a scaler that has not come to update() serves no other step
+            raise _diverged(X, average)
         scaler.step(optimizer)
         scaler.update()
         if self.guard and scaler.is_enabled() and scaler.get_scale() < LEAST_SCALE:
@@ -52,6 +59,19 @@ class Step:
     def predict(self, net, X):
         """Return the scores of a batch, in this precision, as float32."""
         return self._in_parts(X, lambda size: torch.cat([self._forward(net, part) for part in X.split(size)]))
+
+    def _passes(self, net, X, y, loss, optimizer, size):
+        """Pass the batch through the network and back; return its loss, the scores, and what has to be finite."""
+
+        def work(X, y):
+            average, y_hat = self._gradients(net, X, y, loss, optimizer, size)
+            if self._scaler_on(X.device).is_enabled():
+                return average, y_hat, average
+            return average, y_hat, average + self._limit(net, self.guard)
+
+        if self._replay and X.is_cuda and size == len(X):
+            return self._replay(work, X, y, (net, loss, optimizer))
+        return work(X, y)
 
     def _gradients(self, net, X, y, loss, optimizer, size):
         """Leave the gradient of the whole batch's mean loss; return that loss and the scores."""
@@ -90,21 +110,17 @@ class Step:
             if X.is_cuda:
                 torch.cuda.empty_cache()
 
-    def _limit(self, net, X, average, scaled):
-        """Clip the gradient, and stop if it is not finite; a scaled one may overflow, and its step is then left out."""
+    def _limit(self, net, watched):
+        """Clip the gradient; return its norm before that, or 0 where it is neither limited nor watched."""
         parameters = [parameter for parameter in net.parameters() if parameter.grad is not None]
-        norm = None
+        norm = 0.0
         if self.clip_norm is not None:
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
-        elif self.guard and not scaled:
+        elif watched:
             norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters])
-        if self.guard:
-            watched = average if norm is None or scaled else average + norm
-            if not torch.isfinite(watched):
-                self.load_state_dict(self.state_dict())  # a scaler that has not come to update() serves no other step
-                raise _diverged(X, average)
         if self.clip_value is not None:
             torch.nn.utils.clip_grad_value_(parameters, self.clip_value)
+        return norm
 
     def _scaler_on(self, device):
         if self._scaler is None:
@@ -124,6 +140,11 @@ class Step:
     def load_state_dict(self, state):
         """Go on as the step that state_dict told of."""
         self.part, self._scaler, self._scaler_state = state["part"], None, state["scaler"]
+        self.release()
+
+    def release(self):
+        """Give back the memory of what was recorded for replays."""
+        self._replay = Replay() if self._replay else None
 
 
 def ran_out_of_memory(error):

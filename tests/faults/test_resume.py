@@ -100,10 +100,11 @@ def test_a_training_broken_off_at_any_batch_goes_on_to_the_same_bit(tmp_path, ki
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("replay", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_training_on_a_gpu_goes_on_to_the_same_bit(tmp_path, monkeypatch, kind):
+def test_a_training_on_a_gpu_goes_on_to_the_same_bit(tmp_path, monkeypatch, kind, replay):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)  # a sum in any order is another sum
-    how = {"device": "cuda", **KINDS[kind]}
+    how = {"device": "cuda", "replay": replay, **KINDS[kind]}
     assert differences(whole(**how), Victim(**how).train()) == []
     for event in (2, BATCHES, MIDDLE):
         broken(tmp_path / str(event), event, **how)
