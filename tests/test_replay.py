@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from utils import replay
 from utils.budgets import Budget
 from utils.datasets import Cifar10, Split
 from utils.errors import DivergedError
 from utils.my_utils import train_batch
+from utils.optimizers import make_optimizer
 from utils.replay import FIRST, MOST, Replay
 from utils.steps import Step
 from utils.systems import OURS, SYSTEMS
@@ -29,10 +31,13 @@ def recorder(monkeypatch):
         def __init__(self):
             graphs.append(self)
 
+        replays = 0
+
         def replay(self):
-            replayed = self.work(self.X, self.y)
-            for old, new in zip(self.results, replayed, strict=True):
-                old.copy_(new)
+            self.replays += 1
+            if hasattr(self, "work"):
+                for old, new in zip(self.results, self.work(self.X, self.y), strict=True):
+                    old.copy_(new)
 
     @contextlib.contextmanager
     def graph(made, **_):
@@ -75,11 +80,11 @@ def batch(count=3):
 
 
 def test_a_shape_is_recorded_after_some_batches_and_then_replayed(recorder):
-    net, replay = nn.Linear(2, 2), Replay()
+    net, replayed = nn.Linear(2, 2), Replay()
     work = Work(net, recorder)
     for i in range(FIRST + 4):
         X, y = batch()
-        (scores,) = replay(work, X, y, (net,))
+        (scores,) = replayed.passes(work, X, y, (net,))
         assert torch.equal(scores, net(X).detach()) and torch.equal(net.bias.grad, torch.full((2,), 3.0))
         assert len(recorder) == (i >= FIRST)
         net.zero_grad()  # from outside: the next replay puts its own gradient back
@@ -87,20 +92,20 @@ def test_a_shape_is_recorded_after_some_batches_and_then_replayed(recorder):
 
 
 def test_each_shape_has_a_recording_of_its_own_up_to_a_limit(recorder):
-    net, replay = nn.Linear(2, 2), Replay()
+    net, replayed = nn.Linear(2, 2), Replay()
     work = Work(net, recorder)
     for _ in range(FIRST + 2):
         for count in range(1, MOST + 3):
             X, y = batch(count)
-            assert torch.equal(replay(work, X, y, (net,))[0], net(X).detach())
+            assert torch.equal(replayed.passes(work, X, y, (net,))[0], net(X).detach())
     assert len(recorder) == MOST
 
 
 @pytest.mark.parametrize("change", ["network", "loss", "moved", "frozen"])
 def test_a_recording_does_not_serve_another_training(recorder, change):
-    net, loss, replay = nn.Linear(2, 2), object(), Replay()
+    net, loss, replayed = nn.Linear(2, 2), object(), Replay()
     for _ in range(FIRST + 2):
-        replay(Work(net, recorder), *batch(), (net, loss))
+        replayed.passes(Work(net, recorder), *batch(), (net, loss))
     assert len(recorder) == 1
     if change == "network":
         net = nn.Linear(2, 2)
@@ -111,16 +116,67 @@ def test_a_recording_does_not_serve_another_training(recorder, change):
     else:
         net.weight.requires_grad_(False)
     work = Work(net, recorder)
-    replay(work, *batch(), (net, loss))
+    replayed.passes(work, *batch(), (net, loss))
     assert work.calls == 1
 
 
 def test_a_network_with_hooks_is_not_recorded(recorder):
-    net, replay, seen = nn.Sequential(nn.Linear(2, 2)), Replay(), []
+    net, replayed, seen = nn.Sequential(nn.Linear(2, 2)), Replay(), []
     net[0].register_forward_hook(lambda *_: seen.append(1))
     for _ in range(FIRST + 3):
-        replay(Work(net, recorder), *batch(), (net,))
+        replayed.passes(Work(net, recorder), *batch(), (net,))
     assert not recorder and len(seen) == FIRST + 3
+
+
+class Counting:
+    """An optimizer that takes no step, but notes the rate of each that Python takes."""
+
+    recordable = True
+
+    def __init__(self, net):
+        self.param_groups = [{"params": [net.weight], "lr": 0.5, "momentum": 0.9}]
+        self.state, self.rates = {net.weight: {"momentum_buffer": torch.zeros(2)}}, []
+
+    def step(self):
+        self.rates.append(self.param_groups[0]["lr"])
+
+
+def test_an_optimizers_step_is_recorded_once_and_given_each_batchs_rate(recorder):
+    net, replayed = nn.Linear(2, 2), Replay()
+    optimizer = Counting(net)
+    work = Work(net, recorder)
+
+    def train(lr):
+        optimizer.param_groups[0]["lr"] = lr
+        replayed.passes(work, *batch(), (net,))
+        replayed.step(optimizer)
+        assert optimizer.param_groups[0]["lr"] == lr
+        return [float(rate) for rate in replayed._current.rates] if replayed._current else None
+
+    assert [train(0.5), train(0.25)] == [None] * FIRST and optimizer.rates == [0.5, 0.25]
+    for lr in (2.0, 4.0, 8.0):
+        assert train(lr) == [lr]
+    assert len(optimizer.rates) == FIRST + 1 and isinstance(optimizer.rates[-1], torch.Tensor)
+    assert len(recorder) == 2 and recorder[1].replays == 3
+    optimizer.param_groups[0]["momentum"] = 0.8  # what is no tensor is part of the recording
+    train(1.0)
+    assert optimizer.rates[-1] == 1.0 and recorder[1].replays == 3
+    optimizer.param_groups[0]["momentum"] = 0.9
+    train(1.0)
+    assert len(optimizer.rates) == FIRST + 2 and recorder[1].replays == 4
+    optimizer.state[net.weight]["momentum_buffer"] = torch.zeros(2)  # as load_state_dict does
+    train(1.0)
+    assert len(recorder) == 3 and recorder[1].replays == 4 and recorder[2].replays == 1
+
+
+def test_an_optimizer_that_may_wait_takes_its_own_steps(recorder):
+    net, replayed = nn.Linear(2, 2), Replay()
+    optimizer = Counting(net)
+    optimizer.recordable = False
+    for _ in range(FIRST + 3):
+        replayed.passes(Work(net, recorder), *batch(), (net,))
+        replayed.step(optimizer)
+    assert len(recorder) == 1 and optimizer.rates == [0.5] * (FIRST + 3)
 
 
 def test_on_a_cpu_nothing_is_replayed(recorder):
@@ -158,25 +214,31 @@ def in_order(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)  # a sum in any order is another sum
 
 
+MUON = {"norm_lr": 1.0, "linear_lr": 0.01, "sgd_weight_decay": 0.01, "weight_decay": 0.01, "fixed_norm": True}
+
+
 @pytest.mark.parametrize("how", [{}, {"clip_norm": 0.1}, {"clip_value": 0.01}, {"guard": False}], ids=str)
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "muon"])
 @on_gpu
-def test_a_replayed_training_is_the_same_to_the_bit(in_order, device, precision, how):
+def test_a_replayed_training_is_the_same_to_the_bit(in_order, monkeypatch, device, optimizer, precision, how):
     nets = []
-    for replay in (False, True):
-        net, loss, optimizer = make(device)
+    for first in (100, FIRST):  # batches that are done step by step
+        monkeypatch.setattr(replay, "FIRST", first)
+        net, loss, _ = make(device)
+        settings = {"sgd": {"momentum": 0.9}, "adam": {}, "muon": MUON}[optimizer]
+        descent = make_optimizer(optimizer, net, 0.1, **settings)
         net.append(Counted())
-        step = Step(precision, replay=replay, **how)
-        averages = []
-        for i in range(12):
+        step, averages = Step(precision, replay=True, **how), []
+        for i in range(14):
             X, y = images(i, 16 if i % 4 else 10)  # an epoch's last batch is a smaller one
-            optimizer.param_groups[0]["lr"] = 0.1 / (1 + i)
-            average, y_hat = step(net, X, y, loss, optimizer)
+            descent.param_groups[0]["lr"] = 0.1 / (1 + i)
+            average, y_hat = step(net, X, y, loss, descent)
             averages.append(float(average) + float(y_hat.sum()))
         nets.append(([*net.state_dict().values()], averages, net[-1].calls))
     (plain, losses, calls), (replayed, found, some) = nets
     assert losses == found and all(torch.equal(a, b) for a, b in zip(plain, replayed, strict=True))
-    assert calls == 12 and some < calls
+    assert calls == 14 and some == 2 * (FIRST + 1)
 
 
 @on_gpu
@@ -211,7 +273,7 @@ def test_what_cannot_be_recorded_is_done_step_by_step(in_order, device):
         def forward(self, X):
             return X if float(X.sum()) > -1e9 else -X
 
-    (net, loss, optimizer), (plain, _, other) = make(device), make()
+    (net, loss, optimizer), (plain, _, other) = make(device), make(device)
     net.insert(1, Reads())
     step = Step(replay=True)
     with warnings.catch_warnings(record=True) as caught:

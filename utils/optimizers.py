@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import nn
-from torch.optim.sgd import sgd
 
 from utils.devices import best_precision
 from utils.losses import make
@@ -28,6 +27,8 @@ class Muon(torch.optim.Optimizer):
     fixed_norm: keep each kernel at the norm of one with orthogonal rows, so that lr means the same throughout;
     of convolutions only, whose outputs are normalised.
     """
+
+    recordable = True  # for utils/replay.py: a rate may be a tensor, and nothing in a step waits for the GPU
 
     def __init__(
         self,
@@ -68,47 +69,63 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
-        """Take one step; return what closure, if there is one, returns."""
+        """Take one step; return what closure, if there is one, returns. It never waits for a GPU."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if not parameters:
-                continue
-            (self._step_matrices if group["orthogonal"] else self._step_others)(parameters, group)
+            if parameters:
+                (self._step_matrices if group["orthogonal"] else self._step_others)(parameters, group)
         return loss
 
     def _step_matrices(self, parameters, group):
-        for parameter in parameters:
-            if "momentum_buffer" not in self.state[parameter]:
-                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        # All of them in one call each: on a GPU many small calls take longer than what they do.
-        gradients, momenta = [p.grad for p in parameters], [self.state[p]["momentum_buffer"] for p in parameters]
-        torch._foreach_mul_(momenta, group["momentum"])
-        torch._foreach_add_(momenta, gradients)
-        updates = torch._foreach_add(gradients, momenta, alpha=group["momentum"]) if group["nesterov"] else momenta
+        updates = self._updates(parameters, [parameter.grad for parameter in parameters], group)
+        rate = _rate(group, parameters[0].device)
         for parameter, update in zip(parameters, updates, strict=True):
             update = orthogonalise(as_matrices(update), group["ns_steps"])
             # A tall matrix has more rows to share its singular values among: without this its outputs would move less.
             scale = math.sqrt(max(1, update.shape[-2] / update.shape[-1]))
             if group["weight_decay"]:
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.mul_(1 - rate * group["weight_decay"])
             if group["fixed_norm"] and parameter.ndim >= 4:
                 norms = as_matrices(parameter).norm(dim=(1, 2)) / math.sqrt(update.shape[-2])
                 parameter.div_(norms.view(-1, *[1] * (parameter.ndim - 1)))
-            parameter.add_(update.reshape(parameter.shape), alpha=-group["lr"] * scale)
+            _descend(parameter, update.reshape(parameter.shape), rate * scale)
 
     def _step_others(self, parameters, group):
-        buffers = [self.state[parameter].get("momentum_buffer") for parameter in parameters]
-        settings = {name: group[name] for name in ("lr", "momentum", "weight_decay")}
-        nesterov = group["nesterov"] and group["momentum"] > 0
         gradients = [parameter.grad for parameter in parameters]
-        sgd(parameters, gradients, buffers, dampening=0, nesterov=nesterov, maximize=False, **settings)
-        if group["momentum"]:
-            for parameter, buffer in zip(parameters, buffers, strict=True):
-                self.state[parameter]["momentum_buffer"] = buffer
+        if group["weight_decay"]:
+            gradients = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
+        updates = self._updates(parameters, gradients, group) if group["momentum"] else gradients
+        rate = _rate(group, parameters[0].device)
+        for parameter, update in zip(parameters, updates, strict=True):
+            _descend(parameter, update, rate)
+
+    def _updates(self, parameters, gradients, group):
+        """Add the gradients to the momenta; return the directions to step in."""
+        for parameter in parameters:
+            if "momentum_buffer" not in self.state[parameter]:
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        # All of them in one call each: on a GPU many small calls take longer than what they do.
+        momenta = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+        torch._foreach_mul_(momenta, group["momentum"])
+        torch._foreach_add_(momenta, gradients)
+        return torch._foreach_add(gradients, momenta, alpha=group["momentum"]) if group["nesterov"] else momenta
+
+
+def _rate(group, device):
+    """Return a group's rate: on a GPU as a tensor, as a number would be part of what a recording repeats."""
+    rate = group["lr"]
+    return rate if device.type == "cpu" or isinstance(rate, torch.Tensor) else torch.full((), rate, device=device)
+
+
+def _descend(parameter, update, rate):
+    if isinstance(rate, torch.Tensor):
+        parameter.addcmul_(update, rate, value=-1)
+    else:
+        parameter.add_(update, alpha=-rate)
 
 
 # Adam's and AdamW's steps are taken in their fused form: on a CPU it was by far the fastest for 20 and 60 small tensors

@@ -1,9 +1,9 @@
-"""Owns letting a GPU replay what it did for an earlier batch, as a CUDA graph. Knows no optimizer and no epoch."""
+"""Owns letting a GPU replay what it did for an earlier batch, as a CUDA graph. Knows no epoch and no file."""
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
-from typing import NamedTuple
 
 import torch
 
@@ -11,18 +11,23 @@ FIRST = 2  # batches of a shape that are done step by step, so that all librarie
 MOST = 4  # recordings, each of which holds the memory of a forward and a backward pass
 
 
-class Recording(NamedTuple):
-    """What was recorded, and the tensors that each replay reads and writes anew."""
+@dataclasses.dataclass
+class Recording:
+    """What was recorded of one shape of batch, and the tensors that each replay reads and writes anew."""
 
-    graph: torch.cuda.CUDAGraph
+    passes: torch.cuda.CUDAGraph
     X: torch.Tensor
     y: torch.Tensor
     results: tuple
     gradients: list  # (parameter, gradient)
+    step: torch.cuda.CUDAGraph | None = None  # the optimizer's
+    settings: list | None = None  # the optimizer's, but for its rates
+    memory: list | None = None  # where its moments lie
+    rates: list | None = None  # as tensors, one for each group
 
 
 class Replay:
-    """Call work(X, y), which leaves gradients and returns tensors; from a shape's third batch on, replay its recording.
+    """Do a batch's passes and the optimizer's step; from a shape's third batch on, replay what was recorded of them.
 
     Python names each operation of a small network more slowly than a GPU does it. In a replay the GPU does all of them
     again, in the same order, and Python names one. So nothing but tensors may change from batch to batch, and what
@@ -31,45 +36,85 @@ class Replay:
     """
 
     def __init__(self):
-        self._recorded_for, self._recordings, self._seen, self._pool, self._works = None, {}, {}, None, True
+        self._recorded_for, self._owners = None, ()
+        self._recordings, self._seen, self._pool, self._works = {}, {}, None, True
+        self._current = None  # the Recording that the last passes were replayed from
 
-    def __call__(self, work, X, y, owners):
-        """Do a batch's work; owners are the network, first, and all else that the recordings hold for alone."""
+    def passes(self, work, X, y, owners):
+        """Return work(X, y), which leaves gradients; owners are the network, first, and all else that work is about."""
         parameters = [*owners[0].parameters()]
         found = [*map(id, owners), *((p.data_ptr(), p.requires_grad) for p in parameters)]
         if found != self._recorded_for:  # another network, or this one moved
             self.__init__()
-            self._recorded_for, self._owners = found, owners  # alive, so that no other takes over an id
+            self._recorded_for, self._owners = found, owners  # kept alive, so that no other takes over an id
         shape = (X.shape, X.stride(), X.dtype, y.shape, y.dtype)
-        recording = self._recordings.get(shape)
+        if shape not in self._recordings and self._is_due(shape):
+            self._record_passes(shape, work, X, y, parameters)
+        recording = self._current = self._recordings.get(shape)
         if recording is None:
-            self._seen[shape] = self._seen.get(shape, 0) + 1
-            if not self._works or self._seen[shape] <= FIRST or len(self._recordings) == MOST or _hooked(owners[0]):
-                return work(X, y)
-            recording = self._record(work, X, y, parameters)
-            if recording is None:
-                return work(X, y)
-            self._recordings[shape] = recording
+            return work(X, y)
         recording.X.copy_(X)
         recording.y.copy_(y)
-        recording.graph.replay()
+        recording.passes.replay()
         for parameter, gradient in recording.gradients:
             parameter.grad = gradient
         return recording.results
 
-    def _record(self, work, X, y, parameters):
-        """Return the Recording of this work, or None where it cannot be recorded. The GPU does nothing meanwhile."""
-        graph, X, y = torch.cuda.CUDAGraph(), X.clone(), y.clone()
-        self._pool = self._pool or torch.cuda.graph_pool_handle()
+    def step(self, optimizer):
+        """Let the optimizer take its step with the gradients that passes left."""
+        recording = self._current
+        if recording is None or not getattr(optimizer, "recordable", False):
+            optimizer.step()
+            return
+        groups, moments = optimizer.param_groups, [*optimizer.state.values()]
+        settings = [{name: group[name] for name in group if name not in ("params", "lr")} for group in groups]
+        memory = [moment.data_ptr() for each in moments for moment in each.values() if isinstance(moment, torch.Tensor)]
+        if self._works and (recording.step is None or recording.memory != memory):  # other moments were loaded
+            self._record_step(recording, optimizer)
+            recording.settings, recording.memory = settings, memory
+        if recording.step is None or recording.settings != settings:  # a schedule of the momentum, say
+            optimizer.step()
+            return
+        for rate, group in zip(recording.rates, groups, strict=True):
+            rate.fill_(group["lr"])
+        recording.step.replay()
+
+    def _is_due(self, shape):
+        self._seen[shape] = self._seen.get(shape, 0) + 1
+        in_time = self._seen[shape] > FIRST and len(self._recordings) < MOST
+        return self._works and in_time and not _hooked(self._owners[0])
+
+    def _record_passes(self, shape, work, X, y, parameters):
+        X, y = X.clone(), y.clone()
+        graph, results = self._record(lambda: work(X, y))
+        if graph is not None:
+            gradients = [(parameter, parameter.grad) for parameter in parameters]
+            self._recordings[shape] = Recording(graph, X, y, results, gradients)
+
+    def _record_step(self, recording, optimizer):
+        groups = optimizer.param_groups
+        recording.rates = [torch.zeros((), device=group["params"][0].device) for group in groups]
+        numbers = [group["lr"] for group in groups]
+        try:
+            for group, rate in zip(groups, recording.rates, strict=True):
+                group["lr"] = rate
+            recording.step, _ = self._record(optimizer.step)
+        finally:
+            for group, number in zip(groups, numbers, strict=True):
+                group["lr"] = number
+
+    def _record(self, work):
+        """Return (graph, what work returns), or (None, None) where it cannot be recorded. The GPU does nothing yet."""
+        graph, self._pool = torch.cuda.CUDAGraph(), self._pool or torch.cuda.graph_pool_handle()
         try:
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                results = work(X, y)
+                results = work()
         except RuntimeError as error:  # a lack of memory is one, too
             self._works = False
             reason = str(error).partition("\n")[0]
-            warnings.warn(f"Every batch is done step by step, as the work cannot be recorded: {reason}", stacklevel=4)
-            return None
-        return Recording(graph, X, y, results, [(parameter, parameter.grad) for parameter in parameters])
+            warnings.warn(f"Every batch is done step by step, as the work cannot be recorded: {reason}", stacklevel=5)
+            return None, None
+        return graph, results
 
 
 def _hooked(net):

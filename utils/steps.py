@@ -27,7 +27,7 @@ class Step:
     of its numbers. part: images that go through the network at a time; the step stays that of the whole batch, while
     batch norm takes its statistics from each part. When memory runs out, part is halved and the batch done again.
     guard: stop before a step that a NaN or an Inf would spoil (on a GPU that costs a wait in each step). replay: on a
-    GPU, let it replay the forward and backward pass of an earlier batch, as utils/replay.py tells.
+    GPU, let it replay what it did for an earlier batch, as utils/replay.py tells.
     """
 
     def __init__(self, precision="fp32", *, clip_norm=None, clip_value=None, part=None, guard=True, replay=False):
@@ -49,8 +49,11 @@ class Step:
         if self.guard and not torch.isfinite(watched):
             self.load_state_dict(self.state_dict())  # a scaler that has not come to update() serves no other step
             raise _diverged(X, average)
-        scaler.step(optimizer)
-        scaler.update()
+        if self._replay and not scaler.is_enabled():
+            self._replay.step(optimizer)
+        else:
+            scaler.step(optimizer)
+            scaler.update()
         if self.guard and scaler.is_enabled() and scaler.get_scale() < LEAST_SCALE:
             self.load_state_dict({"part": self.part, "scaler": {}})
             raise DivergedError("No scale of the loss gives a finite gradient in fp16.", next_step=ADVICE)
@@ -70,7 +73,7 @@ class Step:
             return average, y_hat, average + self._limit(net, self.guard)
 
         if self._replay and X.is_cuda and size == len(X):
-            return self._replay(work, X, y, (net, loss, optimizer))
+            return self._replay.passes(work, X, y, (net, loss, optimizer))
         return work(X, y)
 
     def _gradients(self, net, X, y, loss, optimizer, size):
