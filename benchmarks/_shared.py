@@ -22,6 +22,7 @@ import torch
 from utils.devices import describe, try_gpu
 from utils.errors import CourseworkError
 from utils.records import read_json, write_json
+from utils.replay import FIRST
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "benchmarks" / "records"
@@ -148,6 +149,18 @@ def milliseconds(ways, repeats, device):
     """Return {name: milliseconds of each turn}, after a turn that warms up."""
     seconds = in_turns(ways, repeats + 1, device)
     return {name: [1e3 * some for some in values[1:]] for name, values in seconds.items()}
+
+
+def recorded(work, device):
+    """Return work as a training has it: on a GPU a recording to replay, in which Python names no operation."""
+    if device.type != "cuda":
+        return work
+    for _ in range(FIRST):
+        work()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
 
 
 def matrix_rate(device, dtype, size=None, repeats=5):

@@ -7,11 +7,10 @@ blocks of a network of widths 3 to 1024 that halves its maps after every second 
 with five branches of 3x3; then come five of `best_gated` with its two branches of 1x1. The rule
 `utils.gated.choose_form` rests on this table. "auto" is what a network gets: the form that the rule names, in bold, and
 over maps of 2x2 on a CPU a loop of matrix products (see the next table). The limit is one convolution of the same shape
-without a gate. All of it is in the device's best precision, as training is, and laid out in memory as for training.
-Where another form than the rule's is in bold, the table is older than the rule: on a GPU that is so for 1x1, which were
-"stacked" and are "aggregated" since this table was made. Whole networks take a step without the optimizer. Those of
-reports A and D are not among them: a branch of theirs has a ReLU after its convolution, so that nothing but the loop
-gives what the formula says.
+without a gate. All of it is in the device's best precision and laid out in memory as for training; on a GPU it is a
+recording that is replayed, as there, of four times as many images. Whole networks take a step without the optimizer.
+Those of reports A and D are not among them: a branch of theirs has a ReLU after its convolution, so that nothing but
+the loop gives what the formula says.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import _figures
-from benchmarks._shared import Setting, Table, main, median, milliseconds, note, ratio, span
+from benchmarks._shared import Setting, Table, main, median, milliseconds, note, ratio, recorded, span
 from utils.devices import keep_memory
 from utils.gated import FORMS, GatedConv, choose_form
 from utils.nets import build
@@ -40,6 +39,7 @@ SETTINGS = {
 }
 SHAPES = [((3,) * 5, *block.widths, 32 >> i // 2) for i, block in enumerate(SOFTMAX_GATED.blocks)]
 SHAPES += [((1, 1), *shape) for shape in ((24, 128, 31), (128, 128, 15), (128, 384, 15), (384, 384, 7), (384, 384, 3))]
+GPU_TIMES = 4  # as many images on a GPU
 KERNEL_LIMIT = 2**31  # bytes of kernels, one for each image, above which "aggregated" is left out
 
 
@@ -51,6 +51,10 @@ def measure(device, settings):
     gated = sorted(gated, key=lambda recipe: recipe.macs())[: settings["networks"] or None]
     networks = [measure_network(recipe, device, settings) for recipe in gated]
     return {"rows": rows, "networks": networks, "precision": best_precision(device)}
+
+
+def images(device, settings):
+    return settings["batch_size"] * (1 if device.type == "cpu" else GPU_TIMES)
 
 
 def as_in_training(device):
@@ -67,7 +71,7 @@ def is_gated(recipe):
 
 def measure_shape(kernel_sizes, inside, out, size, device, settings):
     """Return the form that auto takes, and the milliseconds of each form and of one convolution without a gate."""
-    count, kernel = settings["batch_size"], kernel_sizes[0]
+    count, kernel = images(device, settings), kernel_sizes[0]
     layer = GatedConv(inside, out, kernel_sizes).to(device)
     layout = torch.contiguous_format if layer.merges else torch.channels_last  # as laid_out leaves it
     dtype = DTYPES[best_precision(device)]  # that of the maps between two layers
@@ -76,6 +80,8 @@ def measure_shape(kernel_sizes, inside, out, size, device, settings):
     weight = torch.randn(out, inside, kernel, kernel, device=device, requires_grad=True)
 
     def backward(convolve):
+        for tensor in (X, a, weight, *layer.parameters()):
+            tensor.grad = None
         with as_in_training(device):
             Y = convolve()
         Y.backward(torch.ones_like(Y))
@@ -89,6 +95,7 @@ def measure_shape(kernel_sizes, inside, out, size, device, settings):
     ways = {name: lambda name=name: step(name) for name in (*names, "auto")}
     ways["one"] = lambda: backward(lambda: F.conv2d(X, weight, padding=kernel // 2))
     row = {"kernels": kernel_sizes, "shape": (inside, out, size), "named": choose_form(X, len(kernel_sizes), kernel)}
+    ways = {name: recorded(way, device) for name, way in ways.items()}
     row["ms"] = milliseconds(ways, settings["repeats"], device)
     note(f"{label(row)}: auto is {row['named']}, {ratio(row['ms']['loop'], row['ms']['auto']):.2f}")
     return row
@@ -98,7 +105,7 @@ def measure_network(recipe, device, settings):
     """Return the milliseconds of a whole network's step, its gated convolutions as loops and in auto's forms."""
     torch.manual_seed(0)
     net = laid_out(build(recipe.network)).to(device)
-    X = torch.randn(settings["batch_size"], 3, 32, 32, device=device)
+    X = torch.randn(images(device, settings), 3, 32, 32, device=device)
     y = torch.arange(len(X), device=device) % 10
 
     def step(form):
@@ -110,7 +117,7 @@ def measure_network(recipe, device, settings):
             y_hat = net(X).float()
         F.cross_entropy(y_hat, y).backward()
 
-    ways = {form: lambda form=form: step(form) for form in ("loop", "auto")}
+    ways = {form: recorded(lambda form=form: step(form), device) for form in ("loop", "auto")}
     row = {"system": recipe.name, "ms": milliseconds(ways, settings["repeats"], device)}
     note(f"{recipe.name}: {ratio(row['ms']['loop'], row['ms']['auto']):.2f}")
     return row

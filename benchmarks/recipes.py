@@ -30,9 +30,10 @@ SETTINGS = {
     "batch_size": Setting(0, 0, 4, "instead of each recipe's own; 0 leaves it, up to 1,000 on a CPU"),
     "workers": Setting(2, 2, 1, "of the DataLoader"),
     "repeats": Setting(3, 2, 1, "turns of each way"),
-    "seconds": Setting(3.0, 1.0, 0.0, "of each turn, about, and one batch at least"),
+    "seconds": Setting(3.0, 1.0, 0.0, "of each turn, about, and one batch at least; on a GPU a third"),
 }
 WAYS = ("plain", "ours")
+GPU_SHARE = 1 / 3  # of a turn's seconds, in which a GPU does a hundred batches
 LARGEST = 1000  # images of a batch on a CPU
 
 
@@ -54,7 +55,8 @@ def measure_recipe(recipe, device, settings):
             ways[name] = Way(recipe.name, name, device, settings)
         for way in ways.values():  # both are warm before either is measured
             way.answer()
-        batches = {name: max(1, round(settings["seconds"] / way.train(1)[0])) for name, way in ways.items()}
+        seconds = settings["seconds"] * (GPU_SHARE if device.type == "cuda" else 1)
+        batches = {name: max(1, round(seconds / way.train(1)[0])) for name, way in ways.items()}
         rates, memory = {name: [] for name in WAYS}, {}
         for repeat in range(settings["repeats"]):
             for name in WAYS[:: 1 if repeat % 2 == 0 else -1]:

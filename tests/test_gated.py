@@ -153,7 +153,9 @@ def test_the_rule_knows_devices_kernels_and_maps():
     small, large = torch.empty(2, 8, 7, 7), torch.empty(2, 8, 16, 16)
     assert [choose_form(X, 3) for X in (small, large)] == ["loop", "aggregated"]
     elsewhere = large.to("meta")  # any device but the CPU
-    assert [choose_form(elsewhere, 3, size) for size in (1, 3, 5)] == ["aggregated", "stacked", "stacked"]
+    assert [choose_form(elsewhere, 3, size) for size in (1, 3, 5)] == ["aggregated", "scaled", "scaled"]
+    few_pixels = torch.empty(2, 256, 7, 7, device="meta")
+    assert choose_form(few_pixels, 2, 1) == "loop"
     assert {choose_form(X, 1) for X in (small, large, elsewhere)} == {"loop"}
 
 

@@ -136,11 +136,12 @@ def choose_form(X, branches, kernel_size=3):
     """Name the form that `python -m benchmarks.gated_conv` found fastest for branches of one kernel size."""
     if branches == 1:
         return "loop"
-    if X.device.type != "cpu":  # grouped convolutions are slow there; one of 1x1 is a product of matrices instead
-        return "aggregated" if kernel_size == 1 else "stacked"
-    # A kernel of its own pays for an image that has many pixels to use it on.
-    least = 100 if kernel_size == 1 else 64
-    return "aggregated" if X.shape[2] * X.shape[3] >= least else "loop"
+    pixels = X.shape[2] * X.shape[3]  # a kernel of its own pays for an image that has many to use it on
+    if X.device.type == "cpu":
+        return "aggregated" if pixels >= (100 if kernel_size == 1 else 64) else "loop"
+    if kernel_size > 1:  # grouped convolutions are slow on a GPU; of 1x1 they are products of matrices instead
+        return "scaled"
+    return "aggregated" if 4 * pixels >= X.shape[1] else "loop"
 
 
 def _checked(kernel_sizes, form):
