@@ -214,9 +214,9 @@ def test_seeds_of_several_machines_have_one_accuracy_and_the_time_of_the_fastest
     for one in runs:
         keep(one, tmp_path / f"{one['seed']}.json")
     assert table(tmp_path).loc["tiny", ["seconds", "on"]].tolist() == [100, quick]
-    other = record | {"device": slow, "seconds": {"training": 140, "answers": 10.0}}
-    assert "0.00 points lower, which is within the spread over seeds, in 2.00 times" in results.compared(runs, [other])
-    assert results.compared(runs[1:], [other]) == ""
+    others = [run(seed, slow, 140) for seed in (3, 4)]
+    assert "0.00 points lower, which is within the spread over seeds, in 2.00 times" in results.compared(runs, others)
+    assert results.compared(runs[1:], others) == ""
 
 
 def test_the_table_has_a_row_for_runs_that_differ_in_their_seed_only_and_the_best_comes_first(tmp_path, record):
@@ -238,7 +238,7 @@ def test_a_rival_has_a_row_with_what_it_published_and_ours_are_compared_with_it(
     (row,) = [row for row in results.headline([ours, theirs]) if "record" in row[0]]
     assert row[0] == "[record](https://example.org)" and "94.00 %" in row[1] and "**90.00**" in row[2]
     said = results.beside([ours, theirs])
-    assert "`fast` against `record`" in said and "1.00 points higher in 0.80 times the time" in said
+    assert "`fast` against `record`" in said and "1.00 points higher by a single seed in 0.80 times the time" in said
     assert results.beside([ours, theirs | {"device": "another"}]) == results.beside([ours]) == ""
     adapted = theirs | {"rival": rival | {"adapted": "no GPU"}}
     assert "\n- `record` was adapted: no GPU." in results.beside([ours, adapted])
@@ -250,8 +250,12 @@ def test_an_ablation_is_compared_with_its_recipe_under_the_same_conditions_only(
     quick = record | {"system": "quick", "accuracy": 0.9, "seconds": {"training": 80.0, "answers": 20.0}}
     less = record | {"system": "quick_one_branch", "accuracy": 0.88, "seconds": {"training": 45.0, "answers": 5.0}}
     said = results.beside_ablations([quick, less, record | {"system": "fast"}])
-    assert "`quick_one_branch` against `quick`" in said and "2.00 points lower in 0.50 times the time" in said
+    assert (
+        "`quick_one_branch` against `quick`" in said
+        and "2.00 points lower by a single seed in 0.50 times the time" in said
+    )
     assert "with 1.00 times the parameters" in said and said.count("against") == 1
+    assert "by a single seed, with 1.00 times" in results.beside_ablations([quick, less | {"beside": 2}])  # no time
     assert results.beside_ablations([quick, less | {"protocol": "report"}]) == results.beside_ablations([less]) == ""
 
 

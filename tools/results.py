@@ -134,11 +134,14 @@ def compared(ours, other):
     if machine is None or about(ours[0]) != about(other[0]):
         return ""
     there = [[record for record in group if record["device"] == machine] for group in (ours, other)]
-    points, share = 100 * (mean(ours) - mean(other)), seconds(there[0]) / seconds(there[1])
+    points = 100 * (mean(ours) - mean(other))
     said = f"{abs(points):.2f} points {'higher' if points > 0 else 'lower'}"
-    if abs(points) <= max(spread(ours), spread(other)):
+    if min(len(ours), len(other)) == 1:
+        said += " by a single seed"
+    elif abs(points) <= max(spread(ours), spread(other)):
         said += ", which is within the spread over seeds,"
-    said += f" in {share:.2f} times the time"
+    if not any(record.get("beside") for group in there for record in group):  # whose times are upper limits
+        said += f" in {seconds(there[0]) / seconds(there[1]):.2f} times the time"
     if "parameters" in ours[0] and "parameters" in other[0]:
         said += f", with {ours[0]['parameters'] / other[0]['parameters']:.2f} times the parameters"
     names = [group[0]["system"] for group in there]

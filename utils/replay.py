@@ -36,20 +36,19 @@ class Replay:
     """
 
     def __init__(self):
-        self._recorded_for, self._owners = None, ()
+        self._owners, self._parameters, self._places = (), [], []
         self._recordings, self._seen, self._pool, self._works = {}, {}, None, True
         self._current = None  # the Recording that the last passes were replayed from
 
     def passes(self, work, X, y, owners):
         """Return work(X, y), which leaves gradients; owners are the network, first, and all else that work is about."""
-        parameters = [*owners[0].parameters()]
-        found = [*map(id, owners), *((p.data_ptr(), p.requires_grad) for p in parameters)]
-        if found != self._recorded_for:  # another network, or this one moved
-            self.__init__()
-            self._recorded_for, self._owners = found, owners  # kept alive, so that no other takes over an id
+        if [*map(id, owners)] != [*map(id, self._owners)] or places(self._parameters) != self._places:
+            self.__init__()  # another network, or this one was moved
+            self._owners, self._parameters = owners, [*owners[0].parameters()]  # looking for them takes a while
+            self._places = places(self._parameters)
         shape = (X.shape, X.stride(), X.dtype, y.shape, y.dtype)
         if shape not in self._recordings and self._is_due(shape):
-            self._record_passes(shape, work, X, y, parameters)
+            self._record_passes(shape, work, X, y)
         recording = self._current = self._recordings.get(shape)
         if recording is None:
             return work(X, y)
@@ -84,11 +83,11 @@ class Replay:
         in_time = self._seen[shape] > FIRST and len(self._recordings) < MOST
         return self._works and in_time and not _hooked(self._owners[0])
 
-    def _record_passes(self, shape, work, X, y, parameters):
+    def _record_passes(self, shape, work, X, y):
         X, y = X.clone(), y.clone()
         graph, results = self._record(lambda: work(X, y))
         if graph is not None:
-            gradients = [(parameter, parameter.grad) for parameter in parameters]
+            gradients = [(parameter, parameter.grad) for parameter in self._parameters]
             self._recordings[shape] = Recording(graph, X, y, results, gradients)
 
     def _record_step(self, recording, optimizer):
@@ -115,6 +114,11 @@ class Replay:
             warnings.warn(f"Every batch is done step by step, as the work cannot be recorded: {reason}", stacklevel=5)
             return None, None
         return graph, results
+
+
+def places(parameters):
+    """Return where the parameters lie, and which of them are trained."""
+    return [(parameter.data_ptr(), parameter.requires_grad) for parameter in parameters]
 
 
 def _hooked(net):

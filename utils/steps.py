@@ -41,12 +41,12 @@ class Step:
         self._scaler_state = {}
 
     def __call__(self, net, X, y, loss, optimizer):
-        average, y_hat, watched = self._in_parts(X, lambda size: self._passes(net, X, y, loss, optimizer, size))
+        average, y_hat, finite = self._in_parts(X, lambda size: self._passes(net, X, y, loss, optimizer, size))
         scaler = self._scaler_on(X.device)
         if scaler.is_enabled():
             scaler.unscale_(optimizer)
             self._limit(net, watched=False)  # it may overflow, and its step is then left out
-        if self.guard and not torch.isfinite(watched):
+        if self.guard and not finite:
             self.load_state_dict(self.state_dict())  # a scaler that has not come to update() serves no other step
             raise _diverged(X, average)
         if self._replay and not scaler.is_enabled():
@@ -64,13 +64,12 @@ class Step:
         return self._in_parts(X, lambda size: torch.cat([self._forward(net, part) for part in X.split(size)]))
 
     def _passes(self, net, X, y, loss, optimizer, size):
-        """Pass the batch through the network and back; return its loss, the scores, and what has to be finite."""
+        """Pass the batch through the network and back; return its loss, the scores, and whether all is finite."""
 
         def work(X, y):
             average, y_hat = self._gradients(net, X, y, loss, optimizer, size)
-            if self._scaler_on(X.device).is_enabled():
-                return average, y_hat, average
-            return average, y_hat, average + self._limit(net, self.guard)
+            scaled = self._scaler_on(X.device).is_enabled()
+            return average, y_hat, torch.isfinite(average if scaled else average + self._limit(net, self.guard))
 
         if self._replay and X.is_cuda and size == len(X):
             return self._replay.passes(work, X, y, (net, loss, optimizer))

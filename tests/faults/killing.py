@@ -16,6 +16,7 @@ import signal
 import struct
 import sys
 import time
+import traceback
 import types
 
 import torch
@@ -88,6 +89,8 @@ def start(folder, seed, memory):
         try:
             attempt(folder, seed, memory)
             code = 0
+        except BaseException:
+            traceback.print_exc()  # nobody else tells of it
         finally:
             os._exit(code)
     return child

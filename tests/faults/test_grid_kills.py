@@ -14,10 +14,13 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+import traceback
 
 import pytest
 import torch
+from tqdm import tqdm
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))  # where it is started as a program of its own
 
@@ -86,10 +89,13 @@ def start(folder, form, data):
     """Fork a process that runs the grid; return its number."""
     child = os.fork()
     if not child:
+        tqdm.set_lock(threading.RLock())  # the one it inherits lies in shared memory: a killed process may hold it
         code = 1
         try:
             run(folder, form, data)
             code = 0
+        except BaseException:
+            traceback.print_exc()  # nobody else tells of it
         finally:
             os._exit(code)
     return child
