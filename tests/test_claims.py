@@ -141,7 +141,17 @@ def test_one_that_is_just_ending_is_waited_for(tmp_path, monkeypatch):
     claim.release()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_an_empty_file_was_left_by_a_process_killed_while_it_made_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "PATIENCE", 30.0)  # and not a moment more than it takes
+    (tmp_path / NAME).touch()
+    assert is_alive(tmp_path)  # it may be about to write
+    began, claim = time.monotonic(), Claim(tmp_path)
+    claim.take()
+    assert time.monotonic() - began < 10 and json.loads((tmp_path / NAME).read_text())["token"] == claim.token
+    claim.release()
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
 def test_a_file_that_cannot_be_read_holds_the_folder_only_while_it_is_fresh(tmp_path, content):
     (tmp_path / NAME).write_text(content)  # somebody may be writing it just now
     with pytest.raises(CourseworkError, match="already under way"):

@@ -16,6 +16,7 @@ from utils.records import read_json
 
 NAME = "alive.json"
 BEAT, STALE = 5.0, 60.0  # seconds from one touch to the next, and after which nobody is thought to work there
+WRITING = 1.0  # seconds after which a file that names nobody was left by a process killed while it made it
 PATIENCE = 3.0  # seconds to wait for one that is just ending, such as a kernel whose server was killed
 
 
@@ -89,10 +90,12 @@ def is_alive(folder):
     """Tell whether a process works in this folder now. A clock that was set back ends nobody's work for long."""
     path = Path(folder) / NAME
     try:
-        age = abs(time.time() - path.stat().st_mtime)
+        found = path.stat()
     except OSError:
         return False
-    holder = read_json(path) or {}
+    age, holder = abs(time.time() - found.st_mtime), read_json(path) or {}
+    if not found.st_size:
+        return age < WRITING
     if holder.get("host") == platform.node() and not _runs(holder.get("pid"), holder.get("token")):
         return False
     return age < STALE
