@@ -154,6 +154,13 @@ def test_make_iters_shuffles_and_augments_the_training_images_only(workers):
     assert isinstance(train_iter, BatchLoader) == (workers is None)
 
 
+@pytest.mark.parametrize("workers", [None, 0])
+def test_what_is_measured_may_come_in_other_batches_than_what_is_trained_on(workers):
+    data = Data(make_split(100), make_split(30, seed=1))
+    iters = make_iters(data, 16, val=20, workers=workers, measured_at_a_time=10)
+    assert [max(len(y) for _, y in batches) for batches in iters] == [16, 10, 10]
+
+
 def test_both_ways_of_make_iters_hold_out_the_same_images_in_the_same_order():
     data = Data(make_split(100), make_split(30, seed=1))
     for ours, usual in zip(make_iters(data, 16, val=20), make_iters(data, 16, val=20, workers=0), strict=True):

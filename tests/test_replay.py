@@ -187,6 +187,25 @@ def test_on_a_cpu_nothing_is_replayed(recorder):
     assert not recorder
 
 
+def test_where_memory_runs_out_recordings_go_before_the_batch_is_divided():
+    class Full(nn.Module):
+        sizes = []
+
+        def forward(self, X):
+            self.sizes.append(len(X))
+            if len(self.sizes) in failing:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return X
+
+    net, (X, y) = nn.Sequential(Full(), nn.Linear(2, 2)), batch(8)
+    step, optimizer, failing = Step(replay=True), torch.optim.SGD(net.parameters(), 0.1), (1, 2)
+    step._replay._recordings = {"some": "memory"}
+    with pytest.warns(UserWarning) as caught:
+        step(net, X, y, nn.CrossEntropyLoss(), optimizer)
+    assert Full.sizes == [8, 8, 4, 4] and step.part == 4
+    assert ["step by step" in str(w.message) for w in caught] == [True, False] and not step._replay._recordings
+
+
 def make(device, dropout=False):
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), *[nn.Dropout(0.5)] * dropout, nn.Flatten()]

@@ -31,13 +31,26 @@ __all__ = [
 _CPU_PART = 128
 
 
-def make_iters(data, batch_size, *, augment=(), val=5000, seed=0, device=None, workers=None, mean=MEAN, std=STD):
+def make_iters(
+    data,
+    batch_size,
+    *,
+    augment=(),
+    val=5000,
+    seed=0,
+    device=None,
+    workers=None,
+    mean=MEAN,
+    std=STD,
+    measured_at_a_time=None,
+):
     """Return (train_iter, val_iter, test_iter) of data.train and data.test; only the first is shuffled and augmented.
 
     val training images are held out for validation; with val=0 all are trained on, and val_iter is None. workers=None
-    makes BatchLoaders on the device; a number makes DataLoaders with that many worker processes, on the CPU.
+    makes BatchLoaders on the device; a number makes DataLoaders with that many worker processes, on the CPU. The other
+    two, which are only measured on, may have batches of another size.
     """
-    options = {"batch_size": batch_size, "seed": seed, "mean": mean, "std": std}
+    options = {"seed": seed, "mean": mean, "std": std}
     if workers is None:
         make = functools.partial(BatchLoader, device=device, **options)
     else:
@@ -46,8 +59,9 @@ def make_iters(data, batch_size, *, augment=(), val=5000, seed=0, device=None, w
         require(on_cpu, "Worker processes make their batches on the CPU.", f"device={str(device)!r}", advice)
         make = functools.partial(torch_loader, num_workers=workers, **options)
     train, held_out = stratified_split(data.train, val, seed) if val else (data.train, None)
-    val_iter = make(held_out) if val else None
-    return make(train, augment=augment, shuffle=True), val_iter, make(data.test)
+    train_iter = make(train, batch_size=batch_size, augment=augment, shuffle=True)
+    make = functools.partial(make, batch_size=measured_at_a_time or batch_size)
+    return train_iter, make(held_out) if val else None, make(data.test)
 
 
 def augmented(split, rows, augment, seed=0, epoch=0):

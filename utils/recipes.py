@@ -40,6 +40,9 @@ PROTOCOLS = {
 }
 WATCHED = {"honest": "val", "report": "test", "final": "nothing"}
 
+MEASURED = (
+    2000  # images at a time, at least, that a GPU measures: of few it would do each step before the next is named
+)
 WHITENING = 5000  # images that tell how patches vary
 
 
@@ -190,6 +193,7 @@ class Recipe:
         """Return iterators of what is trained on, what is watched and what is tested on, as the protocol wants it."""
         augment = for_epochs(self.augment, num_epochs, self.num_epochs)
         options = {"augment": augment, "mean": self.mean, "std": self.std, "seed": seed, "device": device}
+        options["measured_at_a_time"] = measured_at_a_time(self, device)
         train_iter, val_iter, test_iter = make_iters(images, self.batch_size, val=held_out(images, protocol), **options)
         return train_iter, {"val": val_iter, "test": test_iter}.get(WATCHED[protocol]), test_iter
 
@@ -238,6 +242,11 @@ def held_out(images, protocol):
         known = "; ".join(f"{name}: {what}" for name, what in PROTOCOLS.items())
         raise CourseworkError(f"There is no protocol {protocol!r}.", next_step=known)
     return max(1, len(images.train) // 10) if protocol == "honest" else 0
+
+
+def measured_at_a_time(recipe, device):
+    """Return how many images are measured at a time."""
+    return max(recipe.batch_size, MEASURED) if device.type == "cuda" else recipe.batch_size
 
 
 @contextlib.contextmanager
@@ -293,7 +302,7 @@ def load_run(run, data=None, device=None):
     net.load_state_dict(weights)
     net.eval()
     test = first(data.test, count)
-    test_iter = BatchLoader(test, recipe.batch_size, mean=recipe.mean, std=recipe.std, device=device)
+    test_iter = BatchLoader(test, measured_at_a_time(recipe, device), mean=recipe.mean, std=recipe.std, device=device)
     step = Step(record["precision"], clip_norm=recipe.clip_norm, clip_value=recipe.clip_value)
     loss = make_loss(recipe.loss, **recipe.loss_settings)
     return Trained(recipe, net, run.history(), test_iter, loss, step, record, run.folder)

@@ -78,6 +78,12 @@ class Replay:
             rate.fill_(group["lr"])
         recording.step.replay()
 
+    def give_up(self):
+        """Give back the memory that recordings hold, and record no more; return whether there were any."""
+        held, self._works = bool(self._recordings), False
+        self._recordings, self._current, self._pool = {}, None, None
+        return held
+
     def _is_due(self, shape):
         self._seen[shape] = self._seen.get(shape, 0) + 1
         in_time = self._seen[shape] > FIRST and len(self._recordings) < MOST

@@ -104,13 +104,17 @@ class Step:
                     raise
                 message = str(error).splitlines()[0]
             # Only here, outside the except block, has the error let go of the tensors that filled the memory.
+            recordings = self._replay is not None and self._replay.give_up()
+            if X.is_cuda:
+                torch.cuda.empty_cache()
+            if recordings:
+                warnings.warn("Memory ran out: from here on each batch is done step by step.", stacklevel=2)
+                continue
             if size == 1:
                 next_step = "Choose a smaller network, or free the memory that other programs hold."
                 raise CourseworkError(f"Not even one image fits into memory: {message}", next_step=next_step)
             self.part = -(-size // 2)
             warnings.warn(f"Memory ran out: {self.part} images at a time from here on.", stacklevel=2)
-            if X.is_cuda:
-                torch.cuda.empty_cache()
 
     def _limit(self, net, watched):
         """Clip the gradient; return its norm before that, or 0 where it is neither limited nor watched."""
