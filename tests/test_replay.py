@@ -101,7 +101,7 @@ def test_each_shape_has_a_recording_of_its_own_up_to_a_limit(recorder):
     assert len(recorder) == MOST
 
 
-@pytest.mark.parametrize("change", ["network", "loss", "moved", "frozen"])
+@pytest.mark.parametrize("change", ["network", "loss", "moved", "frozen", "mode", "hook"])
 def test_a_recording_does_not_serve_another_training(recorder, change):
     net, loss, replayed = nn.Linear(2, 2), object(), Replay()
     for _ in range(FIRST + 2):
@@ -113,8 +113,12 @@ def test_a_recording_does_not_serve_another_training(recorder, change):
         loss = object()
     elif change == "moved":
         net.weight.data = net.weight.data.clone()
-    else:
+    elif change == "frozen":
         net.weight.requires_grad_(False)
+    elif change == "mode":
+        net.eval()
+    else:
+        net.register_forward_hook(lambda *_: None)
     work = Work(net, recorder)
     replayed.passes(work, *batch(), (net, loss))
     assert work.calls == 1

@@ -36,16 +36,17 @@ class Replay:
     """
 
     def __init__(self):
-        self._owners, self._parameters, self._places = (), [], []
-        self._recordings, self._seen, self._pool, self._works = {}, {}, None, True
+        self._owners, self._modules, self._parameters, self._looked = (), [], [], None
+        self._recordings, self._counts, self._pool, self._works = {}, {}, None, True
         self._current = None  # the Recording that the last passes were replayed from
 
     def passes(self, work, X, y, owners):
         """Return work(X, y), which leaves gradients; owners are the network, first, and all else that work is about."""
-        if [*map(id, owners)] != [*map(id, self._owners)] or places(self._parameters) != self._places:
-            self.__init__()  # another network, or this one was moved
-            self._owners, self._parameters = owners, [*owners[0].parameters()]  # looking for them takes a while
-            self._places = places(self._parameters)
+        if [*map(id, owners)] != [*map(id, self._owners)] or self._look() != self._looked:
+            self.__init__()  # another network, or this one was changed
+            # Kept, as looking for them takes a while.
+            self._owners, self._modules, self._parameters = owners, [*owners[0].modules()], [*owners[0].parameters()]
+            self._looked = self._look()
         shape = (X.shape, X.stride(), X.dtype, y.shape, y.dtype)
         if shape not in self._recordings and self._is_due(shape):
             self._record_passes(shape, work, X, y)
@@ -84,10 +85,15 @@ class Replay:
         self._recordings, self._current, self._pool = {}, None, None
         return held
 
+    def _look(self):
+        """Return what a recording of the network rests on: where its weights lie, which are trained, modes, hooks."""
+        weights = [(parameter.data_ptr(), parameter.requires_grad) for parameter in self._parameters]
+        return weights, [module.training for module in self._modules], _hooked(self._modules)
+
     def _is_due(self, shape):
-        self._seen[shape] = self._seen.get(shape, 0) + 1
-        in_time = self._seen[shape] > FIRST and len(self._recordings) < MOST
-        return self._works and in_time and not _hooked(self._owners[0])
+        self._counts[shape] = self._counts.get(shape, 0) + 1
+        in_time = self._counts[shape] > FIRST and len(self._recordings) < MOST
+        return self._works and in_time and not _hooked(self._modules)
 
     def _record_passes(self, shape, work, X, y):
         X, y = X.clone(), y.clone()
@@ -122,11 +128,9 @@ class Replay:
         return graph, results
 
 
-def places(parameters):
-    """Return where the parameters lie, and which of them are trained."""
-    return [(parameter.data_ptr(), parameter.requires_grad) for parameter in parameters]
-
-
-def _hooked(net):
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return any(getattr(module, kind) for module in net.modules() for kind in kinds)
+def _hooked(modules):
+    """Tell whether Python wants to be told when a layer is passed."""
+    return any(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+        for module in modules
+    )
