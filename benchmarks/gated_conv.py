@@ -171,7 +171,7 @@ def draw(records):
         for bars, found in zip(panels.values(), gains(record), strict=True):
             for name, value in found.items():
                 bars.setdefault(name, {})[kind] = (value, f"{value:.2f}")
-    title = f"Whole gated networks run {span(networks)} times as fast in the form that suits each shape"
+    title = f"Whole gated networks run {span(networks, '{:.2f}')} times as fast in the form that suits each shape"
     return _figures.bars(panels, title=title, lines={1: "the loop"}, records=records)
 
 
