@@ -173,6 +173,18 @@ def test_an_optimizers_step_is_recorded_once_and_given_each_batchs_rate(recorder
     assert len(recorder) == 3 and recorder[1].replays == 4 and recorder[2].replays == 1
 
 
+def test_a_batch_in_parts_between_replays_gets_a_step_of_its_own(recorder):
+    net, replayed = nn.Linear(2, 2), Replay()
+    optimizer, work = Counting(net), Work(net, recorder)
+    for _ in range(FIRST + 1):
+        replayed.passes(work, *batch(), (net,))
+        replayed.step(optimizer)
+    (X, y), steps = batch(), len(optimizer.rates)
+    assert torch.equal(replayed.passes(work, X, y, (net,), recordable=False)[0], net(X).detach())
+    replayed.step(optimizer)
+    assert len(optimizer.rates) == steps + 1 and recorder[1].replays == 1
+
+
 def test_an_optimizer_that_may_wait_takes_its_own_steps(recorder):
     net, replayed = nn.Linear(2, 2), Replay()
     optimizer = Counting(net)

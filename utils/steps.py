@@ -71,8 +71,8 @@ class Step:
             scaled = self._scaler_on(X.device).is_enabled()
             return average, y_hat, torch.isfinite(average if scaled else average + self._limit(net, self.guard))
 
-        if self._replay and X.is_cuda and size == len(X):
-            return self._replay.passes(work, X, y, (net, loss, optimizer))
+        if self._replay:
+            return self._replay.passes(work, X, y, (net, loss, optimizer), X.is_cuda and size == len(X))
         return work(X, y)
 
     def _gradients(self, net, X, y, loss, optimizer, size):
