@@ -56,8 +56,8 @@ def measure_recipe(recipe, device, settings):
             ways[name] = Way(recipe.name, name, device, settings)
         for way in ways.values():  # both are warm before either is measured
             way.answer()
-        seconds = settings["seconds"] * (GPU_SHARE if device.type == "cuda" else 1)
-        batches = {name: batches_in(seconds, way) for name, way in ways.items()}
+        turn = settings["seconds"] * (GPU_SHARE if device.type == "cuda" else 1)
+        batches = {name: batches_in(turn, way) for name, way in ways.items()}
         rates, memory = {name: [] for name in WAYS}, {}
         for repeat in range(settings["repeats"]):
             for name in WAYS[:: 1 if repeat % 2 == 0 else -1]:

@@ -40,9 +40,7 @@ PROTOCOLS = {
 }
 WATCHED = {"honest": "val", "report": "test", "final": "nothing"}
 
-MEASURED = (
-    2000  # images at a time, at least, that a GPU measures: of few it would do each step before the next is named
-)
+MEASURED = 2000  # images at a time, at least, that a GPU measures: few would leave it waiting for Python
 WHITENING = 5000  # images that tell how patches vary
 
 
