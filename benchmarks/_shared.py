@@ -27,6 +27,7 @@ from utils.replay import FIRST
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "benchmarks" / "records"
 DEVICES = {"cpu": "CPU", "cuda": "GPU"}
+GPU_SHARE = 1 / 3  # of a turn's seconds on a CPU, in which a GPU does a hundred batches
 median = statistics.median
 
 
@@ -124,6 +125,11 @@ def record_path(module, kind):
 def read_records(module):
     """Return {kind of device: record, or None where it has not been run}."""
     return {kind: read_json(record_path(module, kind)) for kind in DEVICES}
+
+
+def turn_of(settings, device):
+    """Return about how many seconds a turn takes."""
+    return settings["seconds"] * (GPU_SHARE if device.type == "cuda" else 1)
 
 
 def seconds_of(work, device):

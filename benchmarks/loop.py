@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from benchmarks import _figures
-from benchmarks._shared import Setting, Table, in_turns, main, median, note, ratio, seconds_of, span
+from benchmarks._shared import Setting, Table, in_turns, main, median, note, ratio, seconds_of, span, turn_of
 from utils.checkpoints import Checkpoints
 from utils.datasets import Split
 from utils.loaders import BatchLoader
@@ -33,7 +33,7 @@ from utils.steps import Step
 TITLE = "The loop"
 SETTINGS = {
     "batch_size": Setting(64, 64, 2, "images"),
-    "seconds": Setting(1.0, 0.3, 0.0, "of each turn, about, and one batch at least"),
+    "seconds": Setting(1.0, 0.3, 0.0, "of each turn, about, and one batch at least; on a GPU a third"),
     "repeats": Setting(5, 2, 1, "turns of each loop"),
     "saves": Setting(3, 1, 1, "checkpoints of each system"),
     "systems": Setting(0, 0, 1, "how many systems save one, the smallest first; 0 is all"),
@@ -115,7 +115,7 @@ def measure_loops(name, net, device, settings):
         loop(net, data, loss, optimizer, device)
 
     train(bare, some[:1])  # warms up
-    count = max(1, round(settings["seconds"] * len(some) / seconds_of(lambda: train(bare, some), device)))
+    count = max(1, round(turn_of(settings, device) * len(some) / seconds_of(lambda: train(bare, some), device)))
     data = (some * (count // len(some) + 1))[:count]
     ways = {way: lambda loop=loop: train(loop, data) for way, loop in LOOPS.items()}
     seconds = in_turns(ways, settings["repeats"], device)

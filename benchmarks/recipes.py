@@ -18,7 +18,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks import _figures
-from benchmarks._shared import Setting, Table, main, matrix_rate, median, note, ratio, span
+from benchmarks._shared import Setting, Table, main, matrix_rate, median, note, ratio, span, turn_of
 from benchmarks._ways import Way
 from utils.steps import DTYPES, best_precision
 from utils.systems import OURS, SYSTEMS, find_system
@@ -33,7 +33,6 @@ SETTINGS = {
     "seconds": Setting(3.0, 1.0, 0.0, "of each turn, about, and one batch at least; on a GPU a third"),
 }
 WAYS = ("plain", "ours")
-GPU_SHARE = 1 / 3  # of a turn's seconds, in which a GPU does a hundred batches
 READY = 2  # batches that a worker of a DataLoader makes ahead
 LARGEST = 1000  # images of a batch on a CPU
 
@@ -56,7 +55,7 @@ def measure_recipe(recipe, device, settings):
             ways[name] = Way(recipe.name, name, device, settings)
         for way in ways.values():  # both are warm before either is measured
             way.answer()
-        turn = settings["seconds"] * (GPU_SHARE if device.type == "cuda" else 1)
+        turn = turn_of(settings, device)
         batches = {name: batches_in(turn, way) for name, way in ways.items()}
         rates, memory = {name: [] for name in WAYS}, {}
         for repeat in range(settings["repeats"]):
