@@ -11,7 +11,7 @@ from benchmarks._shared import DEVICES
 from utils.notebook import COLOURS, style_figures
 
 WIDTH = 8.6  # inches; at 120 dots an inch somewhat more than README's column
-LOOKS = (("#0072B2", ""), ("#E69F00", "///"), ("#009E73", "..."))
+LOOKS = (("#0072B2", ""), ("#E69F00", "///"), ("#009E73", "..."), ("#CC79A7", "\\\\\\"))
 # Nine parts need more colours than lines do; the hatches tell neighbours apart without colour.
 STACK = (
     ("#CC79A7", ""),
@@ -58,7 +58,7 @@ def bars(panels, *, title, records, lines=None, columns=1):
         longest = max((len(text) for series in groups.values() for _, text in series.values()), default=0)
         ax.margins(x=0.03 + 0.02 * longest * columns, y=0.02)
         ax.locator_params(axis="x", nbins=10 // columns)  # numbers of several digits need their room
-        ax.xaxis.set_major_formatter("{x:,g}")
+        ax.xaxis.set_major_formatter("{x:,.9g}")
     names = [(_patch(*look), name) for name, look in looks.items()]
     names += [
         (plt.Line2D([], [], color="#000000", linewidth=1, linestyle="--"), name) for name in (lines or {}).values()

@@ -23,6 +23,7 @@ from utils.devices import describe, try_gpu
 from utils.errors import CourseworkError
 from utils.records import read_json, write_json
 from utils.replay import FIRST
+from utils.runs import trainings
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "benchmarks" / "records"
@@ -100,10 +101,37 @@ def settings_of(module, level):
 
 def measured(module, device, settings):
     """Return a whole record: the machine and the settings, then what the benchmark measures."""
+    facts = facts_of(module, device, settings)
+    return json.loads(json.dumps(facts | module.measure(device, settings)))  # as it is when read back
+
+
+def facts_of(module, device, settings):
+    """Return what a record says beside the figures."""
     facts = {"benchmark": name_of(module), "device": device.type, "machine": machine(device)}
     facts |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
-    facts |= {"date": datetime.date.today().isoformat(), "settings": settings}
-    return json.loads(json.dumps(facts | module.measure(device, settings)))  # as it is when read back
+    return facts | {"date": datetime.date.today().isoformat(), "settings": settings}
+
+
+def row_by_row(module, device, settings, names, row_of):
+    """Return row_of(name) for each name; where a record is to be, one that is cut off goes on with the next row.
+
+    The rows before wait in the ledger's folder, for the same machine, day and settings only.
+    """
+    path, facts = trainings() / f"{record_path(module, device.type).stem}.rows.json", facts_of(module, device, settings)
+    is_kept = settings == settings_of(module, "full")
+    kept = (read_json(path) if is_kept else None) or {}
+    rows = kept["rows"] if kept.get("facts") == facts else {}
+    for name in names:
+        if name in rows:
+            note(f"{name}: measured before")
+            continue
+        rows[name] = row_of(name)
+        if is_kept:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {"facts": facts, "rows": rows})
+    if is_kept:
+        path.unlink()
+    return list(rows.values())
 
 
 def name_of(module):

@@ -5,12 +5,14 @@
 "bare" is forward, backward and step and measures nothing: it is the limit. "course" does what `train_epoch_ch3` of the
 d2l book (v0.17.6) does with a batch: it reads the loss and the number of right answers as Python numbers each time, so
 that a GPU has to finish before the next batch is sent to it. "guarded" is `train_ch3`, which looks for NaN before each
-step. All take turns in one process, on the same batches, which lie ready. A checkpoint with Adam's state is written,
-synced and read back; where one a minute would take more than 2 % of the time, fewer are written.
+step; "replayed", on a GPU only, is the same as a `Recipe` has it: the GPU replays what it recorded of an earlier batch.
+All take turns in one process, on the same batches, which lie ready. A checkpoint with Adam's state is written, synced
+and read back; where one a minute would take more than 2 % of the time, fewer are written.
 """
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import sys
 import tempfile
@@ -85,8 +87,8 @@ def ours(net, data, loss, optimizer, device):
     train_epoch_ch3(net, data, loss, optimizer, device)
 
 
-def guarded(net, data, loss, optimizer, device):
-    train_ch3(net, data, None, loss, 1, optimizer, device, step=Step(), curves=False, record=False)
+def guarded(net, data, loss, optimizer, device, step=None):
+    train_ch3(net, data, None, loss, 1, optimizer, device, step=step or Step(), curves=False, record=False)
 
 
 def course(net, data, loss, optimizer, device):
@@ -103,6 +105,7 @@ def course(net, data, loss, optimizer, device):
 
 
 LOOPS = {"bare": bare, "ours": ours, "guarded": guarded, "course": course}
+REPLAYED = "replayed"
 
 
 def measure_loops(name, net, device, settings):
@@ -117,7 +120,8 @@ def measure_loops(name, net, device, settings):
     train(bare, some[:1])  # warms up
     count = max(1, round(turn_of(settings, device) * len(some) / seconds_of(lambda: train(bare, some), device)))
     data = (some * (count // len(some) + 1))[:count]
-    ways = {way: lambda loop=loop: train(loop, data) for way, loop in LOOPS.items()}
+    loops = LOOPS | ({REPLAYED: functools.partial(guarded, step=Step(replay=True))} if device.type == "cuda" else {})
+    ways = {way: lambda loop=loop: train(loop, data) for way, loop in loops.items()}
     seconds = in_turns(ways, settings["repeats"], device)
     rates = {way: [count * settings["batch_size"] / turn for turn in turns] for way, turns in seconds.items()}
     note(f"{name}: ours / bare {ratio(rates['ours'], rates['bare']):.3f}")
@@ -159,14 +163,14 @@ def tables(record):
     loops, saves = [], []
     for row in record["loops"]:
         rates = row["images_per_s"]
-        shares = [f"{ratio(rates[way], rates['bare']):.3f}" for way in ("ours", "guarded")]
+        shares = [f"{ratio(rates[way], rates['bare']):.3f}" for way in _beside_bare(record)]
         loops.append((row["network"], f"{median(rates['bare']):,.0f}", *shares, f"{_over_course(row):.2f}"))
     for row in record["checkpoints"]:
         seconds = median(row["seconds"])
         saves.append(
             (row["system"], f"{row['bytes'] / 2**20:,.0f}", f"{seconds:.2f}", f"{100 * seconds / INTERVAL:.2f} %")
         )
-    header = ("network", "bare, images/s", "ours / bare", "guarded / bare", "ours / course")
+    header = ("network", "bare, images/s", *(f"{way} / bare" for way in _beside_bare(record)), "ours / course")
     return [
         Table("Training, ratios of images/s, medians of the turns:", header, loops),
         Table("A checkpoint:", ("system", "MiB", "seconds", "at one a minute"), saves),
@@ -177,15 +181,24 @@ def _over_course(row):
     return ratio(row["images_per_s"]["ours"], row["images_per_s"]["course"])
 
 
+def _beside_bare(record):
+    """Return the ways of ours that a record has."""
+    return [way for way in ("ours", "guarded", REPLAYED) if all(way in row["images_per_s"] for row in record["loops"])]
+
+
 def _over_bare(record, way="ours"):
     """Return how fast a loop is beside the bare one, for each network."""
     return [ratio(row["images_per_s"][way], row["images_per_s"]["bare"]) for row in record["loops"]]
 
 
 def headlines(record):
+    claims = {
+        "ours": "`train_epoch_ch3` against a loop that measures nothing",
+        "guarded": "`train_ch3` with its guards against that bare loop",
+        REPLAYED: "`train_ch3` with guards and replays, on a GPU, against that bare loop",
+    }
     return {
-        "`train_epoch_ch3` against a loop that measures nothing": span(_over_bare(record), "{:.2f}"),
-        "`train_ch3` with its guards against that bare loop": span(_over_bare(record, "guarded"), "{:.2f}"),
+        **{claims[way]: span(_over_bare(record, way), "{:.2f}") for way in _beside_bare(record)},
         "`train_epoch_ch3` against the course's original": span(
             [_over_course(row) for row in record["loops"]], "{:.2f}"
         ),
@@ -199,7 +212,9 @@ def draw(records):
         panels[f"{kind}: images/s as a share of the bare loop's"] = bars = {}
         for row in record["loops"]:
             rates = row["images_per_s"]
-            found = {way: ratio(rates[way], rates["bare"]) for way in LOOPS if way != "bare"}
+            found = {
+                way: ratio(rates[way], rates["bare"]) for way in (*LOOPS, REPLAYED) if way in rates and way != "bare"
+            }
             bars[row["network"]] = {way: (value, f"{value:.2f}") for way, value in found.items()}
     title = f"Measuring loss and accuracy (ours) keeps {span(shares, '{:.0f}')} % of a bare loop's speed"
     return _figures.bars(panels, title=title, lines={1: "the bare loop"}, records=records)

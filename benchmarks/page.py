@@ -129,11 +129,10 @@ def headline_table(found):
     for module, records in found.items():
         for kind, record in records.items():
             for claim, value in module.headlines(record).items() if record else ():
-                claims.setdefault(claim, {})[kind] = value
+                empty = {each: "–" if records[each] else NOT_RUN for each in DEVICES}  # measured on the other only
+                claims.setdefault(claim, empty)[kind] = value
     lines = [f"| | {' | '.join(DEVICES.values())} |", "|---|" + "---:|" * len(DEVICES)]
-    lines += [
-        f"| {claim} | {' | '.join(values.get(k, NOT_RUN) for k in DEVICES)} |" for claim, values in claims.items()
-    ]
+    lines += [f"| {claim} | {' | '.join(values[kind] for kind in DEVICES)} |" for claim, values in claims.items()]
     trials = [module.TITLE for module, each in found.items() if any(r and is_trial(module, r) for r in each.values())]
     return "\n".join([*lines, *([f"\n*{TRIAL}: {', '.join(trials)}*"] if trials else [])])
 

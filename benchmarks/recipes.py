@@ -18,7 +18,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks import _figures
-from benchmarks._shared import Setting, Table, main, matrix_rate, median, note, ratio, span, turn_of
+from benchmarks._shared import Setting, Table, main, matrix_rate, median, note, ratio, row_by_row, span, turn_of
 from benchmarks._ways import Way
 from utils.steps import DTYPES, best_precision
 from utils.systems import OURS, SYSTEMS, find_system
@@ -41,7 +41,13 @@ def measure(device, settings):
     """Return {"rows", "precision", "matrix_macs_per_s"}."""
     systems = settings["systems"].split(",") if settings["systems"] else [*SYSTEMS, *OURS]
     precision = best_precision(device)
-    rows = [measure_recipe(find_system(name), device, settings) for name in systems]
+    rows = row_by_row(
+        sys.modules[__name__],
+        device,
+        settings,
+        systems,
+        lambda name: measure_recipe(find_system(name), device, settings),
+    )
     rate = matrix_rate(device, DTYPES[precision])
     return {"rows": rows, "precision": precision, "matrix_macs_per_s": rate}
 
@@ -55,13 +61,15 @@ def measure_recipe(recipe, device, settings):
             ways[name] = Way(recipe.name, name, device, settings)
         for way in ways.values():  # both are warm before either is measured
             way.answer()
-        turn = turn_of(settings, device)
-        batches = {name: batches_in(turn, way) for name, way in ways.items()}
+        turn, ready = turn_of(settings, device), READY * settings["workers"]
+        # A GPU waits for the workers, whose batches come some at a time: of fewer, a turn's seconds would be chance.
+        least = {"plain": ready if device.type == "cuda" else 1, "ours": 1}
+        batches = {name: max(least[name], batches_in(turn, way)) for name, way in ways.items()}
         rates, memory = {name: [] for name in WAYS}, {}
         for repeat in range(settings["repeats"]):
             for name in WAYS[:: 1 if repeat % 2 == 0 else -1]:
                 if device.type == "cuda":  # it would finish batches that workers have made meanwhile in no time
-                    ways[name].train(READY * settings["workers"])
+                    ways[name].train(ready)
                 seconds, memory[name] = ways[name].train(batches[name])
                 rates[name].append(batches[name] * size / seconds)
     finally:

@@ -8,7 +8,6 @@ which of its kernels belong to what: the launches and the idle share are those t
 are of the step's seconds, as the thread that calls every operation spends them; on a GPU of the seconds that its
 kernels run, and the step's own seconds, measured without the profiler, tell how long the GPU waited idle. "rest" is
 loss, head, dropout, casts, guards and, on a CPU, Python.
-On the GPU `shortcut_gated`, `quick` and `best_gated` were measured before their branches took the forms they have now.
 """
 
 from __future__ import annotations

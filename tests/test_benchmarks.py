@@ -254,6 +254,45 @@ def test_a_full_run_writes_the_record_of_its_device(own_records, words):
     assert json.loads(path.read_text())["settings"] == _shared.settings_of(data_path, "full")
 
 
+class Cut(Exception):
+    pass
+
+
+@pytest.mark.parametrize("level", ["full", "quick"])
+def test_a_benchmark_that_is_cut_off_goes_on_with_the_next_row(own_records, monkeypatch, level):
+    monkeypatch.setenv("COURSEWORK_RUNS", str(own_records / "runs"))
+    done = []
+
+    def row_of(name, last="c"):
+        if name == last:
+            raise Cut
+        done.append(name)
+        return {"name": name}
+
+    where_from = recipes, CPU, _shared.settings_of(recipes, level), ["a", "b", "c"]
+    with pytest.raises(Cut):
+        _shared.row_by_row(*where_from, row_of)
+    rows = _shared.row_by_row(*where_from, lambda name: row_of(name, last=None))
+    assert rows == [{"name": name} for name in "abc"]
+    assert done == [*"abc"] if level == "full" else [*"ababc"]  # of a trial nothing is kept
+    assert list(own_records.glob("runs/*")) == []
+
+
+def test_rows_of_another_machine_or_day_are_measured_anew(own_records, monkeypatch):
+    monkeypatch.setenv("COURSEWORK_RUNS", str(own_records / "runs"))
+    settings = _shared.settings_of(recipes, "full")
+
+    def row_of(name):
+        if name == "b":
+            raise Cut
+        return {"name": name}
+
+    with pytest.raises(Cut):
+        _shared.row_by_row(recipes, CPU, settings, ["a", "b"], row_of)
+    monkeypatch.setattr(_shared, "machine", lambda device: "another")
+    assert _shared.row_by_row(recipes, CPU, settings, ["a"], lambda name: {"name": "anew"}) == [{"name": "anew"}]
+
+
 def test_a_trial_writes_its_record_where_it_is_told(own_records, tmp_path):
     _shared.main(data_path, ["--smoke", "--json", str(tmp_path / "of trials" / "a.json")])
     assert json.loads((tmp_path / "of trials" / "a.json").read_text())["settings"]["images"] == 64
@@ -306,6 +345,22 @@ def test_a_trial_is_called_one_wherever_its_figures_are_shown(smoke):
         records = {"cpu": record, "cuda": None}
         assert page.section(data_path, records).count(page.TRIAL) == said
         assert page.headline_table({data_path: records}).count(page.TRIAL) == said
+
+
+REPLAYED = {"bare": [800], "ours": [600], "guarded": [400], "replayed": [2400], "course": [200]}
+
+
+def test_what_only_a_gpu_does_has_no_figure_of_a_cpu(smoke):
+    on_gpu = smoke(loop) | {"loops": [{"network": "linear", "images_per_s": REPLAYED}]}
+    assert loop.tables(on_gpu)[0].rows[0] == ("linear", "800", "0.750", "0.500", "3.000", "3.00")
+    (line,) = [
+        line
+        for line in page.headline_table({loop: {"cpu": smoke(loop), "cuda": on_gpu}}).splitlines()
+        if "replay" in line
+    ]
+    assert line.endswith("| – | 3.00 |")
+    both = {"cpu": smoke(loop), "cuda": on_gpu}
+    assert Image.open(io.BytesIO(page.draw(loop, both))).width > 800
 
 
 def test_without_any_record_there_is_neither_table_nor_figure():
