@@ -6,8 +6,10 @@
 d2l book (v0.17.6) does with a batch: it reads the loss and the number of right answers as Python numbers each time, so
 that a GPU has to finish before the next batch is sent to it. "guarded" is `train_ch3`, which looks for NaN before each
 step; "replayed", on a GPU only, is the same as a `Recipe` has it: the GPU replays what it recorded of an earlier batch.
-All take turns in one process, on the same batches, which lie ready. A checkpoint with Adam's state is written, synced
-and read back; where one a minute would take more than 2 % of the time, fewer are written.
+Small networks leave a GPU waiting for Python: there each operation that a loop names besides counts, and reading a
+number costs next to nothing; only replays take that away. All take turns in one process, on the same batches, which lie
+ready. A checkpoint with Adam's state is written, synced and read back; where one a minute would take more than 2 % of
+the time, fewer are written.
 """
 
 from __future__ import annotations

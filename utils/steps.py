@@ -61,7 +61,13 @@ class Step:
 
     def predict(self, net, X):
         """Return the scores of a batch, in this precision, as float32."""
-        return self._in_parts(X, lambda size: torch.cat([self._forward(net, part) for part in X.split(size)]))
+
+        def work(size):
+            if size >= len(X):
+                return self._forward(net, X)
+            return torch.cat([self._forward(net, part) for part in X.split(size)])
+
+        return self._in_parts(X, work)
 
     def _passes(self, net, X, y, loss, optimizer, size):
         """Pass the batch through the network and back; return its loss, the scores, and whether all is finite."""
@@ -78,13 +84,17 @@ class Step:
     def _gradients(self, net, X, y, loss, optimizer, size):
         """Leave the gradient of the whole batch's mean loss; return that loss and the scores."""
         optimizer.zero_grad()
-        total, scores = 0.0, []
-        for X_part, y_part in zip(X.split(size), y.split(size), strict=True):
+        parts = [(X, y)] if size >= len(X) else list(zip(X.split(size), y.split(size), strict=True))
+        shares, scores = [], []
+        for X_part, y_part in parts:
             y_hat = self._forward(net, X_part)
-            share = mean_loss(loss, y_hat, y_part) * (len(y_part) / len(y))
+            share = mean_loss(loss, y_hat, y_part)
+            if len(parts) > 1:
+                share = share * (len(y_part) / len(y))
             self._scaler_on(X.device).scale(share).backward()
-            total, scores = total + share.detach(), [*scores, y_hat.detach()]
-        return total, scores[0] if len(scores) == 1 else torch.cat(scores)
+            shares.append(share.detach())
+            scores.append(y_hat.detach())
+        return (shares[0], scores[0]) if len(parts) == 1 else (sum(shares), torch.cat(scores))
 
     def _forward(self, net, X):
         dtype = DTYPES[self.precision]
