@@ -123,7 +123,7 @@ def row_by_row(module, device, settings, names, row_of):
     rows = kept["rows"] if kept.get("facts") == facts else {}
     for name in names:
         if name in rows:
-            note(f"{name}: measured before")
+            note(f"{name}: measured before, as {path} has it")
             continue
         rows[name] = row_of(name)
         if is_kept:

@@ -6,8 +6,8 @@
 d2l book (v0.17.6) does with a batch: it reads the loss and the number of right answers as Python numbers each time, so
 that a GPU has to finish before the next batch is sent to it. "guarded" is `train_ch3`, which looks for NaN before each
 step; "replayed", on a GPU only, is the same as a `Recipe` has it: the GPU replays what it recorded of an earlier batch.
-Small networks leave a GPU waiting for Python: there each operation that a loop names besides counts, and reading a
-number costs next to nothing; only replays take that away. All take turns in one process, on the same batches, which lie
+Small networks leave a GPU waiting for Python: there each operation that a loop names besides counts, reading a number
+costs next to nothing, and a replay is one operation. All take turns in one process, on the same batches, which lie
 ready. A checkpoint with Adam's state is written, synced and read back; where one a minute would take more than 2 % of
 the time, fewer are written.
 """
@@ -214,9 +214,7 @@ def draw(records):
         panels[f"{kind}: images/s as a share of the bare loop's"] = bars = {}
         for row in record["loops"]:
             rates = row["images_per_s"]
-            found = {
-                way: ratio(rates[way], rates["bare"]) for way in (*LOOPS, REPLAYED) if way in rates and way != "bare"
-            }
+            found = {way: ratio(rates[way], rates["bare"]) for way in rates if way != "bare"}
             bars[row["network"]] = {way: (value, f"{value:.2f}") for way, value in found.items()}
     title = f"Measuring loss and accuracy (ours) keeps {span(shares, '{:.0f}')} % of a bare loop's speed"
     return _figures.bars(panels, title=title, lines={1: "the bare loop"}, records=records)

@@ -30,7 +30,7 @@ from utils.records import read_json, write_json
 from utils.runs import trainings
 
 ROOT = notebooks.ROOT
-NO_JUPYTER = ("nbclient", "nbconvert", "ipykernel")  # what notebooks want beside the rest
+JUPYTER = ("nbclient", "nbconvert", "ipykernel")  # what notebooks want beside the rest
 TO_END = 10.0  # seconds that a step is given to end by itself when the time is over
 
 
@@ -43,37 +43,40 @@ class Step:
     left: bool = True
     stops: bool = False  # it takes --minutes, and stops in time by itself
     brief: bool = False  # it takes seconds, and is done though the time is over
+    jupyter: bool = False  # it wants Jupyter
     environ: tuple = ()
 
 
 def steps(rehearse=False):
     """Return all steps in order."""
-    wanting = set() if has_jupyter() else {"startup"}  # it imports all that a notebook does
     if rehearse:
-        benches = [Step(name, (f"benchmarks.{name}", "--smoke"), name not in wanting) for name in page.ORDER]
         smoke = (("COURSEWORK_BUDGET", "smoke"),)
         return [
             Step("tests", tests()),
-            Step("notebooks", ("tools.run", "--anew"), has_jupyter(), environ=smoke),
-            *benches,
+            Step("notebooks", ("tools.run", "--anew"), jupyter=True, environ=smoke),
+            *(benchmark(name, "--smoke") for name in page.ORDER),
             Step("trainings", ("tools.reproduce", "--rehearse", "--seeds", "1"), stops=True),
         ]
     without = [path.name[:2] for path in notebooks.paths() if not ran_on_gpu(path)]
     ran = (read_json(marks()) or {}).get("tests") == digest()
-    kept = {name for name in page.ORDER if (RECORDS / f"{name}-cuda.json").exists()}
-    benches = [Step(name, (f"benchmarks.{name}",), name not in kept | wanting) for name in page.ORDER]
     return [
         Step("tests", tests(), not ran),
-        Step("notebooks", ("tools.run", "--in-place", "--only", *without), bool(without) and has_jupyter()),
-        *benches,
+        Step("notebooks", ("tools.run", "--in-place", "--only", *without), bool(without), jupyter=True),
+        *(benchmark(name, left=not (RECORDS / f"{name}-cuda.json").exists()) for name in page.ORDER),
         Step("trainings", ("tools.reproduce",), stops=True),
         Step("page of benchmarks", ("benchmarks.page",), brief=True),
         Step("page of results", ("tools.results",), brief=True),
     ]
 
 
+def benchmark(name, *words, left=True):
+    return Step(
+        name, (f"benchmarks.{name}", *words), left, jupyter=name == "startup"
+    )  # it imports what a notebook does
+
+
 def tests():
-    """Return the call of the tests that need a GPU; a file without one is not even read."""
+    """Return the call of the tests that need a GPU; a file without one is not collected."""
     files = [path for path in sorted((ROOT / "tests").glob("test_*.py")) if "mark.gpu" in path.read_text("utf-8")]
     names = [path.relative_to(ROOT).as_posix() for path in files]
     return "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *names
@@ -81,7 +84,7 @@ def tests():
 
 def has_jupyter():
     """Tell whether notebooks can be executed here."""
-    return all(importlib.util.find_spec(name) for name in NO_JUPYTER)
+    return all(importlib.util.find_spec(name) for name in JUPYTER)
 
 
 def ran_on_gpu(path):
@@ -117,14 +120,14 @@ def main(words=None):
     try:
         for step in todo:
             ways[step.name] = "left" if step.left else "done before"
-            if step.left and not args.list and (step.brief or end is None or time.monotonic() < end):
+            if step.left and step.jupyter and not has_jupyter():
+                ways[step.name] = "left out: Jupyter is not installed here"
+            elif step.left and not args.list and (step.brief or end is None or time.monotonic() < end):
                 ways[step.name] = do(step, end, keep=not args.rehearse)
     except KeyboardInterrupt:
         print("Stopped. The same call goes on with what is left.")
         return INTERRUPTED
     finally:
-        if not has_jupyter():
-            ways |= dict.fromkeys(("notebooks", "startup"), "left out: Jupyter is not installed here")
         print("\n" + "\n".join(f"{name:<20}{way}" for name, way in ways.items()))
     return int(any("FAILED" in way for way in ways.values()))
 

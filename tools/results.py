@@ -53,8 +53,8 @@ measured on another network than its text describes. Ours is as the text has it,
 accuracy by more than the compression explains.
 
 Report D does not say how strong its crops and rotations are. With those taken here its network learns the training
-images better than the report's did (96.3 against 92.7 %) and falls short on the test images by somewhat more than the
-compression explains: the report's were stronger, it seems.
+images better than the report's did, and falls short on the test images by somewhat more than the compression explains:
+the report's were stronger, it seems.
 """
 
 GATE = """\

@@ -61,13 +61,7 @@ class Step:
 
     def predict(self, net, X):
         """Return the scores of a batch, in this precision, as float32."""
-
-        def work(size):
-            if size >= len(X):
-                return self._forward(net, X)
-            return torch.cat([self._forward(net, part) for part in X.split(size)])
-
-        return self._in_parts(X, work)
+        return self._in_parts(X, lambda size: _joined([self._forward(net, part) for part in _parts(X, size)]))
 
     def _passes(self, net, X, y, loss, optimizer, size):
         """Pass the batch through the network and back; return its loss, the scores, and whether all is finite."""
@@ -84,17 +78,16 @@ class Step:
     def _gradients(self, net, X, y, loss, optimizer, size):
         """Leave the gradient of the whole batch's mean loss; return that loss and the scores."""
         optimizer.zero_grad()
-        parts = [(X, y)] if size >= len(X) else list(zip(X.split(size), y.split(size), strict=True))
         shares, scores = [], []
-        for X_part, y_part in parts:
+        for X_part, y_part in zip(_parts(X, size), _parts(y, size), strict=True):
             y_hat = self._forward(net, X_part)
             share = mean_loss(loss, y_hat, y_part)
-            if len(parts) > 1:
+            if len(y_part) < len(y):
                 share = share * (len(y_part) / len(y))
             self._scaler_on(X.device).scale(share).backward()
             shares.append(share.detach())
             scores.append(y_hat.detach())
-        return (shares[0], scores[0]) if len(parts) == 1 else (sum(shares), torch.cat(scores))
+        return sum(shares[1:], shares[0]), _joined(scores)
 
     def _forward(self, net, X):
         dtype = DTYPES[self.precision]
@@ -161,6 +154,15 @@ class Step:
     def release(self):
         """Give back the memory of what was recorded for replays."""
         self._replay = Replay() if self._replay else None
+
+
+def _parts(batch, size):
+    """Return a batch in parts of this size; a whole one as it is, since on a GPU each operation more counts."""
+    return [batch] if size >= len(batch) else batch.split(size)
+
+
+def _joined(parts):
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def ran_out_of_memory(error):
