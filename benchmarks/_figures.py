@@ -65,7 +65,8 @@ def bars(panels, *, title, records, lines=None, columns=1):
     ]
     if len(names) > 1:
         handles, texts = zip(*names, strict=True)
-        figure.legend(handles, texts, loc="outside lower right", ncols=5, fontsize=9)
+        columns = len(names) if len(names) <= 4 else 3  # the machines stand beside them
+        figure.legend(handles, texts, loc="outside lower right", ncols=columns, fontsize=9)
     return figure
 
 

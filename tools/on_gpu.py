@@ -77,7 +77,7 @@ def benchmark(name, *words, left=True):
 
 def tests():
     """Return the call of the tests that need a GPU; a file without one is not collected."""
-    files = [path for path in sorted((ROOT / "tests").glob("test_*.py")) if "mark.gpu" in path.read_text("utf-8")]
+    files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text("utf-8")]
     names = [path.relative_to(ROOT).as_posix() for path in files]
     return "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *names
 
