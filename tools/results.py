@@ -17,7 +17,7 @@ from utils.compare import percent
 from utils.records import plain
 from utils.report.words import NB, duration
 from utils.results import RESULTS, fastest, groups, read_results, seconds
-from utils.systems import ABLATIONS, OURS, SYSTEMS
+from utils.systems import ABLATIONS, GATED, OURS, SYSTEMS
 from utils.tables import C_ROWS, D_ROWS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,8 +65,12 @@ GATE = """\
 ## What the gate is worth
 
 `one_branch`: a plain convolution of 3x3 in the place of each gated one. `constant_gate`: the same three branches, which
-all images weigh alike, a third each. All else is as in the recipe above them, so the gate is worth what they lose. So
-far that is something against constant weights only: one branch of 3x3, without the two of 1x1, does as well.
+all images weigh alike, a third each. All else is as in the recipe above them, so the gate is worth what they lose.
+
+`narrow` is `quick` with a third of its widths and three branches of 3x3: a network that lacks kernels. There a gate that
+chooses among three is worth a point against one kernel, and nearly as much against three that are always mixed alike.
+Wide networks have kernels enough: in them the gate is worth something against constant weights only, and one branch of
+3x3, without the two of 1x1, does as well.
 """
 
 
@@ -130,8 +134,8 @@ def beside(records):
 def beside_ablations(records):
     """Say how each ablation compares with its recipe on the same machine and images."""
     found = {name: [group for group in groups(records) if group[0]["system"] == name] for name in OURS | ABLATIONS}
-    pairs = [(base, name) for base in OURS for name in ABLATIONS if name.startswith(f"{base}_")]
-    return items([compared(one, two) for base, name in pairs for one in found[name] for two in found[base]])
+    pairs = [(base, name) for base in GATED for name in ABLATIONS if name.startswith(f"{base.name}_")]
+    return items([compared(one, two) for base, name in pairs for one in found[name] for two in found[base.name]])
 
 
 def compared(ours, other):
@@ -186,9 +190,8 @@ def hardware(record):
 def ablations(records):
     """Return the rows of each recipe that has ablations, and of what it was changed into."""
     recipes = []
-    for base in OURS.values():
-        changed = [recipe for name, recipe in ABLATIONS.items() if name.startswith(f"{base.name}_")]
-        recipes += [base, *changed] if changed else []
+    for base in GATED:
+        recipes += [base, *(recipe for name, recipe in ABLATIONS.items() if name.startswith(f"{base.name}_"))]
     return [line for recipe in recipes for line in lines(f"`{recipe.name}`", recipe, records)]
 
 
