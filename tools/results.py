@@ -67,10 +67,10 @@ GATE = """\
 `one_branch`: a plain convolution of 3x3 in the place of each gated one. `constant_gate`: the same three branches, which
 all images weigh alike, a third each. All else is as in the recipe above them, so the gate is worth what they lose.
 
-`narrow` is `quick` with a third of its widths and three branches of 3x3: a network that lacks kernels. There a gate that
-chooses among three is worth a point against one kernel, and nearly as much against three that are always mixed alike.
-Wide networks have kernels enough: in them the gate is worth something against constant weights only, and one branch of
-3x3, without the two of 1x1, does as well.
+`narrow` is `quick` with a third of its widths and three branches of 3x3: a network that lacks kernels. There a gate
+that chooses among three is worth a point against one kernel, and nearly as much against three that are always mixed
+alike. Wide networks have kernels enough: in them the gate is worth something against constant weights only, and one
+branch of 3x3, without the two of 1x1, does as well.
 """
 
 
