@@ -65,8 +65,8 @@ def bars(panels, *, title, records, lines=None, columns=1):
     ]
     if len(names) > 1:
         handles, texts = zip(*names, strict=True)
-        columns = len(names) if len(names) <= 4 else 3  # the machines stand beside them
-        figure.legend(handles, texts, loc="outside lower right", ncols=columns, fontsize=9)
+        across = len(names) if len(names) <= 4 else 3  # the machines stand beside them
+        figure.legend(handles, texts, loc="outside lower right", ncols=across, fontsize=9)
     return figure
 
 

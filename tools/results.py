@@ -17,7 +17,7 @@ from utils.compare import percent
 from utils.records import plain
 from utils.report.words import NB, duration
 from utils.results import RESULTS, fastest, groups, read_results, seconds
-from utils.systems import ABLATIONS, GATED, OURS, SYSTEMS
+from utils.systems import ABLATIONS, GATED, OURS, SYSTEMS, WITHOUT_GATE
 from utils.tables import C_ROWS, D_ROWS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -134,8 +134,8 @@ def beside(records):
 def beside_ablations(records):
     """Say how each ablation compares with its recipe on the same machine and images."""
     found = {name: [group for group in groups(records) if group[0]["system"] == name] for name in OURS | ABLATIONS}
-    pairs = [(base, name) for base in GATED for name in ABLATIONS if name.startswith(f"{base.name}_")]
-    return items([compared(one, two) for base, name in pairs for one in found[name] for two in found[base.name]])
+    pairs = [(base.name, recipe.name) for base in GATED for recipe in WITHOUT_GATE[base.name]]
+    return items([compared(one, two) for base, name in pairs for one in found[name] for two in found[base]])
 
 
 def compared(ours, other):
@@ -189,9 +189,7 @@ def hardware(record):
 
 def ablations(records):
     """Return the rows of each recipe that has ablations, and of what it was changed into."""
-    recipes = []
-    for base in GATED:
-        recipes += [base, *(recipe for name, recipe in ABLATIONS.items() if name.startswith(f"{base.name}_"))]
+    recipes = [recipe for base in GATED for recipe in (base, *WITHOUT_GATE[base.name])]
     return [line for recipe in recipes for line in lines(f"`{recipe.name}`", recipe, records)]
 
 

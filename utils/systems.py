@@ -10,7 +10,8 @@ from utils.nets import Block, Plan
 from utils.plans import ASSUMPTIONS, NETWORKS
 from utils.recipes import PROTOCOLS, Recipe, Trained, load_run
 
-__all__ = ["ABLATIONS", "GATED", "OURS", "PROTOCOLS", "SYSTEMS", "Recipe", "Trained", "find_system", "load_run"]
+__all__ = ["ABLATIONS", "GATED", "OURS", "PROTOCOLS", "SYSTEMS", "WITHOUT_GATE"]
+__all__ += ["Recipe", "Trained", "find_system", "load_run"]
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -197,12 +198,13 @@ def with_blocks(recipe, suffix, **changes):
 
 
 # The same recipe with a single branch, and with branches that all images weigh alike.
-ABLATIONS = {
-    recipe.name: recipe
-    for base in GATED
-    for recipe in (
-        *([] if base.name in OURS else [base]),
+WITHOUT_GATE = {
+    base.name: (
         with_blocks(base, "one_branch", kernels=(3,)),
         with_blocks(base, "constant_gate", gate="constant"),
     )
+    for base in GATED
+}
+ABLATIONS = {
+    recipe.name: recipe for base in GATED for recipe in (base, *WITHOUT_GATE[base.name]) if recipe.name not in OURS
 }
