@@ -9,8 +9,8 @@ with five branches of 3x3; then come five of `best_gated` with its two branches 
 over maps of 2x2 on a CPU a loop of matrix products (see the next table). The limit is one convolution of the same shape
 without a gate. All of it is in the device's best precision and laid out in memory as for training; on a GPU it is a
 recording that is replayed, as there, of four times as many images. Whole networks take a step without the optimizer.
-Those of reports A and D are not among them: a branch of theirs has a ReLU after its convolution, so that nothing but
-the loop gives what the formula says.
+Those of reports A and D are not among them: a branch of theirs has a ReLU after its convolution, so that weights cannot
+be applied before it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def measure_shape(kernel_sizes, inside, out, size, device, settings):
     """Return the form that auto takes, and the milliseconds of each form and of one convolution without a gate."""
     count, kernel = images(device, settings), kernel_sizes[0]
     layer = GatedConv(inside, out, kernel_sizes).to(device)
-    layout = torch.contiguous_format if layer.merges else torch.channels_last  # as laid_out leaves it
+    as_it_is = layer.merges and device.type == "cpu"  # as laid_out leaves it
+    layout = torch.contiguous_format if as_it_is else torch.channels_last
     dtype = DTYPES[best_precision(device)]  # that of the maps between two layers
     X = torch.randn(count, inside, size, size, device=device).to(dtype=dtype, memory_format=layout).requires_grad_()
     a = torch.rand(count, len(kernel_sizes), device=device, requires_grad=True)
@@ -104,7 +105,7 @@ def measure_shape(kernel_sizes, inside, out, size, device, settings):
 def measure_network(recipe, device, settings):
     """Return the milliseconds of a whole network's step, its gated convolutions as loops and in auto's forms."""
     torch.manual_seed(0)
-    net = laid_out(build(recipe.network)).to(device)
+    net = laid_out(build(recipe.network), device).to(device)
     X = torch.randn(images(device, settings), 3, 32, 32, device=device)
     y = torch.arange(len(X), device=device) % 10
 

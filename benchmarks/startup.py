@@ -92,7 +92,7 @@ def tables(record):
     rows = []
     for row in record["rows"]:
         name, limit = row["case"], CASES[row["case"]][1]
-        over = f"{seconds[name] - seconds[limit]:+.2f}" if limit else "the limit"
+        over = f"{round(seconds[name] - seconds[limit], 2) + 0.0:+.2f}" if limit else "the limit"  # + 0.0: no -0.00
         rows.append((name, f"{seconds[name]:.2f}", over, f"{max(row['peak_bytes']) / 2**20:,.0f}"))
     return [Table("A fresh process, median:", ("until", "seconds", "over the limit", "peak MiB"), rows)]
 

@@ -46,6 +46,48 @@ def test_a_constant_gate_weighs_all_branches_alike_and_learns_nothing():
     assert describe(block.plan)["gate"] == "1/2 for every image"
 
 
+@pytest.mark.parametrize("branch", [("conv", "relu"), ("conv", "gelu", "leaky_relu")])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_branches_at_once_are_the_branches_one_by_one(branch, channels_last):
+    branches = build_block(Block((3, 5), (3, 3, 3), branch=branch), (3, 8, 8))[0].branches
+    assert branches.joinable
+    X, a = images().requires_grad_(), torch.rand(len(images()), 3, requires_grad=True)
+    if channels_last:
+        branches.to(memory_format=torch.channels_last)
+    ways = [branches(X, a), branches.at_once(X, a)]
+    weighting = torch.linspace(-1, 2, ways[0].numel()).sin().view_as(ways[0])
+    given = [X, a, *branches.parameters()]
+    one_by_one, at_once = ([Y, *torch.autograd.grad((Y * weighting).sum(), given)] for Y in ways)
+    for expected, found in zip(one_by_one, at_once, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        Block((3, 5), (3, 3), branch=("conv", "norm", "relu")),  # a norm's numbers depend on each other
+        Block((3, 5), (3, 3), branch=("conv", "relu", "dropout 0.2")),
+        Block((3, 5), (3, 5), branch=("conv", "relu")),
+        Block((3, 5), (2, 2), branch=("conv", "relu")),  # padded by one on both sides, and larger than before
+        Block((3, 5, 7), (3, 3), branch=("conv", "relu")),
+        Block((3, 5), (3, 3), branch=("conv stride 2", "relu")),
+    ],
+)
+def test_only_branches_of_one_convolution_and_activations_are_joined(block):
+    assert not build_block(block, (3, 8, 8))[0].branches.joinable
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_joins_branches_and_gives_the_same():
+    branches = build_block(Block((3, 5), (3, 3, 3), branch=("conv", "relu")), (3, 8, 8))[0].branches
+    X, a = images(), torch.rand(len(images()), 3)
+    expected, calls = branches(X, a), []
+    branches.cuda()[1][0].register_forward_hook(lambda *_: calls.append(1))
+    torch.testing.assert_close(branches(X.cuda(), a.cuda()).cpu(), expected, rtol=1e-3, atol=1e-3)
+    assert not calls  # a branch's own convolution is not asked
+
+
 @pytest.mark.parametrize("shortcut", [None, (), ("conv", "relu", "norm"), ("conv 1x1", "norm")])
 def test_a_block_of_stacks_is_its_formula_with_every_kind_of_shortcut(shortcut):
     words = ("conv", "norm", "relu", "dropout 0.2")

@@ -193,10 +193,12 @@ def test_protocols_watch_other_images(tiny, data):
     ],
     ids=["branches with a ReLU", "plain", "kernels of two sizes", "one branch", "branches that are merged"],
 )
-def test_a_pixels_channels_lie_together_unless_gated_convolutions_merge_their_branches(plan, together):
-    net = laid_out(build(plan))
+def test_a_pixels_channels_lie_together_unless_gated_convolutions_merge_branches_on_a_cpu(plan, together):
+    net = laid_out(build(plan), "cpu")
     convolutions = [layer.weight for layer in net.modules() if isinstance(layer, nn.Conv2d)]
     assert convolutions and all(w.is_contiguous() != together or w.shape[2:] == (1, 1) for w in convolutions)
+    on_gpu = [layer.weight for layer in laid_out(build(plan), "cuda").modules() if isinstance(layer, nn.Conv2d)]
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in on_gpu)
     last = [layer for layer in net if isinstance(layer, (GatedBlock, nn.Conv2d))][-1]
     maps = []
     last.register_forward_hook(lambda layer, _, Y: maps.append(Y))

@@ -78,8 +78,11 @@ def stacked(X, a, weights, bias):
 def scaled(X, a, weights, bias):
     """Scale the input k times and convolve once: convolving is linear, so a_j may be applied before it."""
     W = join(weights)
-    copies = (a[:, :, None, None, None].to(X.dtype) * X.unsqueeze(1)).flatten(1, 2)
-    total = F.conv2d(copies, W.transpose(0, 1).flatten(1, 2), padding=W.shape[-1] // 2)
+    # A pixel's channels lie side by side, those of one copy after those of another, as a GPU convolves them fastest.
+    pixels = X.permute(0, 2, 3, 1).unsqueeze(3)
+    copies = (a[:, None, None, :, None].to(X.dtype) * pixels).flatten(3).permute(0, 3, 1, 2)
+    kernels = W.permute(1, 3, 4, 0, 2).flatten(3).permute(0, 3, 1, 2)
+    total = F.conv2d(copies, kernels, padding=W.shape[-1] // 2)
     return total + (a @ bias)[:, :, None, None]
 
 

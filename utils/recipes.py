@@ -132,7 +132,7 @@ class Recipe:
         with own_randomness(derive_seed(seed, self.name), device):
             net = build(self.network, form=form)
             self._whiten(net, train_iter.split)
-            net = laid_out(net).to(device)
+            net = laid_out(net, device).to(device)
             if device.type == "cpu":
                 keep_memory()
             if compiled:
@@ -222,12 +222,14 @@ class Trained:
         return loss, acc
 
 
-def laid_out(net):
+def laid_out(net, device):
     """Let a network keep each pixel's channels side by side, in which order convolutions work fastest.
 
-    One whose gated convolutions merge their branches stays as it is: that wants each channel's pixels side by side.
+    On a CPU, one whose gated convolutions merge their branches into a kernel for each image stays as it is: that wants
+    each channel's pixels side by side.
     """
-    if not any(isinstance(module, GatedConv) and module.merges for module in net.modules()):
+    merges = any(isinstance(module, GatedConv) and module.merges for module in net.modules())
+    if torch.device(device).type == "cuda" or not merges:
         for module in net.modules():
             if isinstance(module, nn.Conv2d):
                 module.to(memory_format=torch.channels_last)
@@ -296,7 +298,7 @@ def load_run(run, data=None, device=None):
         prefix = "module."
         averaged = state["watchers"]["Average"].items()
         weights = {name.removeprefix(prefix): value for name, value in averaged if name.startswith(prefix)}
-    net = laid_out(build(recipe.network)).to(device)
+    net = laid_out(build(recipe.network), device).to(device)
     net.load_state_dict(weights)
     net.eval()
     test = first(data.test, count)
