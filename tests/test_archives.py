@@ -200,6 +200,18 @@ def test_an_encrypted_zip_is_refused_with_the_reason(tmp_path):
         list(read_files(path))
 
 
+@pytest.mark.parametrize("flags, method", [(0x40, 8), (0x20, 8), (0, 99)], ids=["password", "patch", "method"])
+def test_a_zip_packed_in_a_way_that_nobody_here_knows_is_an_error_of_the_data(tmp_path, flags, method):
+    path = zip_file(tmp_path / "x.zip", {"a": b"1"})
+    raw = bytearray(path.read_bytes())
+    for flag, way in ((6, 8), [raw.index(b"PK\x01\x02") + place for place in (8, 10)]):
+        raw[flag] |= flags
+        raw[way] = method
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match="It cannot be read to its end"):
+        list(read_files(path))
+
+
 @pytest.mark.parametrize("suffix", [*PACKERS, ".zip"])
 def test_an_archive_cut_anywhere_never_passes_for_a_whole_one(tmp_path, rng, suffix):
     files = {f"f{i}": rng.bytes(700) for i in range(20)}

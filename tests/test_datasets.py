@@ -22,7 +22,7 @@ from utils.datasets import (
     stratified_split,
 )
 from utils.errors import DataError, DownloadError
-from utils.sources import Images, cache, download, drawn, find, image_folder, official
+from utils.sources import Images, archives, cache, download, drawn, find, image_folder, official
 
 
 @pytest.fixture(autouse=True)
@@ -182,6 +182,22 @@ def test_pictures_are_decoded_once_and_found_again_wherever_they_lie(folder, tmp
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("asked", ["in the folder", "default"])
+def test_a_cache_inside_the_folder_of_the_pictures_is_no_part_of_it(folder, tmp_path, monkeypatch, asked):
+    shutil.copytree(folder, tmp_path / "data")
+    if asked == "default":
+        monkeypatch.delenv("CIFAR10_CACHE")
+        monkeypatch.setattr(cache, "__file__", str(tmp_path / "utils" / "sources" / "cache.py"))
+    else:
+        monkeypatch.setenv("CIFAR10_CACHE", str(tmp_path / "data" / "cache"))
+    first = load_cifar10()
+    (kept,) = (tmp_path / "data" / "cache").glob("*.npz")
+    assert cache.folder() == kept.parent
+    monkeypatch.setattr(archives, "FILE_LIMIT", kept.stat().st_size - 1)  # all of CIFAR-10's is larger than that
+    monkeypatch.setattr(image_folder, "read_image_folder", lambda path: pytest.fail("decoded again"))
+    assert load_cifar10().fingerprint == first.fingerprint
+
+
 def test_a_changed_picture_is_not_served_from_the_cache(folder, picture):
     first = load_cifar10(folder)
     (folder / "train/cat/0.png").write_bytes(picture())
@@ -201,6 +217,35 @@ def test_a_damaged_cache_is_found_and_made_again(folder, rng, capsys, count):
             again = load_cifar10(folder)
             assert again.fingerprint == first.fingerprint and torch.equal(again.test.images, first.test.images)
     assert "damaged; decoding them again" in capsys.readouterr().out
+
+
+def in_directory(content, place, value):
+    """Change a byte of each entry in a zip's directory."""
+    head, *entries = content.split(b"PK\x01\x02")
+    return b"PK\x01\x02".join([head, *(entry[: place - 4] + value + entry[place - 3 :] for entry in entries)])
+
+
+DAMAGES = {
+    "a password": lambda content: in_directory(content, 8, b"\x01"),
+    "an unknown way of packing": lambda content: in_directory(content, 10, b"\x63"),
+    "a header that is no Python": lambda content: content.replace(b"{'descr'", b"{'desc\n("),
+    "a header of fewer images": lambda content: content.replace(b"'shape': (60, 3", b"'shape': (30, 3"),
+    "a header of another type": lambda content: content.replace(b"'<i8'", b"'<u4'"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_cache_damaged_where_a_reader_might_not_look_is_made_again(folder, capsys, damage):
+    first = load_cifar10(folder)
+    (kept,) = cache.folder().glob("*.npz")
+    whole = kept.read_bytes()
+    changed = DAMAGES[damage](whole)
+    assert changed != whole and len(changed) == len(whole)
+    kept.write_bytes(changed)
+    again = load_cifar10(folder)
+    assert again.fingerprint == first.fingerprint and len(again.train) == 60
+    assert "damaged; decoding them again" in capsys.readouterr().out
+    assert kept.read_bytes() == whole
 
 
 def test_a_cache_that_cannot_be_written_costs_time_only(folder, tmp_path, monkeypatch):

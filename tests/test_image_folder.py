@@ -1,7 +1,9 @@
 """Image folders: every usable picture comes out as it is, every other is named with its reason, counts add up."""
 
 import io
+import pathlib
 import re
+import shutil
 import struct
 import tarfile
 import zipfile
@@ -131,6 +133,22 @@ def test_one_changed_bit_or_a_cut_is_set_aside_or_decodes_as_pillow_shows_it(pic
                 assert np.array_equal(result.transpose(2, 0, 1), pixels(content))
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "archive"])
+@pytest.mark.parametrize("place", ["train", "test", "train/cat/more", "train/cat/a/b", "test/mine/more"])
+def test_a_picture_too_high_or_too_deep_is_set_aside_and_does_not_vanish(
+    tmp_path, write_files, image_files, picture, place, packed
+):
+    files = image_files(2, 1)
+    more = {f"{place}/new.png": picture(), f"{place}/README.md": b"hello", f"{place}/.hidden.png": b"junk"}
+    path = write_files(tmp_path / "folder", files | more | {"sheet.png": picture(), "docs/sheet.png": picture()})
+    if packed:
+        path = pathlib.Path(shutil.make_archive(tmp_path / "packed", "zip", path))
+    images, set_aside, _ = read_image_folder(path)
+    reason = "beside the classes' folders" if "/" not in place else "deeper than in its class's folder"
+    assert set_aside == [(f"{place}/new.png", reason)]
+    assert len(images.train_labels) + len(images.test_labels) == len(files)
+
+
 def test_many_bad_pictures_are_an_error_that_shows_some(tmp_path, write_files, image_files):
     files = image_files(2, 1) | {f"train/cat/bad{i}.png": b"bad" for i in range(4)}
     with pytest.raises(DataError, match=r"4 of 34 pictures cannot be used \(train/cat/bad0.png"):
@@ -159,13 +177,16 @@ def test_a_folder_without_pictures_says_what_was_expected(tmp_path):
 def test_two_image_folders_in_one_are_refused(tmp_path, write_files, image_files):
     files = image_files(1, 1)
     both = {f"{copy}/{name}": content for copy in ("a", "b") for name, content in files.items()}
+    packed = shutil.make_archive(tmp_path / "both", "tar", write_files(tmp_path / "folder", both))
     with pytest.raises(DataError, match="more than one"):
-        read_image_folder(write_files(tmp_path, both))
+        read_image_folder(packed)
 
 
 def test_the_content_hash_follows_the_content_not_the_place(tmp_path, write_files, image_files):
     files = image_files(1, 1)
     first, second = write_files(tmp_path / "a", files), write_files(tmp_path / "b c", files)
+    assert content_hash(first) == content_hash(second)
+    write_files(second, {"cache/pictures.npz": b"decoded", "README.md": b"hello"})  # beside the pictures
     assert content_hash(first) == content_hash(second)
     for change in ({"train/cat/0.png": files["train/dog/0.png"]}, {"train/cat/1.png": files["train/cat/0.png"]}):
         assert content_hash(write_files(tmp_path / "changed", files | change)) != content_hash(first)

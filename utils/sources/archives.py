@@ -20,6 +20,7 @@ END_OF_TAR = b"\0" * 2 * tarfile.BLOCKSIZE
 COUNT_LIMIT = 200_000  # members; all of CIFAR-10 has 60,000
 UNSAFE = "This archive was not made by an honest packer: get it again from where it came."
 UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError)
+UNREADABLE += (RuntimeError,)  # what zipfile raises for a way of packing or a password that it does not know
 
 
 def is_archive(path):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
+import lzma
 import os
 import pathlib
 import tempfile
@@ -16,7 +18,8 @@ import numpy as np
 
 from utils.sources import Images
 
-VERSION = 1  # raise it when the same content would be decoded to something else
+VERSION = 2  # raise it when the same content would be decoded to something else
+DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
 def folder():
@@ -59,17 +62,21 @@ def _lock(file):
 def load(file):
     """Return (Images, notes) from a cache file, or None when it is not there, damaged or was changed."""
     try:
-        with np.load(file, allow_pickle=False) as kept:
-            images = Images(*(kept[field] for field in Images._fields))
-            return images, json.loads(kept["notes"].tobytes())
+        with zipfile.ZipFile(file) as kept:
+            images = Images(*(_array(kept, field) for field in Images._fields))
+            return images, json.loads(_array(kept, "notes").tobytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        # zip keeps a checksum of every array, so a single changed bit ends here.
+    except DAMAGED:
         print("The kept copy of the decoded images is damaged; decoding them again.")
         with contextlib.suppress(OSError):
             file.unlink()
         return None
+
+
+def _array(kept, name):
+    """Return an array out of a zip, read to its end: only there does zip compare the checksum that it keeps of each."""
+    return np.load(io.BytesIO(kept.read(f"{name}.npy")), allow_pickle=False)
 
 
 def _save(file, images, notes):

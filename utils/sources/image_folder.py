@@ -25,7 +25,7 @@ LAYOUT = "Expected train/<class>/* and test/<class>/* for the ten classes " + ",
 
 
 def content_hash(path):
-    """Hash what is in a folder or archive, wherever it lies and whatever it is called: sha256, hexadecimal."""
+    """Hash an archive, or a folder's train/ and test/, wherever it lies, whatever it is called: sha256, hexadecimal."""
     path = pathlib.Path(path)
     if path.is_file():
         with path.open("rb") as file:
@@ -34,7 +34,7 @@ def content_hash(path):
                 digest.update(block)
         return digest.hexdigest()
     digest = hashlib.sha256()
-    for name, content in read_files(path):
+    for name, content in _files(path):
         digest.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(content).digest())
     return digest.hexdigest()
 
@@ -45,7 +45,8 @@ def read_image_folder(path):
     # One after the other: on pictures this small threads wait for each other (measured: 30 % slower with two), and
     # worker processes would fail in a student's script that lacks the `if __name__ == "__main__"` line.
     for name, content in _pictures(path):
-        kind, image = _decode(name, content)
+        reason = _misplaced(name)
+        kind, image = (None, reason) if reason else _decode(name, content)
         if kind is None:
             set_aside.append((name, image))
         else:
@@ -56,21 +57,52 @@ def read_image_folder(path):
     return images, sorted(set_aside), sorted(formats)
 
 
+def _files(path):
+    """Yield (name, bytes) of what is in an archive, or below a folder's train/ and test/.
+
+    What else lies in the folder, such as the cache of decoded pictures, is neither read nor hashed.
+    """
+    path = pathlib.Path(path)
+    if path.is_file():
+        yield from read_files(path)
+        return
+    for split in SPLITS:
+        if (path / split).is_dir():
+            for name, content in read_files(path / split):
+                yield f"{split}/{name}", content
+
+
 def _place(name):
     """Return (split, class) of a file such as any/folders/train/cat/1.png, or None for a file that is no part of it."""
+    parts = _parts(name)
+    return (parts[-3], parts[-2]) if len(parts) >= 3 and parts[-3] in SPLITS else None
+
+
+def _misplaced(name):
+    """Return why a picture below train/ or test/ lies in no class's folder; None if it does, or is no such picture."""
+    *folders, file = _parts(name) or [""]
+    if _place(name) or not file.lower().endswith(PICTURES) or not set(folders).intersection(SPLITS):
+        return None
+    return "beside the classes' folders" if folders[-1] in SPLITS else "deeper than in its class's folder"
+
+
+def _parts(name):
+    """Split a file's name at its folders; nothing is left of a file that an operating system put there."""
     parts = name.removeprefix("./").split("/")
     left_by_the_system = parts[-1] in ("Thumbs.db", "desktop.ini") or any(
         p.startswith((".", "__MACOSX")) for p in parts
     )
-    return None if left_by_the_system or len(parts) < 3 or parts[-3] not in SPLITS else (parts[-3], parts[-2])
+    return [] if left_by_the_system else parts
 
 
 def _pictures(path):
-    """Yield (name, bytes) of what lies in a class's folder, and refuse what does not belong to CIFAR-10."""
+    """Yield (name, bytes) of what lies in a class's folder, or should; refuse what does not belong to CIFAR-10."""
     roots = set()
-    for name, content in read_files(path):
+    for name, content in _files(path):
         place = _place(name)
         if place is None:
+            if _misplaced(name):
+                yield name, content
             continue
         if place[1] not in CLASSES:
             raise DataError(f"'{place[1]}' is no class of CIFAR-10.", where=f"{path}: {name}", next_step=LAYOUT)
