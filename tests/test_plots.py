@@ -54,6 +54,18 @@ def test_bars_have_their_values_written_on_them():
     assert len({patch.get_hatch() for patch in figure.axes[0].patches}) == 2
 
 
+def test_an_epoch_that_lacks_a_figure_is_a_gap_in_its_curve():
+    history = History()
+    history.add_row(epoch=1, train_loss=2.0, train_acc=0.25)
+    history.add_row(epoch=2, train_loss=1.0, val_acc=0.5)
+    history.add_row(epoch=3, train_loss=0.5, train_acc=0.75, val_loss=1.5, val_acc=0.75)
+    loss, accuracy, _ = show_history(history).axes
+    drawn = {line.get_label(): line.get_ydata() for line in accuracy.lines}
+    assert np.array_equal(drawn["training"], [25, np.nan, 75], equal_nan=True)
+    assert np.array_equal(drawn["validation"], [np.nan, 50, 75], equal_nan=True)
+    assert np.array_equal(loss.lines[-1].get_ydata(), [np.nan, np.nan, 1.5], equal_nan=True)
+
+
 def test_no_marker_of_a_history_is_cut_at_the_edge():
     history = History()
     for epoch in (1, 2):

@@ -64,6 +64,45 @@ def test_bad_lines_are_counted_in_the_table():
     assert list(runs.table().bad_lines) == [2]
 
 
+WRONG_SHAPES = (
+    *('{"from": 3}', '{"from": [1]}', '{"from": [null, 0.5]}', '{"from": ["a", "b"]}', '{"from": {"0": 1, "1": 2}}'),
+    *('{"point": 1}', '{"point": [1, 2]}', '{"point": [1, 2, 3, 4]}', '{"point": [null, 1, 1]}', '{"point": "abc"}'),
+    *('{"epoch": null}', '{"epoch": "two"}', '{"epoch": 2, "val_acc": "high"}', '{"epoch": 2, "val_acc": [0.5]}'),
+)
+
+
+def test_lines_of_the_wrong_shape_are_counted_as_bad_and_hide_no_other():
+    history = train()
+    before = find("last").history().rows
+    with open(find("last").folder / "metrics.jsonl", "a") as file:
+        file.write("".join(f"{line}\n" for line in WRONG_SHAPES) + '{"another": "kind"}\n')
+    run = find("last")
+    assert run.bad_lines == len(WRONG_SHAPES) == runs.table().bad_lines[run.name]
+    assert run.history().rows == before == history.rows and run.history().points == history.points
+
+
+def test_a_run_whose_epochs_have_different_columns_hides_no_other():
+    train()
+    folder = runs.trainings() / "odd"
+    folder.mkdir()
+    (folder / "run.json").write_text('{"state": "stopped", "created": null, "watched": "val", "batches": 3}')
+    lines = ['{"epoch": 1, "val_acc": 0.5}', '{"epoch": 2, "val_loss": 1.0, "val_acc": null}', '{"epoch": 3}']
+    (folder / "metrics.jsonl").write_text("\n".join(lines))
+    table = runs.table()
+    assert list(table.index)[0] == "odd" and len(table) == 2  # nobody knows when it began
+    odd = table.loc["odd"]
+    assert (odd.epochs, odd.best_val_acc, odd.bad_lines) == (3, 0.5, 0)
+    assert pd.isna(odd.val_acc) and pd.isna(odd.seconds) and pd.isna(odd.settled_s)
+
+
+def test_the_best_row_is_one_that_has_the_figure():
+    history = fold([{"epoch": 1}, {"epoch": 2, "val_loss": None}, {"epoch": 3, "val_loss": 2.0}, {"epoch": 4}])
+    assert history.best("val_loss")["epoch"] == 3
+    assert fold([{"epoch": 1}, {"epoch": 2, "val_loss": None}]).best("val_loss")["epoch"] == 2
+    with pytest.raises(KeyError, match="val_acc"):
+        history.best("val_acc")
+
+
 def rows(*accuracies):
     history = fold([{"epoch": i + 1, "val_acc": acc, "seconds": 10.0 * (i + 1)} for i, acc in enumerate(accuracies)])
     return settled(history, "val_acc")

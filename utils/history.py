@@ -36,8 +36,14 @@ class History:
         return pd.DataFrame(self.rows).set_index("epoch") if self.rows else pd.DataFrame()
 
     def best(self, column):
-        """Return the row in which a column is best: the lowest loss, or the highest of anything else."""
-        rows = [row for row in self.rows if row[column] == row[column]] or self.rows  # a NaN is never best
+        """Return the row in which a column is best: the lowest loss, or the highest of anything else.
+
+        A row that lacks the column is never best, and one in which it is no number only if there is no other.
+        """
+        having = [row for row in self.rows if column in row]
+        rows = [row for row in having if row[column] == row[column]] or having
+        if not rows:
+            raise KeyError(column)
         return (min if column.endswith("loss") else max)(rows, key=lambda row: row[column])
 
     def add_row(self, **figures):

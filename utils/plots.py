@@ -78,7 +78,10 @@ def show_bars(panels, *, unit, title=None):
 
 
 def show_history(history, *, num_epochs=None, title=None):
-    """Draw a history: loss with the finer training curve behind it, accuracy, and the learning rate."""
+    """Draw a history: loss with the finer training curve behind it, accuracy, and the learning rate.
+
+    A figure that an epoch lacks is a gap in its curve.
+    """
     figure, axes = plt.subplots(1, 3, figsize=(11.0, 3.2), width_ratios=(5, 5, 3))
     rows, points = history.rows, history.points
     epochs = [row["epoch"] for row in rows]
@@ -91,8 +94,8 @@ def show_history(history, *, num_epochs=None, title=None):
     looks["test"] = ("test", *looks["val"][1:])
     for name, (label, colour, dash, marker) in looks.items():
         for ax, what, scale in ((axes[0], "loss", 1), (axes[1], "acc", 100)):
-            if rows and f"{name}_{what}" in rows[0]:
-                values = [scale * row[f"{name}_{what}"] for row in rows]
+            if any(f"{name}_{what}" in row for row in rows):
+                values = [scale * row.get(f"{name}_{what}", math.nan) for row in rows]
                 look = {"color": colour, "linestyle": dash, "marker": marker, "label": label}
                 ax.plot(epochs, values, clip_on=False, **look)  # or the edge would halve the last marker
     for ax, unit in zip(axes, ("loss (cross-entropy, nats)", "accuracy (%)", "learning rate"), strict=True):

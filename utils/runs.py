@@ -60,7 +60,9 @@ class Run:
 
     @functools.cached_property
     def _lines(self):
-        return read_lines(self.folder / METRICS)
+        lines, bad = read_lines(self.folder / METRICS)
+        sound = [line for line in lines if _is_sound(line)]
+        return sound, bad + len(lines) - len(sound)
 
     @property
     def bad_lines(self):
@@ -96,7 +98,7 @@ def all_runs(folder=None):
     """List the runs of a folder, by default of the ledger, oldest first."""
     folder = Path(folder) if folder else trainings()
     runs = [Run(path.parent) for path in folder.glob(f"*/{RECORD}")]
-    return sorted(runs, key=lambda run: (str(run.record.get("created")), run.name))
+    return sorted(runs, key=lambda run: (str(run.record.get("created") or ""), run.name))
 
 
 def find(name, folder=None):
@@ -142,7 +144,7 @@ def row(run):
     settings = record.get("settings") or {}
     values = {name: (record | settings).get(name) for name in COLUMNS}
     last = history.rows[-1] if history.rows else {}
-    watched = f"{record.get('watched', 'val')}_acc"
+    watched, is_validated = f"{record.get('watched', 'val')}_acc", any("val_acc" in row for row in history.rows)
     seconds = last.get("seconds", NOT_A_NUMBER)
     batches = len(history) * (record.get("batches") or NOT_A_NUMBER)
     tested = tested_accuracy(run)
@@ -155,7 +157,7 @@ def row(run):
         "epochs": len(history),
         "of": record.get("num_epochs"),
         "val_acc": last.get("val_acc", NOT_A_NUMBER),
-        "best_val_acc": history.best("val_acc")["val_acc"] if "val_acc" in last else NOT_A_NUMBER,
+        "best_val_acc": history.best("val_acc")["val_acc"] if is_validated else NOT_A_NUMBER,
         "test_acc": NOT_A_NUMBER if tested is None else tested,
         "error_rate": 1 - measured,
         "ms_per_iteration": 1000 * seconds / batches if batches else NOT_A_NUMBER,
@@ -183,12 +185,12 @@ def tested_accuracy(run):
 
 def settled(history, column):
     """Return the seconds after which no epoch's accuracy was more than one point below the best, or NaN."""
-    rows = [row for row in history.rows if row.get(column) == row.get(column) and column in row]
+    rows = [row for row in history.rows if column in row and row[column] == row[column]]
     if not rows:
         return NOT_A_NUMBER
     least = max(row[column] for row in rows) - SETTLED
     first = next((i for i in reversed(range(len(rows))) if rows[i][column] < least), -1) + 1
-    return rows[first]["seconds"] if first < len(rows) else NOT_A_NUMBER
+    return rows[first].get("seconds", NOT_A_NUMBER) if first < len(rows) else NOT_A_NUMBER
 
 
 def fold(lines):
@@ -205,6 +207,22 @@ def fold(lines):
             history.rows.append({name: _number(value) for name, value in line.items()})
     history.load_state_dict({"rows": history.rows, "points": points, "every": history.every, "last": (0.0, 0)})
     return history
+
+
+def _is_sound(line):
+    """Tell whether a line of metrics has the shape that the ledger writes; a line of another kind is none of fold's."""
+    if "from" in line:
+        return _are_numbers(line["from"], places=2)
+    if "point" in line:
+        return _are_numbers(line["point"], places=1, figures=2)
+    return "epoch" not in line or _are_numbers([line["epoch"], *line.values()], places=1, figures=len(line))
+
+
+def _are_numbers(values, places, figures=0):
+    """Tell whether these are so many places in the training, and so many figures, which may be null for no number."""
+    if not isinstance(values, list) or len(values) != places + figures:
+        return False
+    return all(isinstance(value, (int, float)) or (value is None and i >= places) for i, value in enumerate(values))
 
 
 def _number(value):
