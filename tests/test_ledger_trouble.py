@@ -15,9 +15,10 @@ from training_parts import StopAfter, parts
 from utils import claims, ledger, runs
 from utils.claims import NAME
 from utils.errors import CourseworkError, DivergedError, LedgerWarning
+from utils.ledger import note_test
 from utils.my_utils import train_ch3
-from utils.records import append_lines
-from utils.runs import find
+from utils.records import append_lines, read_json, write_json
+from utils.runs import Run, find
 from utils.steps import Step
 
 pytestmark = pytest.mark.usefixtures("ledger_folder")
@@ -174,6 +175,23 @@ def test_another_training_in_the_same_folder_changes_no_record(data, tiny, tmp_p
     with pytest.raises(CourseworkError, match="another training"):
         tiny.change(lr=0.5).train(data, folder=tmp_path / "mine", **SMALL)
     assert {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()} == before
+
+
+def test_tests_of_a_network_that_was_trained_here_before_are_not_those_of_the_next(data, tiny, tmp_path):
+    first = tiny.train(data, folder=tmp_path / "mine", **SMALL)
+    looks = [first.test()[1], first.test()[1]]
+    write_json(first.folder / "evaluation.json", {"accuracy": 0.99})
+    again = tiny.train(data, folder=tmp_path / "mine", **SMALL)  # it was complete: nothing begins
+    assert runs.tested_accuracy(again.run) == 0.99 and len(again.run.record["tests"]) == 2
+    tiny.train(data, seed=1, folder=tmp_path / "mine", resume=False, watchers=[StopAfter(6)], **SMALL)
+    run = Run(tmp_path / "mine")
+    assert run.evaluation is None and "tests" not in run.record
+    assert [test["accuracy"] for test in run.record["earlier_tests"]] == looks  # that somebody looked is not forgotten
+    assert read_json(run.folder / "evaluation.old") == {"accuracy": 0.99}
+    note_test(run.folder, 0.5, 1.0)
+    resumed = tiny.train(data, seed=1, folder=tmp_path / "mine", **SMALL)
+    assert [test["accuracy"] for test in resumed.run.record["tests"]] == [0.5]  # of the same training
+    assert len(resumed.run.record["earlier_tests"]) == 2
 
 
 def test_a_ledger_that_cannot_be_written_warns_once_and_the_training_goes_on(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from utils.devices import describe
 from utils.errors import DivergedError, LedgerWarning
 from utils.identity import settings_of
 from utils.records import append_lines, read_json, write_json
-from utils.runs import FAULTS, METRICS, RECORD, Run, trainings
+from utils.runs import EVALUATION, FAULTS, METRICS, RECORD, Run, trainings
 
 ROOT = Path(__file__).resolve().parents[1]
 POINTS_EVERY = 10.0  # seconds between two looks at the loss in mid-epoch: on a GPU, looking waits for it
@@ -62,7 +62,7 @@ class Ledger:
                 write_json(self.folder / RECORD, self._record)
 
     def _describe(self, training, before):
-        kept = {name: before[name] for name in ("created", "attempts", "tests") if name in before}
+        kept = {name: before[name] for name in ("created", "attempts", "tests", "earlier_tests") if name in before}
         record = {"format": 1, "run": self.folder.name, "system": self.name, "created": now(), "state": "running"}
         return record | facts_of(training) | self.facts | {"attempts": []} | kept
 
@@ -72,10 +72,20 @@ class Ledger:
             return
         self._begun, place = True, [training.epoch, training.batch]
         with self._or_warn():
+            if place == [0, 0]:
+                self._set_tests_aside()
             self._attempt = {"begun": now(), "host": platform.node(), "pid": os.getpid(), "from": place}
             self._record |= {"attempts": [*self._record["attempts"], self._attempt], "state": "running"}
             self._catch_up(training)
             write_json(self.folder / RECORD, self._record)
+
+    def _set_tests_aside(self):
+        """Let no test of a network that was trained here before pass for one of the network that begins now."""
+        if tests := self._record.pop("tests", None):
+            self._record["earlier_tests"] = [*self._record.get("earlier_tests", ()), *tests]
+        evaluation = self.folder / EVALUATION
+        if evaluation.exists():
+            evaluation.replace(evaluation.with_suffix(".old"))
 
     def after_batch(self, training):
         """Note a fault that was mended, and now and then the newest points of the loss."""
