@@ -37,9 +37,9 @@ def data():
 def train(data, tmp_path):
     """Return a function that trains a small recipe in a folder of the test's."""
 
-    def make(network=GATED, folder=tmp_path / "run", **changes):
+    def make(network=GATED, folder=tmp_path / "run", watchers=(), **changes):
         recipe = Recipe("small", network, mean=(0.5,) * 3, std=(0.25,) * 3, lr=0.01, num_epochs=2, **changes)
-        how = {"budget": Budget("all"), "device": "cpu", "precision": "fp32", "curves": False}
+        how = {"budget": Budget("all"), "device": "cpu", "precision": "fp32", "curves": False, "watchers": watchers}
         return recipe.train(data, folder=folder, **how)
 
     return make
@@ -141,6 +141,33 @@ def test_a_record_that_cannot_be_written_is_returned_all_the_same(train, monkeyp
 def test_without_a_folder_the_record_is_only_returned(train):
     trained = train(folder=None)
     assert evaluate_run(trained, SMALL)["checkpoint"] is None
+
+
+class StopAtOnce:
+    """A watcher that stops a training after its first batch."""
+
+    def after_batch(self, training):
+        training.stop = True
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["in a folder", "nowhere"])
+def test_a_training_that_was_interrupted_is_refused_until_it_is_finished(train, data, tmp_path, monkeypatch, kept):
+    folder = tmp_path / "run" if kept else None
+    stopped = train(folder=folder, watchers=[StopAtOnce()])
+    loaded = [load_run(stopped.run, data, "cpu")] if kept else []
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluation, "scores", lambda *_, **__: pytest.fail("the test images were touched"))
+        for one in [stopped, *loaded]:
+            with pytest.raises(CourseworkError, match="this one is stopped: 0 of 2 epochs are done") as caught:
+                evaluate_run(one, SMALL)
+            assert "Train on" in caught.value.next_step and caught.value.where == folder
+    assert evaluate_run(train(folder=folder), SMALL)["images"] == 110
+
+
+def test_a_finished_training_whose_record_is_lost_is_measured_all_the_same(train):
+    trained = train()
+    (trained.folder / "run.json").unlink()
+    assert evaluate_run(trained, SMALL)["images"] == 110
 
 
 def test_views_and_robustness_take_as_many_images_as_the_budget_allows_and_say_so(train, monkeypatch):

@@ -56,7 +56,11 @@ def test_a_run_that_is_still_training_is_said_to_be_unfinished(tmp_path, monkeyp
         ),
         ({"protocol": "report", "watched": "test"}, "its test accuracy is not independent."),
         ({"unsaved": "No space left on device"}, "Its newest weights are not saved: No space left on device"),
-        ({"tests": [{"accuracy": 0.8}, {"accuracy": 0.84}]}, "Measured on the test images 2 times"),
+        (
+            {"tests": [{"accuracy": 0.8}, {"accuracy": 0.84}]},
+            "Measured on the test images 2 times: a choice between the figures would be one made on",
+        ),
+        ({"state": "stopped"}, "Measured on the test images before its training was finished."),
     ],
 )
 def test_what_limits_a_figure_is_said_first(tmp_path, changes, words):

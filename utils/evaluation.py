@@ -10,7 +10,7 @@ import torch
 from utils.budgets import Budget, choose_budget
 from utils.counting import flops
 from utils.datasets import CLASSES
-from utils.errors import LedgerWarning
+from utils.errors import CourseworkError, LedgerWarning
 from utils.ledger import note_test, now
 from utils.metrics import (
     calibration,
@@ -46,7 +46,8 @@ def weights_hash(net):
 def evaluate_run(trained, budget=None):
     """Measure a Trained on its test images and return the record, which its folder keeps as evaluation.json.
 
-    The test images are touched once: asked again for the same weights, it returns what it measured then. The budget
+    The test images are touched once, when the training is finished: one that was interrupted is refused. Asked again
+    for the same weights, it returns what it measured then. The budget
     (smoke, quick, full or a Budget; else by the hardware) limits the number of test images for the views and for the
     robustness; all else is measured on every one.
     """
@@ -56,6 +57,7 @@ def evaluate_run(trained, budget=None):
     if all(name in earlier and earlier[name] == value for name, value in identity.items()):
         print(f"Measured before, on {earlier.get('when')}: the test images are left alone, this is the record of then.")
         return earlier
+    _require_finished(trained)
     run = Run(folder) if folder else None
     if run and run.record.get("tests"):
         print(f"Looks that this run had at its test images before this one: {len(run.record['tests'])}.")
@@ -72,6 +74,21 @@ def evaluate_run(trained, budget=None):
     if run:
         _keep(folder, record)
     return record
+
+
+def _require_finished(trained):
+    """Raise unless the training ran to its end, so that no look at the test images is spent on half of it."""
+    state = trained.run.state if trained.run else "unreadable"
+    if state == "unreadable":  # there is no record: the training itself knows
+        state = "stopped" if trained.history.stopped else "finished"
+    if state == "finished":
+        return
+    done = f"{len(trained.history)} of {trained.facts['num_epochs']} epochs"
+    raise CourseworkError(
+        f"The test images are for a finished training, and this one is {state}: {done} are done.",
+        where=trained.folder,
+        next_step="Train on, then evaluate: train() with the same arguments goes on from the last checkpoint.",
+    )
 
 
 def _keep(folder, record):

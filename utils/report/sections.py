@@ -17,7 +17,7 @@ from utils.schedules import SCHEDULES
 
 WATCHED = {
     "honest": "Of the training images one in ten was held out, the classes in proportion, and measured after every "
-    "epoch: that is the validation. The test images were left alone until the training was over.",
+    "epoch: that is the validation. The test images are for one look when the training is over.",
     "report": "Nothing was held out: all training images were trained on and the test images measured after every "
     "epoch, as the reports did. An epoch chosen by such a curve is chosen on the test images.",
     "final": "Nothing was held out and nothing watched: all training images were trained on, and the test images are "

@@ -113,7 +113,10 @@ def _test(run):
     found = ["The test images were watched after every epoch: its test accuracy is not independent."] if watched else []
     times = len(run.record.get("tests") or ())
     if times > 1:
-        found.append(f"Measured on the test images {times} times: a choice between them was made on the test images.")
+        choice = "a choice between the figures would be one made on the test images"
+        found.append(f"Measured on the test images {times} times: {choice}.")
+    if (times or evaluation) and run.state not in ("finished", "unreadable"):
+        found.append("Measured on the test images before its training was finished.")
     if accuracy is None:
         return [*found, "Not measured on the test images."]
     if not evaluation:
