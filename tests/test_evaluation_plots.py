@@ -92,6 +92,20 @@ def test_a_reliability_diagram_leaves_empty_bins_out_and_marks_those_of_few_imag
     check_whole(figure)
 
 
+@pytest.mark.parametrize("size", [None, (4.4, 4.0)], ids=["notebook", "report"])
+def test_the_legend_of_a_reliability_diagram_hides_no_bar(size):
+    high = {"accuracy": [1.0, 0.95, 0.97, 0.99], "confidence": [0.2, 0.4, 0.6, 0.9], "count": [3, 3, 400, 700]}
+    figure = show_calibration(CALIBRATION | high, title="Finding")
+    if size:
+        figure.set_size_inches(size)
+    figure.canvas.draw()
+    legends = [*figure.legends, *(ax.get_legend() for ax in figure.axes if ax.get_legend())]
+    (place,) = (legend.get_window_extent() for legend in legends)
+    assert not any(place.overlaps(ax.get_tightbbox()) for ax in figure.axes)
+    assert place.x0 >= 0 and place.x1 <= figure.bbox.x1
+    assert len(legends[0].get_texts()) == 4
+
+
 @pytest.mark.parametrize("count", [1, 4, 6])
 def test_a_mistake_stands_beside_its_map_under_its_caption(count, rng):
     images = rng.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)

@@ -80,7 +80,7 @@ def show_calibration(calibration, *, title=None):
     ax.vlines(sure, np.minimum(right, sure), np.maximum(right, sure), color=COLOURS[1], linewidth=1.6)
     ax.set_ylim(0, 100)
     ax.set_ylabel("right (%)")
-    ax.legend(loc="upper left", fontsize=9)
+    figure.legend(loc="outside lower right", ncols=2, fontsize=9)
     below.bar(edges[:-1], counts, np.diff(edges), color="#999999", **looks)
     below.set_ylabel("images")
     below.set_xlabel("confidence (%)")
