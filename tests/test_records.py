@@ -77,6 +77,14 @@ def test_whatever_a_record_is_given_it_holds_as_strict_json(tmp_path, value, kep
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)["value"] == kept
 
 
+def test_half_a_character_costs_that_character_and_not_the_record(tmp_path):
+    text = os.fsdecode(b"caf\xe9") + "\ud83d"  # a file's name in another encoding; half of a pair
+    write_json(tmp_path / "a.json", {text: text})
+    append_lines(tmp_path / "m", [{"what": text}, ROWS[0]])
+    assert read_json(tmp_path / "a.json") == {"caf??": "caf??"}
+    assert read_lines(tmp_path / "m") == ([{"what": "caf??"}, ROWS[0]], 0)
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, call):
     write_json(tmp_path / "a.json", {"old": 1})

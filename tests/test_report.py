@@ -17,6 +17,7 @@ from utils.errors import CourseworkError
 from utils.nets import Block, Plan, build
 from utils.report import SECTIONS, content, write_report
 from utils.report.blocks import plain_text
+from utils.runs import Run
 from utils.systems import SYSTEMS, Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -325,6 +326,44 @@ def test_without_typst_the_html_is_written_and_one_line_says_how_to_get_the_pdf(
     assert not (run.folder / "report.pdf").exists()  # it would be an older one
     (line,) = capsys.readouterr().out.splitlines()
     assert "pip install typst" in line
+
+
+def test_words_that_typst_cannot_set_cost_the_pdf_and_no_older_one_stays(tmp_path, capsys):
+    run = fake_run(tmp_path / "run")
+    write_report(run)
+    (run.folder / "words" / "data.md").write_text("> " * 100 + "deep")
+    assert [path.name for path in write_report(run)] == ["report.html"]
+    assert not (run.folder / "report.pdf").exists() and "deep" in (run.folder / "report.html").read_text("utf-8")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("No PDF: typst cannot set this report (") and "print report.html" in line
+
+
+def test_a_mark_before_the_words_is_no_word(tmp_path):
+    run = fake_run(tmp_path / "run", words={"data.md": "\ufeff# My heading\n"})
+    (words,) = [block for block in content(run)["sections"][0]["blocks"] if block["kind"] == "words"]
+    assert words["blocks"] == [{"kind": "heading", "text": ["My heading"]}]
+
+
+def test_half_a_character_in_a_record_costs_that_character_only(tmp_path, drawn):
+    run = fake_run(tmp_path / "run")
+    record_file = run.folder / "run.json"
+    record_file.write_text(record_file.read_text().replace("2.15.0", "\\udce9 half"))
+    paths = write_report(Run(run.folder))
+    assert len(paths) == 2 and "? half" in paths[0].read_text(encoding="utf-8")
+
+
+def test_gates_of_classes_without_a_mean_are_left_out(tmp_path):
+    gates = {name: [[None] * 3 if i == 2 else row for i, row in enumerate(table)] for name, table in GATES.items()}
+    text = say(tmp_path, 5, about=record(SMALL), tested=evaluation(gates=gates))
+    assert "A class of which no mean is recorded is left out." in text and "differs by up to" in text
+    nothing = {name: [[None] * 3] * 10 for name in GATES}
+    assert "mean weight" not in say(tmp_path / "none", 5, about=record(SMALL), tested=evaluation(gates=nothing))
+
+
+def test_a_slow_iteration_is_said_without_an_exponent(tmp_path):
+    lines = [line | ({"seconds": 802.6 * line["epoch"]} if "epoch" in line else {}) for line in metrics()]
+    assert "An iteration took 1,070 ms" in say(tmp_path, 4, lines=lines)
+    assert "1,070 ms an iteration" in say(tmp_path, 5, lines=lines)
 
 
 def test_a_run_is_found_by_name_or_as_the_last(tmp_path):

@@ -105,6 +105,13 @@ def test_numbers_are_said_in_plain_words():
     assert percent(0.84567) == "84.57\u00a0%"
     assert percent(None) == percent(float("nan")) == "unknown"
     assert (number(1234567), number(0.00012345), number(None)) == ("1,234,567", "0.0001234", "unknown")
+    assert (number(1068.4, 3), number(999.6, 3), number(999.4, 3), number(-12345.6)) == (
+        "1,068",
+        "1,000",
+        "999",
+        "-12,346",
+    )
+    assert (number(1.5e12), number(float("inf")), number(float("nan"))) == ("1.5e+12", "inf", "nan")
     assert (many(1, "epoch"), many(0, "epoch"), many(2, "entry", "entries")) == ("1 epoch", "0 epochs", "2 entries")
     assert [duration(s) for s in (0.04, 59.4, 61, 3661, None)] == [
         "0.0 s",

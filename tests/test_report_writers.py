@@ -234,6 +234,37 @@ def test_words_made_to_confuse_are_read_all_the_same(text):
     assert Page(as_html._blocks(blocks)) is not None
 
 
+LONG = "https://example.org/" + "a" * 8000
+ODD = {
+    "a table of a heading": ("| left | right |\n|---|---|\n", ["left", "right"]),
+    "many columns": ("|" + "a|" * 40 + "\n|" + "-|" * 40 + "\n|" + "b|" * 40 + "\n", ["a", "b"]),
+    "a long address": (f"[this page]({LONG}) <{LONG}>", ["this page"]),
+    "a numbered list": ("7. seven\n8. eight\n", ["seven", "eight"]),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_words_are_set_in_both(tmp_path, name):
+    text, words = ODD[name]
+    document = content(fake_run(tmp_path / "run", about=record(SMALL), words={"data.md": text}))
+    page, pdf = as_html.write(document), as_pdf.write(document)
+    assert all(word in "".join(Page(page).words) for word in words) and pdf.startswith(b"%PDF-")
+    assert LONG not in [attrs.get("href") for _, attrs in Page(page).tags]
+
+
+def test_a_numbered_list_begins_with_its_number():
+    for start in (0, 1, 7):
+        (ordered,) = [attrs for tag, attrs in Page(as_html._blocks(read_markdown(f"{start}. x\n"))).tags if tag == "ol"]
+        assert int(ordered.get("start", 1)) == start
+
+
+@pytest.mark.skipif(not shutil.which("pdftotext"), reason="needs pdftotext")
+def test_a_numbered_list_begins_with_its_number_in_the_pdf(tmp_path):
+    words = {"data.md": "7. seventh thing\n8. eighth thing\n"}
+    text = pdf_text(as_pdf.write(content(fake_run(tmp_path / "run", about=record(SMALL), words=words))), tmp_path)
+    assert re.search(r"7\.\s+seventh thing\s+8\.\s+eighth thing", text)
+
+
 def test_both_writers_know_every_kind_of_block():
     kinds = set(as_html.WRITERS)
     named = set(re.findall(r'data\.kind == "(\w+)"', as_pdf.TEMPLATE.read_text()))

@@ -24,7 +24,12 @@ def plain(value):
 def write_json(path, value):
     """Write a JSON file whole or not at all."""
     text = json.dumps(plain(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    write_bytes(path, text.encode())
+    write_bytes(path, as_bytes(text))
+
+
+def as_bytes(text):
+    """Return a text as UTF-8; half a character, as a file's name may hold on some systems, becomes a question mark."""
+    return text.encode(errors="replace")
 
 
 def write_bytes(path, content):
@@ -52,7 +57,7 @@ def read_json(path):
 
 def append_lines(path, rows):
     """Append objects, a line each, on the disk when this returns; what an accident left before them is closed off."""
-    line = b"".join(json.dumps(plain(row), allow_nan=False, ensure_ascii=False).encode() + b"\n" for row in rows)
+    line = as_bytes("".join(json.dumps(plain(row), allow_nan=False, ensure_ascii=False) + "\n" for row in rows))
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
     try:
         if _is_torn(handle):

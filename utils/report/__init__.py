@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 
 from utils import runs
-from utils.records import write_bytes
+from utils.records import as_bytes, write_bytes
 from utils.report import as_html, as_pdf
 from utils.report.blocks import read_markdown
 from utils.report.results import accuracy, tasks
@@ -31,24 +31,34 @@ data.md, model.md, loss.md, training.md, accuracy.md. Then make the report again
 
 
 def write_report(run, folder=None):
-    """Write report.html and report.pdf into a run's folder and return their paths; without typst, the HTML alone.
+    """Write report.html and report.pdf into a run's folder and return their paths; if typst cannot, the HTML alone.
 
     run: a Run, or what runs.find takes, which then looks in folder.
     """
     run = run if isinstance(run, runs.Run) else runs.find(run, folder)
     document = content(run)
-    paths = [run.folder / "report.html"]
-    write_bytes(paths[0], as_html.write(document).encode())
-    if importlib.util.find_spec("typst"):
-        paths.append(run.folder / "report.pdf")
-        write_bytes(paths[1], as_pdf.write(document))
+    paths = [run.folder / "report.html", run.folder / "report.pdf"]
+    write_bytes(paths[0], as_bytes(as_html.write(document)))
+    pdf, why_not = _pdf(document)
+    if pdf is not None:
+        write_bytes(paths[1], pdf)
     else:
-        (run.folder / "report.pdf").unlink(missing_ok=True)  # an older one would say something else
-        print("No PDF: typst is not installed. Get it with `pip install typst`, or print report.html from a browser.")
+        paths.pop().unlink(missing_ok=True)  # an older one would say something else
+        print(f"No PDF: {why_not}, or print report.html from a browser.")
     words = run.folder / "words"
     words.mkdir(exist_ok=True)
-    write_bytes(words / "README.txt", HOW_TO_WRITE.replace("RUN", run.name).encode())
+    write_bytes(words / "README.txt", as_bytes(HOW_TO_WRITE.replace("RUN", run.name)))
     return paths
+
+
+def _pdf(document):
+    """Return a document as a PDF's bytes and None, or None and why there is none, with what to do."""
+    if not importlib.util.find_spec("typst"):
+        return None, "typst is not installed. Get it with `pip install typst`"
+    try:
+        return as_pdf.write(document), None
+    except RuntimeError as error:  # such as TypstError
+        return None, f"typst cannot set this report ({str(error).splitlines()[0]}). Simplify your own words"
 
 
 def content(run):
@@ -75,5 +85,5 @@ def _own_words(run, file):
     path = run.folder / "words" / file if file else None
     if path is None or not path.is_file():
         return []
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = path.read_text(encoding="utf-8-sig", errors="replace")  # some editors put a mark before the text
     return read_markdown(text) if text.strip() else []

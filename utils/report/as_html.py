@@ -61,8 +61,9 @@ def _heading(block):
 
 def _list(block):
     tag = "ol" if block["ordered"] else "ul"
+    start = f' start="{block["start"]}"' if block["ordered"] and block["start"] != 1 else ""
     items = "".join(f"<li>{_blocks(item)}</li>" for item in block["items"])
-    return f"<{tag}>{items}</{tag}>"
+    return f"<{tag}{start}>{items}</{tag}>"
 
 
 def _quote(block):
@@ -92,8 +93,8 @@ def _figure(block):
 def _table(block):
     """Write a table, in as many parts side by side as it may be cut into; they wrap on a narrow screen."""
     rows = block["rows"]
-    size = -(-len(rows) // block["fold"])
-    parts = [_rows(block, i, rows[i : i + size]) for i in range(0, len(rows), size)]
+    size = max(1, -(-len(rows) // block["fold"]))
+    parts = [_rows(block, i, rows[i : i + size]) for i in range(0, max(1, len(rows)), size)]
     caption = f"<figcaption>{_inline([block['caption']])}</figcaption>" if block["caption"] else ""
     kind = "matrix" if block["shade"] else "plain" if block["head"] else "facts"
     return f'<figure class="{kind}"><div class="row tables">{"".join(parts)}</div>{caption}</figure>'

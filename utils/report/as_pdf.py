@@ -9,11 +9,15 @@ from pathlib import Path
 import matplotlib
 from matplotlib.ft2font import FT2Font
 
+from utils.records import as_bytes
+
 TEMPLATE = Path(__file__).with_name("pages.typ")
 PAGES = 2  # that the coursework asks for
 SIZES = [size / 8 for size in range(84, 63, -1)]  # points, largest first
 USUAL = 9.5  # points, where even the smallest size needs more pages
 LONGEST, PIECE = 28, 6  # letters of a word that is not broken, and of what a longer one may be broken into
+
+AS_IT_IS = ("kind", "align", "svg", "to", "alt")  # what of a block is no text on the page
 
 
 def write(document):
@@ -24,7 +28,7 @@ def write(document):
     import typst
 
     fonts = Path(matplotlib.get_data_path(), "fonts", "ttf")  # DejaVu has the signs that typst's own fonts lack
-    data = json.dumps(_breakable(document), ensure_ascii=False)
+    data = as_bytes(json.dumps(_breakable(document), ensure_ascii=False)).decode()
     # Other programs' fonts only where they are needed, for the PDF should be the same on every machine.
     enough = {ord(sign) for sign in data} <= FT2Font(str(fonts / "DejaVuSans.ttf")).get_charmap().keys()
     compiler = typst.Compiler(TEMPLATE, font_paths=[fonts], ignore_system_fonts=enough)
@@ -62,7 +66,7 @@ def _breakable(thing):
     if isinstance(thing, list):
         return [_breakable(item) for item in thing]
     if isinstance(thing, dict):
-        return {key: item if key in ("svg", "to", "alt") else _breakable(item) for key, item in thing.items()}
+        return {key: item if key in AS_IT_IS else _breakable(item) for key, item in thing.items()}
     return thing
 
 

@@ -12,6 +12,7 @@ import re
 
 SAFE_LINK = re.compile(r"(https?://|mailto:)[^\s]+", re.IGNORECASE)
 LONGEST = 200_000  # characters that are read of one file of words
+LONGEST_LINK = 8000  # characters of an address, as typst allows; a longer one is no link
 
 
 def paragraph(*text):
@@ -99,7 +100,9 @@ def _blocks(tokens):
             found.append({"kind": "heading", "text": _inline(children)})
         elif kind == "list":
             items = [_blocks(item.get("children", [])) for item in children]
-            found.append({"kind": "list", "ordered": bool(token["attrs"].get("ordered")), "items": items})
+            attrs = token["attrs"]
+            how = {"ordered": bool(attrs.get("ordered")), "start": attrs.get("start", 1)}
+            found.append({"kind": "list", **how, "items": items})
         elif kind == "block_quote":
             found.append({"kind": "quote", "blocks": _blocks(children)})
         elif kind == "table":
@@ -132,7 +135,7 @@ def _inline(tokens):
             text.append(code(token["raw"]))
         elif kind == "link":
             address = token["attrs"]["url"]
-            safe = SAFE_LINK.fullmatch(address)
+            safe = SAFE_LINK.fullmatch(address) and len(address) <= LONGEST_LINK
             text += [{"kind": "link", "text": _inline(children), "to": address}] if safe else _inline(children)
         elif kind == "image":
             text += ["[picture: ", *_inline(children), "]"]

@@ -130,10 +130,13 @@ def _calibration(evaluation, run):
 
 def _gates(evaluation, run):
     """Draw what the gates of the last blocks do with each class, and say how much they care."""
+    names = _names(evaluation)
     tables = {name: table for name, table in (evaluation.get("gates") or {}).items() if table and table[0]}
-    if not tables:
+    known = [i for i in range(len(names)) if all(None not in table[i] for table in tables.values())]
+    if not tables or not known:
         return []
-    svg, shown = figures.gates(tables, _names(evaluation))
+    tables = {name: [table[i] for i in known] for name, table in tables.items()}
+    svg, shown = figures.gates(tables, [names[i] for i in known])
     spreads = {
         name: max(max(column) - min(column) for column in zip(*table, strict=True)) for name, table in tables.items()
     }
@@ -141,6 +144,8 @@ def _gates(evaluation, run):
     said += f", most in {max(spreads, key=spreads.get)}."
     which = "every block" if len(shown) == len(tables) else f"the last {many(len(shown), 'block')} of {len(tables)}"
     caption = f"The gates' mean weights by class in {which} ({run.data})."
+    if len(known) < len(names):
+        caption += " A class of which no mean is recorded is left out."
     return [paragraph(said), figure(svg, f"A table of mean gate weights. {said}", caption, full=figures.FULL)]
 
 

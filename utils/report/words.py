@@ -19,7 +19,9 @@ def number(value, digits=4):
         return "unknown"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
+    if isinstance(value, int) or 10**digits - 0.5 <= abs(value) < 1e9:
+        return f"{value:,.0f}"  # a float as large as this would be said with an exponent
+    return f"{value:.{digits}g}"
 
 
 def many(count, one, several=None):
