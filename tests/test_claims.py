@@ -88,6 +88,62 @@ def test_a_number_that_this_process_got_from_a_dead_one_is_no_worker(tmp_path):
     assert not is_alive(tmp_path)
 
 
+@pytest.fixture
+def alive():
+    """Return a process of this machine that lives until the test is over."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process
+    process.communicate()
+
+
+def holder_of(process):
+    """Return what a claim of this process says of it."""
+    here = {"host": platform.node(), "machine": claims._machine()}
+    return OTHER | here | {"pid": process.pid, "start": claims._state_and_start(process.pid)[1]}
+
+
+@pytest.mark.parametrize("whose", ["nobody's", "another's", "mine"])
+def test_in_another_container_of_the_same_name_a_number_means_another_process(tmp_path, dead, alive, whose):
+    pid = {"nobody's": dead, "another's": alive.pid, "mine": os.getpid()}[whose]
+    there = OTHER | {"host": platform.node(), "machine": "another start or container", "pid": pid, "start": "1"}
+    put(tmp_path, there, STALE / 2)
+    assert is_alive(tmp_path)
+    put(tmp_path, there, STALE + 5)
+    assert not is_alive(tmp_path)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc")
+def test_a_process_that_got_the_number_of_a_dead_one_is_no_worker(tmp_path, alive):
+    put(tmp_path, holder_of(alive) | {"start": "1"})
+    assert not is_alive(tmp_path)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc")
+@pytest.mark.parametrize("age", [0, 3600, -3600])
+def test_a_process_known_to_live_keeps_its_folder_whatever_the_clock_says(tmp_path, alive, age):
+    put(tmp_path, holder_of(alive), age)  # the clock jumped, or the machine slept: the next touch is still to come
+    assert is_alive(tmp_path)
+    alive.kill()
+    alive.wait()
+    assert not is_alive(tmp_path)
+
+
+def test_without_proc_a_dead_process_is_known_and_of_a_living_one_the_touches_tell(tmp_path, dead, alive, monkeypatch):
+    monkeypatch.setattr(claims, "_machine", lambda: None)
+    monkeypatch.setattr(claims, "_state_and_start", lambda pid: (None, None))
+    if os.name != "nt":
+        put(tmp_path, holder_of(alive) | {"pid": dead})
+        assert not is_alive(tmp_path)
+    put(tmp_path, holder_of(alive), STALE / 2)
+    assert is_alive(tmp_path)
+    put(tmp_path, holder_of(alive), STALE + 5)
+    assert not is_alive(tmp_path)
+    claim = Claim(tmp_path)
+    claim.take()
+    assert is_alive(tmp_path)
+    claim.release()
+
+
 @pytest.mark.parametrize("jump", [-3600, 3600])
 def test_a_clock_that_jumps_ends_nobodys_work_and_keeps_nobody_alive(tmp_path, jump, monkeypatch):
     claim = Claim(tmp_path, beat=0.01)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
@@ -38,6 +37,7 @@ class Claim:
         """Hold the folder, or raise an error that says who does."""
         until = time.monotonic() + PATIENCE
         mine = {"host": platform.node(), "pid": os.getpid(), "token": self.token, "since": time.strftime("%F %T")}
+        mine |= {"machine": _machine(), "start": _state_and_start(os.getpid())[1]}
         while True:
             try:
                 with open(self.path, "x", encoding="utf-8") as file:
@@ -87,7 +87,11 @@ class Claim:
 
 
 def is_alive(folder):
-    """Tell whether a process works in this folder now. A clock that was set back ends nobody's work for long."""
+    """Tell whether a process works in this folder now.
+
+    Of a process of this machine and container /proc knows, whatever the clocks say; of another one it shows in the time
+    of its last touch.
+    """
     path = Path(folder) / NAME
     try:
         found = path.stat()
@@ -96,27 +100,50 @@ def is_alive(folder):
     age, holder = abs(time.time() - found.st_mtime), read_json(path) or {}
     if not found.st_size:
         return age < WRITING
-    if holder.get("host") == platform.node() and not _runs(holder.get("pid"), holder.get("token")):
-        return False
-    return age < STALE
+    machine = _machine()
+    is_here = holder.get("host") == platform.node() and holder.get("machine", machine) == machine
+    runs = _runs(holder) if is_here else None
+    return age < STALE if runs is None else runs
 
 
-def _runs(pid, token):
-    """Tell whether a process of this machine is there and holds this token, as far as that can be known."""
+def _machine():
+    """Return what names this machine since its last start, and the container: in there a number means one process.
+
+    None where /proc does not tell.
+    """
+    try:
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return None
+
+
+def _state_and_start(pid):
+    """Return a process's state, a letter, and when it began, in ticks since the machine did; None twice if unknown."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return fields[0], fields[19]
+    except (OSError, IndexError):
+        return None, None
+
+
+def _runs(holder):
+    """Tell whether the process that holds a folder of this machine is there; None if that cannot be known."""
+    pid = holder.get("pid")
     if pid == os.getpid():
-        return token in Claim._held
+        return holder.get("token") in Claim._held
     if os.name == "nt" or not isinstance(pid, int):  # there, asking would end the process
-        return True
+        return None
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
-    status = Path(f"/proc/{pid}/stat")  # a process that was killed keeps its number until somebody asks how it ended
-    with contextlib.suppress(OSError):
-        return status.read_text().rpartition(")")[2].split()[0] != "Z"
-    return True
+    except PermissionError:  # it is there, and another user's
+        pass
+    state, start = _state_and_start(pid)
+    if state == "Z":  # a process that was killed keeps its number until somebody asks how it ended
+        return False
+    known = start is not None and holder.get("start") is not None
+    return start == holder["start"] if known else None  # another process may have got the number of a dead one
 
 
 def _taken(holder, folder):
