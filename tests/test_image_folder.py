@@ -1,10 +1,12 @@
 """Image folders: every usable picture comes out as it is, every other is named with its reason, counts add up."""
 
 import io
+import os
 import pathlib
 import re
 import shutil
 import struct
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -147,6 +149,16 @@ def test_a_picture_too_high_or_too_deep_is_set_aside_and_does_not_vanish(
     reason = "beside the classes' folders" if "/" not in place else "deeper than in its class's folder"
     assert set_aside == [(f"{place}/new.png", reason)]
     assert len(images.train_labels) + len(images.test_labels) == len(files)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere every name is Unicode")
+def test_names_in_another_encoding_are_read_and_can_be_shown(tmp_path, write_files, image_files, picture):
+    odd = os.fsdecode(b"caf\xe9")
+    files = image_files(2, 1) | {f"train/cat/{odd}.png": picture(), f"train/dog/{odd}.png": b"bad"}
+    folder = write_files(tmp_path, files)
+    images, set_aside, _ = read_image_folder(folder)
+    assert set_aside == [("train/dog/caf?.png", "not a PNG or JPEG picture")] and len(images.train_labels) == 21
+    assert len(content_hash(folder)) == 64
 
 
 def test_many_bad_pictures_are_an_error_that_shows_some(tmp_path, write_files, image_files):

@@ -6,6 +6,7 @@ import collections
 import hashlib
 import io
 import itertools
+import os
 import pathlib
 import struct
 
@@ -35,7 +36,7 @@ def content_hash(path):
         return digest.hexdigest()
     digest = hashlib.sha256()
     for name, content in _files(path):
-        digest.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(content).digest())
+        digest.update(hashlib.sha256(os.fsencode(name)).digest() + hashlib.sha256(content).digest())
     return digest.hexdigest()
 
 
@@ -48,7 +49,7 @@ def read_image_folder(path):
         reason = _misplaced(name)
         kind, image = (None, reason) if reason else _decode(name, content)
         if kind is None:
-            set_aside.append((name, image))
+            set_aside.append((name.encode(errors="replace").decode(), image))  # a name in another encoding can be shown
         else:
             pictures[_place(name) + (name,)] = image
             formats.add(kind)
