@@ -11,7 +11,7 @@ from utils.errors import CourseworkError
 from utils.nets import Plan
 from utils.recipes import Recipe
 from utils.records import plain
-from utils.results import keep, path_of, read_results, record_of, table
+from utils.results import groups, keep, path_of, read_results, record_of, table
 from utils.systems import ABLATIONS, OURS, SYSTEMS
 from utils.tables import C_ROWS, D_ROWS
 
@@ -244,6 +244,8 @@ def test_a_rival_has_a_row_with_what_it_published_and_ours_are_compared_with_it(
     assert "\n- `record` was adapted: no GPU." in results.beside([ours, adapted])
     again = [one | {"seed": 1, "accuracy": one["accuracy"] + 0.03} for one in (ours, theirs)]
     assert "higher, which is within the spread over seeds, in 0.80" in results.beside([ours, theirs, *again])
+    shared = [one | {"beside": 2, "parameters": 5} for one in (ours, theirs, *again)]  # so that no time is said
+    assert "which is within the spread over seeds, with 1.00 times the parameters." in results.beside(shared)
 
 
 def test_an_ablation_is_compared_with_its_recipe_under_the_same_conditions_only(record):
@@ -264,9 +266,35 @@ def test_what_was_not_run_comes_last_and_a_table_without_any_run_has_no_empty_co
     rows = results.headline([fast])
     assert "`fast`" in rows[0][0] and [row[2] == "not yet run" for row in rows] == [False, *[True] * (len(rows) - 1)]
     table = results.whole([fast]).partition("## Report C's table")[2].partition("## Report D's table")[0]
-    assert "|  | reported | ours, test |\n|---|---|---|\n" in table
+    assert table == "\n\nNone of its 15 rows has been run yet.\n\n"
     ran = fast | {"system": C_ROWS[3].recipe.name, "recipe": plain(C_ROWS[3].recipe.describe()), "views": "plain"}
-    assert results.markdown(results.COLUMNS, []) in results.whole([ran]).partition("## Report C's table")[2]
+    table = results.whole([ran]).partition("## Report C's table")[2].partition("## Report D's table")[0]
+    assert table.startswith("\n\n|  | reported | ours, test | epochs | time |\n") and table.count("not yet run") == 14
+    values = {
+        "Images": ran["data"]["name"],
+        "Protocol": "test images once",
+        "Seeds": 1,
+        "Machine": results.hardware(ran),
+    }
+    assert table.endswith("\n\n" + " ".join(f"{name} of all rows: {value}." for name, value in values.items()) + "\n\n")
+
+
+def test_a_column_stays_where_rows_differ_and_goes_where_all_are_empty():
+    rows = [("a", "", "1 %", "copies", "p", seeds, "3", "1 s", "x") for seeds in "12"]
+    assert results.tabulated(rows).startswith("|  | ours, test | seeds | epochs | time |\n")
+    assert results.tabulated(rows).endswith(
+        "\nImages of all rows: copies. Protocol of all rows: p. Machine of all rows: x.\n"
+    )
+
+
+def test_a_gpu_is_named_without_its_memory(record):
+    assert results.hardware(record | {"device": "NVIDIA H200 (140 GiB), torch 2.11"}) == "NVIDIA H200"
+    assert results.hardware(record | {"device": "AMD EPYC (2 cores), torch 2.11"}) == "AMD EPYC (2 cores)"
+
+
+def test_an_apple_gpu_does_not_count_as_a_cpu(record):
+    devices = ["Apple M4 GPU (10 cores), torch 2.11", "Apple M4 (10 cores), torch 2.11"]
+    assert len(groups([record | {"device": device} for device in devices])) == 2
 
 
 def test_a_stale_page_is_found_and_mended(tmp_path, monkeypatch, record):

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 import sys
 from pathlib import Path
@@ -23,6 +24,8 @@ from utils.tables import C_ROWS, D_ROWS
 ROOT = Path(__file__).resolve().parents[1]
 NOT_RUN = "not yet run"
 COLUMNS = ("", "reported", "ours, test", "images", "protocol", "seeds", "epochs", "time", "on")
+# Columns that are left out where all rows say the same, and what a sentence calls them.
+ALIKE = {"images": "Images", "protocol": "Protocol", "seeds": "Seeds", "on": "Machine"}
 PROTOCOL = {"final": "test images once", "report": "test images watched", "honest": "a tenth held out"}
 HEAD = """\
 # Results
@@ -92,7 +95,7 @@ def main(words=None):
 def pages(records=None):
     """Return {path: text} of the two pages, from the records alone."""
     records = list(read_results().values()) if records is None else records
-    readme, table = ROOT / "README.md", markdown(COLUMNS, headline(records)) + beside(records)
+    readme, table = ROOT / "README.md", tabulated(headline(records)) + beside(records)
     return {
         readme: filled(readme.read_text(encoding="utf-8"), "results", table, readme),
         RESULTS / "README.md": whole(records),
@@ -101,14 +104,14 @@ def pages(records=None):
 
 def whole(records):
     """Return the page of results/: the headline, the ablations, both reports' tables."""
-    sections = [HEAD, markdown(COLUMNS, headline(records)) + beside(records)]
-    sections += [GATE, markdown(COLUMNS, ablations(records)) + beside_ablations(records)]
+    sections = [HEAD, tabulated(headline(records)) + beside(records)]
+    sections += [GATE, tabulated(ablations(records)) + beside_ablations(records)]
     for letter, rows in (("C", C_ROWS), ("D", D_ROWS)):
         named = [(f"{row.number} {row.label}", row.recipe) for row in rows]
         found = [line for title, recipe in named for line in lines(title, recipe, records)]
-        columns = 3 if all(line[2] == NOT_RUN for line in found) else len(COLUMNS)  # no column that is empty
-        table = markdown(COLUMNS[:columns], [line[:columns] for line in found])
-        sections += [f"## Report {letter}'s table\n", table]
+        none = all(line[2] == NOT_RUN for line in found)
+        text = f"None of its {len(rows)} rows has been run yet.\n" if none else tabulated(found)
+        sections += [f"## Report {letter}'s table\n", text]
     return "\n".join(sections)
 
 
@@ -152,9 +155,9 @@ def compared(ours, other):
     if min(len(ours), len(other)) == 1:
         said += " by a single seed"
     elif abs(points) <= max(spread(ours), spread(other)):
-        said += ", which is within the spread over seeds,"
+        said += ", which is within the spread over seeds"
     if not any(record.get("beside") for group in there for record in group):  # whose times are upper limits
-        said += f" in {seconds(there[0]) / seconds(there[1]):.2f} times the time"
+        said += f"{',' * said.endswith('seeds')} in {seconds(there[0]) / seconds(there[1]):.2f} times the time"
     if "parameters" in ours[0] and "parameters" in other[0]:
         said += f", with {ours[0]['parameters'] / other[0]['parameters']:.2f} times the parameters"
     names = [group[0]["system"] for group in there]
@@ -183,8 +186,8 @@ def mean(group):
 
 
 def hardware(record):
-    """Return the name of the device without its software."""
-    return record["device"].partition(", torch")[0]
+    """Return the name of the device without its software, and without a GPU's memory."""
+    return re.sub(r" \(\d+ GiB\)", "", record["device"].partition(", torch")[0])
 
 
 def ablations(records):
@@ -232,6 +235,17 @@ def reported_in_words(recipe):
         return ""
     epochs = recipe.reported.get("epochs")
     return percent(recipe.reported["test_acc"]) + (f", {epochs} epochs" if epochs else "")
+
+
+def tabulated(rows):
+    """Return a Markdown table without columns that are empty, or the same in all rows: these are said below it."""
+    filled_in = [row for row in rows if row[2] != NOT_RUN]
+    kinds = {name: {row[i] for row in filled_in} for i, name in enumerate(COLUMNS)}
+    same = {name: values.pop() for name, values in kinds.items() if len(values) == 1 and name in ALIKE}
+    kept = [i for i, name in enumerate(COLUMNS) if name not in same and any(row[i] for row in rows)]
+    said = " ".join(f"{ALIKE[name]} of all rows: {value}." for name, value in same.items())
+    said = f"\n{said}\n" if said else ""
+    return markdown([COLUMNS[i] for i in kept], [[row[i] for i in kept] for row in rows]) + said
 
 
 def markdown(columns, rows):

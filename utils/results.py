@@ -107,7 +107,8 @@ def groups(records):
     """Return the records in lists of those that differ in their seed only, or in which CPU, or GPU, they ran on."""
     together = {}
     for record in records:
-        kind = "CPU" if " core" in record["device"] else "GPU"  # of a CPU the cores are named, of a GPU its memory
+        # Of a CPU the cores are named, of a GPU its memory; Apple's GPU is named beside its processor.
+        kind = "CPU" if " core" in record["device"] and " GPU (" not in record["device"] else "GPU"
         about = (record["system"], record["protocol"], record["data"]["fingerprint"], kind)
         together.setdefault(about, []).append(record)
     return list(together.values())
