@@ -49,6 +49,25 @@ def test_a_parent_of_another_network_or_without_checkpoint_is_refused(data, tiny
         tiny.train(data, parent="by_hand", **SMALL)
 
 
+def test_moments_for_other_groups_of_weights_are_refused(data, tiny):
+    muon = tiny.change(optimizer="muon", lr=0.01)
+    parent = muon.train(data, **SMALL).run
+    with pytest.raises(CourseworkError, match=f"optimizer of {parent.name} keeps moments for other groups"):
+        muon.change(optimizer_settings={"norm_lr": 0.1}).train(data, parent=parent, **SMALL)
+    parent = tiny.train(data, **SMALL).run
+    with pytest.raises(CourseworkError, match="moments for other groups"):
+        tiny.change(optimizer_settings={"amsgrad": True}).train(data, parent=parent, **SMALL)
+
+
+def test_loading_a_run_draws_no_random_number_of_the_callers(data, tiny):
+    run = tiny.train(data, **SMALL).run
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    load_run(run, data, "cpu")
+    assert torch.equal(torch.rand(3), expected)
+
+
 @pytest.mark.parametrize("average", [None, 0.9])
 def test_a_run_is_loaded_as_it_was_trained(data, tiny, average):
     trained = tiny.change(average=average).train(data, **SMALL)

@@ -277,3 +277,16 @@ def test_a_loss_that_is_not_a_number_is_never_the_best():
     for loss in (float("nan"), 2.0, 1.0, float("nan")):
         history.add_row(epoch=len(history) + 1, val_loss=loss)
     assert history.best("val_loss")["epoch"] == 3
+
+
+def test_a_dataloader_over_a_stream_is_trained_on_without_knowing_its_length():
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            generator = torch.Generator().manual_seed(0)
+            return iter([(torch.randn(4, generator=generator), i % 3) for i in range(10)])
+
+    net = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    batches = torch.utils.data.DataLoader(Stream(), batch_size=4)
+    history = train_ch3(net, batches, None, nn.CrossEntropyLoss(), 2, optimizer, curves=False, record=False)
+    assert len(history) == 2

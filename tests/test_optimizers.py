@@ -345,3 +345,27 @@ def test_a_gpu_takes_the_steps_of_the_cpu(name, monkeypatch):
             train_batch(net, X.to(device), y.to(device), nn.CrossEntropyLoss(), optimizer)
     for right, found in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
         torch.testing.assert_close(found.cpu(), right, rtol=0.05, atol=0.01)  # Muon: bfloat16 against float32
+
+
+def test_norms_of_rate_0_stand_still():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    optimizer = Muon(net, 0.1, norm_lr=0.0, sgd_weight_decay=0.1)
+    net(torch.randn(2, 3, 5, 5)).square().sum().backward()
+    before = net[1].bias.detach().clone()
+    optimizer.step()
+    assert torch.equal(net[1].bias, before)
+
+
+def test_groups_of_parameters_are_taken_as_torch_takes_them():
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    groups = [{"params": net[0].parameters(), "lr": 0.5}, {"params": net[1].parameters()}]
+    optimizer = make_optimizer("adam", groups, 0.1)
+    assert [(group["lr"], len(group["params"])) for group in optimizer.param_groups] == [(0.5, 2), (0.1, 2)]
+    with pytest.raises(CourseworkError, match="makes its groups itself"):
+        make_optimizer("muon", [{"params": [net[0].weight]}], 0.1)
+
+
+def test_a_norm_over_several_dimensions_is_no_matrix():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm((4, 5, 5)))
+    matrices, others = split_parameters(net)
+    assert [matrix.shape for matrix in matrices] == [net[0].weight.shape] and len(others) == 3

@@ -372,3 +372,33 @@ def test_fp16_stops_where_no_scale_of_the_loss_gives_a_finite_gradient():
     assert torch.equal(net.weight, before)
     step(net, X, y, torch.nn.functional.cross_entropy, optimizer)  # the same step serves again
     assert not torch.equal(net.weight, before)
+
+
+def test_norms_keep_no_statistics_of_a_batch_that_stopped_a_training():
+    net, X, y, loss, optimizer = make(norm=True)
+    step = Step()
+    step(net, X, y, loss, optimizer)
+    X[0, 0, 0, 0] = INF
+    with pytest.raises(DivergedError):
+        step(net, X, y, loss, optimizer)
+    assert all(buffer.isfinite().all() for buffer in net.buffers())
+
+
+def test_norms_keep_their_statistics_where_only_the_loss_went_wrong():
+    net, X, y, loss, optimizer = make(norm=True)
+    Step()(net, X, y, loss, optimizer)
+    with torch.no_grad():
+        net[-1].bias.fill_(NAN)
+    with pytest.raises(DivergedError):
+        Step()(net, X, y, loss, optimizer)
+    assert net[1].num_batches_tracked == 2 and net[1].running_var.isfinite().all()
+
+
+@pytest.mark.parametrize(("batch", "part"), [(13, 4), (13, 12), (9, 8), (17, 16)])
+def test_no_part_is_left_with_a_single_image(batch, part):
+    net, X, y, loss, optimizer = make(batch, norm=True)
+    sizes = []
+    net[0].register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    Step(part=part)(net, X, y, loss, optimizer)
+    assert sum(sizes) == batch and max(sizes) <= part and max(sizes) - min(sizes) <= 1
+    assert min(sizes) > 1

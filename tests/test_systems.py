@@ -2,17 +2,20 @@
 
 import dataclasses
 import json
+import random
 import re
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 from training_parts import StopAfter, same
 
+from utils import recipes
 from utils.augment import Shrink
 from utils.budgets import BUDGETS, Budget, choose_budget
-from utils.errors import CheckpointError, CourseworkError
+from utils.errors import CheckpointError, CourseworkError, LedgerWarning
 from utils.losses import make_loss
 from utils.my_utils import accuracy, evaluate_accuracy, train_epoch_ch3
 from utils.nets import GatedBlock, Plan, build, plan_from
@@ -20,6 +23,7 @@ from utils.optimizers import make_optimizer
 from utils.plans import NETWORKS
 from utils.recipes import laid_out
 from utils.runs import Run
+from utils.schedules import lr_curve
 from utils.systems import (
     ABLATIONS,
     GATED,
@@ -180,6 +184,67 @@ def test_protocols_watch_other_images(tiny, data):
     with pytest.raises(CourseworkError, match="no protocol"):
         tiny.train(data, protocol="best", **SMALL)
     assert set(PROTOCOLS) == {"honest", "report", "final"}
+
+
+def test_report_ds_polynomial_and_cyclic_rates_follow_each_other():
+    row = next(row for row in D_ROWS if "v0.5.9" in row.label)
+    settings = row.recipe.schedule_settings
+    assert (row.recipe.schedule, settings["first"], settings["then"]) == ("sequential", "polynomial", "cyclic")
+    assert any("half of the run" in words for words in row.not_stated)
+    _, rates = lr_curve("sequential", 1.0, num_epochs=52, batches=4, **settings)
+    half = len(rates) // 2
+    assert rates[0] == 1.0 and rates[half - 2] < 0.01 and max(rates[half:]) > 0.9
+
+
+def test_the_callers_random_numbers_are_as_they_were_after_a_training(tiny, data):
+    class Draw:
+        """A watcher that draws, as an augmentation of a student's own might."""
+
+        def __init__(self):
+            self.numbers = []
+
+        def after_batch(self, training):
+            self.numbers += [random.random(), np.random.rand()]
+
+    draws = []
+    for seed in (1, 2):
+        random.seed(seed)
+        np.random.seed(seed)
+        expected = random.Random(seed).random(), np.random.RandomState(seed).rand()
+        watcher = Draw()
+        tiny.train(data, folder=None, watchers=[watcher], **SMALL)
+        assert (random.random(), np.random.rand()) == expected
+        draws.append(watcher.numbers)
+    assert draws[0] and draws[0] == draws[1]  # a training's own numbers depend on its seed alone
+
+
+def test_numbers_of_numpy_can_be_recorded(tiny, data):
+    changed = tiny.change(
+        lr=np.float32(0.25), num_epochs=np.int64(1), optimizer_settings={"betas": (np.float64(0.5), 0.9)}
+    )
+    trained = changed.train(data, seed=np.int64(3), **SMALL)
+    assert trained.run.record["recipe"]["lr"] == 0.25 and trained.run.record["seed"] == 3
+    assert type(changed.lr) is float and type(changed.num_epochs) is int
+    with pytest.raises(TypeError):
+        tiny.train(data, seed=0.5, **SMALL)
+
+
+@pytest.mark.parametrize("epochs", [0, -1])
+def test_a_recipe_has_an_epoch_at_least(tiny, epochs):
+    with pytest.raises(CourseworkError, match="one epoch at least"):
+        tiny.change(num_epochs=epochs)
+
+
+def test_figures_on_the_test_images_are_not_lost_where_they_cannot_be_noted(tiny, data, monkeypatch):
+    trained = tiny.train(data, **SMALL)
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(recipes, "note_test", full)
+    with pytest.warns(LedgerWarning, match="No space left"):
+        loss, acc = trained.test()
+    assert 0 <= acc <= 1 and loss > 0
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ class Checkpoints:
 
     def on_start(self, training):
         """Go on from the newest sound checkpoint, or begin."""
+        self._saved, self.unsaved = None, None  # of an earlier training with the same object
         self._about = plain({**describe(training), **self.extra})
         present = capture(training, self._about)
         next_step = "Let about, and each watcher's state_dict(), hold tensors, numbers, texts, lists and dicts."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import torch
 
@@ -17,6 +18,7 @@ def describe(training):
         f"net.{name}": f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
         for name, tensor in training.net.state_dict().items()
     }
+    facts |= {f"layer.{name}": _layer(module) for name, module in training.net.named_modules()}
     facts |= _optimizer(training.optimizer)
     facts["loss"] = _settings(training.loss)
     facts["step"] = _settings(training.step)
@@ -90,6 +92,11 @@ def _optimizer(optimizer):
     return facts
 
 
+def _layer(module):
+    """Name a layer with its settings, but for the form of a gated convolution, all of which compute the same."""
+    return re.sub(r",? ?form='\w+'", "", f"{type(module).__name__}({module.extra_repr()})")
+
+
 def _settings(thing):
     """Name a loss or a step, with its settings."""
     if isinstance(thing, functools.partial):
@@ -99,6 +106,7 @@ def _settings(thing):
     if not isinstance(thing, torch.nn.Module):
         return getattr(thing, "__qualname__", type(thing).__name__)
     values = {name: _plain(v) for name, v in vars(thing).items() if not name.startswith("_") and name != "training"}
+    values |= {name: _plain(tensor) for name, tensor in thing.state_dict().items()}  # weights of classes, say
     return f"{type(thing).__name__} {values}"
 
 

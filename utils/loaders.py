@@ -10,7 +10,7 @@ import functools
 
 import torch
 
-from utils.batches import MEAN, STD, Batches, checked_augment, checked_normalisation, require
+from utils.batches import MEAN, STD, Batches, checked_augment, checked_normalisation, checksum, require
 from utils.datasets import Split, stratified_split
 from utils.randomness import Draws
 from utils.torch_loaders import ImageDataset, torch_loader, v2_transform
@@ -135,7 +135,13 @@ class BatchLoader:
 
     def describe(self):
         """Return what its batches depend on."""
-        return self._batches.describe() | {"augment": self.augment}
+        mean, std = (values.flatten().tolist() for values in (self._mean, self._std))
+        return self._batches.describe() | {"augment": self.augment, "mean": mean, "std": std, "images": self._images}
+
+    @functools.cached_property
+    def _images(self):
+        """Return what tells these images from others: a checksum of all labels and of some images."""
+        return checksum(self.split)
 
     def __iter__(self):
         epoch = self.epoch

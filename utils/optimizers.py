@@ -60,9 +60,8 @@ class Muon(torch.optim.Optimizer):
         if linear:
             groups.append({"params": linear, **muon, "lr": linear_lr})
         if norms:  # they decay by as much in a step as the others
-            groups.append(
-                {"params": norms, **plain, "lr": norm_lr, "weight_decay": sgd_weight_decay * sgd_lr / norm_lr}
-            )
+            decay = sgd_weight_decay * sgd_lr / norm_lr if norm_lr else 0.0  # those that stand still do not decay
+            groups.append({"params": norms, **plain, "lr": norm_lr, "weight_decay": decay})
         for group in groups:
             _check(group)
         super().__init__([group for group in groups if group["params"]], shared | muon)
@@ -143,7 +142,8 @@ def make_optimizer(name, net_or_parameters, lr, **settings):
     parameters = net_or_parameters
     if name != "muon":  # which wants to know which layer is the last
         parameters = list(parameters.parameters() if isinstance(parameters, nn.Module) else parameters)
-        if "foreach" not in settings and all(p.device.type in FUSED.get(name, ()) for p in parameters):
+        bare = all(isinstance(parameter, torch.Tensor) for parameter in parameters)  # and no groups of them
+        if bare and "foreach" not in settings and all(p.device.type in FUSED.get(name, ()) for p in parameters):
             settings = {"fused": True, **settings}
     return make("optimizer", OPTIMIZERS, name, parameters, lr=lr, **settings)
 
@@ -164,13 +164,18 @@ def split_parameters(net_or_parameters, last_linear="sgd"):
         raise ValueError(f"last_linear is sgd or muon, not {last_linear!r}.")
     if isinstance(net_or_parameters, nn.Module):
         named = list(net_or_parameters.named_parameters())
-        linear = [module.weight for module in net_or_parameters.modules() if isinstance(module, nn.Linear)]
+        modules = list(net_or_parameters.modules())
+        linear = [module.weight for module in modules if isinstance(module, nn.Linear)]
+        norms = [id(module.weight) for module in modules if isinstance(module, nn.LayerNorm)]  # of any shape
     else:
-        named, linear = [("", parameter) for parameter in net_or_parameters], []
+        named, linear, norms = [("", parameter) for parameter in net_or_parameters], [], []
+        if any(isinstance(parameter, dict) for _, parameter in named):
+            raise ValueError("Muon makes its groups itself: give it the network, or bare parameters.")
     apart = linear[-1] if linear and last_linear == "sgd" else None
     matrices, others = [], []
     for name, parameter in named:
-        is_matrix = parameter.ndim >= 2 and name.rpartition(".")[2] != "bias" and parameter is not apart
+        is_matrix = parameter.ndim >= 2 and name.rpartition(".")[2] != "bias"
+        is_matrix = is_matrix and parameter is not apart and id(parameter) not in norms
         (matrices if is_matrix else others).append(parameter)
     return matrices, others
 

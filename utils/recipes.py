@@ -6,8 +6,12 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import operator
+import random
+import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,11 +19,11 @@ from utils.augment import for_epochs
 from utils.averaging import Average
 from utils.budgets import Budget, choose_budget, first
 from utils.checkpoint_files import newest
-from utils.checkpoints import Checkpoints
+from utils.checkpoints import Checkpoints, plain
 from utils.counting import flops
 from utils.datasets import load_cifar10
 from utils.devices import keep_memory, try_gpu
-from utils.errors import CourseworkError
+from utils.errors import CourseworkError, LedgerWarning
 from utils.gated import GatedConv
 from utils.layers import Whiten
 from utils.ledger import Ledger, note_test, safe
@@ -73,6 +77,16 @@ class Recipe:
     reported: dict = dataclasses.field(default_factory=dict)
     not_stated: tuple = ()
 
+    def __post_init__(self):
+        for field in dataclasses.fields(self):  # NumPy's numbers, such as those of a grid, fit into no record
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
+        if not self.num_epochs >= 1:
+            what, next_step = (
+                "A training has one epoch at least.",
+                "Choose 1 or more; a budget shortens a trial.",
+            )
+            raise CourseworkError(what, where=f"{self.name}, num_epochs={self.num_epochs}", next_step=next_step)
+
     def change(self, **changes):
         """Return the same recipe but for these fields."""
         return dataclasses.replace(self, **changes)
@@ -119,7 +133,7 @@ class Recipe:
         replay: let a GPU replay the passes of an earlier batch ("auto": unless it is compiled). compiled: let
         torch.compile fuse the network first, which pays in a long run only.
         """
-        data, device = data or load_cifar10(), torch.device(device or try_gpu())
+        data, device, seed = data or load_cifar10(), torch.device(device or try_gpu()), operator.index(seed)
         budget = budget if isinstance(budget, Budget) else choose_budget(budget, device)
         parent, macs = find(parent) if isinstance(parent, str) else parent, self.macs()
         facts = self.facts(data, budget, device, seed, protocol, precision, parent, macs, compiled)
@@ -218,7 +232,10 @@ class Trained:
         """Measure on the test images: (mean loss, fraction correct). Once, when all choices are made; it is noted."""
         loss, acc = evaluate(self.net, self.test_iter, self.loss, predict=self.step.predict)
         if self.folder:
-            note_test(self.folder, acc, loss)
+            try:
+                note_test(self.folder, acc, loss)
+            except OSError as error:  # a full disk, say: the figures are not lost for that
+                warnings.warn(f"This look at the test images could not be noted: {error}", LedgerWarning, stacklevel=2)
         return loss, acc
 
 
@@ -251,11 +268,17 @@ def measured_at_a_time(recipe, device):
 
 @contextlib.contextmanager
 def own_randomness(seed, device):
-    """Seed torch for what happens inside, and leave the caller's generators as they were."""
-    devices = [device] if device.type == "cuda" else []
+    """Seed the generators for what happens inside, and leave the caller's as they were."""
+    devices, before = [device] if device.type == "cuda" else [], (random.getstate(), np.random.get_state())
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed % 2**63)
-        yield
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
 
 
 def inherit(parent, net, optimizer):
@@ -267,8 +290,13 @@ def inherit(parent, net, optimizer):
         what = f"The network of {parent.name} is another one: {str(error).splitlines()[-1].strip()}"
         raise CourseworkError(what, where=parent.folder, next_step="Choose a parent of the same network.") from None
     if state["about"].get("optimizer") == type(optimizer).__name__:
-        groups = optimizer.state_dict()["param_groups"]  # the new run's own rates
-        optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
+        now, before = optimizer.state_dict(), state["optimizer"]
+        kinds = [[(len(g["params"]), g.get("amsgrad")) for g in each["param_groups"]] for each in (now, before)]
+        if kinds[0] != kinds[1]:
+            what = f"The optimizer of {parent.name} keeps moments for other groups of weights."
+            next_step = "Use its optimizer settings, or another optimizer, which begins without moments."
+            raise CourseworkError(what, where=parent.folder, next_step=next_step)
+        optimizer.load_state_dict({"state": before["state"], "param_groups": now["param_groups"]})  # at its own rates
 
 
 def checkpoint_of(run):
@@ -298,7 +326,8 @@ def load_run(run, data=None, device=None):
         prefix = "module."
         averaged = state["watchers"]["Average"].items()
         weights = {name.removeprefix(prefix): value for name, value in averaged if name.startswith(prefix)}
-    net = laid_out(build(recipe.network), device).to(device)
+    with own_randomness(0, device):  # the weights that it draws are replaced
+        net = laid_out(build(recipe.network), device).to(device)
     net.load_state_dict(weights)
     net.eval()
     test = first(data.test, count)
@@ -309,7 +338,11 @@ def load_run(run, data=None, device=None):
 
 
 def recipe_from(record):
-    """Return the Recipe that describe() told of, without its augmentation, which only a training needs."""
+    """Return the Recipe that describe() told of.
+
+    It lacks what describe() leaves out, its report and the views that it answers by, and the augmentation, which only a
+    training needs.
+    """
     known = {field.name for field in dataclasses.fields(Recipe)} - {"augment", "network"}
     values = {name: value for name, value in record.items() if name in known}
     return Recipe(network=plan_from(record["network"]), **values)

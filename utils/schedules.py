@@ -136,6 +136,10 @@ class Schedule:
         what = f"The schedule '{self.name}' belongs to another optimizer than the one that trains."
         advice = "Make the schedule from the optimizer that train_ch3 is given."
         require(training.optimizer is self.scheduler.optimizer, what, "watchers", advice)
+        if self.name == "plateau":
+            what, where = "Plateau has no loss to look at: nothing is measured after an epoch.", "test_iter=None"
+            advice = 'Give train_ch3 images to watch; a Recipe does under protocol="honest" or "report".'
+            require(training.test_iter is not None, what, where, advice)
 
     def after_batch(self, training):
         if self.each == "batch":

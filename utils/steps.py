@@ -48,6 +48,7 @@ class Step:
             self._limit(net, watched=False)  # it may overflow, and its step is then left out
         if self.guard and not finite:
             self.load_state_dict(self.state_dict())  # a scaler that has not come to update() serves no other step
+            _mend_statistics(net)
             raise _diverged(X, average)
         if self._replay and not scaler.is_enabled():
             self._replay.step(optimizer)
@@ -157,8 +158,11 @@ class Step:
 
 
 def _parts(batch, size):
-    """Return a batch in parts of this size; a whole one as it is, since on a GPU each operation more counts."""
-    return [batch] if size >= len(batch) else batch.split(size)
+    """Return a batch in even parts of up to this size: a norm could do nothing with a last one of a single image.
+
+    A whole one stays as it is, since on a GPU each operation more counts.
+    """
+    return [batch] if size >= len(batch) else batch.tensor_split(-(-len(batch) // size))
 
 
 def _joined(parts):
@@ -168,6 +172,14 @@ def _joined(parts):
 def ran_out_of_memory(error):
     """Tell a lack of memory, on a GPU or on the CPU, from other errors."""
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY)
+
+
+def _mend_statistics(net):
+    """Let norms forget running statistics that this batch has spoilt, which no step would mend."""
+    for layer in net.modules():
+        statistics = [getattr(layer, name, None) for name in ("running_mean", "running_var")]
+        if any(isinstance(values, torch.Tensor) and not torch.isfinite(values).all() for values in statistics):
+            layer.reset_running_stats()
 
 
 def _diverged(X, average):

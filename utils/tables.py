@@ -41,7 +41,7 @@ _C = (
 C_NOT_STATED = (
     "Widths and strides of other than five convolutions: the code's 32 to 512 are spread over them, each repeated.",
     "Widths of all but three linear layers: 512, 256 and, for four, 128 before the last.",
-    "The strength of the weight decay (1e-2 is taken), dropout as in the code; SGD with momentum 0.9.",
+    "The strength of the weight decay (report D's 1e-4 is taken), dropout as in the code; SGD with momentum 0.9.",
 )
 LADDER = (32, 64, 128, 256, 512)  # the widths of report C's code
 
@@ -62,7 +62,7 @@ def plain_plan(convs, linears, norm, dropout):
 
 def _c_row(number, lr, batch_size, epochs, convs, linears, optimizer, regularised, norm, percent):
     settings = {"momentum": 0.9} if optimizer == "sgd" else {}
-    settings |= {"weight_decay": 1e-2} if regularised == "weight_decay" else {}
+    settings |= {"weight_decay": 1e-4} if regularised == "weight_decay" else {}
     recipe = SYSTEMS["plain_cnn"].change(
         name=f"plain_cnn_c{number:02d}",
         network=plain_plan(convs, linears, norm, regularised == "dropout"),
@@ -140,8 +140,10 @@ D_NOT_STATED = (
     "Settings of the schedules; dropout before v0.5.4 (none) and whether the sum is normalised before v0.5.1 (no).",
     "Clipping (by value, 0.1, from the tables of the final version) and weight decay (1e-4) of the early versions.",
 )
+POLY_THEN_CYCLIC = {"first": "polynomial", "then": "cyclic", "share": 0.5}
 D_NOT_STATED_BY_VERSION = {
     "v0.2.2": ("k and the batch size are cut off in the table: 5 and 64 are taken.",),
+    "v0.5.9": ("How its two schedules follow each other: each has half of the run, polynomial first.",),
     "v0.6.0": ("Maps of 32, 8 and 2 pixels: each of the two layers halves, as in v0.6.3.",),
     "v0.6.2": (
         "What its ResNet is: one block whose stacked branches get a 1x1 shortcut, averaged to their map's size.",
@@ -165,6 +167,7 @@ def _d_row(number, version, name, augment, k, widths, kernel, branch, head, *res
         lr=lr,
         optimizer=optimizer,
         schedule=schedule,
+        schedule_settings=POLY_THEN_CYCLIC if schedule == "sequential" else {},
         batch_size=batch_size,
         num_epochs=epochs,
         reported=reported,

@@ -10,7 +10,17 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode, v2
 
 from utils.augment import Affine, ColorJitter, Crop, Cutout, Flip
-from utils.batches import MEAN, STD, Batches, check_count, check_split, checked_augment, checked_normalisation, require
+from utils.batches import (
+    MEAN,
+    STD,
+    Batches,
+    check_count,
+    check_split,
+    checked_augment,
+    checked_normalisation,
+    checksum,
+    require,
+)
 from utils.datasets import CLASSES
 from utils.randomness import derive_seed
 
@@ -35,7 +45,10 @@ def torch_loader(
     check_count("num_workers", num_workers, 0)
     batches = Batches(split, batch_size, shuffle, drop_last, seed)
     images = _SeededImages(ImageDataset(split, v2_transform(augment, mean, std)), seed)
-    return _TorchLoader(images, batch_sampler=batches, num_workers=num_workers, **options)
+    loader = _TorchLoader(images, batch_sampler=batches, num_workers=num_workers, **options)
+    mean, std = checked_normalisation(mean, std)
+    loader.facts = {"augment": tuple(augment), "mean": list(mean), "std": list(std), "images": checksum(split)}
+    return loader
 
 
 class ImageDataset(Dataset):
@@ -116,7 +129,7 @@ class _TorchLoader(DataLoader):
 
     def describe(self):
         """Return what its batches depend on."""
-        return self.batch_sampler.describe()
+        return self.batch_sampler.describe() | self.facts
 
     def __iter__(self):
         epoch = self.epoch

@@ -41,7 +41,10 @@ class Training:
     @property
     def batches(self):
         """The number of batches in an epoch, or None if train_iter does not know it."""
-        return len(self.train_iter) if hasattr(self.train_iter, "__len__") else None
+        try:
+            return len(self.train_iter)
+        except TypeError:  # a generator, or a DataLoader over a stream
+            return None
 
     @property
     def lr(self):
