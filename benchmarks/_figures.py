@@ -8,7 +8,8 @@ import textwrap
 import matplotlib.pyplot as plt
 
 from benchmarks._shared import DEVICES
-from utils.notebook import COLOURS, style_figures
+from utils.notebook import style_figures
+from utils.style import COLOURS
 
 WIDTH = 8.6  # inches; at 120 dots an inch somewhat more than README's column
 LOOKS = (("#0072B2", ""), ("#E69F00", "///"), ("#009E73", "..."), ("#CC79A7", "\\\\\\"))

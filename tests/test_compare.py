@@ -174,8 +174,8 @@ def test_a_trial_is_no_figure_of_ours_and_says_of_how_many_images_it_is(add):
     table = frame([row])
     assert row["is_trial"] and table.loc["C", "ours"] == "not yet run in full"
     assert table.loc["C", "of"].startswith("a trial: 90.00 % of 14 validation images, CIFAR-10")
-    add("cut off", 0.95, varied(batch_size=9), state="stopped")
-    add("whole", 0.5, varied(lr=0.1), watched_images=5000)
+    add("cut off", 0.95, seed=1, state="stopped")
+    add("whole", 0.5, watched_images=5000)
     (row,) = [row for row in beside_reported() if row["report"] == "C"]
     table = frame([row])
     assert row["run"] == "whole" and table.loc["C", "ours"] == "50.00 % validation"
@@ -210,10 +210,23 @@ def test_damaged_records_are_runs_without_figures(add, tmp_path, record):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "run.json").write_text(record)
     assert len(all_runs()) == 2
-    assert best_of("plain_cnn", groups()).runs == (run,)
+    assert best_of(SYSTEMS["plain_cnn"], groups()).runs == (run,)
     assert [group.kind for group in groups()].count(None) == 1
 
 
 def test_an_empty_ledger_compares_to_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path / "none"))
     assert groups() == [] and {row["ours"] for row in beside_reported()} == {None}
+
+
+def test_a_run_with_other_settings_does_not_stand_beside_a_report(add):
+    add("better", 0.9, varied(lr=0.1))
+    own = add("own", 0.6)
+    assert best_of(SYSTEMS["plain_cnn"], groups()).runs == (own,)
+    assert {row["run"] for row in beside_reported()} == {"own", None}
+
+
+def test_a_test_accuracy_comes_before_a_better_one_of_held_out_images(add):
+    add("held_out", 0.9)
+    tested = add("tested", 0.6, protocol="report", watched="test", tests=[{"accuracy": 0.6, "loss": 1.0}])
+    assert best_of(SYSTEMS["plain_cnn"], groups()).runs == (tested,)

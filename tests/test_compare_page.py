@@ -88,7 +88,7 @@ const type = async (text) => {
 
 def dom(path, view, tmp_path):
     """Return the document that a browser has made of a page."""
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--window-size=1400,1000"]
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000", "--window-size=1400,1000"]
     command = [BROWSER, *options, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"{path.as_uri()}{view}"]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -150,6 +150,10 @@ def test_the_filter_takes_words_columns_comparisons_and_exclusions(add, browse):
         "lr<0.05 lr>0.002": {"two"},
         "val_acc>75%": {"two", "three"},
         "val_acc>0.75 -three": {"two"},
+        "val_acc >= 0.8": {"two", "three"},
+        "val_acc>=80,0%": {"two", "three"},
+        "val_acc<=0.8 system: plain": {"one", "three"},
+        "val_acc <0,75": {"one"},
         'data:"drawn images"': {"two"},
         'sweep:"first try"': {"one"},
         "run:t system:plain": {"three"},

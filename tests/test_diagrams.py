@@ -28,7 +28,7 @@ def close_figures():
 
 @pytest.fixture(params=[{}, "notebook"], ids=["matplotlib's style", "the suite's style"])
 def style(request):
-    from utils.notebook import STYLE
+    from utils.style import STYLE
 
     with plt.rc_context(STYLE if request.param else {}):
         yield

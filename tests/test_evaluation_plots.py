@@ -16,7 +16,7 @@ from utils.evaluation_plots import (
     show_robustness,
     show_views,
 )
-from utils.notebook import STYLE
+from utils.style import STYLE
 
 CLASSES = ("airplane", "automobile", "bird", "cat")
 PER_CLASS = {"precision": [0.9, 0.5, 0.0, 0.7], "recall": [0.8, 0.6, 0.0, 0.75], "f1": [0.85, 0.55, 0.0, 0.72]}

@@ -1,7 +1,6 @@
 """The grid: every combination is trained once, whatever fails, stops, is asked for again or shared with a process."""
 
 import math
-import os
 import signal
 
 import pytest
@@ -140,7 +139,7 @@ def test_an_interrupt_saves_the_trial_under_way_and_the_next_call_goes_on(grid, 
         def after_batch(self, training):
             seen.append(training.batch)
             if len(seen) == 5:  # of the first trial's 6
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
 
     def watched(recipe, *args, watchers=(), **how):
         return train(recipe, *args, watchers=[*watchers, Interrupt()], **how)

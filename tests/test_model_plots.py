@@ -7,7 +7,7 @@ from figure_checks import check_whole
 from matplotlib.colors import to_hex
 
 from utils.model_plots import show_features, show_forms, show_gates, show_responses
-from utils.notebook import STYLE
+from utils.style import STYLE
 
 
 @pytest.fixture(autouse=True)

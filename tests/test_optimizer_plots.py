@@ -8,9 +8,9 @@ import pytest
 import torch
 from figure_checks import check_whole
 
-from utils.notebook import STYLE
 from utils.optimizer_plots import show_confidence, show_paths, show_range, show_runs, show_schedules
 from utils.schedules import RangeTest
+from utils.style import STYLE
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ import torch
 from figure_checks import check_whole
 
 from utils.history import History
-from utils.notebook import STYLE
 from utils.plots import GAP, show_bars, show_channels, show_grid, show_history
+from utils.style import STYLE
 
 pytestmark = pytest.mark.usefixtures("close_figures")
 

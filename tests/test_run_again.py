@@ -50,6 +50,20 @@ def test_a_run_goes_on_after_the_notebooks_that_were_finished_and_then_begins_an
     (suite / "notebooks" / "here").unlink()
 
 
+def test_a_run_of_some_notebooks_neither_goes_on_from_one_that_was_cut_off_nor_ends_it(suite):
+    assert "✗ 02_second" in run(suite, "--anew")
+    said = run(suite, "--only", "01")
+    assert "✓ 01_first  0:" in said and "finished before" not in said
+    said = run(suite)
+    assert "01_first  finished before" in said and "✗ 02_second" in said
+
+
+def test_a_relative_folder_of_runs_is_that_of_the_place_where_the_run_was_called(suite):
+    add_notebook(suite, "07_where", "from os import environ\nprint('kept in', environ['COURSEWORK_RUNS'])")
+    said = run(suite, "--only", "07", "-v", COURSEWORK_RUNS="some runs")
+    assert f"kept in {suite / 'some runs'}" in said
+
+
 @pytest.mark.parametrize("change", ["nothing", "notebook", "library", "page", "file", "images", "budget"])
 def test_what_has_changed_is_run_again(tmp_path, monkeypatch, change):
     monkeypatch.setattr(finished, "ROOT", tmp_path)

@@ -273,7 +273,12 @@ def main(words):
     name, *extra = words or ["help"]
     if name not in TARGETS:
         fail(f"There is no target '{name}'.", "Choose one of " + ", ".join(TARGETS) + ".")
-    for variable in ("VENV", "CIFAR10_ROOT"):  # commands run in the suite's folder, the caller may be elsewhere
+    for variable in (
+        "VENV",
+        "CIFAR10_ROOT",
+        "CIFAR10_CACHE",
+        "COURSEWORK_RUNS",
+    ):  # commands run in the suite's folder, the caller may be elsewhere
         if os.environ.get(variable):
             os.environ[variable] = os.path.abspath(os.path.expanduser(os.environ[variable]))
     return TARGETS[name][0](extra)

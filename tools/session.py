@@ -17,10 +17,12 @@ from tools.finished import Finished
 from tools.kernel import execute
 from tools.live import Forecast, Screen, View, clock
 from tools.pages import page
+from tools.run import MAIN
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "runs" / "coursework"
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+FOLDERS = ("CIFAR10_ROOT", "CIFAR10_CACHE", "COURSEWORK_RUNS")  # variables that name one
 SHOWN = 8  # lines of a failing cell, and of its error
 
 
@@ -71,8 +73,9 @@ class Timings:
 def ready_images(screen):
     """Find or fetch the images while a person can watch and stop it; return their name and the kernels' environment."""
     environ = dict(os.environ)
-    if environ.get("CIFAR10_ROOT"):  # the kernels work in another folder
-        environ["CIFAR10_ROOT"] = os.path.abspath(os.path.expanduser(environ["CIFAR10_ROOT"]))
+    for name in FOLDERS:
+        if environ.get(name):  # the kernels work in another folder
+            environ[name] = os.path.abspath(os.path.expanduser(environ[name]))
     try:
         from utils.datasets import load_cifar10
 
@@ -168,9 +171,10 @@ def run(only, in_place, keep_going, verbose, anew):
     OUT.mkdir(parents=True, exist_ok=True)
     images, environ = ready_images(screen)
     finished = Finished(OUT / "finished.json", images)
-    if in_place or anew:
+    is_main = only == MAIN and not in_place  # another run neither goes on from one that was cut off, nor ends it
+    if is_main and anew:
         finished.clear()
-    outcomes = {path: _from_before(path, nb, finished) for path, nb in books.items()}
+    outcomes = {path: _from_before(path, nb, finished) for path, nb in books.items() if is_main}
     outcomes = {path: outcome for path, outcome in outcomes.items() if outcome}
     for outcome in outcomes.values():
         screen.line(f"{screen.good} {outcome.path.stem}  finished before, in {clock(outcome.total)}")
@@ -185,14 +189,15 @@ def run(only, in_place, keep_going, verbose, anew):
             tell(outcome, view, timings)
             if outcome.error and not keep_going:
                 break
-            if not outcome.error and not in_place:
+            if not outcome.error and is_main:
                 finished.add(path, nb, outcome.cells, outcome.total)
     finally:
         screen.clear()
     screen.line("\n" + "\n".join(table([outcomes[path] for path in books if path in outcomes])))
     if any(outcome.error for outcome in outcomes.values()):
         return 1
-    finished.clear()
+    if is_main:
+        finished.clear()
     screen.line("\n".join(["", *closing.lines(images)]).rstrip())
     return 0
 

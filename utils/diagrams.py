@@ -16,7 +16,7 @@ from torch import nn
 
 from utils.counting import describe, flops, layer_table, one_image, parameters
 from utils.nets import GatedBlock
-from utils.notebook import COLOURS
+from utils.style import COLOURS
 
 BLUE, RED, GREEN, PINK, ORANGE, _, BLACK = COLOURS
 MIDDLE, FLOOR = 2.12, 1.1  # heights in inches: of the arrows, and of the first line under the boxes

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from utils.notebook import COLOURS, DASHES
+from utils.style import COLOURS, DASHES
 
 MARKERS = "osD^vPX"
 GREY = "#EEEEEE"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 
-from utils.notebook import COLOURS
+from utils.style import COLOURS
 
 SIGNED = "PuOr"  # orange below zero, purple above: told apart by colour-blind readers, and pale about zero
 

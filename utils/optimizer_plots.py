@@ -7,7 +7,7 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 
-from utils.notebook import COLOURS, DASHES
+from utils.style import COLOURS, DASHES
 
 GREY = "#999999"
 

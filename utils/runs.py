@@ -146,7 +146,7 @@ def row(run):
     last = history.rows[-1] if history.rows else {}
     watched, is_validated = f"{record.get('watched', 'val')}_acc", any("val_acc" in row for row in history.rows)
     seconds = last.get("seconds", NOT_A_NUMBER)
-    batches = len(history) * (record.get("batches") or NOT_A_NUMBER)
+    batches = last.get("epoch", 0) * (record.get("batches") or NOT_A_NUMBER)  # also of epochs whose lines are lost
     tested = tested_accuracy(run)
     measured = tested if tested is not None else last.get(watched, NOT_A_NUMBER)
     return values | {

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import os
 import pathlib
 import signal
 import subprocess
@@ -247,7 +246,7 @@ def test_resume_false_begins_anew_even_where_all_is_damaged(tmp_path):
 
 
 def interrupt(*_):
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("event", [3, BATCHES, BATCHES + 1])

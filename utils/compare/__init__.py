@@ -14,6 +14,7 @@ import statistics
 import pandas as pd
 
 from utils.errors import CourseworkError
+from utils.records import plain
 from utils.runs import Run, all_runs, find, tested_accuracy
 from utils.systems import SYSTEMS
 from utils.tables import C_ROWS, D_ROWS
@@ -68,7 +69,7 @@ class Group:
         """The (run, accuracy) that is best, or None."""
         return max(self._measured[1], key=lambda pair: pair[1], default=None)
 
-    @property
+    @functools.cached_property
     def is_done(self):
         """Tell whether it has accuracies of finished runs: others cannot be compared with."""
         return bool(self.accuracies) and any(run.state == "finished" for run in self.runs)
@@ -225,13 +226,19 @@ def labels(found):
     return said if len(set(said.values())) == len(said) else {name: name for name in alone}
 
 
-def best_of(system, every):
-    """Return the group of a system (by its name) with the best run, or None.
+def best_of(recipe, every):
+    """Return the group with the best run of a recipe as it stands, or None; a run with other settings is none of it.
 
-    Real images come before drawn ones, and full trainings before trials.
+    Real images come before drawn ones, full trainings before trials, and test images before those held out.
     """
-    own = [group for group in every if group.best and group.runs[0].record.get("system") == system]
-    return max(own, key=lambda group: (not group.is_drawn, not is_trial(group.best[0]), group.best[1]), default=None)
+    described = plain(recipe.describe())
+    own = [group for group in every if group.best and group.runs[0].record.get("recipe") == described]
+
+    def worth(group):
+        run, accuracy = group.best
+        return not group.is_drawn, not is_trial(run), group.kind == KINDS["test"], accuracy
+
+    return max(own, key=worth, default=None)
 
 
 def is_trial(run):
@@ -245,7 +252,7 @@ def beside_reported(every=None):
     return [
         {"report": letter, "system": name, "title": recipe.report.partition(", ")[2].strip('"')}
         | {"reported": recipe.reported["test_acc"], "reported_epochs": recipe.reported.get("epochs")}
-        | ours(best_of(name, every))
+        | ours(best_of(recipe, every))
         for letter, (name, recipe) in zip("ABCDE", SYSTEMS.items(), strict=True)
     ]
 
@@ -255,7 +262,7 @@ def beside_table(letter, every=None):
     every = groups() if every is None else every
     return [
         {"number": row.number, "label": row.label, "system": row.recipe.name, "reported": row.reported["test_acc"]}
-        | ours(best_of(row.recipe.name, every))
+        | ours(best_of(row.recipe, every))
         for row in TABLES[letter]
     ]
 

@@ -70,7 +70,9 @@ function change(changes) {
 
 // Filter and order
 function test(filter) {
-  const words = filter.match(/-?(?:[\w]+[:<>])?(?:"[^"]*"?|\S+)/g) || [];
+  // "val_acc > 0.8" means what "val_acc>0.8" does.
+  const tight = filter.replace(/(\w+)\s*([<>]=?|:)\s*/g, (all, key, sign) => (columns.has(key) ? key + sign : all));
+  const words = tight.match(/-?(?:[\w]+(?:[<>]=?|:))?(?:"[^"]*"?|\S+)/g) || [];
   const tests = words.map((word) => {
     const no = word.length > 1 && word.startsWith("-");
     const holds = testOne(no ? word.slice(1) : word);
@@ -80,13 +82,14 @@ function test(filter) {
 }
 
 function testOne(word) {
-  const parts = /^(\w+)([:<>])(.*)$/.exec(word);
+  const parts = /^(\w+)([<>]=?|:)(.*)$/.exec(word);
   const bare = (text) => text.replace(/"/g, "").toLowerCase();
   if (!parts || !columns.has(parts[1])) return (run) => haystack(run).includes(bare(word));
   const [, key, sign, wanted] = parts;
   if (sign === ":") return (run) => String(run[key] ?? "").toLowerCase().includes(bare(wanted));
-  const limit = wanted.endsWith("%") ? parseFloat(wanted) / 100 : parseFloat(wanted);
-  return (run) => typeof run[key] === "number" && (sign === "<" ? run[key] < limit : run[key] > limit);
+  const limit = parseFloat(wanted.replace(",", ".")) / (wanted.endsWith("%") ? 100 : 1);
+  const holds = { "<": (x) => x < limit, "<=": (x) => x <= limit, ">": (x) => x > limit, ">=": (x) => x >= limit };
+  return (run) => typeof run[key] === "number" && holds[sign](run[key]);
 }
 
 function haystack(run) {

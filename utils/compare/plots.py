@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from utils.compare import labels, ours_in_words
-from utils.notebook import COLOURS, DASHES
+from utils.style import COLOURS, DASHES
 
 SOFT, PALE = "#595959", "#9CC9E4"
 WATCHED = {"val": "validation accuracy (%)", "test": "test accuracy (%)", "": "accuracy (%)"}

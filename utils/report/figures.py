@@ -10,8 +10,8 @@ import matplotlib.pyplot as plt
 from utils.diagrams import draw_network
 from utils.evaluation_plots import show_calibration, show_robustness
 from utils.model_plots import show_gates
-from utils.notebook import STYLE
 from utils.plots import show_history
+from utils.style import STYLE
 
 # Letters as outlines, so that they look the same everywhere; names inside the file that no clock or chance goes into.
 SVG = {"svg.fonttype": "path", "svg.hashsalt": "report"}
