@@ -88,7 +88,8 @@ def tables(record):
 
 def headlines(record):
     gains = [gain(row["images_per_s"]) for row in record["rows"]]
-    return {"`BatchLoader` against a `DataLoader` with worker processes, images/s": span(gains)}
+    workers = f"{record['settings']['workers']} worker processes"
+    return {f"`BatchLoader` against a `DataLoader` with {workers}, images/s": span(gains)}
 
 
 def draw(records):

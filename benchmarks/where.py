@@ -25,6 +25,7 @@ from utils.steps import best_precision
 from utils.systems import OURS, SYSTEMS, find_system
 
 TITLE = "Where the time goes"
+OF = {"cpu": "a training step's time", "cuda": "the time that a step's kernels run"}
 SETTINGS = {
     "systems": Setting("", "", "dropout_cnn", "names of systems, with commas"),
     "batch_size": Setting(0, 0, 4, "instead of each recipe's own; 0 leaves it"),
@@ -90,11 +91,12 @@ def headlines(record):
 
 
 def draw(records):
-    panels, convolving = {}, []
+    panels, convolving = {}, {}
     for kind, record in _figures.present(records):
-        panels[f"{kind}: share of a training step's time"] = {row["system"]: row["shares"] for row in record["rows"]}
-        convolving += [sum(v for part, v in row["shares"].items() if "convolution" in part) for row in record["rows"]]
-    title = f"Convolutions take {100 * min(convolving):.0f} to {100 * max(convolving):.0f} % of a training step"
+        panels[f"{kind}: share of {OF[record['device']]}"] = {row["system"]: row["shares"] for row in record["rows"]}
+        shares = [sum(v for part, v in row["shares"].items() if "convolution" in part) for row in record["rows"]]
+        convolving[kind] = f"{100 * min(shares):.0f} to {100 * max(shares):.0f} % of {OF[record['device']]}"
+    title = "Convolutions take " + ",\n".join(f"on a {kind} {share}" for kind, share in convolving.items())
     return _figures.stacks(panels, PARTS, title=title, records=records)
 
 

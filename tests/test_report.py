@@ -393,3 +393,15 @@ def test_a_run_of_the_suite_s_own_training_is_reported(tmp_path, monkeypatch, dr
     assert write_report("last")[0].parent == trained.folder
     assert f"Run {run['run']}." in html and "Not measured on the test images." in html
     assert f"{100 * trained.history['val_acc'][-1]:.2f}\u00a0%" in html
+
+
+def test_the_command_makes_the_report_again_that_was_written_last_or_that_of_the_last_run(tmp_path, capsys):
+    runs = {
+        name: fake_run(tmp_path / name, about=record(created=f"2026-01-0{day}")) for day, name in enumerate("abc", 1)
+    }
+    assert main(["--folder", str(tmp_path)]) == 0
+    assert str(runs["c"].folder / "report.html") in capsys.readouterr().out
+    write_report(runs["a"])
+    os.utime(runs["a"].folder / "report.html", (4e9, 4e9))
+    assert main(["--folder", str(tmp_path)]) == 0
+    assert str(runs["a"].folder / "report.html") in capsys.readouterr().out

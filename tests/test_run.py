@@ -160,6 +160,9 @@ def interrupt(suite, moment):
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to whole groups of processes")
 def test_ctrl_c_while_jupyter_is_loading_ends_in_one_line(tmp_path):
     suite = make_suite(tmp_path / "suite")
+    session = suite / "tools" / "session.py"
+    slow = "import time\n\ntime.sleep(60)\nfrom tools import closing"  # it is still loading when Ctrl-C comes
+    session.write_text(session.read_text(encoding="utf-8").replace("from tools import closing", slow), encoding="utf-8")
     code, said = interrupt(suite, "Loading Jupyter.")
     assert code == 130 and said.splitlines()[1].startswith("Stopped.") and len(said.splitlines()) == 2
 
