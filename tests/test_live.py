@@ -102,6 +102,13 @@ def test_progress_tells_place_and_time_left():
     assert progress(training, 3720, final=False).endswith("1 h 2 min left")
 
 
+def test_a_training_that_was_complete_before_is_in_no_epoch():
+    row = {"epoch": 3, "train_loss": 1.5, "train_acc": 0.5, "seconds": 61}
+    training = types.SimpleNamespace(epoch=3, batch=0, batches=100, num_epochs=3)
+    training.history = types.SimpleNamespace(rows=[row])
+    assert progress(training, None, final=False) == in_words(row)
+
+
 def test_the_time_left_follows_the_pace_of_this_attempt(monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(live.time, "monotonic", lambda: clock[0])

@@ -66,7 +66,7 @@ class LiveCurves:
 def progress(training, time_left, final):
     """Return a line that tells where a training stands: what it measured last, and how long it has still to go."""
     parts = []
-    if not final:
+    if not final and training.epoch < training.num_epochs:  # one that was complete before has no place to be in
         place = f"epoch {training.epoch + 1} of {training.num_epochs}, batch {training.batch}"
         place += f" of {training.batches}" if training.batches else ""
         filled = round(BAR * (1 - _left(training) / max(1, training.num_epochs)))
