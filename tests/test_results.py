@@ -211,6 +211,7 @@ def test_seeds_of_several_machines_have_one_accuracy_and_the_time_of_the_fastest
     runs = [run(0, slow, 290), run(1, quick, 80), run(2, quick, 100)]
     (row,) = results.lines("tiny", tiny, runs)
     assert row[5] == "3" and row[7:] == ("1 min 40 s", "quick (2 cores)")
+    assert results.lines("tiny", tiny, runs[:2])[0][7] == "1 min 30 s (one run)"
     for one in runs:
         keep(one, tmp_path / f"{one['seed']}.json")
     assert table(tmp_path).loc["tiny", ["seconds", "on"]].tolist() == [100, quick]

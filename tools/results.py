@@ -41,10 +41,10 @@ from these records; no cell is typed.
   training has ended. *Test images watched* also trains on all 50,000, but measures the test images after every epoch,
   as the reports did; the last epoch counts. *A tenth held out* trains on 45,000 images.
 - **time**: a run's median, from the start of the training, with the images in memory, to the last answer, all views
-  included, on the machine named: the fastest, if seeds ran on several. On a GPU the clock starts after a warm-up of a
-  few batches; *at most* means that other trainings ran on the same GPU at the same time. Records from before 25
-  November 2026 name a virtual machine's processor without its family, so that times of different days may be of
-  different machines.
+  included, on the machine named: the fastest, if seeds ran on several, and *one run* where a single seed ran on it. On
+  a GPU the clock starts after a warm-up of a few batches; *at most* means that other trainings ran on the same GPU at
+  the same time. Records from before 25 November 2026 name a virtual machine's processor without its family, so that
+  times of different days may be of different machines.
 
 JPEG copies of CIFAR-10 are not CIFAR-10: a published recipe that reaches 94.01 % on the original images (airbench94)
 stays some three points below that on them, in the adapted form that is named under the table. Reported figures are of
@@ -226,6 +226,7 @@ def figures(group):
         said += f" (one look: {100 * plain:.2f}{NB}%)"
     protocol, images, timed = PROTOCOL[one["protocol"]], one["data"]["name"], fastest(group)
     time = duration(seconds(timed)) + (" at most" if any(record.get("beside") for record in timed) else "")
+    time += " (one run)" if len(timed) == 1 < len(group) else ""
     return said, images, protocol, str(len(group)), str(one["epochs"]), time, hardware(timed[0])
 
 
