@@ -3,6 +3,7 @@
 import math
 import signal
 
+import numpy as np
 import pytest
 
 from utils import grids
@@ -50,6 +51,14 @@ def test_each_combination_is_a_row_and_a_run_of_that_sweep(grid):
         record = find(row.run).record
         assert record["sweep"] == "g" and record["seed"] == row.seed and record["recipe"]["lr"] == row.lr
         assert row.val_acc == find(row.run).history()["val_acc"][-1]
+
+
+def test_numpys_numbers_are_as_good_as_pythons(grid):
+    given = grid({"lr": np.array([0.5, 0.25], dtype=np.float32), "seed": np.arange(1), "batch_size": [np.int64(50)]})
+    plainly = grid({"lr": [0.5, 0.25], "seed": [0], "batch_size": [50]})
+    assert given.equals(plainly) and set(given["state"]) == {"finished"}
+    named = grid({"batch_size": {"fifty": np.int64(50)}}, seed=np.int64(0))
+    assert named["batch_size"][0] == "fifty" and find(named["run"][0]).record["recipe"]["batch_size"] == 50
 
 
 def test_called_again_nothing_is_trained_and_the_table_is_the_same(grid, monkeypatch):

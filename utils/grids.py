@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from utils.budgets import Budget, choose_budget
+from utils.checkpoints import plain
 from utils.claims import is_alive
 from utils.datasets import load_cifar10
 from utils.devices import try_gpu
@@ -121,10 +122,11 @@ def make_trials(recipe, axes, data, budget, device, parent, how):
 
 
 def _options(axis, values):
-    """Return an axis as {label: value}."""
+    """Return an axis as {label: value}, with Python's numbers for NumPy's."""
     if isinstance(values, str) or not hasattr(values, "__iter__"):
         values = [values]
-    values = values if isinstance(values, dict) else {_label(value): value for value in values}
+    values = values if isinstance(values, dict) else {_label(value): value for value in map(plain, values)}
+    values = {label: plain(value) for label, value in values.items()}
     if not values:
         raise CourseworkError(f"The axis {axis!r} has no values.", next_step="Give it at least one, or leave it out.")
     return values

@@ -181,7 +181,7 @@ class Recipe:
             "images": len(images.train) - held_out(images, protocol),
             "budget": dataclasses.asdict(budget),
             "num_epochs": num_epochs,
-            "seed": seed,
+            "seed": operator.index(seed),
             "protocol": protocol,
             "precision": best_precision(device) if precision == "auto" else precision,
         }
