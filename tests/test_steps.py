@@ -384,6 +384,16 @@ def test_norms_keep_no_statistics_of_a_batch_that_stopped_a_training():
     assert all(buffer.isfinite().all() for buffer in net.buffers())
 
 
+def test_norms_keep_no_statistics_of_batches_that_no_scale_of_fp16_suits():
+    net, X, y, loss, optimizer = make(norm=True)
+    spoil_gradient(net, X, y, loss, optimizer, INF)
+    step, wide = Step("fp16"), X * 1e19  # its variance is beyond float32, and the loss is made finite
+    with pytest.raises(DivergedError, match="No scale"):
+        for _ in range(30):
+            step(net, wide, y, lambda y_hat, y: loss(y_hat.nan_to_num(), y), optimizer)
+    assert all(tensor.isfinite().all() for tensor in net.state_dict().values())
+
+
 def test_norms_keep_their_statistics_where_only_the_loss_went_wrong():
     net, X, y, loss, optimizer = make(norm=True)
     Step()(net, X, y, loss, optimizer)

@@ -57,6 +57,7 @@ class Step:
             scaler.update()
         if self.guard and scaler.is_enabled() and scaler.get_scale() < LEAST_SCALE:
             self.load_state_dict({"part": self.part, "scaler": {}})
+            _mend_statistics(net)
             raise DivergedError("No scale of the loss gives a finite gradient in fp16.", next_step=ADVICE)
         return average, y_hat
 
@@ -176,7 +177,8 @@ def ran_out_of_memory(error):
 
 def _mend_statistics(net):
     """Let norms forget running statistics that this batch has spoilt, which no step would mend."""
-    for layer in net.modules():
+    norms = [layer for layer in net.modules() if hasattr(layer, "reset_running_stats")]
+    for layer in norms:
         statistics = [getattr(layer, name, None) for name in ("running_mean", "running_var")]
         if any(isinstance(values, torch.Tensor) and not torch.isfinite(values).all() for values in statistics):
             layer.reset_running_stats()
