@@ -44,6 +44,7 @@ OTHERWISE = {
     "the classes' weights": ({"loss": nn.CrossEntropyLoss(weight=torch.arange(1.0, 11.0))}, "weight"),
     "the images": ({"train_iter": loader_with(augment=(Flip(),), split=BRIGHTER)}, "images"),
     "the mean": ({"train_iter": loader_with(augment=(Flip(),), mean=(0.5, 0.5, 0.5))}, "mean"),
+    "the type of the images": ({"train_iter": loader_with(augment=(Flip(),), dtype=torch.float64)}, "dtype"),
     "the deviation": ({"train_iter": loader_with(augment=(Flip(),), std=(0.5, 0.5, 0.5))}, "std"),
 }
 

@@ -136,7 +136,8 @@ class BatchLoader:
     def describe(self):
         """Return what its batches depend on."""
         mean, std = (values.flatten().tolist() for values in (self._mean, self._std))
-        return self._batches.describe() | {"augment": self.augment, "mean": mean, "std": std, "images": self._images}
+        pixels = {"augment": self.augment, "mean": mean, "std": std, "dtype": self.dtype, "images": self._images}
+        return self._batches.describe() | pixels
 
     @functools.cached_property
     def _images(self):
