@@ -82,6 +82,19 @@ def test_the_form_of_a_gated_convolution_may_change(tmp_path, capsys):
     assert "This training is complete" in capsys.readouterr().out
 
 
+def test_a_function_in_a_layers_description_may_lie_elsewhere_in_memory(tmp_path, capsys):
+    class Described(nn.Module):
+        def extra_repr(self):
+            return f"{(lambda: None)}, {object()}"
+
+        def forward(self, X):
+            return X
+
+    for _ in range(2):
+        train(tmp_path, net=net_with(at3=Described()))
+    assert "This training is complete" in capsys.readouterr().out
+
+
 def test_a_watcher_that_is_used_again_saves_again(tmp_path):
     watcher, kept = Checkpoints(tmp_path / "one"), []
     for seed in (0, 1):

@@ -94,7 +94,8 @@ def _optimizer(optimizer):
 
 def _layer(module):
     """Name a layer with its settings, but for the form of a gated convolution, all of which compute the same."""
-    return re.sub(r",? ?form='\w+'", "", f"{type(module).__name__}({module.extra_repr()})")
+    described = f"{type(module).__name__}({module.extra_repr()})"
+    return re.sub(r",? ?form='\w+'| at 0x[0-9a-f]+", "", described)  # nor where a function lies in memory
 
 
 def _settings(thing):
@@ -106,8 +107,13 @@ def _settings(thing):
     if not isinstance(thing, torch.nn.Module):
         return getattr(thing, "__qualname__", type(thing).__name__)
     values = {name: _plain(v) for name, v in vars(thing).items() if not name.startswith("_") and name != "training"}
-    values |= {name: _plain(tensor) for name, tensor in thing.state_dict().items()}  # weights of classes, say
+    values |= {name: _numbers(tensor) for name, tensor in thing.state_dict().items()}  # weights of classes, say
     return f"{type(thing).__name__} {values}"
+
+
+def _numbers(tensor):
+    """Return a tensor's numbers, or their shape and sum if they are many."""
+    return _plain(tensor) if tensor.numel() <= 100 else f"{list(tensor.shape)}, sum {float(tensor.double().sum()):.6g}"
 
 
 def _plain(value):
