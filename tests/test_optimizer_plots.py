@@ -111,6 +111,11 @@ def test_a_run_that_broke_off_is_marked_at_its_batch_even_without_a_point(losses
     assert labels == ["whole", f"broken, broken off at batch {batch}"]
 
 
+def test_a_whole_run_whose_loss_flew_away_does_not_flatten_the_others():
+    figure = show_runs({"flown": run([2.3, 9.0, 1e9]), "whole": run([2.2, 1.5, 1.2])})
+    assert figure.axes[0].get_ylim() == pytest.approx((0, 3.3))
+
+
 def test_each_schedule_has_a_panel_with_its_words_and_the_added_ones_look_different():
     curves = {name: ([0, 1, 2], [1.0, 0.5, end]) for name, end in (("a", 0.1), ("b", 0.2), ("c", 0.3))}
     words = {name: f"what {name} does" for name in curves}

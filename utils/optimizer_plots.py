@@ -78,6 +78,9 @@ def show_runs(runs, *, levels=None, title=None):
             line.set_label(f"{name}, broken off at batch {end}")
             cross = {"color": look["color"], "markersize": 11, "clip_on": False}
             ax.plot(end, 1.02, "X", transform=ax.get_xaxis_transform(), **cross)
+    begun = min((run.history.points[0]["loss"] for run in runs.values() if run.history.points), default=np.inf)
+    if ax.get_ylim()[1] > 3 * begun:
+        ax.set_ylim(0, 1.5 * begun)  # the same for a whole run whose loss flew away and was still a number
     for words, level in (levels or {}).items():
         ax.axhline(level, color=GREY, linewidth=1, zorder=0)
         beside = {"textcoords": "offset points", "ha": "right", "va": "bottom", "color": "#555555", "fontsize": 9}
