@@ -37,11 +37,23 @@ def loader_with(**settings):
     return kind(split, 24, shuffle=True, seed=0, **settings)
 
 
+class Composed(nn.Module):
+    """A loss that leaves the work to another one inside it."""
+
+    def __init__(self, **settings):
+        super().__init__()
+        self.inner = nn.CrossEntropyLoss(**settings)
+
+    def forward(self, y_hat, y):
+        return self.inner(y_hat, y)
+
+
 BRIGHTER = Split(images(48).images + 1, images(48).labels)
 OTHERWISE = {
     "dropout": ({"net": net_with(at3=nn.Dropout(0.5))}, "Dropout"),
     "an activation": ({"net": net_with(at2=nn.Sigmoid())}, "Sigmoid"),
     "the classes' weights": ({"loss": nn.CrossEntropyLoss(weight=torch.arange(1.0, 11.0))}, "weight"),
+    "a loss in a loss": ({"loss": Composed(label_smoothing=0.1)}, "label_smoothing"),
     "the images": ({"train_iter": loader_with(augment=(Flip(),), split=BRIGHTER)}, "images"),
     "the mean": ({"train_iter": loader_with(augment=(Flip(),), mean=(0.5, 0.5, 0.5))}, "mean"),
     "the type of the images": ({"train_iter": loader_with(augment=(Flip(),), dtype=torch.float64)}, "dtype"),
@@ -53,6 +65,7 @@ OTHERWISE = {
 def test_a_training_with_something_else_does_not_go_on_from_a_checkpoint(change, tmp_path):
     how, named = OTHERWISE[change]
     usual = {"train_iter": loader_with(augment=(Flip(),))} if "train_iter" in how else {}
+    usual |= {"loss": Composed()} if isinstance(how.get("loss"), Composed) else {}
     train(tmp_path, **usual)
     with pytest.raises(CheckpointError, match=f"another training(.|\n)*{named}"):
         train(tmp_path, **how)

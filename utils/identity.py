@@ -108,6 +108,7 @@ def _settings(thing):
         return getattr(thing, "__qualname__", type(thing).__name__)
     values = {name: _plain(v) for name, v in vars(thing).items() if not name.startswith("_") and name != "training"}
     values |= {name: _numbers(tensor) for name, tensor in thing.state_dict().items()}  # weights of classes, say
+    values |= {name: _settings(part) for name, part in thing.named_children()}
     return f"{type(thing).__name__} {values}"
 
 
