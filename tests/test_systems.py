@@ -229,6 +229,14 @@ def test_numbers_of_numpy_can_be_recorded(tiny, data):
         tiny.train(data, seed=0.5, **SMALL)
 
 
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_arrays_and_tensors_can_be_recorded(tiny, kind):
+    plainly = tiny.change(mean=(0.5, 0.25, 0.5), lr=0.25)
+    given = tiny.change(mean=kind([0.5, 0.25, 0.5]), lr=kind(0.25))
+    assert given.describe() == plainly.describe()
+    assert type(given.mean) is tuple and type(given.lr) is float
+
+
 @pytest.mark.parametrize("epochs", [0, -1])
 def test_a_recipe_has_an_epoch_at_least(tiny, epochs):
     with pytest.raises(CourseworkError, match="one epoch at least"):

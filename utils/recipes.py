@@ -79,7 +79,11 @@ class Recipe:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):  # NumPy's numbers, such as those of a grid, fit into no record
-            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
+            value = getattr(self, field.name)
+            if hasattr(value, "tolist"):  # nor do arrays and tensors, such as a mean that was measured
+                value = value.tolist()
+                value = tuple(value) if isinstance(value, list) else value
+            object.__setattr__(self, field.name, plain(value))
         if not self.num_epochs >= 1:
             what, next_step = (
                 "A training has one epoch at least.",
