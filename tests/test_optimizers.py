@@ -365,7 +365,9 @@ def test_groups_of_parameters_are_taken_as_torch_takes_them():
         make_optimizer("muon", [{"params": [net[0].weight]}], 0.1)
 
 
-def test_a_norm_over_several_dimensions_is_no_matrix():
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm((4, 5, 5)))
+@pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
+def test_a_norm_over_several_dimensions_is_no_matrix(kind):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), kind((4, 5, 5)))
     matrices, others = split_parameters(net)
-    assert [matrix.shape for matrix in matrices] == [net[0].weight.shape] and len(others) == 3
+    assert [matrix.shape for matrix in matrices] == [net[0].weight.shape]
+    assert len(others) == 1 + len(list(net[1].parameters()))

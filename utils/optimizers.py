@@ -166,7 +166,7 @@ def split_parameters(net_or_parameters, last_linear="sgd"):
         named = list(net_or_parameters.named_parameters())
         modules = list(net_or_parameters.modules())
         linear = [module.weight for module in modules if isinstance(module, nn.Linear)]
-        norms = [id(module.weight) for module in modules if isinstance(module, nn.LayerNorm)]  # of any shape
+        norms = [id(module.weight) for module in modules if isinstance(module, (nn.LayerNorm, nn.RMSNorm))]
     else:
         named, linear, norms = [("", parameter) for parameter in net_or_parameters], [], []
         if any(isinstance(parameter, dict) for _, parameter in named):
