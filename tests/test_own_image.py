@@ -1,7 +1,9 @@
 """Tests of utils/own_image.py: every kind of picture becomes what the network takes; what is none is a short error."""
 
 import contextlib
+import dataclasses
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from utils.steps import Step
 from utils.systems import SYSTEMS, Trained
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+IMAGES, LABELS = torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 
 
@@ -67,6 +70,13 @@ def test_sixteen_bits_are_scaled_and_not_cut_off():
     for kind in ("PNG", "TIFF"):
         left, right = corners(read_picture(content(Image.fromarray(grey), kind)))
         assert left == [128] * 3 and right == [255] * 3
+
+
+def test_grey_values_outside_of_sixteen_bits_are_white_and_black():
+    grey = np.full((40, 40), 70_000, np.int32)
+    grey[:, 20:] = -5
+    left, right = corners(read_picture(content(Image.fromarray(grey), "TIFF")))
+    assert left == [255] * 3 and right == [0] * 3
 
 
 def test_a_note_on_how_the_phone_was_held_is_followed():
@@ -150,6 +160,23 @@ def test_a_path_that_leads_nowhere_is_said(tmp_path):
             read_picture(path)
 
 
+def test_a_file_that_is_too_large_is_not_even_read(tmp_path, monkeypatch):
+    with open(tmp_path / "large.png", "wb") as file:
+        file.truncate(LARGEST + 1)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("it was read"))
+    with pytest.raises(DataError, match="too large"):
+        read_picture(tmp_path / "large.png")
+
+
+def test_a_picture_comes_from_a_home_folder_or_from_an_upload_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # Windows
+    (tmp_path / "cat.png").write_bytes(content(halves()))
+    expected = read_picture(tmp_path / "cat.png")
+    assert torch.equal(read_picture("~/cat.png"), expected)
+    assert torch.equal(read_picture(memoryview(content(halves()))), expected)  # as an upload in a notebook comes
+
+
 @pytest.fixture
 def trained():
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
@@ -157,8 +184,7 @@ def trained():
     nn.init.zeros_(net[1].weight)
     with torch.no_grad():
         net[1].weight.view(10, 3, 1024)[4, 0] = 0.01  # class 4 is what is red
-    split = Split(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
-    return Trained(SYSTEMS["plain_cnn"], net, None, BatchLoader(split, 2), None, Step(), {}, None)
+    return Trained(SYSTEMS["plain_cnn"], net, None, BatchLoader(Split(IMAGES, LABELS), 2), None, Step(), {}, None)
 
 
 def test_the_classes_come_with_their_probabilities_the_best_first(trained, tmp_path):
@@ -171,3 +197,17 @@ def test_the_classes_come_with_their_probabilities_the_best_first(trained, tmp_p
     assert sum(answer.values()) == pytest.approx(1)
     X = (picture[None] / 255 - 0.5) / 0.5  # as its recipe normalises
     assert answer[CLASSES[4]] == pytest.approx(float(trained.net(X).softmax(1)[0, 4].detach()), rel=1e-5)
+
+
+def test_a_picture_is_made_as_small_as_the_networks_own_images(trained):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10))
+    test_iter = BatchLoader(Split(IMAGES[..., :8, :8], LABELS), 2)
+    picture, answer = classify(dataclasses.replace(trained, net=net, test_iter=test_iter), content(halves()))
+    assert picture.shape == (3, 8, 8) and len(answer) == 10
+
+
+def test_a_picture_is_answered_in_the_way_the_network_was_trained_to_and_in_other_classes_words(trained):
+    trained.step.predict = lambda net, X: torch.tensor([[0.0, 3.0, 1.0]])
+    words = ("apple", "pear", "plum")
+    _, answer = classify(trained, content(halves()), words)
+    assert list(answer) == ["pear", "plum", "apple"] and all(type(p) is float for p in answer.values())
