@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from utils import devices
-from utils.devices import describe, try_gpu
+from utils.devices import best_precision, describe, try_gpu
 
 
 def offer(monkeypatch, *, cuda, mps, working):
@@ -49,6 +49,12 @@ def test_a_numbered_gpu_that_is_not_there_is_not_chosen(monkeypatch):
     assert try_gpu(2) == torch.device("cpu")
 
 
+def test_a_gpu_whose_driver_does_not_answer_is_not_chosen(monkeypatch):
+    offer(monkeypatch, cuda=1, mps=False, working=("cuda",))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert try_gpu() == torch.device("cpu")
+
+
 def test_the_device_chosen_here_can_be_used():
     assert torch.ones(3, device=try_gpu()).sum().item() == 3
 
@@ -59,6 +65,39 @@ def test_a_device_is_described_in_one_line():
     assert not line.startswith(" ")
 
 
+@pytest.mark.parametrize(("usable", "words"), [({0}, "(1 core)"), ({0, 5}, "(2 cores)")])
+def test_only_the_cores_that_this_process_may_use_are_counted(monkeypatch, usable, words):
+    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda process: usable, raising=False)
+    assert words in describe("cpu")
+
+
+@pytest.mark.parametrize(("told", "words"), [(6, "(6 cores)"), (None, "(1 core)")])
+def test_where_a_system_cannot_tell_the_usable_cores_all_are_counted(monkeypatch, told, words):
+    monkeypatch.delattr(devices.os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(devices.os, "cpu_count", lambda: told)
+    assert words in describe("cpu")
+
+
+def test_a_gpu_is_described_by_its_own_name_and_memory_and_not_the_processors(monkeypatch):
+    gpu = SimpleNamespace(name="NVIDIA T4", total_memory=16 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpu)
+    assert describe("cuda") == f"NVIDIA T4 (16 GiB), torch {torch.__version__}"
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((7, 5), "fp16"), ((8, 0), "bf16"), ((9, 0), "bf16")])
+def test_a_gpu_computes_in_bf16_only_if_it_really_has_it(monkeypatch, capability, precision):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert best_precision("cuda") == precision
+
+
+def test_a_processor_computes_in_bf16_only_if_torch_says_that_it_can(monkeypatch):
+    for has, precision in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has, raising=False)
+        assert best_precision("cpu") == precision and best_precision("mps") == "fp32"
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")  # a torch that does not know
+    assert best_precision("cpu") == "fp32"
+
+
 @pytest.mark.parametrize(
     ("flags", "name"), [("fpu sse2 hypervisor", "AMD EPYC, family 25 model 17"), ("fpu sse2", "AMD EPYC")]
 )
@@ -66,6 +105,11 @@ def test_a_virtual_machines_processor_is_told_from_others_of_its_name(tmp_path, 
     core = f"cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nflags\t\t: {flags}\n"
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{core}\nprocessor\t: 1\n{core.replace('17', '1')}")
     assert devices._processor(tmp_path / "cpuinfo") == name
+
+
+def test_a_virtual_machine_that_tells_no_family_keeps_its_plain_name(tmp_path):
+    (tmp_path / "cpuinfo").write_text("model name\t: Neoverse-N1\nflags\t\t: fp hypervisor\n")
+    assert devices._processor(tmp_path / "cpuinfo") == "Neoverse-N1"
 
 
 def test_a_machine_without_cpuinfo_has_a_name_all_the_same(tmp_path):
@@ -82,6 +126,6 @@ def test_memory_is_kept_where_glibc_can_be_asked_to_and_never_an_error_elsewhere
     assert devices.keep_memory() == (platform.libc_ver()[0] == "glibc")
     asked = []
     monkeypatch.setattr(devices.ctypes, "pythonapi", SimpleNamespace(mallopt=lambda *words: asked.append(words) or 1))
-    assert devices.keep_memory() and [name for name, _ in asked] == [-4, -1]
+    assert devices.keep_memory() and asked == [(-4, 0), (-1, 2**31 - 1)]  # no block of its own; never given back
     monkeypatch.setattr(devices.ctypes, "pythonapi", SimpleNamespace())
     assert devices.keep_memory() is False
