@@ -57,9 +57,11 @@ STACKED = Block((4, 6), (3, 3), branch=("conv", "relu"), shortcut=None, after=("
     [
         (Plan((), ("conv 4", "relu", "pool 4", "flatten", "linear 10")), 3),
         (Plan((), ("conv 4", "relu", "pool 4", "conv 6", "pool 4", "flatten", "linear 10")), 4),  # 2x2 is too small
+        (Plan((), ("conv 4", "relu", "pool 8", "flatten", "linear 10")), 3),
+        (Plan((), ("conv 4", "relu", "pool 8", "conv 6 2x2 pad 0", "flatten", "linear 10")), 3),
         (Plan((Block((3, 4), (3, 3), after=("relu", "pool 4")), STACKED)), 1),  # 8x8 maps are inside of block 2 only
     ],
-    ids=["flattened", "small maps", "inside a block"],
+    ids=["flattened", "small maps", "4x4 maps", "3x3 maps", "inside a block"],
 )
 def test_each_channel_counts_by_the_mean_of_its_gradient(plan, layers, X):
     net = net_of(plan).eval()
@@ -122,6 +124,21 @@ def test_a_students_own_nested_network_works_too(X):
         nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True)), nn.Dropout(), nn.Flatten(), nn.Linear(3600, 10)
     )
     assert class_map(net, X, 1).shape == (4, 32, 32)
+
+
+def test_a_map_is_as_large_as_the_images_whatever_their_size_and_type(X):
+    net = net_of(Plan((), ("conv 4", "relu", "pool 2", "mean", "linear 10")))
+    images = X[:, :, :24, :16]
+    assert class_map(net, images, 1).shape == (4, 24, 16)
+    assert torch.equal(class_map(net, images.double(), 1), class_map(net, images, 1))
+
+
+def test_a_map_that_is_too_narrow_is_too_small(X):
+    narrow = nn.Conv2d(4, 4, (1, 30))  # 32x3
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), narrow, nn.Flatten(), nn.Linear(384, 10))
+    found = class_map(net, X, 1)
+    narrow.register_forward_hook(lambda _, __, Y: Y.flatten(2))  # is no map at all
+    assert torch.equal(class_map(net, X, 1), found)
 
 
 def test_a_network_without_maps_is_an_error(X):

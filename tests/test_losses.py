@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from utils.errors import CourseworkError
-from utils.losses import LOSSES, make_loss
+from utils.losses import LOSSES, make, make_loss
 from utils.my_utils import mean_loss
 
 BOUND = math.log(math.e + 9) - 1  # of the loss on softmaxed scores, for ten classes
@@ -84,3 +84,15 @@ def test_what_there_is_not_is_refused_with_what_there_is(name, settings, told):
     with pytest.raises(CourseworkError) as caught:
         make_loss(name, **settings)
     assert told in str(caught.value) and len(str(caught.value).splitlines()) < 10
+
+
+def test_the_whole_label_may_be_smoothed_away():
+    y_hat, y = scores()
+    expected = -y_hat.log_softmax(1).mean()
+    torch.testing.assert_close(make_loss("cross_entropy", label_smoothing=1)(y_hat, y), expected)
+
+
+def test_what_takes_no_settings_says_so():
+    with pytest.raises(CourseworkError) as caught:
+        make("schedule", {"constant": lambda: 1}, "constant", lr=0.1)
+    assert caught.value.next_step == "It has no settings." and caught.value.where == "lr=0.1"

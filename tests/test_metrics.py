@@ -131,6 +131,12 @@ def test_mistakes_come_with_the_most_confident_first():
     assert confident_mistakes(p, p.argmax(1)) == []
 
 
+def test_twenty_mistakes_are_listed_and_fifteen_bins_made_where_nothing_else_is_asked_for():
+    p, y = torch.rand(40, 3, generator=torch.Generator().manual_seed(0)), torch.full((40,), -1)
+    assert len(confident_mistakes(p, y)) == 20
+    assert len(calibration(p, y)["count"]) == len(calibration(p, y)["edges"]) - 1 == 15
+
+
 def test_scores_are_one_pass_in_order_and_leave_the_modes_alone():
     net, train_iter, test_iter, _ = parts()
     net[3].eval()
@@ -166,6 +172,17 @@ def test_gate_weights_are_the_mean_by_class_of_what_each_image_gets():
     means = class_gates(gates, y, 10)
     assert torch.allclose(means["block1"][7], first[y == 7].mean(0)) and means["block2"].shape == (10, 3)
     assert torch.allclose(means["block2"].sum(1), torch.ones(10))
+
+
+def test_scores_and_gates_of_half_precision_are_handed_out_in_full():
+    net, gates = gated_net(), {}
+
+    def in_half(net, X):
+        with torch.autocast("cpu", torch.bfloat16):
+            return net(X)
+
+    y_hat, _ = scores(net, BatchLoader(images(20), 20), in_half, gates=gates)
+    assert {values.dtype for values in (y_hat, *gates.values())} == {torch.float32}
 
 
 def test_a_batch_that_was_done_again_is_counted_once():

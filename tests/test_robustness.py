@@ -12,7 +12,9 @@ from training_parts import images
 from utils.datasets import Split
 from utils.layers import Mean
 from utils.robustness import (
+    CHANGE_PASSES,
     STRENGTHS,
+    VIEW_PASSES,
     VIEWS,
     accuracy_of_views,
     averaged_views,
@@ -59,6 +61,8 @@ def test_a_picture_that_moves_repeats_its_edge():
     assert moved(picture, 1, 0)[0, 0].tolist() == [[0, 1, 2], [0, 1, 2], [3, 4, 5]]
     assert moved(picture, 0, -2)[0, 0].tolist() == [[2, 2, 2], [5, 5, 5], [8, 8, 8]]
     assert torch.equal(moved(picture, 0, 0), picture)
+    assert moved(picture[..., :2, :], 1, 2)[0, 0].tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert moved(picture[..., :2, :], 0, -1)[0, 0].tolist() == [[1, 2, 2], [4, 5, 5]]
 
 
 def test_a_shift_moves_each_image_whole_in_one_of_four_directions():
@@ -109,14 +113,33 @@ def test_rows_are_spread_over_the_classes_and_are_the_first_of_each():
 
 def test_a_networks_images_are_changed_before_they_are_normalised(split):
     net = Darkness()
-    record = robustness(net, split, mean=(0.3,) * 3, std=(0.25,) * 3)
+    record = robustness(net, split, mean=(0.3,) * 3, std=(0.25,) * 3, seed=3)
     assert torch.allclose(net.shown[0], (split.images / 255 - 0.3) / 0.25, atol=1e-6)
     for number, (change, name) in enumerate([(c, n) for n, c in (("shift", shift), ("noise", noise), ("jpeg", jpeg))]):
         for place, strength in enumerate(STRENGTHS[name][1:]):
-            expected = (change(split.images, strength) / 255 - 0.3) / 0.25
+            expected = (change(split.images, strength, seed=3) / 255 - 0.3) / 0.25
             assert torch.allclose(net.shown[1 + 4 * number + place], expected, atol=1e-6), (name, strength)
     assert record["images"] == 6 and all(len(record[name]["accuracy"]) == 5 for name in STRENGTHS)
     assert {record[name]["accuracy"][0] for name in STRENGTHS} == {1.0}
+
+
+def test_the_numbers_of_passes_that_work_is_reckoned_by_are_those_that_are_made(split):
+    net = Darkness()
+    averaged_views(net, split)
+    assert len(net.shown) == VIEW_PASSES
+    net.shown.clear()
+    robustness(net, split)
+    assert len(net.shown) == CHANGE_PASSES
+
+
+def test_answers_are_given_in_the_way_that_is_asked_for(split):
+    def contrary(net, X):
+        return -net(X)[:, :2]
+
+    how = {"mean": (0.3,) * 3, "std": (0.25,) * 3}
+    assert set(accuracy_of_views(Darkness(), split, **how).values()) == {1.0}
+    assert set(accuracy_of_views(Darkness(), split, predict=contrary, **how).values()) == {0.0}
+    assert robustness(Darkness(), split, predict=contrary, **how)["noise"]["accuracy"][0] == 0.0
 
 
 def test_accuracy_falls_where_a_change_takes_what_the_network_goes_by():
