@@ -112,6 +112,20 @@ def test_a_gated_blocks_row_says_what_it_is_made_of():
     assert (row["shape"], row["macs"]) == ((8, 8, 8), gate + steps + shortcut)
 
 
+def test_each_layer_of_a_network_with_a_stem_is_called_by_its_own_word():
+    stem, layers = ("whiten 2", "conv 6 1x1", "gelu"), ("mean", "linear 10")
+    plan = Plan([Block((6, 8))], layers, stem=stem)
+    what = {row["name"]: row["what"] for row in layer_table(build(plan, size=8))}
+    assert what.pop("block1").startswith("branches: 3 of (conv), kernels 3x3; gate: ")
+    assert list(what.values()) == [*stem, *layers]
+    assert depth(plan) == 4  # whiten, conv, the block, linear
+
+
+def test_a_network_in_double_precision_counts_the_same():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 30 * 30, 10))
+    assert flops(net) == flops(net.double())
+
+
 def test_any_network_of_torchs_own_can_be_counted():
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 30 * 30, 10))
     assert flops(net) == 27 * 4 * 900 + 36_000
