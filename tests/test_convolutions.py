@@ -50,6 +50,13 @@ def test_maps_need_not_be_square(products):
     assert products == [(MANY, 4, 1, 2)]
 
 
+def test_a_map_that_is_small_in_one_direction_only_is_left_to_torch(products):
+    layer, X = make(side=4)
+    for strip in (X[:, :, :1], X[:, :, :, :1]):
+        torch.testing.assert_close(layer(strip), nn.Conv2d.forward(layer, strip))
+    assert products == []
+
+
 def test_in_half_precision_it_is_torchs_convolution_to_rounding(products):
     layer, X = make(inside=64)
     with torch.autocast("cpu", torch.bfloat16):
