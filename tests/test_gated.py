@@ -90,7 +90,7 @@ def test_images_do_not_see_each_others_gates():
         torch.testing.assert_close(layer(X, a), alone, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("at_a_time", [1, 2, 4, 5])
+@pytest.mark.parametrize("at_a_time", [0, 1, 2, 4, 5])  # 0: even one image has too many kernels
 def test_aggregating_some_images_at_a_time_changes_nothing(monkeypatch, at_a_time):
     layer, X, a = make((3, 3))
     expected = results(layer, X, a)
@@ -119,7 +119,7 @@ def test_each_branch_starts_within_the_bounds_of_torchs_own_convolution():
     layer = GatedConv(16, 32, (3, 5))
     for (weight, bias), size in zip(layer.branches(), (3, 5), strict=True):
         bound = (16 * size * size) ** -0.5
-        assert 0.9 * bound < weight.abs().max() <= bound and bias.abs().max() <= bound
+        assert 0.9 * bound < weight.abs().max() <= bound and 0.5 * bound < bias.abs().max() <= bound
 
 
 def test_branches_are_views_so_an_initialisation_reaches_the_parameters():
@@ -157,6 +157,21 @@ def test_the_rule_knows_devices_kernels_and_maps():
     few_pixels = torch.empty(2, 256, 7, 7, device="meta")
     assert choose_form(few_pixels, 2, 1) == "loop"
     assert {choose_form(X, 1) for X in (small, large, elsewhere)} == {"loop"}
+
+
+@pytest.mark.parametrize(
+    ("device", "channels", "kernel_size", "last_loop", "first_merged"),
+    [("cpu", 8, 3, 7, 8), ("cpu", 8, 1, 9, 10), ("meta", 256, 1, 7, 8), ("meta", 1024, 1, 15, 16)],
+)
+def test_the_rule_has_its_borders_where_the_benchmark_found_them(
+    device, channels, kernel_size, last_loop, first_merged
+):
+    maps = [torch.empty(2, channels, side, side, device=device) for side in (last_loop, first_merged)]
+    assert [choose_form(X, 3, kernel_size) for X in maps] == ["loop", "aggregated"]
+
+
+def test_a_printed_layer_tells_its_widths_kernels_and_form():
+    assert "GatedConv(\n  3, 8, kernel_sizes=(3, 3, 3), form='auto'" in repr(GatedConv(3, 8))
 
 
 @pytest.mark.parametrize("kernel_sizes", KERNELS)
