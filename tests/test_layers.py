@@ -1,5 +1,7 @@
 """Layers as words: each makes its layer and the right shape, and one that cannot be built is named with its place."""
 
+import math
+
 import pytest
 import torch
 from net_parts import images
@@ -81,7 +83,8 @@ def test_scale_multiplies_and_a_fixed_norm_trains_no_scale():
 
 def test_a_whitening_layer_makes_patches_independent_and_is_not_trained():
     torch.manual_seed(0)
-    X = torch.nn.functional.interpolate(torch.randn(300, 3, 6, 6), 12, mode="bilinear")  # neighbours are alike
+    X = torch.nn.functional.interpolate(torch.randn(600, 3, 6, 6), 12, mode="bilinear")  # neighbours are alike
+    X[500:] = 3 * X[500:] + 2  # and the last images unlike the first
     net = build(Plan(layers=("whiten 2", "gelu", "mean", "linear 10")), size=12)
     layer = net.whiten1
     layer.learn(X, least=0.0)
@@ -90,6 +93,45 @@ def test_a_whitening_layer_makes_patches_independent_and_is_not_trained():
     torch.testing.assert_close(half, torch.eye(12, dtype=torch.double), rtol=1e-3, atol=1e-3)
     assert torch.equal(layer.weight[12:], -layer.weight[:12])
     assert not layer.weight.requires_grad and layer.bias.requires_grad
+
+
+def test_whitening_does_not_blow_up_directions_in_which_patches_hardly_vary():
+    (layer,), _ = build_layers(("whiten 2",), (3, 8, 8))
+    layer.learn(torch.full((2, 3, 8, 8), 0.5))
+    lengths = layer.weight.flatten(1).norm(dim=1)
+    torch.testing.assert_close(lengths, torch.full((24,), 5e-4**-0.5), rtol=1e-3, atol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("word", "formula"),
+    [
+        ("relu", lambda x: max(x, 0.0)),
+        ("leaky_relu", lambda x: max(x, 0.01 * x)),
+        ("sigmoid", lambda x: 1 / (1 + math.exp(-x))),
+        ("gelu", lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2),
+    ],
+)
+def test_an_activation_is_its_formula(word, formula):
+    (layer,), _ = build_layers((word,), (5,))
+    X = torch.tensor([[-3.0, -0.5, 0.0, 0.5, 3.0]])
+    torch.testing.assert_close(layer(X), torch.tensor([[formula(x) for x in X[0].tolist()]]))
+
+
+@pytest.mark.parametrize(
+    ("word", "after"),
+    [
+        ("pool 2", [[5, 7], [13, 15]]),
+        ("pool 3 stride 1", [[10, 11], [14, 15]]),
+        ("average 2", [[2.5, 4.5], [10.5, 12.5]]),
+    ],
+)
+def test_pooling_keeps_the_largest_of_each_window_and_averaging_their_mean(word, after):
+    (layer,), _ = build_layers((word,), (1, 4, 4))
+    assert layer(torch.arange(16.0).view(1, 1, 4, 4))[0, 0].tolist() == after
+
+
+def test_a_printed_layer_tells_its_factor():
+    assert repr(build_layers(("scale 0.125",), (3,))[0][0]) == "Scale(0.125)"
 
 
 @pytest.mark.parametrize(
