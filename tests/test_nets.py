@@ -43,7 +43,7 @@ def test_a_constant_gate_weighs_all_branches_alike_and_learns_nothing():
     assert torch.equal(block.weights(X), torch.full((len(X), 2), 0.5)) and not list(block.gate.parameters())
     parts = [F.conv2d(X, weight, bias, padding=weight.shape[-1] // 2) for weight, bias in block.branches.branches()]
     torch.testing.assert_close(block(X), sum(parts) / 2, rtol=1e-4, atol=1e-5)
-    assert describe(block.plan)["gate"] == "1/2 for every image"
+    assert describe(block.plan)["gate"] == "1/2 for every image" and repr(block.gate[0]) == "Constant(2)"
 
 
 @pytest.mark.parametrize("branch", [("conv", "relu"), ("conv", "gelu", "leaky_relu")])
@@ -109,6 +109,15 @@ def test_a_block_of_stacks_is_its_formula_with_every_kind_of_shortcut(shortcut):
     torch.testing.assert_close(block(X), F.leaky_relu(total, 0.01))
 
 
+def test_branches_of_bare_convolutions_may_have_several_steps():
+    block, shape = build_block(Block((3, 5, 7), (3, 1), "none", after=()), (3, 8, 8))
+    X = images()
+    first, second = (branch[1](branch[0](X)) for branch in block.branches)
+    a = block.weights(X)[:, :, None, None, None]
+    assert shape == (7, 8, 8)
+    torch.testing.assert_close(block(X), a[:, 0] * first + a[:, 1] * second)
+
+
 @pytest.mark.parametrize(
     "block, shape",
     [
@@ -124,6 +133,23 @@ def test_a_block_of_stacks_is_its_formula_with_every_kind_of_shortcut(shortcut):
 def test_parts_that_do_not_fit_together_are_refused_with_both_shapes(block, shape):
     with pytest.raises(CourseworkError, match=r"shape is \(.*has to be \("):
         build_block(block, shape)
+
+
+@pytest.mark.parametrize(
+    "plan, place",
+    [
+        (Plan(stem=("conv 8", "cnov 8")), "stem, word 2 of 2"),
+        (Plan(layers=("mean", "linaer 10")), "layers, word 2 of 2"),
+        (Plan((Block((3, 8)), Block((9, 8)))), "block 2, what comes in"),
+        (Plan((Block((3, 8)), Block((8, 8), branch=("conv", "rulu")))), "block 2, branch 1, word 2 of 2"),
+        (Plan((Block((3, 8), shortcut=("conv 1x1", "nrom")),)), "block 1, shortcut, word 2 of 2"),
+        (Plan((Block((3, 8), after=("pool 64",)),)), "block 1, after, word 1 of 1"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place_in_the_network(plan, place):
+    with pytest.raises(CourseworkError) as caught:
+        build(plan)
+    assert str(caught.value.where).startswith(place)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +181,7 @@ def test_layers_are_named_by_kind_and_number_and_the_plan_is_kept():
     plan = Plan([Block((3, 4))], ("conv 8", "relu", "conv 8", "mean", "linear 10"))
     net = build(plan, size=8)
     assert [name for name, _ in net.named_children()] == ["block1", "conv1", "relu1", "conv2", "mean1", "linear1"]
+    assert net.block1.branches.form == "auto"
     assert net.plan is plan and net.in_shape == (3, 8, 8) and len(net[1:3]) == 2
 
 
