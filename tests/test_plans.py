@@ -108,6 +108,31 @@ def test_the_gated_reports_blocks_are_as_stated():
     assert set(ASSUMPTIONS) == set(NETWORKS) and not ASSUMPTIONS["plain_cnn"]
 
 
+def test_the_reports_activations_norms_and_dropout_are_as_stated():
+    A, B, C, D, E = NETWORKS.values()
+    assert {block.branch for block in A.blocks} == {("conv", "relu")}
+    assert {block.shortcut for block in A.blocks} == {None, ("conv", "relu", "norm")}
+    assert {block.shortcut for block in B.blocks} == {(), ("conv 1x1", "norm")}
+    for blocks in (A.blocks, B.blocks):
+        assert {block.after[:2] for block in blocks} == {("norm", "leaky_relu")}
+        assert [number for number, block in enumerate(blocks, 1) if block.after[2:] == ("pool 2",)] == [2, 4, 6, 8]
+    assert {block.branch for block in D.blocks} == {("conv", "norm", "relu", "pool 2", "dropout 0.2")}
+    dropout = [[word for word in plan.layers if word.startswith("dropout")] for plan in (C, E)]
+    assert dropout == [["dropout 0.2"], ["dropout 0.35", "dropout2d 0.48", "dropout2d 0.48", "dropout 0.4"]]
+    assert {"relu", "sigmoid", "gelu"}.isdisjoint(E.layers)
+    assert [plan.layers[-1] for plan in (A, B, C, D, E)] == ["linear 10", "softmax", *["linear 10"] * 3]
+
+
+def test_the_reports_networks_start_as_stated():
+    assert {name: (plan.init, plan.init_of) for name, plan in NETWORKS.items()} == {
+        "softmax_gated": ("xavier_normal", "all"),
+        "shortcut_gated": ("kaiming_normal", "linear"),
+        "plain_cnn": ("default", "all"),
+        "sigmoid_gated": ("xavier_uniform", "all"),
+        "dropout_cnn": ("default", "all"),
+    }
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_plan_survives_json(name):
     plan = NETWORKS[name]
