@@ -8,6 +8,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as v2
 
 from utils.augment import Affine, AlternatingFlip, ColorJitter, Crop, Cutout, Flip, Shrink
+from utils.batches import MEAN, STD
 from utils.errors import CourseworkError
 from utils.randomness import Draws
 
@@ -286,6 +287,26 @@ def test_images_cannot_be_shrunk_to_more_than_they_have():
         draw(Shrink(33))
 
 
+def test_a_cutouts_own_colour_is_about_zero_once_normalised():
+    level = (torch.tensor(Cutout(8).fill) / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
+    assert level.abs().max() < 0.01
+
+
+def test_settings_that_are_left_out_are_those_of_the_usual_recipes():
+    assert (Flip(), Crop(), Shrink()) == (Flip(0.5), Crop(4, "zero"), Shrink(24, epochs=4))
+
+
+@pytest.mark.parametrize(
+    ("listed", "op"),
+    [
+        (Affine(10, [0.1, 0.2], [0.9, 1.1]), Affine(10, (0.1, 0.2), (0.9, 1.1))),
+        (Cutout(8, [0, 255, 7]), Cutout(8, (0, 255, 7))),
+    ],
+)
+def test_lists_serve_as_well_as_tuples(listed, op):
+    assert torch.equal(listed.apply(IMAGES, draw(listed)), op.apply(IMAGES, draw(op)))
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -312,7 +333,8 @@ def test_images_cannot_be_shrunk_to_more_than_they_have():
 def test_settings_that_make_no_sense_are_refused_with_a_way_out(make):
     with pytest.raises(CourseworkError) as caught:
         make()
-    assert caught.value.where and caught.value.next_step
+    name = caught.value.where.partition("(")[0]
+    assert caught.value.next_step == f"help(utils.augment.{name}) says what each setting may be."
     assert len(str(caught.value).splitlines()) < 10
 
 
