@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from utils.diagrams import LANES, draw_block, draw_network, list_parts
+from utils.diagrams import LANES, MIDDLE, draw_block, draw_network, list_parts
 from utils.nets import Block, Plan, build
 from utils.plans import NETWORKS
 
@@ -98,6 +98,26 @@ def test_a_gated_drawing_has_a_lane_for_each_branch_and_step_and_a_gate():
     ]
 
 
+def test_the_lanes_of_a_block_lie_side_by_side_about_the_middle_and_fill_its_height():
+    figure = draw_network(meta(Plan([Block((3, 8), (3,) * 4, after=())])))
+    image, *lanes = [patch.get_xy() for patch in figure.axes[0].patches if type(patch).__name__ == "Polygon"][:5]
+    for low, high in itertools.pairwise(lanes):
+        assert low[3][1] == pytest.approx(high[0][1]) and low[2][1] == pytest.approx(high[1][1])
+    bottom, top = lanes[0][0][1], lanes[-1][3][1]
+    assert (bottom + top) / 2 == pytest.approx(MIDDLE) and top - bottom == pytest.approx(image[3][1] - image[0][1])
+
+
+def test_a_legend_tells_which_blocks_are_alike_and_names_none_where_all_are():
+    alike, other = Block((8, 8), (3, 3)), Block((8, 8), (3, 3), "none")
+    figure = draw_network(meta(Plan([alike, other, alike]), in_channels=8))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "branches: 2 of (conv), kernels 3x3",
+        "gate: mean, linear 2, softmax (blocks 1, 3)",
+        "gate: mean, linear 2 (block 2)",
+    ]
+    assert figure.get_suptitle() == "3,696 parameters, 3,539,072 multiply-adds an image"  # and no title
+
+
 def test_boxes_are_as_high_as_their_maps_and_tell_kinds_by_hatch():
     figure = draw_network(meta(Plan(layers=("conv 4", "pool 2", "conv 4", "mean", "linear 10"))))
     image, first, pool, second, mean, linear = figure.axes[0].patches
@@ -115,6 +135,18 @@ def test_layers_that_keep_the_shape_join_the_box_before_them():
         ["pool 2", "dropout 0.1"],
         ["mean"],
     ]
+
+
+def test_a_linear_layer_has_a_box_of_its_own_even_where_it_keeps_the_length():
+    parts = list_parts(meta(Plan(layers=("mean", "linear 3", "relu", "linear 3"))))
+    assert [part.words for part in parts] == [["image"], ["mean"], ["linear 3", "relu"], ["linear 3"]]
+
+
+def test_a_longer_vector_is_a_higher_bar_from_end_to_end():
+    figure = draw_network(meta(Plan(layers=("mean", "linear 512", "linear 10"))))
+    long, short = (patch.get_xy() for patch in figure.axes[0].patches[-2:])
+    high, low = (bar[3][1] - bar[0][1] for bar in (long, short))
+    assert high > low and all(bar[2][1] - bar[1][1] == pytest.approx(bar[3][1] - bar[0][1]) for bar in (long, short))
 
 
 def test_a_network_of_torchs_own_and_of_another_size_can_be_drawn():
@@ -138,3 +170,19 @@ def test_many_branches_are_shortened_to_dots():
     shown = texts(draw_block(BLOCKS["many"]))
     assert len(BLOCKS["many"].kernels) > LANES and ". . ." in shown
     assert [text for text in shown if text.startswith("$a")] == ["$a_{1}$", "$a_{2}$", "$a_{9}$"]
+
+
+def test_as_many_branches_as_there_are_lanes_are_all_shown():
+    shown = texts(draw_block(Block((16, 16), (3,) * LANES)))
+    assert ". . ." not in shown and sum(text.startswith("$a") for text in shown) == LANES == 6
+
+
+def test_a_drawn_branch_tells_each_steps_width_and_keeps_a_size_that_is_said():
+    shown = [" ".join(text.split()) for text in texts(draw_block(Block((3, 8, 16), (5,), branch=("conv", "conv 1x1"))))]
+    assert [text for text in shown if text.startswith("conv")] == ["conv 8 5x5, conv 1x1", "conv 16 5x5, conv 1x1"]
+
+
+def test_where_nothing_follows_no_box_is_drawn():
+    (ax,) = draw_block(BLOCKS["one and nothing after"]).axes
+    boxes = [patch for patch in ax.patches if type(patch).__name__ == "FancyBboxPatch"]
+    assert len(boxes) == 4  # X, the gate, the branch, O
