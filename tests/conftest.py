@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from utils.datasets import load_cifar10
-from utils.sources import CLASSES
+from utils.data.cifar10 import load_cifar10
+from utils.data.sources import CLASSES
 
 
 @pytest.fixture
@@ -133,9 +133,9 @@ def data():
 @pytest.fixture
 def tiny():
     """Return a recipe that trains in a second."""
-    from utils.augment import Flip  # imported here: it all takes a second, and most test files need none of it
-    from utils.nets import Plan
-    from utils.recipes import Recipe
+    from utils.data.augment import Flip  # imported here: it all takes a second, and most test files need none of it
+    from utils.models.blocks import Plan
+    from utils.recipes.recipe import Recipe
 
     plan = Plan(layers=("conv 8", "norm", "relu", "pool 2", "mean", "linear 10"))
     return Recipe("tiny", plan, augment=(Flip(),), batch_size=48, num_epochs=2, lr=0.01)

@@ -6,9 +6,9 @@ import time
 import pytest
 from servers import Server, payload
 
+from utils.data.sources import download
+from utils.data.sources.http import Patience
 from utils.errors import DownloadError
-from utils.sources import download
-from utils.sources.mirror import Patience
 
 CONTENT = payload()
 LIES = payload(seed=1)  # same length, other bytes

@@ -6,9 +6,9 @@ import random
 import numpy as np
 import torch
 
-from utils.augment import Affine, AlternatingFlip, ColorJitter, Crop, Cutout, Flip
-from utils.datasets import Split
-from utils.loaders import MEAN, STD, BatchLoader, torch_loader
+from utils.data.augment import Affine, AlternatingFlip, ColorJitter, Crop, Cutout, Flip
+from utils.data.cifar10 import Split
+from utils.data.loader import MEAN, STD, BatchLoader, torch_loader
 
 N = 50
 EVERYTHING = (

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import json
 
-from utils.records import write_json
-from utils.runs import Run
-from utils.sources import CLASSES
-from utils.systems import SYSTEMS, Recipe
+from utils.data.sources import CLASSES
+from utils.files import write_json
+from utils.recipes.reported import SYSTEMS, Recipe
+from utils.runs.run import Run
 
 ENDS = ("norm", "leaky_relu", "pool 2")
 OFFICIAL = {"name": "CIFAR-10", "source": "official", "fingerprint": "0123456789abcdef"}

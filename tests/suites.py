@@ -28,7 +28,7 @@ README = "# The suite\n\n<!-- badges -->\n<!-- /badges -->\n\nWords.\n"
 
 def make_suite(folder):
     """Lay out a suite: the real tools and settings, a stand-in for utils/, no notebook yet; return its folder."""
-    for name in ("tools", "utils", "notebooks", "benchmarks"):
+    for name in ("tools/bench", "utils/data", "notebooks"):
         (folder / name).mkdir(parents=True)
     for path in [*(ROOT / "tools").glob("*.py")]:
         shutil.copy(path, folder / "tools")
@@ -36,8 +36,10 @@ def make_suite(folder):
     (folder / "requirements.txt").write_text("")
     (folder / "README.md").write_text(README)
     (folder / "utils" / "__init__.py").write_text("")
-    (folder / "utils" / "datasets.py").write_text(DATASETS)
-    (folder / "utils" / "runs.py").write_text(RUNS)
+    (folder / "utils" / "data" / "__init__.py").write_text("")
+    (folder / "utils" / "data" / "cifar10.py").write_text(DATASETS)
+    (folder / "utils" / "runs").mkdir()
+    (folder / "utils" / "runs" / "__init__.py").write_text(RUNS)
     (folder / "utils" / "notebook.py").write_text(NOTEBOOK)
     return folder
 

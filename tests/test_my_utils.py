@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import nn
 from training_parts import Note, StopAfter, images, parts, same
 
+from utils.data.loader import BatchLoader
 from utils.errors import CourseworkError
-from utils.history import History
-from utils.loaders import BatchLoader
 from utils.my_utils import Accumulator, accuracy, evaluate, evaluate_accuracy, train_ch3, train_epoch_ch3
-from utils.training import Training
+from utils.training.history import History
+from utils.training.state import Training
 
 REDUCTIONS = {
     "mean": nn.CrossEntropyLoss(),

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from utils.augment import Crop, Flip
-from utils.datasets import Split
-from utils.loaders import BatchLoader
+from utils.data.augment import Crop, Flip
+from utils.data.cifar10 import Split
+from utils.data.loader import BatchLoader
 
 
 def images(count=100, size=8, seed=0):

@@ -1,4 +1,4 @@
-"""Owns `make compare`: writes the page of all runs and prints its path. What is on it is utils/compare/'s.
+"""Owns `make compare`: writes the page of all runs and prints its path. What is on it is utils/experiments/'s.
 
 python -m tools.compare [FOLDER]
 """
@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from utils.compare.page import write_page
+from utils.experiments.page import write_page
 
 
 def main(words=None):

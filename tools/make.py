@@ -17,7 +17,7 @@ OLDEST = (3, 10)
 UNFINISHED = "made by tools/make.py, not finished"
 NEEDED_GB = 7  # of disk, where torch brings its CUDA libraries
 ZIP = "cifar10-coursework.zip"
-NOT_PACKED = {".git", "runs", "__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".ruff_cache", ".hypothesis"}
+NOT_PACKED = {".git", "__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".ruff_cache", ".hypothesis"}
 
 # What pip's log says, and what then helps; the first that is found counts.
 CLUES = (
@@ -183,7 +183,7 @@ def faults(extra):
 
 def bench(extra):
     """Run every benchmark in turn, or those named, then renew their page; words with a dash go to each."""
-    names = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py") if path.stem != "page")
+    names = sorted(path.stem for path in (ROOT / "tools" / "bench").glob("[!_]*.py") if path.stem != "page")
     options = [word for word in extra if word.startswith("-")]
     chosen = [word for word in extra if word not in options]
     unknown = [name for name in chosen if name not in names]
@@ -191,8 +191,8 @@ def bench(extra):
         fail(f"There is no benchmark {', '.join(unknown)}.", f"Choose from {', '.join(names) or 'none at all'}.")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as in the notebooks, see utils/notebook.py
     python = environment()
-    commands = {name: [python, "-m", "benchmarks." + name, *options] for name in chosen or names}
-    return stages({**commands, "page": [python, "-m", "benchmarks.page"]})
+    commands = {name: [python, "-m", "tools.bench." + name, *options] for name in chosen or names}
+    return stages({**commands, "page": [python, "-m", "tools.bench.page"]})
 
 
 def report(extra):
@@ -222,6 +222,8 @@ def found_files():
     for top, folders, names in os.walk(str(ROOT)):
         here = Path(top).relative_to(ROOT)
         folders[:] = [name for name in folders if name not in NOT_PACKED and not Path(top, name, "pyvenv.cfg").exists()]
+        if not here.parts:
+            folders[:] = [name for name in folders if name != "runs"]  # utils/runs is a part of the suite
         if here.parts[:1] == ("data",):
             folders[:], names = [], [name for name in names if name.endswith((".md", ".png"))]
         files += [here / name for name in names if not name.endswith((".zip", ".part"))]

@@ -11,9 +11,9 @@ matplotlib.use("agg")
 
 import numpy as np
 
+from utils.data.sources import CLASSES, drawn
+from utils.figures.basics import show_grid
 from utils.notebook import style_figures
-from utils.plots import show_grid
-from utils.sources import CLASSES, drawn
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

@@ -13,7 +13,7 @@ import sys
 
 from utils.errors import CourseworkError
 from utils.report import write_report
-from utils.runs import all_runs
+from utils.runs.run import all_runs
 
 
 def main(words=None):

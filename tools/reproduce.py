@@ -15,15 +15,15 @@ import dataclasses
 import sys
 import time
 
-from utils.budgets import BUDGETS, Budget
-from utils.datasets import load_cifar10
+from utils.data.cifar10 import load_cifar10
 from utils.devices import describe, try_gpu
 from utils.errors import CourseworkError
-from utils.recipes import Recipe
-from utils.results import RESULTS, keep, path_of, record_of
-from utils.runs import trainings
-from utils.systems import ABLATIONS, OURS, SYSTEMS
-from utils.tables import C_ROWS, D_ROWS
+from utils.experiments.results import RESULTS, keep, path_of, record_of
+from utils.recipes.recipe import Recipe
+from utils.recipes.reported import ABLATIONS, OURS, SYSTEMS
+from utils.recipes.tables import C_ROWS, D_ROWS
+from utils.runs.run import trainings
+from utils.training.budget import BUDGETS, Budget
 
 REHEARSAL = Budget("rehearsal", images=200, epochs=1)
 

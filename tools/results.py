@@ -14,12 +14,12 @@ import sys
 from pathlib import Path
 
 from tools.marks import filled
-from utils.compare import percent
-from utils.records import plain
+from utils.experiments.compare import percent
+from utils.experiments.results import RESULTS, fastest, groups, read_results, seconds
+from utils.files import plain
+from utils.recipes.reported import ABLATIONS, GATED, OURS, SYSTEMS, WITHOUT_GATE
+from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.report.words import NB, duration
-from utils.results import RESULTS, fastest, groups, read_results, seconds
-from utils.systems import ABLATIONS, GATED, OURS, SYSTEMS, WITHOUT_GATE
-from utils.tables import C_ROWS, D_ROWS
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_RUN = "not yet run"
@@ -98,7 +98,7 @@ def pages(records=None):
     readme, table = ROOT / "README.md", tabulated(headline(records)) + beside(records)
     return {
         readme: filled(readme.read_text(encoding="utf-8"), "results", table, readme),
-        RESULTS / "README.md": whole(records),
+        RESULTS.parent / "README.md": whole(records),
     }
 
 

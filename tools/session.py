@@ -77,7 +77,7 @@ def ready_images(screen):
         if environ.get(name):  # the kernels work in another folder
             environ[name] = os.path.abspath(os.path.expanduser(environ[name]))
     try:
-        from utils.datasets import load_cifar10
+        from utils.data.cifar10 import load_cifar10
 
         images = load_cifar10(source=environ.get("CIFAR10_SOURCE", "auto"))
     except KeyboardInterrupt:

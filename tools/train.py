@@ -1,4 +1,4 @@
-"""Owns training a system from the command line. The recipe, and all that it does, is utils/systems.py's.
+"""Owns training a system from the command line. The recipe, and all that it does, is utils/recipes/reported.py's.
 
     python -m tools.train NAME [--budget smoke|quick|full] [--seed 0] [--protocol honest|report|final] [--folder PATH]
 
@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from utils.budgets import BUDGETS
 from utils.errors import CourseworkError
-from utils.live import in_words
-from utils.systems import OURS, PROTOCOLS, SYSTEMS, find_system
+from utils.recipes.reported import OURS, PROTOCOLS, SYSTEMS, find_system
+from utils.training.budget import BUDGETS
+from utils.training.live import in_words
 
 
 def main(words=None):

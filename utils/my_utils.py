@@ -2,20 +2,18 @@
 
 Every training of the suite runs through the loop of `train_epoch_ch3`. What a training may add to it, from mixed
 precision to checkpoints, attaches in two places and is not needed to understand it:
-- `step` does what is done with a batch; `train_batch` is the plain one, `utils/steps.py` has others,
+- `step` does what is done with a batch; `train_batch` is the plain one, `utils/training/step.py` has others,
 - `watchers` are told what happens: any object that has one or more of the methods on_start, on_ready (all have started,
   a resumed training is back in its place), after_batch, after_epoch and on_end, each called with the Training.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-
 import torch
 
 from utils.errors import CourseworkError
-from utils.training import Training
+from utils.training.measure import in_mode, mean_loss, means, place
+from utils.training.state import Training
 
 
 def accuracy(y_hat, y):
@@ -113,17 +111,17 @@ def train_ch3(
 
     watched names the images of test_iter in the history: "test", or "val" if they are held-out training images. every
     is the number of batches between two points of the training-loss curve: 50, or a tenth of a shorter epoch. record
-    puts the training on the ledger that utils/runs.py reads; a text names it there. An interrupt ends it after the
+    puts the training on the ledger that utils/runs/run.py reads; a text names it there. An interrupt ends it after the
     batch under way, and the history so far is returned.
     """
     device = place(net, device)
     if record:
-        from utils.ledger import Ledger  # only those who keep a record need files
+        from utils.runs.recorder import Ledger  # only those who keep a record need files
 
         kept = any(isinstance(watcher, Ledger) for watcher in watchers)
         watchers = watchers if kept else (Ledger(name=record if isinstance(record, str) else "training"), *watchers)
     if curves:
-        from utils.live import LiveCurves  # only those who draw need matplotlib
+        from utils.training.live import LiveCurves  # only those who draw need matplotlib
 
         watchers = (*watchers, LiveCurves())
     training = Training(net, train_iter, test_iter, loss, num_epochs, optimizer, device, step, watchers, watched, every)
@@ -137,39 +135,3 @@ def train_ch3(
                 measured = evaluate(training.scored, training.unless_stopped(test_iter), loss, device, predict=predict)
             training.close_epoch(learned, measured)
     return training.history
-
-
-def mean_loss(loss, y_hat, y):
-    """Return the batch's mean loss, whether loss itself gives a mean, a sum or one value for each example."""
-    value = loss(y_hat, y)
-    if value.ndim:
-        return value.mean()
-    settings = loss.keywords if isinstance(loss, functools.partial) else getattr(loss, "__dict__", {})
-    return value / len(y) if settings.get("reduction") == "sum" else value
-
-
-def means(metric):
-    """Return (mean loss, fraction correct) of the sums (loss, correct, examples)."""
-    if not metric[2]:
-        next_step = "Look at len(data_iter.dataset), or at the loader's drop_last."
-        raise CourseworkError("There was no batch to train or to measure on.", next_step=next_step)
-    return float(metric[0]) / metric[2], float(metric[1]) / metric[2]
-
-
-def place(net, device):
-    """Move net to the device, if one is named; return the device it is on."""
-    if device is not None:
-        net.to(device)
-    return next((tensor.device for tensor in (*net.parameters(), *net.buffers())), torch.device("cpu"))
-
-
-@contextlib.contextmanager
-def in_mode(net, training):
-    """Put net into train or eval mode, and afterwards each of its parts back into the mode it was in."""
-    modes = [(module, module.training) for module in net.modules()]
-    net.train(training)
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

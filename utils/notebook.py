@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 from utils.errors import CourseworkError
-from utils.style import COLOURS, DASHES, STYLE
+from utils.figures.style import COLOURS, DASHES, STYLE
 
 # What the notebooks import, and the package that brings it.
 NEEDED = {

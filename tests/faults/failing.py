@@ -1,11 +1,11 @@
-"""Owns a disk that fails as told: it stands between utils/checkpoint_files.py and the real one, and notes each call."""
+"""Owns a disk that fails as told: it stands between checkpoint_files.py and the real one, and notes each call."""
 
 import builtins
 import errno
 import os
 import pathlib
 
-from utils import checkpoint_files
+from utils.runs import checkpoint_files
 
 OPERATIONS = {  # what a save does to a disk: where the name is looked up, and the name
     "mkdir": (pathlib.Path, "mkdir"),

@@ -22,8 +22,8 @@ import types
 import torch
 from victim import BATCHES, EPOCHS, Victim, differences
 
-from utils import checkpoints
-from utils.checkpoint_files import listed, load
+from utils.runs import checkpoints
+from utils.runs.checkpoint_files import listed, load
 
 EVERY = 2  # batches between two checkpoints
 PACE = 0.002  # seconds that each batch and each save take longer, so that kills find both of them under way

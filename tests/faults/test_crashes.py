@@ -13,9 +13,9 @@ import torch
 from failing import Disk, death, error
 from victim import EVENTS, Happenings, Victim, differences
 
-from utils import checkpoint_files
-from utils.checkpoint_files import copy, listed, newest, remove_old, write
 from utils.errors import CheckpointError, CheckpointWarning
+from utils.runs import checkpoint_files
+from utils.runs.checkpoint_files import copy, listed, newest, remove_old, write
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="follows open files by /proc")
 resource = pytest.importorskip("resource")  # not on Windows
@@ -243,7 +243,7 @@ def test_a_folder_replaced_by_a_file_is_warned_of_at_once_and_refused_at_the_nex
 def no_waiting(monkeypatch):
     """Let the second try of a copy come at once; return the list of the waits."""
     waits = []
-    monkeypatch.setattr("utils.checkpoints.time.sleep", waits.append)
+    monkeypatch.setattr("utils.runs.checkpoints.time.sleep", waits.append)
     return waits
 
 
@@ -289,7 +289,7 @@ def test_a_drive_that_drops_out_for_a_moment_gets_its_copy_by_a_second_try(tmp_p
             raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
         copy(path, folder)
 
-    monkeypatch.setattr("utils.checkpoints.copy", flaky)
+    monkeypatch.setattr("utils.runs.checkpoints.copy", flaky)
     said = warned(lambda: Victim(tmp_path / "a", every=1e9, copy_to=tmp_path / "b").train())[1]
     assert said == [] and no_waiting == [0.2] and len(tries) == 2
     assert [path.name for path in listed(tmp_path / "a")] == [path.name for path in listed(tmp_path / "b")]

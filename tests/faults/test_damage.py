@@ -16,12 +16,12 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 from victim import Broken, Victim, break_at, differences, images
 
-from utils.checkpoint_files import NAME, dump, listed, newest, write
-from utils.checkpoints import Checkpoints
+from utils.data.loader import BatchLoader
 from utils.errors import CheckpointError, CheckpointWarning
-from utils.loaders import BatchLoader
-from utils.losses import make_loss
 from utils.my_utils import train_ch3
+from utils.optim.losses import make_loss
+from utils.runs.checkpoint_files import NAME, dump, listed, newest, write
+from utils.runs.checkpoints import Checkpoints
 
 STATE = {"position": {"epoch": 0, "batch": 1}, "about": {}, "net": torch.arange(100.0)}
 

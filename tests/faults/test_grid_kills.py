@@ -24,12 +24,12 @@ from tqdm import tqdm
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))  # where it is started as a program of its own
 
-from utils.budgets import Budget
-from utils.datasets import Cifar10, Split
-from utils.grids import BROKEN, failures, run_grid
-from utils.nets import Plan
-from utils.runs import all_runs, find
-from utils.systems import Recipe
+from utils.data.cifar10 import Cifar10, Split
+from utils.experiments.grid import BROKEN, failures, run_grid
+from utils.models.blocks import Plan
+from utils.recipes.reported import Recipe
+from utils.runs.run import all_runs, find
+from utils.training.budget import Budget
 
 RETRIES = 2
 FORMS = ({"lr": [0.01, 1e6], "seed": [0, 1]}, {"lr": [0.01, 0.02, 1e6], "seed": [1, 2]})  # the first, then changed

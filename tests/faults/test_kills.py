@@ -14,7 +14,7 @@ import torch
 import victim
 from victim import Victim, differences
 
-from utils.checkpoint_files import listed
+from utils.runs.checkpoint_files import listed
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills children that it forks")
 

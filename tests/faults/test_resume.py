@@ -13,9 +13,9 @@ import torch
 import victim
 from victim import BATCHES, EVENTS, Broken, Happenings, Victim, break_at, differences, stop_at
 
-from utils import checkpoints
-from utils.checkpoint_files import NAME, dump, listed, load
 from utils.errors import CheckpointError
+from utils.runs import checkpoints
+from utils.runs.checkpoint_files import NAME, dump, listed, load
 
 KINDS = {
     "sgd": {},

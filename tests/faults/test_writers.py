@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from utils import runs
-from utils.records import read_lines, write_json
-from utils.runs import METRICS, RECORD, Run
+from utils.files import read_lines, write_json
+from utils.runs.run import METRICS, RECORD, Run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,8 +20,8 @@ WRITER = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from utils.claims import Claim
-from utils.records import append_lines, read_lines
+from utils.runs.claim import Claim
+from utils.files import append_lines, read_lines
 folder, count = Path(sys.argv[2]), int(sys.argv[3])
 claim = Claim(folder)
 claim.take()
@@ -37,7 +37,7 @@ SHARED = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from utils.records import append_lines
+from utils.files import append_lines
 for number in range(int(sys.argv[3])):
     append_lines(Path(sys.argv[2]), [{"writer": sys.argv[4], "number": number, "text": "x" * (number % 300)}])
     print(number, flush=True)
@@ -118,10 +118,10 @@ def test_writers_of_one_file_lose_no_row_either(tmp_path, writers, rows):
 TRAIN = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from utils.datasets import load_cifar10
+from utils.data.cifar10 import load_cifar10
 from utils.errors import CourseworkError
-from utils.nets import Plan
-from utils.recipes import Recipe
+from utils.models.blocks import Plan
+from utils.recipes.recipe import Recipe
 data = load_cifar10(source="drawn")
 plan = Plan(layers=("conv 8", "norm", "relu", "pool 2", "mean", "linear 10"))
 print("ready", flush=True)

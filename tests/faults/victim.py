@@ -17,17 +17,17 @@ from torch.utils.data import DataLoader, TensorDataset
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))  # where it is started as a program of its own
 
-from utils.augment import Crop, Flip
-from utils.averaging import Average, KeepBest
-from utils.checkpoints import Checkpoints
-from utils.datasets import Split
-from utils.loaders import BatchLoader, torch_loader
-from utils.losses import make_loss
+from utils.data.augment import Crop, Flip
+from utils.data.cifar10 import Split
+from utils.data.loader import BatchLoader, torch_loader
+from utils.models.blocks import Block, Plan, build
 from utils.my_utils import train_ch3
-from utils.nets import Block, Plan, build
-from utils.optimizers import make_optimizer
-from utils.schedules import make_schedule
-from utils.steps import Step
+from utils.optim.losses import make_loss
+from utils.optim.optimizers import make_optimizer
+from utils.optim.schedules import make_schedule
+from utils.runs.checkpoints import Checkpoints
+from utils.training.average import Average, KeepBest
+from utils.training.step import Step
 
 BATCHES, BATCH_SIZE, EPOCHS = 5, 32, 2
 EVENTS = (BATCHES + 1) * EPOCHS  # each batch, and each end of an epoch

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 
 from utils import runs
-from utils.records import as_bytes, write_bytes
+from utils.files import as_bytes, write_bytes
 from utils.report import as_html, as_pdf
 from utils.report.blocks import read_markdown
 from utils.report.results import accuracy, tasks

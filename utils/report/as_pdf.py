@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.ft2font import FT2Font
 
-from utils.records import as_bytes
+from utils.files import as_bytes
 
 TEMPLATE = Path(__file__).with_name("pages.typ")
 PAGES = 2  # that the coursework asks for

@@ -7,11 +7,11 @@ import io
 import matplotlib
 import matplotlib.pyplot as plt
 
-from utils.diagrams import draw_network
-from utils.evaluation_plots import show_calibration, show_robustness
-from utils.model_plots import show_gates
-from utils.plots import show_history
-from utils.style import STYLE
+from utils.figures.basics import show_history
+from utils.figures.evaluation import show_calibration, show_robustness
+from utils.figures.model import show_gates
+from utils.figures.style import STYLE
+from utils.models.draw import draw_network
 
 # Letters as outlines, so that they look the same everywhere; names inside the file that no clock or chance goes into.
 SVG = {"svg.fonttype": "path", "svg.hashsalt": "report"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from utils.layers import ACTIVATIONS
+from utils.models.layers import ACTIVATIONS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 
-from utils.nets import plan_from
+from utils.models.blocks import plan_from
+from utils.recipes.reported import SYSTEMS
 from utils.report import figures
 from utils.report.blocks import figure, paragraph, row, strong, table
 from utils.report.marking import BANDS, TASKS, backbone_faults, band, plain_gates
 from utils.report.words import NB, duration, many, number, percent
-from utils.runs import row as figures_of
-from utils.runs import tested_accuracy
-from utils.systems import SYSTEMS
+from utils.runs.run import row as figures_of
+from utils.runs.run import tested_accuracy
 
 SHORT = {"airplane": "plane", "automobile": "auto"}
 DAMAGES = {"shift": "a shift by {:g} pixels", "noise": "noise of {:g} levels of 255", "jpeg": "JPEG of quality {:g}"}

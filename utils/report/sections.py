@@ -6,14 +6,14 @@ import math
 
 import torch
 
-from utils import augment
-from utils.counting import depth, describe, layer_table
-from utils.loaders import MEAN, STD
-from utils.nets import build, plan_from
+from utils.data import augment
+from utils.data.loader import MEAN, STD
+from utils.models.blocks import build, plan_from
+from utils.models.count import depth, describe, layer_table
+from utils.optim.schedules import SCHEDULES
 from utils.report import figures
 from utils.report.blocks import code, figure, paragraph, strong, table
 from utils.report.words import NB, many, settings
-from utils.schedules import SCHEDULES
 
 WATCHED = {
     "honest": "Of the training images one in ten was held out, the classes in proportion, and measured after every "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from utils.budgets import BUDGETS
 from utils.report import figures
 from utils.report.blocks import figure, paragraph, table
 from utils.report.words import duration, many, number, percent, said
-from utils.runs import row
+from utils.runs.run import row
+from utils.training.budget import BUDGETS
 
 PARTS = ("loss", "optimizer", "schedule")  # of a recipe, with settings of their own
 NAMES = {"train": "training", "val": "validation", "test": "test"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from utils.runs import tested_accuracy
+from utils.runs.run import tested_accuracy
 
 ALL_TEST_IMAGES, MOST_IMAGES = 10_000, 45_000  # of CIFAR-10: to test on, and to train on when a tenth is held out
 NB = "\u00a0"  # a space at which no line is broken

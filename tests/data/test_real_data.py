@@ -1,0 +1,41 @@
+"""What holds for real CIFAR-10 images, wherever CIFAR10_ROOT says they are; skipped where it is not set."""
+
+import os
+
+import pytest
+import torch
+
+from utils.data.cifar10 import fingerprint, load_cifar10
+from utils.data.sources import pictures as image_folder
+
+pytestmark = pytest.mark.skipif(not os.environ.get("CIFAR10_ROOT"), reason="CIFAR10_ROOT is not set: no real images")
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_cifar10(source="cifar10")
+
+
+def test_all_images_of_all_classes_are_there(data):
+    assert data.train.images.shape == (50_000, 3, 32, 32) and data.test.images.shape == (10_000, 3, 32, 32)
+    assert torch.bincount(data.train.labels).tolist() == [5_000] * 10
+    assert torch.bincount(data.test.labels).tolist() == [1_000] * 10
+    assert not data.set_aside
+
+
+def test_they_are_not_taken_for_drawn_images(data):
+    drawn = load_cifar10(source="drawn")
+    assert data.fingerprint != drawn.fingerprint and "drawn" not in data.name
+
+
+def test_the_second_time_they_are_not_decoded_again(data, monkeypatch):
+    monkeypatch.setattr(image_folder, "read_image_folder", lambda path: pytest.fail("decoded again"))
+    assert load_cifar10(source="cifar10").fingerprint == data.fingerprint
+
+
+def test_one_bit_of_one_image_changes_the_fingerprint(data):
+    image = data.train.images[12_345]
+    image[1, 2, 3] ^= 1
+    changed = fingerprint(data.train, data.test)
+    image[1, 2, 3] ^= 1
+    assert changed != data.fingerprint and fingerprint(data.train, data.test) == data.fingerprint

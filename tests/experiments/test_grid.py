@@ -1,0 +1,281 @@
+"""The grid: every combination is trained once, whatever fails, stops, is asked for again or shared with a process."""
+
+import math
+import signal
+
+import numpy as np
+import pytest
+
+from utils.errors import CourseworkError
+from utils.experiments import grid as grids
+from utils.experiments.grid import failures, is_due, run_grid
+from utils.files import read_json, write_json
+from utils.models.blocks import Plan
+from utils.recipes.reported import SYSTEMS, Recipe
+from utils.runs.claim import Claim
+from utils.runs.run import RECORD, Run, all_runs, find, trainings
+from utils.training.budget import BUDGETS, Budget
+
+PLAN = Plan(layers=("conv 8", "relu", "pool 2", "mean", "linear 10"))
+SMALL = Budget("small", images=100)
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch, one_thread):
+    """Return a recipe that trains in a moment, with a ledger of the test's own."""
+    monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path))
+    return Recipe("tiny", PLAN, batch_size=30, num_epochs=2, optimizer="sgd", lr=0.01)
+
+
+@pytest.fixture
+def grid(tiny, data):
+    """Return a function that runs a grid of the tiny recipe on 100 images."""
+
+    def run(axes, **how):
+        arguments = {"data": data, "budget": SMALL, "device": "cpu", "precision": "fp32", "name": "g"} | how
+        return run_grid(arguments.pop("recipe", tiny), axes, **arguments)
+
+    return run
+
+
+def times():
+    """Return when each run's record was written."""
+    return {run.name: (run.folder / RECORD).stat().st_mtime_ns for run in all_runs()}
+
+
+def test_each_combination_is_a_row_and_a_run_of_that_sweep(grid):
+    table = grid({"lr": [0.01, 0.1], "seed": [0, 1, 2]})
+    assert list(zip(table["lr"], table["seed"], strict=True)) == [(a, b) for a in (0.01, 0.1) for b in (0, 1, 2)]
+    assert set(table["state"]) == {"finished"} and set(table["error"]) == {""}
+    for row in table.itertuples():
+        record = find(row.run).record
+        assert record["sweep"] == "g" and record["seed"] == row.seed and record["recipe"]["lr"] == row.lr
+        assert row.val_acc == find(row.run).history()["val_acc"][-1]
+
+
+def test_numpys_numbers_are_as_good_as_pythons(grid):
+    given = grid({"lr": np.array([0.5, 0.25], dtype=np.float32), "seed": np.arange(1), "batch_size": [np.int64(50)]})
+    plainly = grid({"lr": [0.5, 0.25], "seed": [0], "batch_size": [50]})
+    assert given.equals(plainly) and set(given["state"]) == {"finished"}
+    named = grid({"batch_size": {"fifty": np.int64(50)}}, seed=np.int64(0))
+    assert named["batch_size"][0] == "fifty" and find(named["run"][0]).record["recipe"]["batch_size"] == 50
+
+
+def test_called_again_nothing_is_trained_and_the_table_is_the_same(grid, monkeypatch):
+    axes = {"lr": [0.01, 0.1], "seed": [0, 1]}
+    first, before = grid(axes), times()
+    monkeypatch.setattr(Recipe, "train", lambda *args, **how: pytest.fail("it trained again"))
+    second = grid(axes)
+    assert first.equals(second) and times() == before
+
+
+@pytest.mark.parametrize("how", [{}, {"protocol": "report"}, {"budget": BUDGETS["smoke"]}, {"seed": 3}])
+def test_a_trial_has_the_folder_that_the_recipe_gives_the_same_training(grid, tiny, data, how, monkeypatch):
+    table = grid({"lr": [0.02]}, **how)
+    arguments = {"data": data, "budget": SMALL, "device": "cpu", "precision": "fp32", "curves": False} | how
+    by_hand = tiny.change(lr=0.02).train(**arguments)
+    assert table["run"][0] == by_hand.folder.name
+
+
+def test_a_trial_that_goes_on_from_a_parent_has_the_folder_that_the_recipe_gives_it(grid, tiny, data):
+    parent = grid({"seed": [0]})["run"][0]
+    table = grid({"lr": [0.001]}, parent=parent)
+    arguments = {"data": data, "budget": SMALL, "device": "cpu", "precision": "fp32", "curves": False}
+    assert tiny.change(lr=0.001).train(parent=parent, **arguments).folder.name == table["run"][0]
+    assert find(table["run"][0]).record["parent"] == parent
+
+
+def test_a_trial_that_diverges_is_a_row_with_its_reason_and_the_others_are_as_without_it(grid):
+    alone = grid({"lr": [0.01, 0.1]}, name="alone")
+    table = grid({"lr": [0.01, 1e6, 0.1]})
+    assert list(table["state"]) == ["finished", "diverged", "finished"]
+    assert "loss is nan. (epoch" in table["error"][1] and table["error"][0] == ""
+    assert list(table["val_acc"][[0, 2]]) == list(alone["val_acc"])
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_a_failing_trial_is_tried_again_so_many_times_in_all_calls_together(grid, retries):
+    for _ in range(3):
+        table = grid({"lr": [1e6]}, retries=retries)
+    assert len(find(table["run"][0]).record["attempts"]) == 1 + retries == table["attempts"][0]
+
+
+def test_a_trial_that_fails_in_the_first_batch_of_each_attempt_is_tried_as_often(grid, monkeypatch):
+    train, calls = Recipe.train, []
+
+    def no_room(*args, **how):
+        raise MemoryError("no room")
+
+    def without_memory(recipe, *args, watchers=(), **how):
+        calls.append(how)
+        broken = type("Broken", (), {"on_ready": lambda self, training: setattr(training.optimizer, "step", no_room)})
+        return train(recipe, *args, watchers=[*watchers, broken()], **how)
+
+    monkeypatch.setattr(Recipe, "train", without_memory)
+    for _ in range(3):
+        table = grid({"seed": [0]}, retries=2)
+    assert len(calls) == 3 and table["state"][0] == "failed"
+
+
+def test_a_trial_that_fails_once_is_finished_by_its_second_attempt(grid, monkeypatch):
+    train, calls = Recipe.train, []
+
+    class Hiccup:
+        def after_batch(self, training):
+            if len(calls) == 1 and training.batch == 2:
+                raise OSError("the drive was gone for a moment")
+
+    def disturbed(recipe, *args, watchers=(), **how):
+        calls.append(how)
+        return train(recipe, *args, watchers=[*watchers, Hiccup()], **how)
+
+    monkeypatch.setattr(Recipe, "train", disturbed)
+    table = grid({"seed": [0]})
+    assert [attempt["how"] for attempt in find(table["run"][0]).record["attempts"]] == ["failed", "finished"]
+    assert table["state"][0] == "finished" and table["error"][0] == ""
+
+
+def test_a_setting_that_no_training_can_have_is_a_row_and_stops_nothing(grid):
+    table = grid({"optimizer": ["nonesuch", "sgd"], "seed": [0]})
+    assert list(table["state"]) == ["failed", "finished"]
+    assert "nonesuch" in table["error"][0] and math.isnan(table["val_acc"][0])
+
+
+def test_an_interrupt_saves_the_trial_under_way_and_the_next_call_goes_on(grid, monkeypatch, capsys):
+    train, seen = Recipe.train, []
+
+    class Interrupt:
+        def after_batch(self, training):
+            seen.append(training.batch)
+            if len(seen) == 5:  # of the first trial's 6
+                signal.raise_signal(signal.SIGINT)
+
+    def watched(recipe, *args, watchers=(), **how):
+        return train(recipe, *args, watchers=[*watchers, Interrupt()], **how)
+
+    monkeypatch.setattr(Recipe, "train", watched)
+    table = grid({"seed": [0, 1, 2]})
+    assert list(table["state"]) == ["stopped", "not begun", "not begun"]
+    assert "The same call goes on." in capsys.readouterr().out
+    again = grid({"seed": [0, 1, 2]})
+    assert set(again["state"]) == {"finished"}
+    assert len(find(again["run"][0]).record["attempts"]) == 2
+    assert len(seen) == 18  # batches of 3 trials, 2 epochs of 3: none twice
+
+
+def test_a_trial_that_another_process_trains_is_left_to_it(grid, tiny, data):
+    folder = trainings() / grid({"seed": [0]})["run"][0]
+    record = read_json(folder / RECORD)
+    for path in folder.iterdir():
+        path.unlink()
+    claim = Claim(folder)
+    claim.take()
+    write_json(folder / RECORD, record | {"state": "running"})
+    try:
+        table = grid({"seed": [0, 1]})
+        assert list(table["state"]) == ["running", "finished"]
+        assert table["error"][0] == "another process trains it"
+    finally:
+        claim.release()
+    assert list(grid({"seed": [0, 1]})["state"]) == ["finished", "finished"]
+
+
+def test_a_trial_that_another_process_gives_up_meanwhile_is_taken_over(grid, monkeypatch):
+    looks, begun = iter([True]), []
+    monkeypatch.setattr(grids, "is_alive", lambda folder: next(looks, False))
+    train = Recipe.train
+    monkeypatch.setattr(Recipe, "train", lambda *args, **how: begun.append(how["seed"]) or train(*args, **how))
+    assert list(grid({"seed": [0, 1]})["state"]) == ["finished", "finished"]
+    assert begun == [1, 0]
+
+
+@pytest.mark.parametrize("meanwhile", ["finished", "diverged"])
+def test_what_another_process_did_between_the_look_and_the_claim_is_not_done_again(grid, meanwhile, monkeypatch):
+    axes = {"lr": [1e6]} if meanwhile == "diverged" else {"seed": [0]}
+    name = grid(axes)["run"][0]
+    before = find(name).record
+    monkeypatch.setattr(grids, "is_free", lambda trial, retries: True)
+    table = grid(axes)
+    assert table["state"][0] == meanwhile and find(name).record == before
+
+
+def test_a_kill_right_after_the_last_checkpoint_leaves_a_finished_trial_once_the_grid_is_called_again(grid):
+    run = find(grid({"seed": [0]})["run"][0])
+    last = run.record["attempts"][-1] | {"ended": None, "how": None}
+    write_json(run.folder / RECORD, run.record | {"state": "running", "attempts": [last]})
+    assert Run(run.folder).state == "interrupted"
+    assert grid({"seed": [0]})["state"][0] == "finished"
+    assert [attempt["how"] for attempt in find(run.name).record["attempts"]] == ["finished"]
+
+
+def test_another_grid_of_the_same_name_keeps_the_old_trials_and_names_them(grid, capsys):
+    old = grid({"lr": [0.01, 0.02]})
+    before = times()
+    capsys.readouterr()
+    new = grid({"lr": [0.02, 0.03]})
+    said = capsys.readouterr().out
+    assert old["run"][0] in said and old["run"][1] not in said
+    assert old["run"][1] == new["run"][0] and len(all_runs()) == 3
+    assert {name: times()[name] for name in before} == before
+
+
+def test_an_axis_can_be_a_path_into_settings_or_have_names_for_its_values(grid):
+    other = Plan(layers=("conv 4", "relu", "mean", "linear 10"))
+    axes = {"optimizer_settings.momentum": [0.0, 0.9], "network": {"wide": PLAN, "narrow": other}}
+    table = grid(axes)
+    assert list(table["network"]) == ["wide", "narrow"] * 2
+    records = [find(name).record for name in table["run"]]
+    assert [record["recipe"]["optimizer_settings"]["momentum"] for record in records] == [0.0, 0.0, 0.9, 0.9]
+    assert [record["parameters"] for record in records[:2]] == [8 * 27 + 8 + 90, 4 * 27 + 4 + 50]
+
+
+def test_combinations_that_are_the_same_training_are_one_row(grid):
+    assert len(grid({"lr": [0.01, 0.010], "seed": 0})) == 1
+    assert len(grid({"network": {"one": PLAN, "the same": PLAN}, "seed": 0})) == 1
+
+
+@pytest.mark.parametrize("axis", ["learning_rate", "lr.x", "reported", ""])
+def test_an_axis_that_does_not_exist_is_refused_before_anything_is_trained(grid, axis):
+    with pytest.raises(CourseworkError, match="cannot vary"):
+        grid({"seed": [0], axis: [1]})
+    assert all_runs() == []
+
+
+def test_an_axis_without_values_is_refused(grid):
+    with pytest.raises(CourseworkError, match="no values"):
+        grid({"lr": []})
+
+
+def test_the_bar_is_one_line_at_a_terminal_and_nothing_in_ci(grid, capsys, monkeypatch):
+    monkeypatch.setenv("CI", "1")
+    grid({"seed": [0]})
+    quiet = capsys.readouterr()
+    monkeypatch.delenv("CI")
+    grid({"seed": [0]})
+    loud = capsys.readouterr()
+    assert quiet.out == "g: 1 trial, 1 finished; 1 trained by this call.\n" and quiet.err == loud.err == ""
+    assert "seed 0" in loud.out and loud.out.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("record", "due"),
+    [
+        ({}, True),
+        ({"state": "running"}, True),
+        ({"state": "stopped"}, True),
+        ({"state": "finished"}, False),
+        ({"state": "failed"}, True),
+        ({"state": "failed", "attempts": [{"how": "failed"}, {"how": None}]}, True),
+        ({"state": "diverged", "attempts": [{"how": "failed"}, {"how": "diverged"}]}, False),
+    ],
+)
+def test_a_record_tells_whether_a_trial_is_due_with_one_retry(record, due):
+    assert is_due(record, 1) is due
+    assert failures({"state": "finished", "attempts": [{"how": "failed"}, {"how": "finished"}]}) == 1
+
+
+def test_a_reported_system_can_be_varied(grid):
+    recipe = SYSTEMS["plain_cnn"].change(num_epochs=1)
+    table = grid({"lr": [5e-4]}, recipe=recipe, name=None)
+    assert list(table["state"]) == ["finished"]
+    assert find(table["run"][0]).record["sweep"] == "plain_cnn: lr"

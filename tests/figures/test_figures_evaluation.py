@@ -1,0 +1,156 @@
+"""The figures of notebook 05: every number in its place, nothing cut off, whatever the record holds."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from figure_checks import check_whole
+from matplotlib.colors import to_hex
+
+from utils.figures.evaluation import (
+    GREY,
+    show_answer,
+    show_calibration,
+    show_confusion,
+    show_mistakes,
+    show_per_class,
+    show_robustness,
+    show_views,
+)
+from utils.figures.style import STYLE
+
+CLASSES = ("airplane", "automobile", "bird", "cat")
+PER_CLASS = {"precision": [0.9, 0.5, 0.0, 0.7], "recall": [0.8, 0.6, 0.0, 0.75], "f1": [0.85, 0.55, 0.0, 0.72]}
+CALIBRATION = {
+    "edges": [0.0, 0.25, 0.5, 0.75, 1.0],
+    "count": [0, 3, 400, 700],
+    "confidence": [None, 0.4, 0.6, 0.9],
+    "accuracy": [None, 0.5, 0.7, 0.8],
+    "ece": 0.1,
+}
+RECORD = {
+    "images": 100,
+    "shift": {"strengths": [0, 1, 2], "accuracy": [0.8, 0.7, 0.6]},
+    "noise": {"strengths": [0, 4, 8], "accuracy": [0.8, 0.5, 0.4]},
+    "jpeg": {"strengths": [None, 90, 10], "accuracy": [0.8, 0.75, 0.3]},
+}
+
+
+@pytest.fixture(autouse=True)
+def style():
+    with plt.rc_context(STYLE):
+        yield
+    plt.close("all")
+
+
+def widths(ax):
+    return [bar.get_width() for bar in ax.patches]
+
+
+def labels(axis):
+    return [text.get_text() for text in axis.get_ticklabels()]
+
+
+@pytest.mark.parametrize("confusion", [np.arange(16).reshape(4, 4), np.diag([3, 4, 5, 1000]), np.zeros((4, 4), int)])
+def test_a_confusion_has_each_count_in_its_cell_and_colours_mistakes_only(confusion):
+    figure = show_confusion(confusion.tolist(), CLASSES, title="Finding")
+    (ax,) = figure.axes
+    said = {tuple(map(round, text.get_position())): text.get_text() for text in ax.texts}
+    for (i, j), count in np.ndenumerate(confusion):
+        assert said[j, i] == (f"{count:,}" if count else "·")
+    drawn = np.asarray(ax.images[0].get_array())
+    assert np.array_equal(drawn, confusion * (1 - np.eye(4)))
+    frames = [
+        (round(p.get_x() + 0.5), round(p.get_y() + 0.5)) for p in ax.patches if to_hex(p.get_fc()) == GREY.lower()
+    ]
+    assert frames == [(i, i) for i in range(4)]
+    assert labels(ax.xaxis) == labels(ax.yaxis) == list(CLASSES)
+    check_whole(figure)
+
+
+def test_classes_stand_with_the_best_first_and_their_own_numbers():
+    figure = show_per_class(PER_CLASS, CLASSES, title="Finding")
+    (ax,) = figure.axes
+    assert labels(ax.yaxis) == ["airplane", "cat", "automobile", "bird"] and ax.yaxis_inverted()
+    assert widths(ax)[:4] == pytest.approx([80, 75, 60, 0]) and widths(ax)[4:] == pytest.approx([90, 70, 50, 0])
+    legend = [text.get_text().split(":")[0] for text in figure.legends[0].get_texts()]
+    hatches = [bars[0].get_hatch() for bars in ax.containers if len(bars) == 4]
+    assert legend == ["recall", "precision"] and hatches[0] != hatches[1]
+    check_whole(figure)
+
+
+def test_a_reliability_diagram_leaves_empty_bins_out_and_marks_those_of_few_images():
+    figure = show_calibration(CALIBRATION, title="Finding")
+    ax, below = figure.axes
+    bars = sorted(ax.patches, key=lambda bar: bar.get_x())
+    assert [bar.get_height() for bar in bars] == pytest.approx([50, 70, 80])
+    assert [bar.get_x() for bar in bars] == pytest.approx([25, 50, 75])
+    colours = [to_hex(bar.get_facecolor()) for bar in bars]
+    assert colours[0] != colours[1] == colours[2]
+    sure = ax.lines[1].get_xydata()
+    assert sure.ravel().tolist() == pytest.approx([40, 40, 60, 60, 90, 90])
+    assert [bar.get_height() for bar in below.patches] == [0, 3, 400, 700]
+    check_whole(figure)
+
+
+@pytest.mark.parametrize("size", [None, (4.4, 4.0)], ids=["notebook", "report"])
+def test_the_legend_of_a_reliability_diagram_hides_no_bar(size):
+    high = {"accuracy": [1.0, 0.95, 0.97, 0.99], "confidence": [0.2, 0.4, 0.6, 0.9], "count": [3, 3, 400, 700]}
+    figure = show_calibration(CALIBRATION | high, title="Finding")
+    if size:
+        figure.set_size_inches(size)
+    figure.canvas.draw()
+    legends = [*figure.legends, *(ax.get_legend() for ax in figure.axes if ax.get_legend())]
+    (place,) = (legend.get_window_extent() for legend in legends)
+    assert not any(place.overlaps(ax.get_tightbbox()) for ax in figure.axes)
+    assert place.x0 >= 0 and place.x1 <= figure.bbox.x1
+    assert len(legends[0].get_texts()) == 4
+
+
+@pytest.mark.parametrize("count", [1, 4, 6])
+def test_a_mistake_stands_beside_its_map_under_its_caption(count, rng):
+    images = rng.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
+    maps = rng.random((count, 32, 32))
+    captions = [f"said cat {i} %\nis dog" for i in range(count)]
+    figure = show_mistakes(images, maps, captions, title="Finding")
+    used = [ax for ax in figure.axes if ax.images]
+    assert [ax.get_title(loc="left") for ax in used] == captions
+    drawn = np.asarray(used[-1].images[0].get_array())
+    assert np.allclose(drawn[:, :32], images[-1].transpose(1, 2, 0) / 255) and drawn.shape == (32, 65, 3)
+    bright = drawn[:, 33:, 0] - images[-1].mean(0) / 255 * 0.4  # without the picture the colour of the map remains
+    assert np.corrcoef(bright.ravel(), maps[-1].ravel())[0, 1] > 0.9
+    check_whole(figure)
+
+
+def test_robustness_has_a_panel_for_each_change_and_lines_that_differ_by_more_than_colour():
+    other = {**RECORD, "jpeg": {"strengths": [None, 90, 10], "accuracy": [0.6, 0.5, 0.4]}}
+    figure = show_robustness({"first, seed 0": RECORD, "second, seed 0": other}, title="Finding")
+    assert [labels(ax.xaxis) for ax in figure.axes] == [["none", "1", "2"], ["none", "4", "8"], ["none", "90", "10"]]
+    first, second = figure.axes[2].lines
+    assert list(first.get_ydata()) == pytest.approx([80, 75, 30]) and list(second.get_ydata()) == [60, 50, 40]
+    assert first.get_marker() != second.get_marker() and first.get_linestyle() != second.get_linestyle()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["first, seed 0", "second, seed 0"]
+    check_whole(figure)
+
+
+def test_many_runs_still_get_a_line_and_a_name_each():
+    figure = show_robustness({f"run {i}": RECORD for i in range(9)}, title="Finding")
+    assert len(figure.axes[0].lines) == len(figure.legends[0].get_texts()) == 9
+    check_whole(figure)
+
+
+def test_views_are_bars_from_zero_with_their_numbers():
+    figure = show_views({"plain": 0.8123, "flip": 0.82, "flip + shifts": 0.9}, title="Finding")
+    (ax,) = figure.axes
+    assert widths(ax) == pytest.approx([81.23, 82, 90]) and ax.get_xlim()[0] == 0
+    assert [text.get_text() for text in ax.texts] == ["81.2", "82.0", "90.0"]
+    check_whole(figure)
+
+
+def test_an_answer_shows_the_picture_and_the_likeliest_classes(rng):
+    picture = rng.integers(0, 256, (3, 32, 32), dtype=np.uint8)
+    answer = {"cat": 0.7, "dog": 0.2, "automobile": 0.06, "ship": 0.04}
+    figure = show_answer(picture, answer, most=3, title="Finding")
+    left, ax = figure.axes
+    assert np.array_equal(np.asarray(left.images[0].get_array()), picture.transpose(1, 2, 0))
+    assert labels(ax.yaxis) == ["cat", "dog", "automobile"] and widths(ax) == pytest.approx([70, 20, 6])
+    check_whole(figure)

@@ -1,0 +1,91 @@
+"""Tests the blocks of code in docs/answers.md, and that there is an answer to each exercise."""
+
+import re
+import types
+
+import pytest
+import torch
+from suites import ROOT
+from torchvision.transforms.v2 import functional
+
+from tools import notebooks
+from utils.data.augment import Flip
+from utils.data.cifar10 import Split
+from utils.data.loader import BatchLoader
+from utils.evaluation.metrics import calibration
+
+TEXT = (ROOT / "docs" / "answers.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^ *```python\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def answers():
+    """Run all blocks, one after the other, and return what they define."""
+    names = {"__name__": "answers"}
+    for block in BLOCK.findall(TEXT):
+        exec(re.sub(r"^   ", "", block, flags=re.MULTILINE), names)
+    return names
+
+
+def numbers(text):
+    """List the numbers of a numbered list that is not indented."""
+    return [int(number) for number in re.findall(r"^(\d+)\. ", text, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("path", notebooks.paths(), ids=lambda path: path.stem)
+def test_each_exercise_has_an_answer(path):
+    prose = "\n\n".join(cell.source for cell in notebooks.read(path).cells if cell.cell_type == "markdown")
+    asked = numbers(prose.partition("## Exercises")[2])
+    (answered,) = re.findall(rf"^## {path.name[:2]} .*?(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE)
+    assert asked and numbers(answered) == asked == [*range(1, len(asked) + 1)]
+
+
+def test_grey_is_torchvisions_on_the_share_of_images_that_was_asked_for(answers):
+    images = torch.randint(0, 256, (400, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    split = Split(images, torch.zeros(400, dtype=torch.int64))
+
+    def batch(*augment):
+        X, _ = BatchLoader(split, 400, augment=augment, mean=(0, 0, 0), std=(1, 1, 1)).batch(epoch=0, i=0)
+        return 255 * X
+
+    expected = functional.rgb_to_grayscale(images, num_output_channels=3).float()
+    assert (batch(answers["Grey"](1.0)) - expected).abs().max() <= 1.001
+    assert torch.equal(batch(answers["Grey"](0.0)), batch())
+    grey = (batch(answers["Grey"]()).std(1) < 1e-3).all((1, 2))
+    assert 0.13 < grey.float().mean() < 0.27
+    assert torch.equal(batch(answers["Grey"](), Flip()), batch(answers["Grey"](), Flip()))
+
+
+def test_the_lowest_smoothed_loss_is_the_entropy_of_what_is_asked_for(answers):
+    shares = answers["shares"]
+    assert float(shares.sum()) == pytest.approx(1)
+    assert float(answers["lowest"]) == pytest.approx(float(-(shares * shares.log()).sum()), abs=1e-5)
+    assert f"= {float(answers['lowest']):.3f}" in TEXT
+    other = (shares + torch.tensor([[-0.02, 0.02] + [0.0] * 8])).log()
+    assert answers["make_loss"]("cross_entropy", label_smoothing=0.1)(other, torch.tensor([0])) > answers["lowest"]
+
+
+@pytest.mark.parametrize(("losses", "stops"), [([3, 2, 1], False), ([3, 1, 2, 2], False), ([1, 2, 2, 2], True)])
+def test_patience_ends_when_the_loss_has_not_fallen_for_so_long(answers, losses, stops):
+    training = types.SimpleNamespace(history={"val_loss": losses}, stop=False)
+    answers["Patience"](3).after_epoch(training)
+    assert training.stop == stops
+
+
+def test_a_stop_that_somebody_else_asked_for_stays(answers):
+    training = types.SimpleNamespace(history={"val_loss": [3, 2, 1]}, stop=True)
+    answers["Patience"]().after_epoch(training)
+    assert training.stop
+
+
+def test_merging_gains_the_mistakes_in_both_directions(answers):
+    confusion = torch.tensor([[8, 2, 0], [3, 5, 2], [0, 4, 6]])
+    assert answers["best_merge"](confusion, ["a", "b", "c"]) == ("b", "c", pytest.approx(6 / 30))
+
+
+def test_the_best_temperature_is_found_and_changes_no_answer(answers):
+    generator = torch.Generator().manual_seed(0)
+    y_hat = torch.randn(2000, 10, generator=generator)
+    y = torch.multinomial((y_hat / 0.5).softmax(1), 1, generator=generator).squeeze(1)  # surer than softmax(y_hat) says
+    best, errors = answers["best_temperature"](y_hat, y, (0.25, 0.5, 1.0, 2.0))
+    assert best == 0.5 and errors[1.0] == calibration(y_hat.softmax(1), y)["ece"]

@@ -1,0 +1,338 @@
+"""The schedules: the shape of each curve, resuming at every batch, and what is refused."""
+
+import io
+import json
+import types
+
+import pytest
+import torch
+from torch import nn
+
+from utils.errors import CourseworkError
+from utils.optim.optimizers import make_optimizer
+from utils.optim.schedules import SCHEDULES, lr_curve, make_schedule
+
+LR, EPOCHS, BATCHES = 0.1, 10, 12
+NAMES = list(SCHEDULES)
+BY_EPOCH = [name for name, (_, each, _) in SCHEDULES.items() if each == "epoch"]
+PARTS = ["warmup", "constant", "linear", "polynomial", "exponential", "step", "cosine", "cyclic"]
+LOSSES = [1.0, 0.9, 0.95, 0.95, 0.8, 0.9, 0.9, 0.9, 0.9, 0.9]
+
+
+def curve(name, num_epochs=EPOCHS, batches=BATCHES, **settings):
+    losses = [1.0] * num_epochs if name == "plateau" else None
+    return lr_curve(name, LR, num_epochs=num_epochs, batches=batches, **{"losses": losses, **settings})[1]
+
+
+def rises(values):
+    return all(later > earlier for earlier, later in zip(values, values[1:], strict=False))
+
+
+def falls(values):
+    return rises(values[::-1])
+
+
+def is_straight(values):
+    steps = [later - earlier for earlier, later in zip(values, values[1:], strict=False)]
+    return max(steps) - min(steps) < 1e-9
+
+
+def by_epoch(values):
+    """Return one rate for each epoch, after a check that it does not move within one; the end is left out."""
+    epochs = [values[i : i + BATCHES] for i in range(0, EPOCHS * BATCHES, BATCHES)]
+    assert all(len(set(epoch)) == 1 for epoch in epochs)
+    return [epoch[0] for epoch in epochs]
+
+
+def test_constant_never_moves():
+    assert set(curve("constant")) == {LR}
+
+
+@pytest.mark.parametrize("end", [0.0, 0.25])
+def test_linear_is_a_straight_line_to_its_end(end):
+    lrs = curve("linear", end=end)
+    assert lrs[0] == LR and lrs[-1] == pytest.approx(end * LR, abs=1e-12) and falls(lrs) and is_straight(lrs)
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0, 0.9])
+def test_polynomial_is_a_power_of_what_is_left(power):
+    lrs = curve("polynomial", power=power)
+    total = EPOCHS * BATCHES
+    assert lrs == pytest.approx([LR * (1 - t / total) ** power for t in range(total + 1)], abs=1e-12)
+
+
+def test_exponential_loses_the_same_share_after_each_epoch_and_ends_at_a_hundredth():
+    lrs = curve("exponential")
+    assert by_epoch(lrs) == pytest.approx([LR * 0.01 ** (epoch / EPOCHS) for epoch in range(EPOCHS)])
+    assert lrs[-1] == pytest.approx(LR / 100)
+    assert by_epoch(curve("exponential", gamma=0.5))[3] == pytest.approx(LR / 8)
+
+
+def test_step_has_three_stairs_of_a_tenth_each():
+    assert by_epoch(curve("step")) == pytest.approx([LR] * 4 + [LR / 10] * 4 + [LR / 100] * 2)
+    assert by_epoch(curve("step", step_size=6, gamma=0.5)) == pytest.approx([LR] * 6 + [LR / 2] * 4)
+
+
+def test_cosine_is_half_a_cosine():
+    lrs = curve("cosine")
+    expected = LR / 2 * (1 + torch.linspace(0, torch.pi, len(lrs), dtype=torch.float64).cos())
+    assert lrs == pytest.approx(expected.tolist(), abs=1e-12) and lrs[-1] == 0
+    assert curve("cosine", eta_min=0.01)[-1] == pytest.approx(0.01)
+
+
+def test_triangular_goes_straight_up_and_straight_down_to_0():
+    lrs = curve("triangular")
+    top = lrs.index(max(lrs))
+    assert top == round(0.2 * EPOCHS * BATCHES) and lrs[0] == pytest.approx(0.2 * LR) and lrs[top] == pytest.approx(LR)
+    assert lrs[-1] == pytest.approx(0, abs=1e-12)
+    assert rises(lrs[: top + 1]) and is_straight(lrs[: top + 1]) and falls(lrs[top:]) and is_straight(lrs[top:])
+    assert curve("triangular", peak=0.5, start=0.1).index(max(curve("triangular", peak=0.5))) == EPOCHS * BATCHES // 2
+
+
+def test_cyclic_goes_up_and_down_four_times_and_ends_low():
+    lrs = curve("cyclic")
+    half = EPOCHS * BATCHES // 8
+    for start in range(0, EPOCHS * BATCHES, 2 * half):
+        up, down = lrs[start : start + half + 1], lrs[start + half : start + 2 * half + 1]
+        assert rises(up) and falls(down) and is_straight(up) and is_straight(down)
+        assert (up[0], up[-1], down[-1]) == pytest.approx((LR / 10, LR, LR / 10))
+    shrinking = curve("cyclic", mode="triangular2", cycles=2)
+    assert shrinking[30] == pytest.approx(LR) and shrinking[90] == pytest.approx(0.55 * LR)
+
+
+def test_one_cycle_climbs_for_three_tenths_and_ends_at_almost_nothing():
+    lrs = curve("one_cycle")
+    top = lrs.index(max(lrs))
+    assert abs(top / (EPOCHS * BATCHES) - 0.3) < 0.02 and rises(lrs[: top + 1]) and falls(lrs[top:])
+    assert (lrs[0], lrs[-1]) == pytest.approx((LR / 25, LR / 25e4)) and lrs[top] == pytest.approx(LR, rel=0.01)
+
+
+def test_plateau_cuts_to_a_tenth_once_the_loss_has_not_fallen_for_more_than_patience_epochs():
+    assert curve("plateau", num_epochs=11)[-1] == LR  # the first sets the mark, and ten more are borne
+    assert curve("plateau", num_epochs=12)[-1] == pytest.approx(LR / 10)
+    lrs = curve("plateau", losses=LOSSES, patience=1)
+    assert by_epoch(lrs) == pytest.approx([LR] * 4 + [LR / 10] * 3 + [LR / 100] * 2 + [LR / 1000])
+
+
+def test_sequential_warms_up_for_a_tenth_and_then_follows_a_cosine():
+    lrs = curve("sequential")
+    early = EPOCHS * BATCHES // 10
+    assert lrs[0] == pytest.approx(LR / 100) and rises(lrs[: early + 1]) and is_straight(lrs[: early + 1])
+    expected = LR / 2 * (1 + torch.linspace(0, torch.pi, len(lrs) - early, dtype=torch.float64).cos())
+    assert lrs[early:] == pytest.approx(expected.tolist(), abs=1e-12)
+
+
+@pytest.mark.parametrize("first", PARTS)
+@pytest.mark.parametrize("then", PARTS)
+def test_any_two_parts_in_turn_are_each_the_same_curve_as_alone(first, then):
+    lrs = curve("sequential", num_epochs=2, first=first, then=then, share=0.5)
+
+    def alone(name):
+        if name == "warmup":
+            return [LR * (0.01 + 0.99 * t / BATCHES) for t in range(BATCHES)]
+        epoch_wise = name in BY_EPOCH
+        return curve(name, **({"num_epochs": BATCHES, "batches": 1} if epoch_wise else {"num_epochs": 1}))[:BATCHES]
+
+    assert lrs[:BATCHES] == pytest.approx(alone(first), abs=1e-12)
+    assert lrs[BATCHES:-1] == pytest.approx(alone(then), abs=1e-12)
+
+
+@pytest.mark.parametrize("num_epochs, batches", [(1, 1), (1, 2), (2, 1), (1, 9), (3, 3), (4, 1)])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_shortest_runs_have_a_schedule_too(name, num_epochs, batches):
+    lrs = curve(name, num_epochs, batches)
+    assert len(lrs) == num_epochs * batches + 1
+    assert all(0 < lr <= LR * (1 + 1e-9) for lr in lrs[:-1]) and 0 <= lrs[-1] <= LR
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.25, 1.0])
+def test_one_cycle_may_climb_for_any_share_of_a_short_run(share):
+    for batches in (1, 3, 9, 19):
+        assert max(curve("one_cycle", 1, batches, pct_start=share)) <= LR
+
+
+def test_a_curve_has_the_positions_of_its_batches_in_epochs():
+    epochs, lrs = lr_curve("cosine", LR, num_epochs=2, batches=4)
+    assert epochs == [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2] and len(lrs) == 9
+
+
+class Run:
+    """An optimizer of two groups with its schedule, driven as train_ch3 drives them, and all that it set."""
+
+    def __init__(self, name, lr=LR, optimizer="muon", state=None, **settings):
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))
+        self.optimizer = make_optimizer(optimizer, self.net, lr)
+        if state:  # before the schedule is made
+            self.optimizer.load_state_dict(state)
+        self.schedule = make_schedule(name, self.optimizer, num_epochs=EPOCHS, batches=3, **settings)
+        self.training = types.SimpleNamespace(watched="val", history=types.SimpleNamespace(rows=[]))
+
+    def drive(self, begin, end):
+        """Go from batch to batch; return what the schedule moves, of each group, as it is for each batch."""
+        seen = []
+        for i in range(begin, end):
+            groups = self.optimizer.param_groups
+            seen.append([(g["lr"], g.get("momentum"), g.get("betas")) for g in groups])
+            for parameter in self.net.parameters():
+                parameter.grad = torch.ones_like(parameter)
+            self.optimizer.step()
+            self.schedule.after_batch(self.training)
+            if i % 3 == 2:
+                self.training.history.rows.append({"val_loss": LOSSES[i // 3]})
+                self.schedule.after_epoch(self.training)
+        return seen
+
+
+def saved(*states):
+    file = io.BytesIO()
+    torch.save(states, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adam"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_schedule_goes_on_exactly_from_any_batch_in_whatever_order_it_is_loaded(name, optimizer):
+    settings = {"patience": 1} if name == "plateau" else {}
+    whole = Run(name, optimizer=optimizer, **settings).drive(0, 3 * EPOCHS)
+    for stop in range(3 * EPOCHS + 1):
+        first = Run(name, optimizer=optimizer, **settings)
+        assert first.drive(0, stop) == whole[:stop]
+        mine, other = saved(first.schedule.state_dict(), first.optimizer.state_dict())
+        for order in ("schedule last", "schedule first", "optimizer before the schedule is made"):
+            second = Run(name, optimizer=optimizer, state=other if "before" in order else None, **settings)
+            if order == "schedule last":
+                second.optimizer.load_state_dict(other)
+            second.schedule.load_state_dict(mine)
+            if order == "schedule first":
+                second.optimizer.load_state_dict(other)
+            assert second.drive(stop, 3 * EPOCHS) == whole[stop:]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("constant", "exponential")])
+def test_without_its_state_a_schedule_goes_another_way(name):
+    settings = {"patience": 1} if name == "plateau" else {}
+    whole = Run(name, **settings).drive(0, 3 * EPOCHS)
+    first = Run(name, **settings)
+    first.drive(0, 17)
+    second = Run(name, **settings)
+    second.optimizer.load_state_dict(first.optimizer.state_dict())
+    assert second.drive(17, 3 * EPOCHS) != whole[17:]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saving_and_loading_leave_the_state_that_was_given_alone(name):
+    run = Run(name)
+    run.drive(0, 5)
+    state = run.schedule.state_dict()
+    before = saved(state)[0]
+    run.drive(5, 9)
+    Run(name).schedule.load_state_dict(state)
+    assert state == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_groups_keep_the_proportions_of_their_rates(name):
+    run = Run(name)
+    rates = 0.1, 0.4
+    run.optimizer = torch.optim.SGD(
+        [{"params": [p], "lr": lr} for p, lr in zip(run.net[0].parameters(), rates, strict=True)]
+    )
+    run.schedule = make_schedule(name, run.optimizer, num_epochs=EPOCHS, batches=3)
+    for (one, *_), (other, *_) in run.drive(0, 3 * EPOCHS):
+        assert other == pytest.approx(4 * one)
+
+
+@pytest.mark.parametrize("name", ["cyclic", "one_cycle"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_momentum_moves_against_the_rate_but_only_where_there_is_some(name, momentum):
+    run = Run(name)
+    run.optimizer = torch.optim.SGD(run.net.parameters(), lr=LR, momentum=momentum)
+    run.schedule = make_schedule(name, run.optimizer, num_epochs=EPOCHS, batches=3)
+    lrs, momenta = zip(*[groups[0][:2] for groups in run.drive(0, 3 * EPOCHS)], strict=True)
+    if momentum:
+        assert momenta[lrs.index(max(lrs))] == min(momenta) < max(momenta) == momenta[lrs.index(min(lrs[:5]))]
+    else:
+        assert set(momenta) == {0.0}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_after_its_end_a_schedule_stays_where_it_is(name):
+    run = Run(name)
+    run.drive(0, 3 * EPOCHS)
+    end = run.optimizer.param_groups[0]["lr"]
+    for _ in range(9):
+        run.schedule.after_batch(run.training)
+    if name != "plateau":
+        run.schedule.after_epoch(run.training)
+    assert run.optimizer.param_groups[0]["lr"] == end
+
+
+def test_a_loaded_schedule_ends_where_it_was_planned_to_end():
+    run = Run("cosine")
+    run.drive(0, 20)
+    schedule = make_schedule("cosine", run.optimizer, num_epochs=2 * EPOCHS, batches=3)
+    schedule.load_state_dict(run.schedule.state_dict())
+    run.schedule = schedule
+    run.drive(20, 3 * EPOCHS)
+    for _ in range(5):
+        schedule.after_batch(run.training)
+    assert run.optimizer.param_groups[0]["lr"] == 0
+
+
+def test_a_second_schedule_starts_from_the_rate_that_it_finds():
+    run = Run("one_cycle", optimizer="sgd")
+    run.optimizer.param_groups[0]["lr"] = 0.5
+    schedule = make_schedule("linear", run.optimizer, num_epochs=1, batches=4)
+    assert run.optimizer.param_groups[0]["lr"] == 0.5
+    schedule.after_batch(None)
+    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0.375)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_description_holds_every_setting_and_survives_json(name):
+    described = Run(name).schedule.describe()
+    assert json.loads(json.dumps(described)) == described
+    assert described["name"] == name and described["each"] == SCHEDULES[name][1]
+    assert described["steps"] == {"constant": None, "plateau": None}.get(name, 10 if name in BY_EPOCH else 30)
+    assert Run("plateau", patience=3).schedule.describe()["settings"]["factor"] == 0.1
+
+
+@pytest.mark.parametrize(
+    "name, settings, told",
+    [
+        ("warm_restarts", {}, ", ".join(NAMES)),
+        ("cosine", {"T_max": 3}, "eta_min=0.0"),
+        ("constant", {"factor": 3}, "It has no settings"),
+        ("plateau", {"factor": 1.5}, "Factor"),
+        ("triangular", {"peak": 1.0}, "fraction"),
+        ("sequential", {"share": 0}, "fraction"),
+        ("sequential", {"then": "plateau"}, "not two of"),
+        ("cyclic", {"mode": "square"}, "mode"),
+        ("cosine", {"num_epochs": 0}, "num_epochs"),
+        ("cosine", {"batches": 1.5}, "batches"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_and_leaves_the_optimizer_alone(name, settings, told):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=LR, momentum=0.5)
+    before = dict(optimizer.param_groups[0])
+    with pytest.raises(CourseworkError) as caught:
+        make_schedule(name, optimizer, **{"num_epochs": 3, "batches": 4, **settings})
+    assert told in str(caught.value) and len(str(caught.value).splitlines()) < 10
+    assert optimizer.param_groups[0] == before
+
+
+def test_a_saved_schedule_of_another_kind_or_for_other_groups_is_refused():
+    state = Run("linear").schedule.state_dict()
+    for other in (Run("cosine"), Run("linear", optimizer="sgd")):
+        before = other.schedule.state_dict()
+        with pytest.raises(CourseworkError, match="another name, or another number"):
+            other.schedule.load_state_dict(state)
+        assert other.schedule.state_dict() == before
+
+
+def test_the_curve_of_plateau_needs_a_loss_for_each_epoch():
+    for losses in (None, [1.0, 2.0]):
+        with pytest.raises(CourseworkError, match="depends on the losses"):
+            lr_curve("plateau", LR, num_epochs=3, batches=2, losses=losses)

@@ -1,0 +1,86 @@
+"""What is taken from an earlier run: a parent's weights and moments for a new training, or the network as trained."""
+
+import dataclasses
+
+import pytest
+import torch
+from ledger_parts import SMALL, train
+
+from utils import runs
+from utils.errors import CourseworkError
+from utils.models.blocks import Plan
+from utils.recipes.recipe import load_run
+
+pytestmark = pytest.mark.usefixtures("ledger_folder")
+
+
+def test_a_child_begins_with_its_parents_weights_and_the_ledger_knows_both(data, tiny):
+    parent = tiny.train(data, **SMALL)
+    child = tiny.change(lr=1e-9).train(data, parent=parent.run.name, **SMALL)
+    for mine, theirs in zip(child.net.parameters(), parent.net.parameters(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-6)
+    assert child.run.record["parent"] == parent.run.name and child.run.name != parent.run.name
+    assert runs.table().loc[child.run.name, "parent"] == parent.run.name
+    again = tiny.change(lr=1e-9).train(data, parent=parent.run, **SMALL)
+    assert again.run.name == child.run.name
+
+
+def test_a_child_takes_the_moments_and_not_the_rates(data, tiny):
+    seen = []
+
+    class Look:
+        def on_start(self, training):
+            group, state = training.optimizer.param_groups[0], training.optimizer.state
+            seen.append((group["lr"], len(state)))
+
+    parent = tiny.train(data, **SMALL)
+    tiny.change(lr=0.001).train(data, parent=parent.run, watchers=[Look()], **SMALL)
+    tiny.change(optimizer="sgd", lr=0.1).train(data, parent=parent.run, watchers=[Look()], **SMALL)
+    assert seen[0][0] == 0.001 and seen[0][1] > 0 and seen[1] == (0.1, 0)
+
+
+def test_a_parent_of_another_network_or_without_checkpoint_is_refused(data, tiny, tmp_path):
+    parent = tiny.train(data, **SMALL).run
+    other = tiny.change(network=Plan(layers=("conv 4", "mean", "linear 10")))
+    with pytest.raises(CourseworkError, match="is another one"):
+        other.train(data, parent=parent, **SMALL)
+    train(record="by hand")
+    with pytest.raises(CourseworkError, match="no checkpoint"):
+        tiny.train(data, parent="by_hand", **SMALL)
+
+
+def test_moments_for_other_groups_of_weights_are_refused(data, tiny):
+    muon = tiny.change(optimizer="muon", lr=0.01)
+    parent = muon.train(data, **SMALL).run
+    with pytest.raises(CourseworkError, match=f"optimizer of {parent.name} keeps moments for other groups"):
+        muon.change(optimizer_settings={"norm_lr": 0.1}).train(data, parent=parent, **SMALL)
+    parent = tiny.train(data, **SMALL).run
+    with pytest.raises(CourseworkError, match="moments for other groups"):
+        tiny.change(optimizer_settings={"amsgrad": True}).train(data, parent=parent, **SMALL)
+
+
+def test_loading_a_run_draws_no_random_number_of_the_callers(data, tiny):
+    run = tiny.train(data, **SMALL).run
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    load_run(run, data, "cpu")
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("average", [None, 0.9])
+def test_a_run_is_loaded_as_it_was_trained(data, tiny, average):
+    trained = tiny.change(average=average).train(data, **SMALL)
+    loaded = load_run(trained.run.name, data, "cpu")
+    assert loaded.test() == trained.test() == load_run(trained.run, data, "cpu").test()
+    assert loaded.history.rows == trained.history.rows and loaded.recipe.network == tiny.network
+    assert len(loaded.run.record["tests"]) == 3
+
+
+def test_a_run_of_other_images_or_by_hand_is_not_loaded(data, tiny):
+    run = tiny.train(data, **SMALL).run
+    with pytest.raises(CourseworkError, match="was trained on drawn images"):
+        load_run(run, dataclasses.replace(data, fingerprint="other", name="other images"))
+    train(record="by hand")
+    with pytest.raises(CourseworkError, match="has no recipe"):
+        load_run("by_hand", data)

@@ -1,0 +1,416 @@
+"""The recipes: each reported system trains and learns, the tables stand as data, runs go on as they were."""
+
+import dataclasses
+import json
+import random
+import re
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from training_parts import StopAfter, same
+
+from utils.data.augment import Shrink
+from utils.errors import CheckpointError, CourseworkError, LedgerWarning
+from utils.models.blocks import GatedBlock, Plan, build, plan_from
+from utils.models.networks import NETWORKS
+from utils.my_utils import accuracy, evaluate_accuracy, train_epoch_ch3
+from utils.optim.losses import make_loss
+from utils.optim.optimizers import make_optimizer
+from utils.optim.schedules import lr_curve
+from utils.recipes import recipe as recipes
+from utils.recipes.recipe import laid_out
+from utils.recipes.reported import (
+    ABLATIONS,
+    GATED,
+    OURS,
+    PROTOCOLS,
+    SYSTEMS,
+    WITHOUT_GATE,
+    Recipe,
+    backbone,
+    find_system,
+    load_run,
+)
+from utils.recipes.tables import C_ROWS, D_ROWS, LADDER, plain_plan
+from utils.runs.run import Run
+from utils.training.budget import BUDGETS, Budget, choose_budget
+
+ROWS = (*C_ROWS, *D_ROWS)
+
+
+@pytest.fixture
+def tiny(data, tmp_path, monkeypatch):
+    """Return a recipe that trains in a second, with trainings kept in a folder of the test."""
+    monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path))
+    plan = Plan(layers=("conv 8", "norm", "relu", "dropout 0.1", "pool 2", "mean", "linear 10"))
+    return Recipe("tiny", plan, batch_size=48, num_epochs=2, lr=0.01)
+
+
+SMALL = {"budget": "smoke", "curves": False, "precision": "fp32", "device": "cpu"}
+
+
+@pytest.mark.parametrize("name", [*SYSTEMS, *OURS, *ABLATIONS])
+def test_each_system_trains_an_epoch_by_its_own_recipe(name, data, tmp_path):
+    images, _ = Budget("some", images=96).cut(data, 1, 1)
+    recipe = find_system(name).change(num_epochs=1)
+    trained = recipe.train(images, protocol="report", folder=None, curves=False, device="cpu")
+    row = trained.history.rows[0]
+    assert row["epoch"] == 1
+    assert 0 < row["train_loss"] < 10
+    assert 0 <= row["test_acc"] <= 1
+    assert all(parameter.isfinite().all() for parameter in trained.net.parameters())
+    assert trained.test()[1] == row["test_acc"]
+
+
+@pytest.mark.parametrize("name", [*SYSTEMS, *OURS])
+def test_each_system_learns_one_batch_by_heart(name, data):
+    torch.manual_seed(0)
+    recipe = find_system(name)
+    rows = torch.arange(10) * len(data.train) // 10
+    X = (data.train.images[rows].float() / 255 - 0.5) / 0.25
+    batch = [(X, data.train.labels[rows])]
+    net = build(recipe.network)
+    for layer in net.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 0.5  # few steps are taken: what is measured in eval mode has to follow them
+    # Softmaxed scores have no gradient left where a large step made the network sure and wrong.
+    optimizer = make_optimizer("adam", net, 3e-4 if "softmax" in recipe.network.layers else 1e-3)
+    loss = make_loss(recipe.loss, **recipe.loss_settings)
+    for _ in range(25):
+        train_epoch_ch3(net, batch * 4, loss, optimizer)
+        if evaluate_accuracy(net, batch) > 0.99:
+            return
+    pytest.fail(f"{evaluate_accuracy(net, batch):.0%} after 100 steps on 10 images")
+
+
+def test_the_recipes_hold_the_reports_numbers():
+    settings = {
+        name: (r.batch_size, r.optimizer, r.lr, r.optimizer_settings.get("weight_decay"), r.schedule, r.num_epochs)
+        for name, r in SYSTEMS.items()
+    }
+    assert settings["softmax_gated"][:3] == (150, "adam", 1e-3)
+    assert settings["softmax_gated"][4:] == ("constant", 40)
+    assert settings["shortcut_gated"] == (256, "adam", 1e-3, 5e-4, "constant", 25)
+    assert settings["plain_cnn"] == (60, "adam", 5e-4, None, "constant", 30)
+    assert settings["sigmoid_gated"] == (512, "adamw", 1e-3, 1e-4, "plateau", 90)
+    assert settings["dropout_cnn"][:3] == (64, "sgd", 0.01)
+    assert SYSTEMS["sigmoid_gated"].clip_value == 0.1
+    assert SYSTEMS["dropout_cnn"].schedule_settings == {"factor": 0.1, "patience": 10}
+    assert SYSTEMS["plain_cnn"].mean == SYSTEMS["plain_cnn"].std == (0.5, 0.5, 0.5)
+    assert [r.reported["test_acc"] for r in SYSTEMS.values()] == [0.8885, 0.8367, 0.84, 0.9051, 0.8565]
+
+
+@pytest.mark.parametrize("recipe", OURS.values(), ids=lambda recipe: recipe.name)
+def test_our_recipes_are_plain_data_and_claim_no_report(recipe):
+    facts = json.loads(json.dumps(recipe.describe()))
+    assert plan_from(facts["network"]) == recipe.network and recipe.name not in SYSTEMS
+    assert not recipe.report and not recipe.reported
+
+
+@pytest.mark.parametrize("recipe", [*SYSTEMS.values(), *(row.recipe for row in ROWS)], ids=lambda recipe: recipe.name)
+def test_a_recipe_is_plain_data_and_says_what_is_not_stated(recipe):
+    facts = json.loads(json.dumps(recipe.describe()))
+    assert plan_from(facts["network"]) == recipe.network
+    assert recipe.not_stated
+    assert all(sentence.endswith(".") for sentence in recipe.not_stated)
+    assert re.match(r"report [A-E], ", recipe.report)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.recipe.name)
+def test_each_row_of_the_tables_builds_its_network_optimizer_and_loss(row):
+    with torch.device("meta"):
+        net = build(row.recipe.network)
+        scores = net(torch.empty(2, 3, 32, 32))
+    assert scores.shape == (2, 10)
+    make_optimizer(row.recipe.optimizer, net, row.recipe.lr, **row.recipe.optimizer_settings)
+    assert 0.4 < row.reported["test_acc"] < 0.95
+
+
+@pytest.mark.parametrize("row", [C_ROWS[2], C_ROWS[9], D_ROWS[0], D_ROWS[4], D_ROWS[7], D_ROWS[10], D_ROWS[13]])
+def test_rows_of_the_tables_train(row, data, tmp_path):
+    images, _ = Budget("some", images=64).cut(data, 1, 1)
+    trained = row.recipe.change(num_epochs=1).train(images, folder=None, curves=False, device="cpu")
+    assert len(trained.history) == 1
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.recipe.name)
+def test_every_row_of_the_tables_trains(row, data):
+    test_rows_of_the_tables_train(row, data, None)
+
+
+def test_the_tables_have_all_rows():
+    assert [row.number for row in C_ROWS] == list(range(1, 16))
+    assert [round(100 * row.reported["test_acc"]) for row in C_ROWS] == [
+        69, 73, 67, 73, 74, 79, 80, 66, 69, 66, 80, 81, 81, 83, 84,
+    ]  # fmt: skip
+    assert [row.number for row in D_ROWS] == list(range(1, 20))
+    assert [row.reported["test_acc"] for row in D_ROWS][-3:] == [0.9035, 0.9138, 0.9051]
+
+
+def test_report_cs_own_network_is_a_case_of_its_table():
+    assert plain_plan(5, 3, norm=True, dropout=True) == NETWORKS["plain_cnn"]
+    words = plain_plan(12, 4, norm=False, dropout=False).layers
+    assert sum(word.startswith("conv") for word in words) == 12
+    assert sum(word.startswith("linear") for word in words) == 4
+    assert sum("stride 2" in word for word in words) == 1
+    assert [w for w in LADDER if any(word.startswith(f"conv {w}") for word in words)] == list(LADDER)
+
+
+def test_the_appendix_of_report_d_has_the_maps_that_it_prints():
+    sizes = {0: 16, 2: 8, 3: 17, 4: 20, 6: 2, 8: 1, 13: 2, 14: 2, 15: 2, 17: 2}
+    for number, size in sizes.items():
+        with torch.device("meta"):
+            net = build(D_ROWS[number].recipe.network)
+            X = torch.empty(2, 3, 32, 32)
+            for name, layer in net.named_children():
+                X = layer(X) if name.startswith("block") else X
+        assert X.shape[2:] == (size, size), D_ROWS[number].label
+
+
+def test_protocols_watch_other_images(tiny, data):
+    honest = tiny.train(data, protocol="honest", **SMALL)
+    report = tiny.train(data, protocol="report", **SMALL)
+    assert "val_acc" in honest.history.rows[0]
+    assert "test_acc" not in honest.history.rows[0]
+    assert "test_acc" in report.history.rows[0]
+    final = tiny.train(data, protocol="final", **SMALL)
+    assert not {"val_acc", "test_acc"} & set(final.history.rows[0]) and final.test()[1] > 0
+    assert final.run.record["images"] == report.run.record["images"] > honest.run.record["images"]
+    assert len({honest.folder, report.folder, final.folder}) == 3
+    with pytest.raises(CourseworkError, match="no protocol"):
+        tiny.train(data, protocol="best", **SMALL)
+    assert set(PROTOCOLS) == {"honest", "report", "final"}
+
+
+def test_report_ds_polynomial_and_cyclic_rates_follow_each_other():
+    row = next(row for row in D_ROWS if "v0.5.9" in row.label)
+    settings = row.recipe.schedule_settings
+    assert (row.recipe.schedule, settings["first"], settings["then"]) == ("sequential", "polynomial", "cyclic")
+    assert any("half of the run" in words for words in row.not_stated)
+    _, rates = lr_curve("sequential", 1.0, num_epochs=52, batches=4, **settings)
+    half = len(rates) // 2
+    assert rates[0] == 1.0 and rates[half - 2] < 0.01 and max(rates[half:]) > 0.9
+
+
+def test_the_callers_random_numbers_are_as_they_were_after_a_training(tiny, data):
+    class Draw:
+        """A watcher that draws, as an augmentation of a student's own might."""
+
+        def __init__(self):
+            self.numbers = []
+
+        def after_batch(self, training):
+            self.numbers += [random.random(), np.random.rand()]
+
+    draws = []
+    for seed in (1, 2):
+        random.seed(seed)
+        np.random.seed(seed)
+        expected = random.Random(seed).random(), np.random.RandomState(seed).rand()
+        watcher = Draw()
+        tiny.train(data, folder=None, watchers=[watcher], **SMALL)
+        assert (random.random(), np.random.rand()) == expected
+        draws.append(watcher.numbers)
+    assert draws[0] and draws[0] == draws[1]  # a training's own numbers depend on its seed alone
+
+
+def test_numbers_of_numpy_can_be_recorded(tiny, data):
+    changed = tiny.change(
+        lr=np.float32(0.25), num_epochs=np.int64(1), optimizer_settings={"betas": (np.float64(0.5), 0.9)}
+    )
+    trained = changed.train(data, seed=np.int64(3), **SMALL)
+    assert trained.run.record["recipe"]["lr"] == 0.25 and trained.run.record["seed"] == 3
+    assert type(changed.lr) is float and type(changed.num_epochs) is int
+    with pytest.raises(TypeError):
+        tiny.train(data, seed=0.5, **SMALL)
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_arrays_and_tensors_can_be_recorded(tiny, kind):
+    plainly = tiny.change(mean=(0.5, 0.25, 0.5), lr=0.25)
+    given = tiny.change(mean=kind([0.5, 0.25, 0.5]), lr=kind(0.25))
+    assert given.describe() == plainly.describe()
+    assert type(given.mean) is tuple and type(given.lr) is float
+
+
+@pytest.mark.parametrize("epochs", [0, -1])
+def test_a_recipe_has_an_epoch_at_least(tiny, epochs):
+    with pytest.raises(CourseworkError, match="one epoch at least"):
+        tiny.change(num_epochs=epochs)
+
+
+def test_figures_on_the_test_images_are_not_lost_where_they_cannot_be_noted(tiny, data, monkeypatch):
+    trained = tiny.train(data, **SMALL)
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(recipes, "note_test", full)
+    with pytest.warns(LedgerWarning, match="No space left"):
+        loss, acc = trained.test()
+    assert 0 <= acc <= 1 and loss > 0
+
+
+@pytest.mark.parametrize(
+    ("plan", "together"),
+    [
+        (find_system("softmax_gated").network, True),
+        (find_system("fast").network, True),
+        (backbone((8, 8), kernels=(3, 1, 1)), True),
+        (backbone((8, 8), kernels=(3,)), True),
+        (backbone((8, 8), kernels=(3, 3, 3)), False),
+    ],
+    ids=["branches with a ReLU", "plain", "kernels of two sizes", "one branch", "branches that are merged"],
+)
+def test_a_pixels_channels_lie_together_unless_gated_convolutions_merge_branches_on_a_cpu(plan, together):
+    net = laid_out(build(plan), "cpu")
+    convolutions = [layer.weight for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+    assert convolutions and all(w.is_contiguous() != together or w.shape[2:] == (1, 1) for w in convolutions)
+    on_gpu = [layer.weight for layer in laid_out(build(plan), "cuda").modules() if isinstance(layer, nn.Conv2d)]
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in on_gpu)
+    last = [layer for layer in net if isinstance(layer, (GatedBlock, nn.Conv2d))][-1]
+    maps = []
+    last.register_forward_hook(lambda layer, _, Y: maps.append(Y))
+    net(torch.randn(4, 3, 32, 32))
+    assert maps[0].is_contiguous(memory_format=torch.channels_last) == together or maps[0].shape[2:] == (1, 1)
+
+
+def test_a_network_is_compiled_on_request_only_and_trains_to_the_same_end(tiny, data, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(nn.Module, "compile", lambda net, **how: compiled.append(net))
+    plainly = tiny.train(data, folder=None, **SMALL)
+    assert not compiled
+    trained = tiny.train(data, folder=None, compiled=True, **SMALL)
+    assert compiled == [trained.net] and same(trained.net.state_dict(), plainly.net.state_dict())
+    facts = [tiny.facts(data, BUDGETS["smoke"], torch.device("cpu"), compiled=asked) for asked in (False, True)]
+    assert tiny.folder(facts[0]) != tiny.folder(facts[1])  # one does not go on with the other's training
+
+
+def test_the_ablations_change_nothing_but_the_gate():
+    for base in GATED:
+        for recipe in WITHOUT_GATE[base.name]:
+            assert recipe.change(name=base.name, network=base.network) == base
+            pairs = list(zip(recipe.network.blocks, base.network.blocks, strict=True))
+            assert all(dataclasses.replace(one, kernels=b.kernels, gate=b.gate) == b != one for one, b in pairs)
+        assert all(len(block.kernels) >= 3 and block.branch == ("conv",) for block in base.network.blocks)
+
+
+def test_a_stopped_training_goes_on_to_the_same_end(tiny, data, capsys):
+    whole = tiny.train(data, folder=None, **SMALL)
+    stopped = tiny.train(data, watchers=[StopAfter(3)], **SMALL)
+    assert stopped.history.stopped
+    again = tiny.train(data, **SMALL)
+    assert "Going on after 0 epochs and 3 batches" in capsys.readouterr().out
+    assert same(again.net.state_dict(), whole.net.state_dict())
+    assert again.history["val_acc"] == whole.history["val_acc"]
+    tiny.train(data, **SMALL)
+    assert "This training is complete" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("average", [None, 0.9])
+def test_what_was_trained_is_what_is_tested(tiny, data, average):
+    trained = tiny.change(average=average).train(data, protocol="report", **SMALL)
+    found = trained.test()
+    assert found == (trained.history["test_loss"][-1], trained.history["test_acc"][-1])
+    X, y = trained.test_iter.batch(0, 0)
+    trained.net.eval()
+    assert F.cross_entropy(trained.net(X), y) < 10
+    assert 0 <= accuracy(trained.net(X), y) <= len(y)
+
+
+def test_each_difference_has_a_folder_of_its_own(tiny, data):
+    changes = [{}, {"lr": 0.02}, {"batch_size": 50}, {"average": 0.9}, {"num_epochs": 1}]
+    folders = {tiny.change(**change).train(data, **SMALL).folder for change in changes}
+    folders |= {tiny.train(data, seed=1, **SMALL).folder}
+    assert len(folders) == len(changes) + 1
+
+
+def test_a_folder_of_another_training_is_refused_and_says_what_differs(tiny, data, tmp_path):
+    tiny.train(data, folder=tmp_path / "mine", **SMALL)
+    with pytest.raises(CheckpointError, match=r"recipe.lr: 0.01 in the checkpoint, now 0.02"):
+        tiny.change(lr=0.02).train(data, folder=tmp_path / "mine", **SMALL)
+    again = tiny.change(lr=0.02).train(data, folder=tmp_path / "mine", resume=False, **SMALL)
+    assert again.history["lr"] == [0.02, 0.02]
+    assert list((tmp_path / "mine").glob("*.old"))
+
+
+def test_seeds_decide_the_result_and_the_callers_generator_is_left_alone(tiny, data):
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    nets = [tiny.train(data, folder=None, seed=seed, **SMALL).net.state_dict() for seed in (0, 0, 1)]
+    assert torch.rand(1) == expected
+    assert same(nets[0], nets[1])
+    assert not same(nets[0], nets[2])
+
+
+def test_budgets_cut_images_and_epochs_and_keep_all_classes(data):
+    images, epochs = BUDGETS["smoke"].cut(data, 40, 1e9)
+    assert (len(images.train), len(images.test), epochs) == (200, 100, 2)
+    assert len(images.train.labels.unique()) == 10
+    assert BUDGETS["full"].cut(data, 40, 1e9) == (data, 40)
+    assert BUDGETS["smoke"].cut(data, 1, 1e9)[1] == 1
+
+
+def test_a_training_cut_short_shrinks_its_images_for_its_share_of_the_epochs(tiny, data):
+    sizes = []
+
+    class Watch:
+        def after_batch(self, training):
+            sizes.append(training.train_iter.batch(training.epoch, 0)[0].shape[-1])
+
+    recipe = tiny.change(augment=(Shrink(16, epochs=5),), num_epochs=8)
+    recipe.train(data, budget=Budget("short", images=100, epochs=2), folder=None, curves=False, watchers=[Watch()])
+    assert sizes == sorted(sizes) and sizes.count(16) == sizes.count(32) > 0
+    assert Shrink(16, epochs=5).for_epochs(8, 8) == Shrink(16, epochs=5)
+    assert Shrink(16, epochs=5).for_epochs(1, 8).epochs == 0
+
+
+@pytest.mark.parametrize(
+    ("macs_per_image", "num_epochs", "expected"),
+    [
+        (1e4, 40, (10_000, 40)),  # a small network: all of it
+        (1e6, 40, (10_000, 20)),  # fewer epochs first
+        (1e7, 40, (6_666, 3)),  # then fewer images
+        (1e7, 2, (10_000, 2)),
+        (1e9, 40, (100, 3)),
+    ],
+)
+def test_a_budget_of_multiply_adds_gives_up_epochs_first_and_then_images(data, macs_per_image, num_epochs, expected):
+    images, epochs = Budget("some", macs=6e11).cut(data, num_epochs, macs_per_image)
+    assert (len(images.train), epochs) == expected
+
+
+def test_the_budget_is_named_or_follows_the_hardware(monkeypatch):
+    monkeypatch.delenv("COURSEWORK_BUDGET", raising=False)
+    assert [choose_budget(None, device).name for device in ("cpu", "cuda")] == ["quick", "full"]
+    monkeypatch.setenv("COURSEWORK_BUDGET", "smoke")
+    assert choose_budget(None, "cuda").name == "smoke"
+    assert choose_budget("full").name == "full"
+    monkeypatch.setenv("COURSEWORK_BUDGET", "tiny")
+    with pytest.raises(CourseworkError, match="no budget 'tiny'") as error:
+        choose_budget()
+    assert error.value.where == "COURSEWORK_BUDGET"
+
+
+def test_an_unknown_system_is_refused_with_the_names_of_all():
+    with pytest.raises(CourseworkError) as error:
+        find_system("resnet")
+    assert all(name in str(error.value) for name in SYSTEMS)
+    assert find_system("plain_cnn") is SYSTEMS["plain_cnn"]
+    assert dataclasses.is_dataclass(find_system("plain_cnn"))
+
+
+def test_a_whitening_layer_learns_from_the_training_images_before_the_first_batch(data, tmp_path):
+    plan = Plan(layers=("whiten 2", "gelu", "pool 4", "mean", "linear 10"))
+    recipe = Recipe("white", plan, num_epochs=1, optimizer="sgd", lr=0.1)
+    trained = recipe.train(data, folder=tmp_path, **SMALL)
+    other = recipe.train(data, folder=None, seed=1, **SMALL)
+    assert trained.net.whiten1.weight.shape == (24, 3, 2, 2)
+    assert torch.equal(trained.net.whiten1.weight[12:], -trained.net.whiten1.weight[:12])
+    assert not torch.equal(trained.net.whiten1.weight, other.net.whiten1.weight)  # other images are held out
+    assert torch.equal(load_run(Run(tmp_path), data, "cpu").net.whiten1.weight, trained.net.whiten1.weight)

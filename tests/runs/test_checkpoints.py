@@ -1,0 +1,145 @@
+"""Tests checkpoints: when it saves, how many it keeps, and what it says. The faults' own tests are in faults/."""
+
+import random
+import types
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from utils.data.cifar10 import Split
+from utils.data.loader import BatchLoader
+from utils.errors import CheckpointError
+from utils.my_utils import train_ch3
+from utils.optim.losses import make_loss
+from utils.runs import checkpoints
+from utils.runs.checkpoint_files import listed, newest, remove_old, write
+from utils.runs.checkpoints import Checkpoints, random_state, set_random_state
+from utils.runs.same_training import compare, named
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Stand in for the time that checkpoints go by; tests move it on."""
+    clock = types.SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(checkpoints, "time", clock)
+    return clock
+
+
+class Pass:
+    """A watcher that lets so many seconds pass in each batch."""
+
+    def __init__(self, clock, seconds):
+        self.clock, self.seconds = clock, seconds
+
+    def after_batch(self, training):
+        self.clock.now += self.seconds
+
+
+def train(folder, *watchers, epochs=2, **how):
+    """Train a linear network for epochs of 10 batches; return the places (epoch, batch) at which it saved."""
+    torch.manual_seed(0)
+    net, places = nn.Sequential(nn.Flatten(), nn.Linear(12, 10)), []
+    data = Split(torch.randint(0, 256, (40, 3, 2, 2), dtype=torch.uint8), torch.arange(40) % 10)
+    optimizer, watcher = torch.optim.SGD(net.parameters(), 0.1), Checkpoints(folder, **how)
+    save = watcher.save
+    watcher.save = lambda training: places.append((training.epoch, training.batch)) or save(training)
+    watchers, loss = [watcher, *watchers], make_loss("cross_entropy")
+    options = {"watchers": watchers, "curves": False, "record": False}
+    train_ch3(net, BatchLoader(data, 4), None, loss, epochs, optimizer, **options)
+    return places
+
+
+def test_it_saves_every_so_many_seconds_and_at_the_end(tmp_path, clock):
+    assert train(tmp_path, Pass(clock, 1.0), every=6.0) == [(0, 6), (1, 2), (1, 8), (2, 0)]
+
+
+def test_a_short_training_is_saved_at_its_end_only(tmp_path, clock):
+    assert train(tmp_path, Pass(clock, 1.0)) == [(2, 0)]
+
+
+def test_it_saves_more_rarely_where_saving_takes_long(tmp_path, clock, monkeypatch):
+    def slow(*args):
+        clock.now += 0.5
+        return write(*args)
+
+    monkeypatch.setattr(checkpoints, "write", slow)
+    assert train(tmp_path, Pass(clock, 1.0), every=1.0, share=0.1) == [(0, 1), (0, 6), (1, 1), (1, 6), (2, 0)]
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_it_keeps_the_newest(tmp_path, clock, keep):
+    train(tmp_path, Pass(clock, 1.0), every=6.0, keep=keep)
+    places = ["00002-0000000", "00001-0000008", "00001-0000002"]
+    assert [path.name[11:24] for path in listed(tmp_path)] == places[:keep] and len([*tmp_path.iterdir()]) == keep
+
+
+def test_a_keep_of_zero_keeps_one(tmp_path, clock):
+    train(tmp_path, keep=0)
+    assert len(listed(tmp_path)) == 1
+
+
+def test_what_was_just_written_is_never_removed(tmp_path):
+    paths = [write(tmp_path, {"position": {"epoch": 0, "batch": i}, "about": {}}) for i in (3, 2, 1)]
+    remove_old(tmp_path, 1, paths[-1])
+    assert listed(tmp_path) == [paths[0], paths[2]]
+
+
+def test_of_two_copies_the_one_in_the_first_folder_is_read(tmp_path):
+    state = {"position": {"epoch": 0, "batch": 1}, "about": {}}
+    first, second = (write(tmp_path / name, state) for name in ("a", "b"))
+    assert newest([tmp_path / "a", tmp_path / "b"])[0] == first
+    assert newest([tmp_path / "b", tmp_path / "a"])[0] == second
+
+
+def test_of_places_the_later_one_is_newer_also_past_five_digits(tmp_path):
+    for place in ((99999, 3), (100000, 0), (99999, 20)):
+        write(tmp_path, {"position": {"epoch": place[0], "batch": place[1]}, "about": {}})
+    assert newest([tmp_path])[1]["position"]["epoch"] == 100000
+    assert [path.name[11:].rsplit("-", 1)[0] for path in listed(tmp_path)][1:] == ["99999-0000020", "99999-0000003"]
+
+
+def test_other_files_in_the_folder_are_left_alone(tmp_path):
+    others = [tmp_path / name for name in ("notes.txt", "checkpoint-1.pt", "history.json")]
+    for path in others:
+        path.write_text("mine")
+    train(tmp_path)
+    train(tmp_path, resume=False, epochs=1)
+    assert all(path.read_text() == "mine" for path in others)
+
+
+def draw():
+    """Draw from all three generators, and from what two of them keep of a pair of Gaussians."""
+    return np.random.randn(), random.gauss(0, 1), torch.randn(3).tolist(), random.random(), np.random.rand()
+
+
+def test_random_states_are_put_back():
+    np.random.randn()  # leaves half of a pair of Gaussians behind
+    random.gauss(0, 1)
+    state = random_state(torch.device("cpu"))
+    first = draw()
+    set_random_state(state, torch.device("cpu"))
+    assert draw() == first
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_the_random_state_of_a_gpu_is_put_back():
+    device = torch.device("cuda")
+    state = random_state(device)
+    first = torch.rand(3, device=device)
+    set_random_state(state, device)
+    assert torch.equal(first, torch.rand(3, device=device))
+
+
+def test_many_differences_are_told_in_few_lines():
+    saved, present = ({f"net.{i}": value for i in range(30)} for value in "ab")
+    with pytest.raises(CheckpointError, match="and 25 more") as caught:
+        compare(saved, present, "here")
+    assert len(str(caught.value).splitlines()) < 10
+    compare(saved, dict(saved), "here")
+
+
+def test_watchers_of_one_kind_are_numbered():
+    assert [*named([1, 2.0, 3, "four"])] == ["int1", "float", "int2", "str"]

@@ -1,0 +1,95 @@
+"""The ledger's records: every training leaves one, of all that it depends on, in the folder where it belongs."""
+
+import dataclasses
+import json
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from ledger_parts import SMALL, train
+
+from utils import runs
+from utils.data.loader import make_iters
+from utils.files import read_lines
+from utils.my_utils import train_ch3
+from utils.runs import recorder as ledger
+from utils.runs.checkpoints import Checkpoints
+from utils.runs.claim import NAME
+from utils.runs.recorder import Ledger, new_folder
+from utils.runs.run import Run, find
+
+pytestmark = pytest.mark.usefixtures("ledger_folder")
+
+
+def test_a_training_by_hand_is_on_the_ledger_without_a_line_for_it():
+    history = train()
+    (run,) = runs.all_runs()
+    assert run.state == "finished" and run.name.startswith("training-")
+    assert run.history().rows == history.rows and run.history().points == history.points
+    record = run.record
+    assert record["settings"]["optimizer"] == "SGD" and record["settings"]["lr"] == 0.05
+    assert record["settings"]["batch_size"] == 24 and record["images"] == 100
+    assert record["parameters"] == 2350 and record["watched"] == "test"
+    assert not (run.folder / NAME).exists()
+
+
+def test_a_name_may_be_given_and_a_record_may_be_left_out(ledger_folder):
+    train(record="my first/net")
+    assert runs.all_runs()[0].name.startswith("my_first_net-")
+    train(record=False)
+    assert len(runs.all_runs()) == 1
+
+
+def test_the_record_lies_where_the_checkpoints_lie(tmp_path):
+    train(Checkpoints(tmp_path / "mine"))
+    assert Run(tmp_path / "mine").state == "finished" and not runs.all_runs()
+
+
+def test_each_run_has_one_ledger_even_if_one_is_given(tmp_path):
+    train(Ledger(tmp_path / "mine", "mine"))
+    assert Run(tmp_path / "mine").record["system"] == "mine" and not runs.all_runs()
+
+
+def test_two_runs_of_one_second_get_two_folders(monkeypatch):
+    monkeypatch.setattr(ledger.time, "strftime", lambda *_: "20260101-000000")
+    names = [new_folder("x").name for _ in range(3)]
+    assert names == ["x-20260101-000000", "x-20260101-000000-2", "x-20260101-000000-3"]
+
+
+def test_a_recipes_record_holds_all_that_it_depends_on(data, tiny):
+    trained = tiny.train(data, seed=3, **SMALL)
+    record = trained.run.record
+    assert record["recipe"] == json.loads(json.dumps(tiny.describe()))
+    assert record["data"] == {"name": data.name, "source": "drawn", "fingerprint": data.fingerprint}
+    assert [record[name] for name in ("system", "seed", "protocol", "budget", "precision", "num_epochs")] == [
+        "tiny", 3, "honest", "smoke", "fp32", 2,
+    ]  # fmt: skip
+    assert record["macs"] == tiny.macs() and record["torch"] == torch.__version__
+    assert trained.run.name == trained.folder.name and "-smoke-s3-" in trained.run.name
+    assert trained.run.history().rows == trained.history.rows
+
+
+def test_what_a_run_trained_on_is_known_from_any_loader(data):
+    few = data.train.subset(torch.arange(60))
+    for workers in (None, 0):
+        train_iter, _, _ = make_iters(dataclasses.replace(data, train=few), 20, val=0, workers=workers)
+        net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
+        train_ch3(net, train_iter, None, F.cross_entropy, 1, torch.optim.SGD(net.parameters(), 0.01), curves=False)
+        record = find("last").record
+        assert record["data"]["fingerprint"] == data.fingerprint and record["images"] == 60
+
+
+def test_a_run_that_is_called_again_is_one_run_and_not_trained_again(data, tiny):
+    first = tiny.train(data, **SMALL)
+    before = (first.folder / "run.json").read_bytes(), (first.folder / "metrics.jsonl").read_bytes()
+    tiny.train(data, **SMALL)
+    assert ((first.folder / "run.json").read_bytes(), (first.folder / "metrics.jsonl").read_bytes()) == before
+    assert len(runs.all_runs()) == 1
+
+
+def test_no_warning_in_an_ordinary_run(data, tiny):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tiny.train(data, **SMALL)
+    assert read_lines(find("last").folder / "faults.jsonl") == ([], 0)

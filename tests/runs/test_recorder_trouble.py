@@ -1,0 +1,220 @@
+"""The ledger in trouble: attempts that stop, fail or are killed, folders in use, and disks that take no record."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch.nn.functional as F
+from ledger_parts import SMALL, train
+from training_parts import StopAfter, parts
+
+from utils import runs
+from utils.errors import CourseworkError, DivergedError, LedgerWarning
+from utils.files import append_lines, read_json, write_json
+from utils.my_utils import train_ch3
+from utils.runs import claim as claims
+from utils.runs import recorder as ledger
+from utils.runs.claim import NAME
+from utils.runs.recorder import note_test
+from utils.runs.run import Run, find
+from utils.training.step import Step
+
+pytestmark = pytest.mark.usefixtures("ledger_folder")
+
+
+class Raise:
+    """A watcher that raises at the first batch of the second epoch."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def after_batch(self, training):
+        if training.epoch == 1:
+            raise self.error
+
+
+def test_attempts_are_counted_and_what_was_done_twice_counts_once(data, tiny):
+    whole = tiny.train(data, folder=None, **SMALL)
+    tiny.train(data, watchers=[StopAfter(6)], **SMALL)
+    run = find("last")
+    assert run.state == "stopped" and len(run.history()) == 1
+    # What a killed attempt wrote after its last checkpoint is done again.
+    append_lines(run.folder / "metrics.jsonl", [{"point": [1.9, 9.0, 1.0]}, {"epoch": 2, "train_loss": 9.0}])
+    tiny.train(data, **SMALL)
+    run = find("last")
+    assert run.state == "finished" and [attempt["how"] for attempt in run.record["attempts"]] == ["stopped", "finished"]
+    assert run.record["attempts"][1]["from"] == [1, 2]
+    timeless = [{k: v for k, v in row.items() if k != "seconds"} for row in run.history().rows]
+    assert timeless == [{k: v for k, v in row.items() if k != "seconds"} for row in whole.history.rows]
+    assert run.history().points == whole.history.points
+
+
+def test_rows_that_a_lost_file_held_come_back_from_the_checkpoint(data, tiny):
+    tiny.train(data, watchers=[StopAfter(6)], **SMALL)
+    run = find("last")
+    (run.folder / "metrics.jsonl").unlink()
+    trained = tiny.train(data, **SMALL)
+    assert trained.run.history().rows == trained.history.rows
+    assert trained.run.history().points == trained.history.points
+
+
+def test_an_attempt_that_fails_in_its_first_batch_is_counted(data, tiny):
+    class Fail:
+        def after_batch(self, training):
+            raise ValueError("at once")
+
+    tiny.train(data, watchers=[StopAfter(6)], **SMALL)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="at once"):
+            tiny.train(data, watchers=[Fail()], **SMALL)
+    run = find("last")
+    assert [attempt["how"] for attempt in run.record["attempts"]] == ["stopped", "failed", "failed"]
+    assert run.state == "failed" and len(run.faults) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [(DivergedError("The loss is nan.", next_step="x"), "diverged"), (ValueError("mine"), "failed")],
+)
+def test_a_failure_is_noted_with_its_place_and_its_images(error, state):
+    with pytest.raises(type(error)):
+        train(Raise(error))
+    run = find("last")
+    assert run.state == state and len(run.history()) == 1
+    (fault,) = run.faults
+    assert fault["kind"] == state and fault["epoch"] == 2
+    assert ("nan" in fault["what"]) == (state == "diverged")
+
+
+def test_a_diverged_runs_fault_names_the_images_of_the_batch():
+    net, train_iter, _, optimizer = parts(lr=1e30)
+    with pytest.raises(DivergedError):
+        train_ch3(net, train_iter, None, F.cross_entropy, 9, optimizer, step=Step(guard=True), curves=False)
+    (fault,) = find("last").faults
+    assert fault["rows"] == train_iter.indices(fault["epoch"] - 1, fault["batch"] - 1).tolist()
+    assert runs.table().loc[find("last").name, "state"] == "diverged"
+
+
+def test_an_interrupt_is_a_stop():
+    with pytest.raises(KeyboardInterrupt):
+        train(Raise(KeyboardInterrupt()))
+    assert find("last").state == "stopped"
+
+
+def test_memory_that_runs_out_and_checkpoints_that_cannot_be_written_are_faults():
+    class Spoil:
+        def after_batch(self, training):
+            training.step.part = 7
+
+    train(Spoil(), step=Step())
+    assert [fault["kind"] for fault in find("last").faults] == ["memory"]
+
+
+TRAIN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from utils.data.cifar10 import load_cifar10
+from utils.models.blocks import Plan
+from utils.recipes.recipe import Recipe, load_run
+plan = Plan(layers=("conv 8", "norm", "relu", "pool 2", "mean", "linear 10"))
+recipe = Recipe("tiny", plan, batch_size=4, num_epochs=500, lr=0.01)
+recipe.train(load_cifar10(source="drawn"), budget="taste", curves=False, precision="fp32", device="cpu", save_every=0.2)
+"""
+
+
+def test_a_run_is_running_while_its_process_lives_and_interrupted_when_it_was_killed(pytestconfig):
+    process = subprocess.Popen([sys.executable, "-c", TRAIN, str(pytestconfig.rootpath)])
+    try:
+        deadline = time.monotonic() + 60
+        while not (runs.all_runs() and len(runs.all_runs()[0].history().points)) and time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(0.05)
+        run = find("last")
+        assert run.state == "running"
+    finally:
+        process.send_signal(signal.SIGKILL if os.name != "nt" else signal.SIGTERM)
+        process.wait()
+    assert find("last").state == "interrupted" and len(run.record["attempts"]) == 1
+    assert list(runs.table().state) == ["interrupted"]
+
+
+def test_a_run_that_was_killed_between_its_last_checkpoint_and_its_end_is_finished_by_the_next_call(data, tiny):
+    run = tiny.train(data, **SMALL).run
+    record = json.loads((run.folder / "run.json").read_text())
+    record["state"], record["attempts"][0] = "running", record["attempts"][0] | {"ended": None, "how": None}
+    (run.folder / "run.json").write_text(json.dumps(record))
+    lines = (run.folder / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (run.folder / "metrics.jsonl").write_bytes(b"".join(lines[:-2]))
+    assert find("last").state == "interrupted" and len(find("last").history()) == 1
+    trained = tiny.train(data, **SMALL)
+    assert find("last").state == find("last").record["attempts"][-1]["how"] == "finished"
+    assert find("last").history().rows == trained.history.rows
+    assert find("last").history().points == trained.history.points
+
+
+def test_a_folder_in_use_is_refused_and_left_as_it_is(data, tiny, monkeypatch):
+    monkeypatch.setattr(claims, "PATIENCE", 0.0)
+    tiny.train(data, watchers=[StopAfter(1)], **SMALL)
+    folder = find("last").folder
+    holder = {"host": "elsewhere", "pid": 4, "token": "theirs", "since": "noon"}
+    (folder / NAME).write_text(json.dumps(holder))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(CourseworkError, match="process 4 on elsewhere"):
+        tiny.train(data, **SMALL)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert find("last").state == "running"
+    os.utime(folder / NAME, (0, 0))
+    assert find("last").state == "stopped"
+
+
+def test_another_training_in_the_same_folder_changes_no_record(data, tiny, tmp_path):
+    tiny.train(data, folder=tmp_path / "mine", **SMALL)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()}
+    with pytest.raises(CourseworkError, match="another training"):
+        tiny.change(lr=0.5).train(data, folder=tmp_path / "mine", **SMALL)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()} == before
+
+
+def test_tests_of_a_network_that_was_trained_here_before_are_not_those_of_the_next(data, tiny, tmp_path):
+    first = tiny.train(data, folder=tmp_path / "mine", **SMALL)
+    looks = [first.test()[1], first.test()[1]]
+    write_json(first.folder / "evaluation.json", {"accuracy": 0.99})
+    again = tiny.train(data, folder=tmp_path / "mine", **SMALL)  # it was complete: nothing begins
+    assert runs.tested_accuracy(again.run) == 0.99 and len(again.run.record["tests"]) == 2
+    tiny.train(data, seed=1, folder=tmp_path / "mine", resume=False, watchers=[StopAfter(6)], **SMALL)
+    run = Run(tmp_path / "mine")
+    assert run.evaluation is None and "tests" not in run.record
+    assert [test["accuracy"] for test in run.record["earlier_tests"]] == looks  # that somebody looked is not forgotten
+    assert read_json(run.folder / "evaluation.old") == {"accuracy": 0.99}
+    note_test(run.folder, 0.5, 1.0)
+    resumed = tiny.train(data, seed=1, folder=tmp_path / "mine", **SMALL)
+    assert [test["accuracy"] for test in resumed.run.record["tests"]] == [0.5]  # of the same training
+    assert len(resumed.run.record["earlier_tests"]) == 2
+
+
+def test_a_ledger_that_cannot_be_written_warns_once_and_the_training_goes_on(tmp_path, monkeypatch):
+    (tmp_path / "runs").write_text("a file is in the way")
+    with pytest.warns(LedgerWarning, match="could not be written") as caught:
+        history = train()
+    assert len(history) == 2 and len([w for w in caught if w.category is LedgerWarning]) == 1
+
+
+def test_a_disk_that_fills_up_in_the_middle_warns_and_keeps_what_was_written(monkeypatch):
+    real, calls = ledger.append_lines, []
+
+    def full(path, rows):
+        calls.append(path)
+        if len(calls) == 3:  # the attempt and the first epoch are in
+            raise OSError(28, "No space left on device")
+        real(path, rows)
+
+    monkeypatch.setattr(ledger, "append_lines", full)
+    with pytest.warns(LedgerWarning, match="No space left"):
+        history = train(epochs=3)
+    assert len(history) == 3
+    run = find("last")
+    assert run.state == "finished" and [row["epoch"] for row in run.history().rows] == [1, 3]

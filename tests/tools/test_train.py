@@ -1,0 +1,53 @@
+"""Training from the command line: the recipe's own training, its figures printed, mistakes said in words."""
+
+import dataclasses
+
+import pytest
+
+from tools import train
+from utils.models.blocks import Plan
+from utils.recipes import reported as systems
+from utils.recipes.reported import Recipe
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Put a recipe that trains in a second among the systems."""
+    plan = Plan(layers=("conv 4", "relu", "mean", "linear 10"))
+    monkeypatch.setitem(systems.SYSTEMS, "tiny", Recipe("tiny", plan, batch_size=60, num_epochs=2))
+    monkeypatch.setenv("CIFAR10_SOURCE", "drawn")
+    return "tiny"
+
+
+def test_it_trains_keeps_checkpoints_and_goes_on(tiny, tmp_path, capsys):
+    words = [tiny, "--budget", "smoke", "--folder", str(tmp_path), "--device", "cpu"]
+    assert train.main(words) == 0
+    out = capsys.readouterr().out
+    assert "after epoch 2" in out
+    assert "validation accuracy" in out
+    assert str(tmp_path) in out
+    assert list(tmp_path.glob("*.pt"))
+    assert train.main(words) == 0
+    assert "This training is complete" in capsys.readouterr().out
+
+
+def test_an_unknown_name_ends_in_words_and_not_in_a_traceback(capsys):
+    assert train.main(["resnet"]) == 1
+    error = capsys.readouterr().err
+    assert "There is no system 'resnet'" in error
+    assert "plain_cnn" in error
+
+
+def test_a_folder_of_another_training_is_refused(tiny, tmp_path, capsys, monkeypatch):
+    words = [tiny, "--budget", "smoke", "--folder", str(tmp_path), "--device", "cpu"]
+    train.main(words)
+    monkeypatch.setitem(systems.SYSTEMS, "tiny", dataclasses.replace(systems.SYSTEMS["tiny"], lr=0.5))
+    assert train.main(words) == 1
+    assert "recipe.lr: 0.001 in the checkpoint, now 0.5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["plain_cnn", "--budget", "huge"], ["plain_cnn", "--protocol", "best"]])
+def test_wrong_words_are_refused_before_anything_is_loaded(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        train.main(words)
+    assert stop.value.code == 2

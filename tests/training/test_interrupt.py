@@ -1,0 +1,57 @@
+"""Interrupting the kernel of a notebook that trains: the history comes back, and a checkpoint lies on disk."""
+
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from jupyter_client.manager import start_new_kernel
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = """
+import sys, time
+sys.path[:0] = [{root!r}, {tests!r}]
+import torch.nn.functional as F
+from training_parts import parts
+from utils.runs.checkpoints import Checkpoints
+from utils.my_utils import train_ch3
+
+class Slow:
+    def after_batch(self, training):
+        print("batch", flush=True)
+        time.sleep(0.2)
+
+net, train_iter, test_iter, optimizer = parts()
+keeper = Checkpoints({folder!r}, every=1e9)
+history = train_ch3(net, train_iter, test_iter, F.cross_entropy, 50, optimizer, watchers=[Slow(), keeper], every=1)
+"""
+
+
+@pytest.fixture
+def kernel():
+    """Return (manager, client) of a kernel as a notebook has one."""
+    manager, client = start_new_kernel(kernel_name="python3", extra_arguments=["--HistoryManager.hist_file=:memory:"])
+    yield manager, client
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its kernels are interrupted in another way")
+def test_an_interrupted_cell_ends_well_and_can_be_gone_on_with(kernel, tmp_path):
+    manager, client = kernel
+    said = []
+
+    def listen(message):
+        said.append(message["content"].get("text", ""))
+        if said[-1].startswith("batch") and "".join(said).count("batch\n") == 7:
+            manager.interrupt_kernel()
+
+    code = textwrap.dedent(TRAIN).format(root=str(ROOT), tests=str(ROOT / "tests"), folder=str(tmp_path))
+    reply = client.execute_interactive(code, timeout=120, output_hook=listen)["content"]
+    assert reply["status"] == "ok", "".join(reply.get("traceback", []))
+    assert "Stopped after 1 of 50 epochs and 2 batches." in "".join(said)
+    assert [path.name[:24] for path in tmp_path.glob("*.pt")] == ["checkpoint-00001-0000002"]
+    said.clear()
+    asked = "print(history.stopped, history['epoch'], len(history.points))"
+    client.execute_interactive(asked, timeout=60, output_hook=listen)
+    assert "".join(said).split("\n")[0] == "True [1] 7"

@@ -1,0 +1,414 @@
+"""Tests utils.training.step: what stops before a step, parts and lack of memory, clipping, precision."""
+
+import copy
+import gc
+import math
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from utils.errors import CourseworkError, DivergedError
+from utils.my_utils import evaluate, train_batch, train_ch3
+from utils.optim.losses import make_loss
+from utils.runs.checkpoints import Checkpoints
+from utils.training.step import NO_MEMORY, Step, best_precision, ran_out_of_memory
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]),
+]
+NAN, INF = float("nan"), float("inf")
+
+
+def make(batch=12, dtype=torch.float32, device="cpu", norm=False):
+    """Return (net, X, y, loss, optimizer): a small network and a batch, the same each time."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3, padding=1), *[nn.BatchNorm2d(4)] * norm, nn.ReLU(), nn.Flatten(), nn.Linear(256, 10)]
+    net = nn.Sequential(*layers).to(device, dtype)
+    X, y = torch.randn(batch, 3, 8, 8, dtype=dtype, device=device), torch.arange(batch, device=device) % 10
+    return net, X, y, make_loss("cross_entropy"), torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+
+
+def tensors(net):
+    """Return copies of a network's parameters."""
+    return [parameter.detach().clone() for parameter in net.parameters()]
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def gradients(net):
+    return [parameter.grad.clone() for parameter in net.parameters()]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_step_that_is_asked_for_nothing_is_the_plain_one(device):
+    plain, ours = make(device=device), make(device=device)
+    for _ in range(3):
+        assert same(train_batch(*plain), Step()(*ours))
+    assert same(tensors(plain[0]), tensors(ours[0]))
+
+
+def spoil_loss(net, X, y, loss, optimizer, value):
+    return net, X, y, lambda y_hat, y: loss(y_hat, y) * value, optimizer
+
+
+def spoil_gradient(net, X, y, loss, optimizer, value):
+    def hook(gradient):
+        gradient = gradient.clone()
+        gradient.view(-1)[7] = value
+        return gradient
+
+    net[0].weight.register_hook(hook)
+    return net, X, y, loss, optimizer
+
+
+def spoil_images(net, X, y, loss, optimizer, value):
+    X = X.clone()
+    X[3, 1, 2, 2] = value
+    return net, X, y, loss, optimizer
+
+
+SPOILT = {
+    spoil_loss: "The loss is",
+    spoil_gradient: "The gradient is not finite",
+    spoil_images: "The images of this batch",
+}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("step", [Step(), Step(clip_norm=1.0), Step(clip_value=0.1), Step(part=5), Step("bf16")])
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+@pytest.mark.parametrize("spoil", SPOILT)
+def test_what_is_not_finite_stops_before_the_step(spoil, value, step, device):
+    net, *rest = make(device=device)
+    Step()(net, *rest)  # so that there is momentum to spoil
+    before, momenta = tensors(net), copy.deepcopy(rest[-1].state_dict())
+    with pytest.raises(DivergedError, match=SPOILT[spoil]):
+        step(*spoil(net, *rest, value))
+    assert same(before, tensors(net))
+    for old, new in zip(momenta["state"].values(), rest[-1].state_dict()["state"].values(), strict=True):
+        assert torch.equal(old["momentum_buffer"], new["momentum_buffer"])
+
+
+def test_without_the_guard_the_weights_are_spoilt():
+    net, *rest = make()
+    Step(guard=False)(*spoil_gradient(net, *rest, NAN))
+    assert not all(parameter.isfinite().all() for parameter in net.parameters())
+
+
+def test_fp16_leaves_out_a_step_that_overflows_and_halves_its_scale():
+    net, *rest = make()
+    step = Step("fp16")
+    step(net, *rest)
+    before, scale = tensors(net), step.state_dict()["scaler"]["scale"]
+    step(*spoil_gradient(net, *rest, INF))
+    assert same(before, tensors(net)) and step.state_dict()["scaler"]["scale"] == scale / 2
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_step_that_diverged_serves_the_next_training(precision):
+    net, *rest = make()
+    step = Step(precision)
+    step(net, *rest)
+    state = step.state_dict()
+    with pytest.raises(DivergedError):
+        step(*spoil_loss(net, *rest, NAN))
+    assert step.state_dict() == state
+    before = tensors(net)
+    step(net, *rest)
+    assert not same(before, tensors(net))
+
+
+class SpoilAt:
+    """An iterable of batches, one of which holds a NaN."""
+
+    def __init__(self, X, y, count, at):
+        self.X, self.y, self.count, self.at = X, y, count, at
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        for i in range(self.count):
+            yield (self.X * NAN if i == self.at else self.X), self.y
+
+
+def test_the_error_names_epoch_batch_and_learning_rate_and_checkpoints_stay(tmp_path):
+    net, X, y, loss, optimizer = make()
+    optimizer.param_groups[0]["lr"] = 0.025
+    batches = SpoilAt(X, y, 3, None)
+
+    class Spoil:
+        def after_epoch(self, training):
+            batches.at = 1
+            self.files, self.weights = {*tmp_path.glob("*.pt")}, tensors(net)
+
+    spoil = Spoil()
+    kept = Checkpoints(tmp_path, every=0)
+    kept.order = -1  # here before Spoil, so that the first epoch is saved
+    with pytest.raises(DivergedError) as caught:
+        train_ch3(net, batches, None, loss, 3, optimizer, step=Step(), watchers=[kept, spoil], curves=False)
+    assert caught.value.where == "epoch 2, batch 2, learning rate 0.025"
+    assert len(spoil.files) == 1 and {*tmp_path.glob("*.pt")} == spoil.files
+    assert all(parameter.isfinite().all() for parameter in net.parameters())
+
+
+def test_a_learning_rate_of_a_million_diverges_and_leaves_finite_weights():
+    net, X, y, loss, _ = make()
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e6)
+    with pytest.raises(DivergedError, match=r"next: .*Lower the learning rate") as caught:
+        train_ch3(net, [(X, y)] * 200, None, loss, 5, optimizer, step=Step(), curves=False)
+    assert "learning rate 1e+06" in caught.value.where and len(str(caught.value).splitlines()) < 10
+    assert all(parameter.isfinite().all() for parameter in net.parameters())
+
+
+def test_a_validation_loss_that_is_no_number_is_shown_and_does_not_end_the_training():
+    net, X, y, loss, optimizer = make()
+    history = train_ch3(net, [(X, y)], [(X * NAN, y)], loss, 3, optimizer, step=Step(), curves=False)
+    assert len(history) == 3 and all(math.isnan(value) for value in history["test_loss"])
+    assert all(math.isfinite(value) for value in history["train_loss"])
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(CourseworkError, match="fp32, bf16, fp16"):
+        Step("int8")
+
+
+@pytest.mark.parametrize("norm_type", ["norm", "value"])
+@pytest.mark.parametrize("limit", [1e-3, 0.05, 1e3])
+def test_clipping_is_torchs_own(norm_type, limit):
+    net, X, y, loss, optimizer = make()
+    reference = make()[0]
+    loss(reference(X), y).backward()
+    clip = {"norm": nn.utils.clip_grad_norm_, "value": nn.utils.clip_grad_value_}[norm_type]
+    whole = gradients(reference)
+    clip(reference.parameters(), limit)
+    Step(**{f"clip_{norm_type}": limit})(net, X, y, loss, optimizer)
+    assert same(gradients(net), gradients(reference)) and same(gradients(net), whole) == (limit == 1e3)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("part", [1, 5, 11, 12, 100])
+def test_parts_give_the_gradient_of_the_whole_batch(part, reduction):
+    net, X, y, _, optimizer = make(dtype=torch.float64)
+    loss, reference = make_loss("cross_entropy", reduction=reduction), make(dtype=torch.float64)
+    average, y_hat = Step(part=part)._gradients(net, X, y, loss, optimizer, part)
+    expected = reference[3](reference[0](X), y)
+    expected.backward()
+    torch.testing.assert_close(gradients(net), gradients(reference[0]), rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(average, expected.detach(), rtol=1e-14, atol=0)
+    assert y_hat.shape == (12, 10)
+
+
+class Starved(nn.Module):
+    """A layer that finds no memory for more than so many images, in the forward or in the backward pass."""
+
+    def __init__(self, most, where, error):
+        super().__init__()
+        self.most, self.where, self.error, self.sizes = most, where, error, []
+
+    def forward(self, X):
+        self.sizes.append(len(X))
+        assert len(self.sizes) < 100, "it tries again and again"
+        if len(X) > self.most and self.where == "forward":
+            self.refuse()
+        if X.requires_grad and self.where == "backward":
+            X = X.clone()
+            if len(X) > self.most:
+                X.register_hook(self.refuse)
+        return X
+
+    def refuse(self, gradient=None):
+        raise type(self.error)(*self.error.args)  # a new one: an error keeps the tensors of all that it passed
+
+
+OUT = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+CPU_OUT = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. Error code 12")
+
+
+def starve(net, most, where, error=OUT):
+    net.insert(2, Starved(most, where, error))
+    return net[2]
+
+
+@pytest.mark.parametrize("error", [OUT, CPU_OUT])
+@pytest.mark.parametrize("where", ["forward", "backward"])
+@pytest.mark.parametrize(("most", "part"), [(12, None), (11, 6), (6, 6), (5, 3), (2, 2), (1, 1)])
+def test_where_memory_runs_out_the_part_halves_and_the_step_stays_the_same(most, part, where, error):
+    net, *rest = make()
+    plain, *plain_rest = make()
+    starved, step = starve(net, most, where, error), Step()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        average, y_hat = step(net, *rest)
+    assert step.part == part and len(caught) == (0 if part is None else len({*starved.sizes} - {12 % (part or 12)}) - 1)
+    expected = train_batch(plain, *plain_rest)
+    torch.testing.assert_close((average, y_hat), expected)
+    torch.testing.assert_close(gradients(net), gradients(plain), rtol=1e-4, atol=1e-6)
+
+
+def test_where_not_even_one_image_fits_there_is_a_clear_error_and_no_step():
+    net, *rest = make()
+    starve(net, 0, "forward")
+    before = tensors(net)
+    with pytest.warns(UserWarning, match="Memory ran out"), pytest.raises(CourseworkError, match="Not even one image"):
+        Step()(net, *rest)
+    assert same(before, tensors(net))
+
+
+def test_measuring_halves_its_part_too():
+    net, X, y, loss, _ = make()
+    expected = evaluate(net, [(X, y)], loss)
+    starve(net, 4, "forward")
+    step = Step()
+    with pytest.warns(UserWarning, match="images at a time"):
+        found = evaluate(net, [(X, y)], loss, predict=step.predict)
+    assert step.part == 3 and found == pytest.approx(expected)
+
+
+def test_another_error_is_passed_on_at_once():
+    net, *rest = make()
+    starve(net, 0, "forward", RuntimeError("shapes do not fit"))
+    step = Step()
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        step(net, *rest)
+    assert step.part is None
+
+
+def test_ten_retries_leave_no_more_tensors_than_one():
+    net, *rest = make()
+    starved, counts = starve(net, 6, "backward"), []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for retry in range(10):
+            Step()(net, *rest)
+            if retry in (0, 9):
+                gc.collect()
+                counts.append(sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects()))
+    assert starved.sizes == [12, 6, 6] * 10
+    assert counts[0] == counts[1]
+
+
+def test_a_real_lack_of_memory_is_known_as_one():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 55)
+    assert ran_out_of_memory(caught.value) and any(words in str(caught.value) for words in NO_MEMORY)
+    assert not ran_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu_a_real_lack_of_memory_halves_the_part():
+    net, X, y, loss, optimizer = make(256, device="cuda")
+    expected = train_batch(*make(256, device="cuda"))[0]
+    torch.cuda.empty_cache()
+
+    class Greedy(nn.Module):
+        def forward(self, X):
+            share = len(X) / 256 * 1.5  # of what is free
+            torch.empty(int(share * torch.cuda.mem_get_info()[0]), dtype=torch.uint8, device="cuda")
+            return X
+
+    net.insert(2, Greedy())
+    step = Step()
+    with pytest.warns(UserWarning, match="Memory ran out"):
+        average, _ = step(net, X, y, loss, optimizer)
+    assert step.part == 128 and float(average) == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_gives_float32_scores_and_nearly_the_same_loss(precision, device):
+    net, *rest = make(device=device, norm=True)
+    step, inside = Step(precision), []
+    net[-1].register_forward_hook(lambda module, args, y_hat: inside.append(y_hat.dtype))
+    expected = train_batch(*make(device=device, norm=True))[0]
+    average, y_hat = step(net, *rest)
+    assert float(average) == pytest.approx(float(expected), rel=0.02)
+    assert y_hat.dtype == step.predict(net, rest[0]).dtype == torch.float32
+    assert {*inside} == {{"bf16": torch.bfloat16, "fp16": torch.float16}[precision]}
+    assert all(parameter.dtype == torch.float32 for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_scale_of_fp16_survives_saving(device):
+    net, *rest = make(device=device)
+    first, second = Step("fp16"), Step("fp16")
+    first(net, *rest)
+    state = first.state_dict()
+    state["scaler"]["scale"] = 1024.0
+    second.load_state_dict(state)
+    assert second.state_dict()["scaler"] == state["scaler"]
+    second(net, *rest)
+    assert second.state_dict()["scaler"] == {**state["scaler"], "_growth_tracker": 2}
+
+
+def test_the_best_precision_of_a_device_is_one_that_step_knows():
+    assert best_precision("cpu") in ("fp32", "bf16")
+    Step(best_precision("cpu"))(*make())
+
+
+def test_fp16_stops_where_no_scale_of_the_loss_gives_a_finite_gradient():
+    class Overflow(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, X):
+            return X.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient * float("inf")
+
+    net = torch.nn.Linear(3, 2)
+    before = net.weight.detach().clone()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    step, X, y = Step("fp16"), torch.randn(4, 3), torch.zeros(4, dtype=torch.int64)
+    with pytest.raises(DivergedError, match="No scale"):
+        for _ in range(30):
+            step(net, X, y, lambda y_hat, y: torch.nn.functional.cross_entropy(Overflow.apply(y_hat), y), optimizer)
+    assert torch.equal(net.weight, before)
+    step(net, X, y, torch.nn.functional.cross_entropy, optimizer)  # the same step serves again
+    assert not torch.equal(net.weight, before)
+
+
+def test_norms_keep_no_statistics_of_a_batch_that_stopped_a_training():
+    net, X, y, loss, optimizer = make(norm=True)
+    step = Step()
+    step(net, X, y, loss, optimizer)
+    X[0, 0, 0, 0] = INF
+    with pytest.raises(DivergedError):
+        step(net, X, y, loss, optimizer)
+    assert all(buffer.isfinite().all() for buffer in net.buffers())
+
+
+def test_norms_keep_no_statistics_of_batches_that_no_scale_of_fp16_suits():
+    net, X, y, loss, optimizer = make(norm=True)
+    spoil_gradient(net, X, y, loss, optimizer, INF)
+    step, wide = Step("fp16"), X * 1e19  # its variance is beyond float32, and the loss is made finite
+    with pytest.raises(DivergedError, match="No scale"):
+        for _ in range(30):
+            step(net, wide, y, lambda y_hat, y: loss(y_hat.nan_to_num(), y), optimizer)
+    assert all(tensor.isfinite().all() for tensor in net.state_dict().values())
+
+
+def test_norms_keep_their_statistics_where_only_the_loss_went_wrong():
+    net, X, y, loss, optimizer = make(norm=True)
+    Step()(net, X, y, loss, optimizer)
+    with torch.no_grad():
+        net[-1].bias.fill_(NAN)
+    with pytest.raises(DivergedError):
+        Step()(net, X, y, loss, optimizer)
+    assert net[1].num_batches_tracked == 2 and net[1].running_var.isfinite().all()
+
+
+@pytest.mark.parametrize(("batch", "part"), [(13, 4), (13, 12), (9, 8), (17, 16)])
+def test_no_part_is_left_with_a_single_image(batch, part):
+    net, X, y, loss, optimizer = make(batch, norm=True)
+    sizes = []
+    net[0].register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    Step(part=part)(net, X, y, loss, optimizer)
+    assert sum(sizes) == batch and max(sizes) <= part and max(sizes) - min(sizes) <= 1
+    assert min(sizes) > 1

@@ -1,0 +1,242 @@
+"""Owns what all benchmarks share: settings, turns on the clock, memory, records. Knows none of them.
+
+A benchmark is a module with a docstring for the page, TITLE, SETTINGS and four functions: measure(device, settings)
+returns the facts of its record, tables(record) shows them, headlines(record) names the ratios that README.md repeats,
+and draw(records) makes the figure of {"cpu": record, "cuda": record or None}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from utils.devices import describe, try_gpu
+from utils.errors import CourseworkError
+from utils.files import read_json, write_json
+from utils.runs.run import trainings
+from utils.training.cuda_graph import FIRST
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDS = ROOT / "results" / "speed"
+DEVICES = {"cpu": "CPU", "cuda": "GPU"}
+GPU_SHARE = 1 / 3  # of a turn's seconds on a CPU, in which a GPU does a hundred batches
+median = statistics.median
+
+
+class Setting(NamedTuple):
+    """A setting's value for the record, for a rehearsal and for a test, and what it means."""
+
+    full: object
+    quick: object
+    smoke: object
+    help: str
+
+
+class Table(NamedTuple):
+    """A table as text: its caption, its columns' names, and rows whose first cell is the label."""
+
+    caption: str
+    header: tuple
+    rows: list
+
+    def markdown(self):
+        """Return its lines in Markdown, the numbers to the right."""
+        lines = [self.header, ("---", *["---:"] * (len(self.header) - 1)), *self.rows]
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def main(module, argv=None):
+    """Measure as the command line says, print the tables, keep the record; return an exit code."""
+    args = parse(module, argv)
+    device = try_gpu()
+    level = "smoke" if args.smoke else "quick" if args.quick else "full"
+    given = {name: getattr(args, name) for name in module.SETTINGS if getattr(args, name) is not None}
+    settings = settings_of(module, level) | given
+    print(f"{name_of(module)}: {machine(device)}, torch {torch.__version__}", flush=True)
+    try:
+        record = measured(module, device, settings)
+    except CourseworkError as error:  # a system that there is not, say
+        print(error, file=sys.stderr)
+        return 1
+    for table in module.tables(record):
+        print(f"\n{table.caption}\n\n{table.markdown()}")
+    path = Path(args.json) if args.json else record_path(module, device.type)
+    if args.json or (settings == settings_of(module, "full") and not args.no_record):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, record)
+        print(f"\nwritten: {path}")
+    else:
+        print("\nNo record is written of a trial; --json PATH writes one.")
+    return 0
+
+
+def parse(module, argv):
+    """Read the command line: a level, any setting by its name, where the record goes."""
+    parser = argparse.ArgumentParser(description=module.__doc__.splitlines()[0], prog=f"tools.bench.{name_of(module)}")
+    levels = parser.add_mutually_exclusive_group()
+    levels.add_argument("--quick", action="store_true", help="a rehearsal: fewer turns, no record")
+    levels.add_argument("--smoke", action="store_true", help="only to see that it works: seconds, no record")
+    records = parser.add_mutually_exclusive_group()
+    records.add_argument("--no-record", action="store_true", help="leave the committed record alone")
+    records.add_argument("--json", metavar="PATH", help="write the record to this file instead")
+    for name, setting in module.SETTINGS.items():
+        text = f"{setting.help} ({setting.full or 'all'})"
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(setting.full), help=text)
+    return parser.parse_args(argv)
+
+
+def settings_of(module, level):
+    """Return {setting: value} at a level: full, quick or smoke."""
+    return {name: getattr(setting, level) for name, setting in module.SETTINGS.items()}
+
+
+def measured(module, device, settings):
+    """Return a whole record: the machine and the settings, then what the benchmark measures."""
+    facts = facts_of(module, device, settings)
+    return json.loads(json.dumps(facts | module.measure(device, settings)))  # as it is when read back
+
+
+def facts_of(module, device, settings):
+    """Return what a record says beside the figures."""
+    facts = {"benchmark": name_of(module), "device": device.type, "machine": machine(device)}
+    facts |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    return facts | {"date": datetime.date.today().isoformat(), "settings": settings}
+
+
+def row_by_row(module, device, settings, names, row_of):
+    """Return row_of(name) for each name; where a record is to be, one that is cut off goes on with the next row.
+
+    The rows before wait in the ledger's folder, for the same machine, day and settings only.
+    """
+    path, facts = trainings() / f"{record_path(module, device.type).stem}.rows.json", facts_of(module, device, settings)
+    is_kept = settings == settings_of(module, "full")
+    kept = (read_json(path) if is_kept else None) or {}
+    rows = kept["rows"] if kept.get("facts") == facts else {}
+    for name in names:
+        if name in rows:
+            note(f"{name}: measured before, as {path} has it")
+            continue
+        rows[name] = row_of(name)
+        if is_kept:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {"facts": facts, "rows": rows})
+    if is_kept:
+        path.unlink()
+    return list(rows.values())
+
+
+def name_of(module):
+    """Return a benchmark's name, also where it is run as __main__."""
+    return module.__spec__.name.rpartition(".")[2]
+
+
+def machine(device):
+    """Name the device, and beside a GPU the processor that feeds it."""
+    names = [describe(each).rpartition(", torch")[0] for each in dict.fromkeys((device.type, "cpu"))]
+    return " with ".join(names)
+
+
+def record_path(module, kind):
+    """Return where the record of a benchmark on this kind of device lies."""
+    return RECORDS / f"{name_of(module)}-{kind}.json"
+
+
+def read_records(module):
+    """Return {kind of device: record, or None where it has not been run}."""
+    return {kind: read_json(record_path(module, kind)) for kind in DEVICES}
+
+
+def turn_of(settings, device):
+    """Return about how many seconds a turn takes."""
+    return settings["seconds"] * (GPU_SHARE if device.type == "cuda" else 1)
+
+
+def seconds_of(work, device):
+    """Return the seconds until the work is done, on the device as well."""
+    wait = getattr(torch, device.type).synchronize
+    wait()
+    begun = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - begun
+
+
+def in_turns(ways, repeats, device):
+    """Return {name: seconds of each turn}; the ways alternate, so that all meet the same disturbances."""
+    seconds = {name: [] for name in ways}
+    for repeat in range(repeats):
+        for name in list(ways)[:: 1 if repeat % 2 == 0 else -1]:
+            seconds[name].append(seconds_of(ways[name], device))
+    return seconds
+
+
+def milliseconds(ways, repeats, device):
+    """Return {name: milliseconds of each turn}, after a turn that warms up."""
+    seconds = in_turns(ways, repeats + 1, device)
+    return {name: [1e3 * some for some in values[1:]] for name, values in seconds.items()}
+
+
+def recorded(work, device):
+    """Return work as a training has it: on a GPU a recording to replay, in which Python names no operation."""
+    if device.type != "cuda":
+        return work
+    for _ in range(FIRST):
+        work()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
+
+
+def matrix_rate(device, dtype, size=None, repeats=5):
+    """Return the multiply-adds per second of the fastest of some large matrix products: the limit of any network."""
+    size = size or (8192 if device.type == "cuda" else 2048)
+    A, B = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return size**3 / min(in_turns({"": lambda: A @ B}, repeats + 1, device)[""][1:])
+
+
+def copy_rate(device, size=2**27, repeats=5):
+    """Return the bytes per second, read and written, of the fastest of some copies on the device."""
+    source, target = (torch.zeros(size, dtype=torch.uint8, device=device) for _ in range(2))
+    return 2 * size / min(in_turns({"": lambda: target.copy_(source)}, repeats + 1, device)[""][1:])
+
+
+def note(text):
+    """Say how far a long measurement has come."""
+    print(f"  {text}", flush=True)
+
+
+def in_new_process(code):
+    """Run Python code in a fresh process in the suite's folder; return (seconds, the last line it printed)."""
+    begun = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    seconds = time.perf_counter() - begun
+    if done.returncode:
+        what = f"A process of a benchmark failed: {done.stderr[-500:].strip().rpartition(chr(10))[2]}"
+        raise CourseworkError(what, where=code, next_step="Run the code by hand; requirements.txt names what it needs.")
+    return seconds, done.stdout.strip().rpartition("\n")[2]
+
+
+def ratio(numerators, denominators):
+    """Return the ratio of two medians."""
+    return median(numerators) / median(denominators)
+
+
+def span(values, form="{:.1f}"):
+    """Return numbers as text: the lowest to the highest, or the only one."""
+    texts = dict.fromkeys(form.format(value) for value in (min(values), max(values)))
+    return " to ".join(texts)
+
+
+def with_spread(values, form="{:,.0f}"):
+    """Return measurements as text: median (lowest to highest)."""
+    return f"{form.format(median(values))} ({form.format(min(values))} to {form.format(max(values))})"

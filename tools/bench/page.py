@@ -1,0 +1,177 @@
+"""Owns what readers see of the benchmarks: README pages and figures, from the records alone. Measures nothing.
+
+    python -m tools.bench.page
+
+writes results/speed/README.md, the figures beside it and the table between the marks `speed` of the suite's README.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import sys
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+from PIL import Image
+
+from tools.bench import _figures
+from tools.bench._shared import DEVICES, ROOT, name_of, read_records, settings_of
+from tools.marks import filled
+from utils.files import write_bytes
+
+ORDER = ("recipes", "data_path", "gated_conv", "small_maps", "loop", "where", "startup")
+PAGE, FIGURES, README = ROOT / "results" / "speed" / "README.md", ROOT / "results" / "speed", ROOT / "README.md"
+NOT_RUN, TRIAL = "not yet run", "a trial with other settings than the benchmark's own"
+BESIDE = 5  # columns of numbers; a wider table has the devices below each other
+TOP = """\
+# Benchmarks
+
+`make bench` runs all of these, `make bench ARGS="loop"` one of them, `make bench ARGS="--quick"` a rehearsal that keeps
+no record. Each figure is a ratio to a rival that took turns with it in the same run, or stands beside the limit that
+was measured there. The tables and figures are made from `records/` by `python -m tools.bench.page`, none by hand.
+"""
+
+
+def main():
+    """Write the page, its figures and the README's table; return an exit code."""
+    found = all_records()
+    FIGURES.mkdir(exist_ok=True)
+    for module, records in found.items():
+        if any(records.values()):
+            write_bytes(figure_path(module), draw(module, records))
+    write_bytes(PAGE, page(found).encode())
+    write_bytes(README, with_headlines(README.read_text(encoding="utf-8"), found).encode())
+    print(f"written: {PAGE}, {FIGURES}, the speed table of {README}")
+    return 0
+
+
+def all_records():
+    """Return {benchmark's module: {kind of device: record or None}}."""
+    modules = [importlib.import_module(f"tools.bench.{name}") for name in ORDER]
+    return {module: read_records(module) for module in modules}
+
+
+def page(found):
+    """Return results/speed/README.md."""
+    return "\n".join([TOP, *(section(module, records) for module, records in found.items())])
+
+
+def section(module, records):
+    """Return what the page says of one benchmark: its docstring, its machines, its tables, its figure."""
+    lines = [f"## {module.TITLE}\n", module.__doc__.rstrip() + "\n"]
+    for kind, record in records.items():
+        lines.append(f"- {DEVICES[kind]}: {conditions(module, record) if record else NOT_RUN}")
+    for table in joined(module, records):
+        lines.append(f"\n{table}")
+    if any(records.values()):
+        lines.append(f"\n![{alt_text(module)}]({name_of(module)}.png)")
+    return "\n".join(lines) + "\n"
+
+
+def conditions(module, record):
+    """Return a record's machine, date and settings as one line."""
+    settings = ", ".join(f"{name} {value or 'all'}" for name, value in record["settings"].items())
+    facts = [record["machine"], f"torch {record['torch']}", *([record["precision"]] if "precision" in record else [])]
+    about = f"{', '.join(facts)}, {record['date']}; threads {record['threads']}, {settings}"
+    return about + (f"; **{TRIAL}**" if is_trial(module, record) else "")
+
+
+def is_trial(module, record):
+    """Tell whether a record was made with other settings than the benchmark's own."""
+    return record["settings"] != settings_of(module, "full")
+
+
+def joined(module, records):
+    """Return a benchmark's tables as Markdown, the devices in columns side by side, wide tables below each other."""
+    tables = {kind: module.tables(record) if record else None for kind, record in records.items()}
+    some = next((each for each in tables.values() if each), ())
+    texts = []
+    for i, one in enumerate(some):
+        each = {DEVICES[kind]: found[i] if found else None for kind, found in tables.items()}
+        beside = len(one.header) - 1 <= BESIDE
+        texts.append(f"{one.caption}\n\n{side_by_side(each).markdown() if beside else below_each_other(each)}")
+    return texts
+
+
+def side_by_side(tables):
+    """Join {device: Table or None} into one table, each device's columns under its name."""
+    some = next(table for table in tables.values() if table)
+    labels = list(dict.fromkeys(row[0] for table in tables.values() if table for row in table.rows))
+    header, rows = [some.header[0]], [[label] for label in labels]
+    for device, table in tables.items():
+        header += [f"{device}: {name}" for name in table.header[1:]] if table else [device]
+        cells = {row[0]: row[1:] for row in table.rows} if table else {}
+        missing = ["-"] * (len(table.header) - 1) if table else [NOT_RUN]
+        rows = [[*row, *cells.get(row[0], missing)] for row in rows]
+    return some._replace(header=tuple(header), rows=rows)
+
+
+def below_each_other(tables):
+    """Join {device: Table or None} as one text."""
+    return "\n\n".join(
+        f"{device}:\n\n{table.markdown()}" if table else f"{device}: {NOT_RUN}" for device, table in tables.items()
+    )
+
+
+def with_headlines(text, found):
+    """Return README.md with the ratios that the records now give."""
+    return filled(text, "speed", headline_table(found) + "\n", README)
+
+
+def headline_table(found):
+    """Return the few ratios that README.md repeats, a column a device."""
+    claims = {}
+    for module, records in found.items():
+        for kind, record in records.items():
+            for claim, value in module.headlines(record).items() if record else ():
+                empty = {each: "–" if records[each] else NOT_RUN for each in DEVICES}  # measured on the other only
+                claims.setdefault(claim, empty)[kind] = value
+    lines = [f"| | {' | '.join(DEVICES.values())} |", "|---|" + "---:|" * len(DEVICES)]
+    lines += [f"| {claim} | {' | '.join(values[kind] for kind in DEVICES)} |" for claim, values in claims.items()]
+    trials = [module.TITLE for module, each in found.items() if any(r and is_trial(module, r) for r in each.values())]
+    return "\n".join([*lines, *([f"\n*{TRIAL}: {', '.join(trials)}*"] if trials else [])])
+
+
+def alt_text(module):
+    return f"{module.TITLE}: the tables above as bars"
+
+
+def figure_path(module):
+    return FIGURES / f"{name_of(module)}.png"
+
+
+def draw(module, records):
+    """Return a figure as a PNG that carries the digest of the records it shows."""
+    with _figures.style():
+        figure, out = module.draw(records), io.BytesIO()
+        figure.savefig(out, format="png", dpi=120, metadata={"Software": None, "Source": digest(records)})
+        plt.close(figure)
+    return out.getvalue()
+
+
+def digest(records):
+    """Return 16 hexadecimal digits of what the records say."""
+    return hashlib.sha256(repr(records).encode()).hexdigest()[:16]
+
+
+def stale(found):
+    """List the committed files that are not what the records now give."""
+    files = []
+    for module, records in found.items():
+        path = figure_path(module)
+        shown = Image.open(path).info.get("Source") if path.exists() else None
+        if any(records.values()) and shown != digest(records):
+            files.append(path)
+    if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page(found):
+        files.append(PAGE)
+    text = README.read_text(encoding="utf-8")
+    return files + ([README] if with_headlines(text, found) != text else [])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,292 @@
+"""Owns the augmentations: what to draw for each image, and how to apply it to a batch on any device. Makes no batches.
+
+Each is a frozen dataclass of settings with two methods. `draw(draws, size)` returns its parameters for images of that
+size, one value per image; `apply(images, params)` returns the changed batch. Images are uint8 (B, 3, size, size) before
+and after, and only Shrink changes the size: every step does to each image what torchvision.transforms.v2 does to one,
+to within one of 256 levels. One that lasts some epochs only has a third method, `for_epochs`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+
+import torch
+import torch.nn.functional as F
+
+from utils.errors import CourseworkError
+
+
+def _require(holds, what, op):
+    if not holds:
+        raise CourseworkError(
+            what,
+            where=repr(op),
+            next_step=f"help(utils.data.augment.{type(op).__name__}) says what each setting may be.",
+        )
+
+
+def _is_number(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_count(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 0
+
+
+def _is_pair(value):
+    return isinstance(value, (tuple, list)) and len(value) == 2 and all(_is_number(v) for v in value)
+
+
+def _pick(images, rows, columns):
+    """Make each image anew: its pixel (i, j) is the old one at (rows[b, i], columns[b, j])."""
+    count, channels, height, width = images.shape
+    # One gather moves every pixel once, whatever its image's offset; a loop over offsets would wait for the device.
+    places = (rows.unsqueeze(2) * width + columns.unsqueeze(1)).view(-1, 1, rows.shape[1] * columns.shape[1])
+    picked = images.reshape(count, channels, height * width).gather(2, places.expand(count, channels, -1))
+    return picked.view(count, channels, rows.shape[1], columns.shape[1])
+
+
+def for_epochs(augment, num_epochs, of):
+    """Return the augmentations for a training of num_epochs in place of `of`: what lasts a share of them keeps it."""
+    return tuple(op.for_epochs(num_epochs, of) if hasattr(op, "for_epochs") else op for op in augment)
+
+
+def _mirror(images, mirrored):
+    along = torch.arange(images.shape[3], device=images.device)
+    columns = torch.where(mirrored.unsqueeze(1), images.shape[3] - 1 - along, along)
+    return _pick(images, along[: images.shape[2]].unsqueeze(0), columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flip:
+    """Mirror an image left to right with probability p."""
+
+    p: float = 0.5
+
+    def __post_init__(self):
+        _require(_is_number(self.p) and 0 <= self.p <= 1, "A probability lies between 0 and 1.", self)
+
+    def draw(self, draws, size):
+        return {"mirrored": draws.uniform("mirrored") < self.p}
+
+    def apply(self, images, params):
+        return _mirror(images, params["mirrored"])
+
+
+@dataclasses.dataclass(frozen=True)
+class AlternatingFlip:
+    """Mirror each image or not at random in epoch 0; in every later epoch show the mirror image of the epoch before."""
+
+    def draw(self, draws, size):
+        first = draws.at_epoch(0).uniform("mirrored") < 0.5
+        return {"mirrored": first ^ bool(draws.epoch % 2)}
+
+    def apply(self, images, params):
+        return _mirror(images, params["mirrored"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Crop:
+    """Pad every side with black ("zero") or the mirror image ("reflect"); cut out a random window of the old size."""
+
+    padding: int = 4
+    mode: str = "zero"
+
+    def __post_init__(self):
+        _require(_is_count(self.padding), "padding is a whole number of pixels, 0 or more.", self)
+        _require(self.mode in ("zero", "reflect"), 'mode is "zero" or "reflect".', self)
+
+    def draw(self, draws, size):
+        return {side: draws.integers(side, 0, 2 * self.padding + 1) for side in ("top", "left")}
+
+    def apply(self, images, params):
+        size = images.shape[-1]
+        along = torch.arange(size, device=images.device)
+        rows, columns = (params[side].unsqueeze(1) + along for side in ("top", "left"))
+        if self.mode == "zero":
+            return _pick(F.pad(images, (self.padding,) * 4), rows, columns)
+        _require(self.padding < size, f"An image of {size} pixels cannot be reflected {self.padding} deep.", self)
+        return _pick(images, *(self._reflected(places, size) for places in (rows, columns)))
+
+    def _reflected(self, places, size):
+        """Turn places in the padded image into places in the image itself."""
+        return (size - 1) - ((size - 1) - (places - self.padding).abs()).abs()
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """Turn, shift, scale and shear an image about its centre at random (bilinear; black comes in from outside).
+
+    The angle is at most `degrees` either way; the shift, in whole pixels, at most `translate` (right, down), fractions
+    of the size; the scale lies between the two of `scale`; the shear along x is at most `shear` degrees either way.
+    """
+
+    degrees: float = 0.0
+    translate: tuple = (0.0, 0.0)
+    scale: tuple = (1.0, 1.0)
+    shear: float = 0.0
+
+    def __post_init__(self):
+        _require(_is_number(self.degrees) and self.degrees >= 0, "degrees is a number, 0 or more.", self)
+        fractions = _is_pair(self.translate) and all(0 <= share <= 1 for share in self.translate)
+        _require(fractions, "translate is a pair of fractions between 0 and 1.", self)
+        _require(_is_pair(self.scale) and 0 < self.scale[0] <= self.scale[1], "scale is a pair, 0 < low <= high.", self)
+        _require(_is_number(self.shear) and 0 <= self.shear < 90, "shear is an angle from 0 to below 90 degrees.", self)
+
+    def draw(self, draws, size):
+        right, down = (float(share * size) for share in self.translate)
+        return {
+            "angle": draws.uniform("angle", -self.degrees, self.degrees),
+            "right": draws.uniform("right", -right, right).round_(),
+            "down": draws.uniform("down", -down, down).round_(),
+            "scale": draws.uniform("scale", *self.scale),
+            "shear": draws.uniform("shear", -self.shear, self.shear),
+        }
+
+    def apply(self, images, params):
+        grid = F.affine_grid(_inverse_matrix(params, images.shape[-1]), images.shape, align_corners=False)
+        made = F.grid_sample(images.to(torch.float32), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        return made.round_().to(torch.uint8)
+
+
+def _inverse_matrix(params, size):
+    """Return (B, 2, 3) matrices from a place in the new image to its place in the old one, both from -1 to 1."""
+    angle, shear = params["angle"].deg2rad(), params["shear"].deg2rad()
+    cos, sin, slope = angle.cos(), angle.sin(), shear.tan()
+    matrix = torch.stack((cos - sin * slope, sin + cos * slope, -sin, cos), 1).view(-1, 2, 2)
+    matrix = matrix / params["scale"].view(-1, 1, 1)
+    # What was shifted last is shifted back first; from edge to edge is 2, so a pixel is 2 / size.
+    shift = torch.stack((params["right"], params["down"]), 1).unsqueeze(2) * (2 / size)
+    return torch.cat((matrix, -(matrix * shift.transpose(1, 2)).sum(2, keepdim=True)), 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class ColorJitter:
+    """Change brightness, then contrast, then saturation, then hue, always in this order.
+
+    The first three are factors from max(0, 1 - setting) to 1 + setting; the hue moves by at most `hue` of the circle.
+    """
+
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+
+    def __post_init__(self):
+        for name, value in dataclasses.asdict(self).items():
+            _require(_is_number(value) and value >= 0, f"{name} is a number, 0 or more.", self)
+        _require(self.hue <= 0.5, "hue is at most 0.5, half of the colour circle.", self)
+
+    def draw(self, draws, size):
+        factors = {name: getattr(self, name) for name in ("brightness", "contrast", "saturation")}
+        params = {name: draws.uniform(name, max(0.0, 1 - by), 1 + by) for name, by in factors.items() if by}
+        return params | ({"hue": draws.uniform("hue", -self.hue, self.hue)} if self.hue else {})
+
+    def apply(self, images, params):
+        for name, change in _JITTER.items():
+            if name in params:
+                images = change(images, params[name].view(-1, 1, 1, 1))
+        return images
+
+
+def _grey(images):
+    """Return the grey images, (B, 1, H, W), in whole levels held as float32."""
+    red, green, blue = images.split(1, dim=1)
+    # What red, green and blue add to the brightness that an eye sees (ITU-R 601), to torchvision's number of digits.
+    return (red * 0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114).floor_()
+
+
+def _brighten(images, factor):
+    return (images * factor).clamp_(0, 255).to(torch.uint8)
+
+
+def _blend(images, others, factor):
+    """Go from the other images (factor 0) to the images (1) and beyond."""
+    return (images * factor).addcmul_(others, 1 - factor).clamp_(0, 255).to(torch.uint8)
+
+
+def _change_contrast(images, factor):
+    return _blend(images, _grey(images).mean((2, 3), keepdim=True), factor)
+
+
+def _saturate(images, factor):
+    return _blend(images, _grey(images), factor)
+
+
+def _turn_hue(images, turns):
+    """Move every pixel's hue round the circle, and keep its largest and smallest channel."""
+    red, green, blue = images.to(torch.float32).split(1, dim=1)
+    low = torch.minimum(torch.minimum(red, green), blue)
+    span = torch.maximum(torch.maximum(red, green), blue).sub_(low)
+    # The hue in sixths of a turn, without choosing by the largest channel, which takes a CPU twice as long: red is 0,
+    # yellow 1, green 2, cyan 3, and with more blue than green the same backwards. Grey has no hue and no span to scale.
+    hue = (green + blue).sub_(red).sub_(low).div_(span.clamp_min(1)).add_(1).copysign_(green - blue).add_(6 * turns)
+    hue.sub_((hue / 6).floor_(), alpha=6)
+    share = torch.cat(((hue - 3).abs_().sub_(1), (hue - 2).abs_().neg_().add_(2), (hue - 4).abs_().neg_().add_(2)), 1)
+    # The factor is torchvision's way to round: a whole level stays itself, and 255 does not become 256.
+    return share.clamp_(0, 1).mul_(span).add_(low).mul_(255.999 / 255).to(torch.uint8)
+
+
+_JITTER = {"brightness": _brighten, "contrast": _change_contrast, "saturation": _saturate, "hue": _turn_hue}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cutout:
+    """Paint over a square of size x size pixels, somewhere wholly inside the image.
+
+    The colour, three levels from 0 to 255, is by default CIFAR-10's mean: about zero once normalised.
+    """
+
+    size: int
+    fill: tuple = (125, 123, 114)
+
+    def __post_init__(self):
+        _require(_is_count(self.size) and self.size >= 1, "size is a whole number of pixels, 1 or more.", self)
+        levels = isinstance(self.fill, (tuple, list)) and all(_is_count(v) and v <= 255 for v in self.fill)
+        _require(levels and len(self.fill) == 3, "fill is three whole levels from 0 to 255.", self)
+
+    def draw(self, draws, size):
+        _require(self.size <= size, f"The square is larger than the image, which has {size} pixels a side.", self)
+        return {side: draws.integers(side, 0, size - self.size + 1) for side in ("top", "left")}
+
+    def apply(self, images, params):
+        along = torch.arange(images.shape[-1], device=images.device)
+        rows, columns = (along - params[side].unsqueeze(1) for side in ("top", "left"))
+        inside = [(places >= 0) & (places < self.size) for places in (rows, columns)]
+        hole = inside[0].unsqueeze(2) & inside[1].unsqueeze(1)
+        # A channel at a time, by plain numbers: a tensor of the three would have to be sent to the device each time.
+        painted = [images[:, channel].masked_fill(hole, level) for channel, level in enumerate(self.fill)]
+        return torch.stack(painted, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shrink:
+    """Show every image at size x size pixels in the first epochs, and as it is in all later ones.
+
+    A small image costs less time, and what is learned from it holds for the large one. The network has to take both
+    sizes. No augmentation may follow, since it would take the small image for a whole one.
+    """
+
+    size: int = 24
+    epochs: int = 4
+
+    def __post_init__(self):
+        _require(_is_count(self.size) and self.size >= 1, "size is a whole number of pixels, 1 or more.", self)
+        _require(_is_count(self.epochs), "epochs is a whole number, 0 or more.", self)
+
+    def for_epochs(self, num_epochs, of):
+        """Return the same for a training of num_epochs in place of `of`: its share of them stays, rounded down."""
+        return dataclasses.replace(self, epochs=self.epochs * num_epochs // of)
+
+    def draw(self, draws, size):
+        _require(self.size <= size, f"The image has {size} pixels a side already.", self)
+        return {"size": torch.full_like(draws.index, self.size)} if draws.epoch < self.epochs else {}
+
+    def apply(self, images, params):
+        if "size" not in params:
+            return images
+        small = (self.size, self.size)
+        made = F.interpolate(images.to(torch.float32), small, mode="bilinear", align_corners=False, antialias=True)
+        return made.round_().clamp_(0, 255).to(torch.uint8)

@@ -1,0 +1,263 @@
+"""Owns the drawn images, which stand in where CIFAR-10 cannot be had. Reads no file and imports no torch.
+
+Every byte comes out alike on every machine. So randomness is a hash of (seed, split, class, image), not one of numpy's
+streams, which may change between versions; and pixels come from + - * / sqrt, min, max, abs, floor and comparisons,
+which IEEE 754 rounds in one way only. The last bit of a sine, a power or a float sum depends on library and processor.
+
+Layout: n images are painted together. A number per image is a column (n, 1), a colour (3, n, 1), a plane of pixels
+(n, pixels), a canvas (3, n, pixels); so they broadcast. Frame coordinates run from -1 to 1, y points down.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import operator
+
+import numpy as np
+
+from utils.data.sources.drawn_figures import FIGURES, GAP, PALETTE, box, ellipse, fold, unit
+from utils.errors import DataError
+
+SPLITS = ("train", "test")
+CHUNK = 50  # images painted together: enough to hide numpy's cost per call, few enough for the processor's cache
+JITTER = 0.1  # how far each number of a figure may stray, as a fraction of itself
+
+# Randomness: the k-th number of an image is a hash, so it needs no generator and no order of drawing.
+
+STEP = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(a):
+    """Scramble a uint64 array one to one, with the constants of splitmix64."""
+    a = (a ^ (a >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    a = (a ^ (a >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return a ^ (a >> np.uint64(31))
+
+
+def _numbers(keys, count):
+    """Return the first numbers that belong to each key, uint64 (count, len(keys))."""
+    return _mix(keys + np.arange(1, count + 1, dtype=np.uint64)[:, None] * STEP)
+
+
+def _image_keys(seed, split, name, count):
+    """Return the keys of the first images of a class; everything about an image follows from its key."""
+    key = np.zeros(1, np.uint64)
+    for part in (seed, SPLITS.index(split), list(FIGURES).index(name)):
+        key = _mix(_mix(key) + np.uint64(part))
+    return _numbers(key, count)[:, 0]
+
+
+class Dice:
+    """The random numbers of n images for one purpose: one more roll for the colours leaves the places alone."""
+
+    def __init__(self, keys, purpose, sides=24):
+        stream = _mix(keys ^ np.uint64(int.from_bytes(purpose.encode(), "little")))
+        fractions = (_numbers(stream, sides) >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
+        self.left = iter(fractions[:, :, None])
+
+    def roll(self, low=0.0, high=1.0):
+        """Return the next column, uniform from low to high."""
+        return next(self.left) * (high - low) + low
+
+    def rolls(self, count, low=0.0, high=1.0):
+        """Return the next columns, (count, n, 1)."""
+        return np.stack([next(self.left) for _ in range(count)]) * (high - low) + low
+
+    def pick(self, count):
+        """Return whole numbers from 0 to count - 1, int64 (n,)."""
+        return self.roll(0, count)[:, 0].astype(np.int64)
+
+    def colour(self, index):
+        """Return the palette's colours at these places, wrapped round, each a little off."""
+        return unit(PALETTE[index % len(PALETTE)].T[:, :, None] + self.rolls(3, -0.07, 0.07))
+
+
+# Backgrounds: planes of how much of the second colour shows, 0 to 1.
+
+
+def _wave(a):
+    """Return a triangle wave of period 1 between -1 and 1."""
+    return np.abs(a - np.floor(a) - 0.5) * 4 - 1
+
+
+def _plain(x, y, dice):
+    return np.zeros_like(x) + dice.roll()
+
+
+def _gradient(x, y, dice):
+    return unit(x * dice.roll(-0.6, 0.6) + y * dice.roll(-0.6, 0.6) + 0.5)
+
+
+def _horizon(x, y, dice):
+    return unit((y + x * dice.roll(-0.15, 0.15) + dice.roll(-0.5, 0.5)) * 12)
+
+
+def _stripes(x, y, dice):
+    return unit(_wave(x * dice.roll(-1.6, 1.6) + y * dice.roll(-1.6, 1.6) + dice.roll()) * 2 + 0.5)
+
+
+def _checker(x, y, dice):
+    scale = dice.roll(0.8, 1.8)
+    return unit(_wave(x * scale + dice.roll()) * _wave(y * scale + dice.roll()) * 6 + 0.5)
+
+
+def _blobs(x, y, dice):
+    spots = [(*dice.rolls(2, -1, 1), *dice.rolls(2, 0.15, 0.5)) for _ in range(4)]
+    return unit(0.5 - fold(np.minimum, [ellipse(x, y, *spot) for spot in spots]) * 6)
+
+
+BACKGROUNDS = (_plain, _gradient, _horizon, _stripes, _checker, _blobs)
+
+
+def _background(keys, x, y, first, second):
+    """Return a canvas of two colours, laid out as each image's dice say."""
+    kind = Dice(keys, "kind").pick(len(BACKGROUNDS))
+    share = np.empty_like(x)
+    for number, layout in enumerate(BACKGROUNDS):
+        rows = np.flatnonzero(kind == number)
+        share[rows] = layout(x[rows], y[rows], Dice(keys[rows], "layout"))
+    return first + share * (second - first)
+
+
+# Painting, back to front.
+
+
+def _colours(keys):
+    """Return the colour of every role and the two of the background; which class it is plays no part."""
+    dice, room = Dice(keys, "colours"), len(PALETTE) - 2 * GAP + 1
+    ground = dice.pick(len(PALETTE))
+    body, accent = (ground + GAP + dice.pick(room) for _ in range(2))
+    second = body + GAP + dice.pick(room)
+    places = {"ground": ground, "second": second, "body": body, "accent": accent}
+    colours = {role: dice.colour(place) for role, place in places.items()}
+    body = colours["body"]
+    return colours | {"dark": body * 0.3, "light": body * 0.25 + 0.72, "trim": body * dice.roll(0.35, 1.0)}
+
+
+def _place(keys, x, y):
+    """Return the figure's own coordinates of every pixel, and its size as a fraction of the frame."""
+    dice = Dice(keys, "place")
+    size, squeeze, t = dice.roll(0.55, 0.95), dice.roll(0.85, 1.15), dice.roll(-0.16, 0.16)
+    x, y = x - dice.roll(-1, 1) * (1 - size), y - dice.roll(-1, 1) * (1 - size)
+    cos, sin = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)  # up to 18 degrees, with no call of a cosine
+    side = np.where(dice.roll() < 0.5, np.float32(-1), np.float32(1))
+    x, y = (x * cos + y * sin) * (side / (size * squeeze)), (y * cos - x * sin) * (squeeze / size)
+    shear, swell, bend, lift = dice.rolls(4, -0.15, 0.15)
+    return x + y * (x * swell + y * bend + shear), y + x * y * lift, size
+
+
+def _cover(canvas, distance, sharpness, colour):
+    """Lay a colour over the canvas wherever the distance is negative; the sharpness is one over the edge's width."""
+    alpha = unit(0.5 - distance * sharpness)
+    canvas += alpha * (colour - canvas)
+
+
+def _figure(keys, canvas, x, y, sharpness, layers, colours):
+    """Paint the layers of a figure, every number of it a little off in every image."""
+    dice = Dice(keys, "jitter", sides=sum(len(shape) - 1 for _, *shapes in layers for shape in shapes))
+    for role, *shapes in layers:
+        distances = []
+        for outline, *numbers in shapes:
+            jitter = dice.rolls(len(numbers), 1 - JITTER, 1 + JITTER)
+            distances.append(outline(x, y, *(np.float32(numbers)[:, None, None] * jitter)))
+        _cover(canvas, fold(np.minimum, distances), sharpness, colours[role])
+
+
+def _occlude(keys, canvas, x, y, sharpness):
+    """Hide part of three images in four: behind a patch, a bar across or a bar down."""
+    dice = Dice(keys, "occluder")
+    more = np.float32([(-9, -9), (0, 0), (9, 0), (0, 9)])[dice.pick(4)]
+    sides = dice.rolls(2, 0.05, 0.22) + more.T[:, :, None]
+    colour = dice.colour(dice.pick(len(PALETTE)))
+    _cover(canvas, box(x, y, *dice.rolls(2, -1, 1), *sides), sharpness, colour)
+
+
+def _expose(keys, canvas):
+    """Return the canvas as uint8, with each image's own contrast, brightness and grain."""
+    dice = Dice(keys, "light")
+    gain, lift, grain = dice.roll(0.7, 1.1), dice.roll(-0.1, 0.1), dice.roll(0.02, 0.12)
+    canvas = (canvas - 0.5) * gain + (lift + 0.5)
+    bits = np.ascontiguousarray(_numbers(_mix(keys), canvas.shape[2]).T)
+    for channel, plane in enumerate(canvas):
+        pair = bits >> np.uint64(16 * channel)
+        total = (pair & np.uint64(255)) + (pair >> np.uint64(8) & np.uint64(255))  # of two bytes: a triangular spread
+        plane += (total.astype(np.float32) - 255) * (grain * (1 / 128))
+    return (unit(canvas) * 255 + 0.5).astype(np.uint8)
+
+
+def _paint(name, keys, size):
+    """Paint one image of a class per key, uint8 (n, 3, size, size)."""
+    axis = (np.arange(size, dtype=np.float32) * 2 + (1 - size)) / size
+    x, y = (np.tile(plane.ravel(), (len(keys), 1)) for plane in np.meshgrid(axis, axis))
+    colours = _colours(keys)
+    canvas = _background(keys, x, y, colours["ground"], colours["second"])
+    u, v, scale = _place(keys, x, y)
+    focus = Dice(keys, "focus").roll(0.6, 1.1) * (size / 2)
+    _figure(keys, canvas, u, v, scale * focus, FIGURES[name], colours)
+    _occlude(keys, canvas, x, y, focus)
+    return _expose(keys, canvas).transpose(1, 0, 2).reshape(-1, 3, size, size)
+
+
+# The way in.
+
+
+def _whole(what, value, least, most=2**64 - 1):
+    """Return the value as an int, or say what it must be."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if least <= number <= most:
+        return number
+    raise DataError(
+        f"Images cannot be drawn with {what} {value!r}.",
+        where="utils.data.sources.drawn",
+        next_step=f"give a whole number from {least} to {most}",
+    )
+
+
+def draw_class(name, count, *, seed=0, split="train", size=32):
+    """Draw the first images of one class, uint8 (count, 3, size, size)."""
+    if name not in FIGURES or split not in SPLITS:
+        raise DataError(
+            f"There is no drawn class {name!r} in split {split!r}.",
+            where="utils.data.sources.drawn",
+            next_step=f"choose one of {', '.join(FIGURES)}; the splits are {' and '.join(SPLITS)}",
+        )
+    seed, count, size = _whole("seed", seed, 0), _whole("count", count, 0), _whole("size", size, 1)
+    return _paint(name, _image_keys(seed, split, name, count), size)
+
+
+def _draw_split(pool, seed, split, per_class, size):
+    """Return the images and labels of one split in their shuffled order, painted chunk by chunk."""
+    keys = np.stack([_image_keys(seed, split, name, per_class) for name in FIGURES])
+    # Sorting by a hash shuffles, and keeps any two images in the same order however many others there are.
+    order = np.argsort(_mix(~keys).ravel(), kind="stable")
+    rows = np.argsort(order, kind="stable").reshape(keys.shape)
+    images = np.empty((keys.size, 3, size, size), np.uint8)
+
+    def paint(name, keys, rows):
+        images[rows] = _paint(name, keys, size)
+
+    chunks = [slice(start, start + CHUNK) for start in range(0, per_class, CHUNK)]
+    jobs = [
+        pool.submit(paint, name, keys[label, chunk], rows[label, chunk])
+        for label, name in enumerate(FIGURES)
+        for chunk in chunks
+    ]
+    for job in jobs:
+        job.result()
+    return images, np.repeat(np.arange(len(FIGURES)), per_class)[order].astype(np.int64)
+
+
+def draw(seed=0, train_per_class=1000, test_per_class=200, size=32, threads=2):
+    """Return train images, train labels, test images, test labels: uint8 (n, 3, size, size) and int64 (n,).
+
+    An image depends on (seed, split, class, its number in the class) alone: a smaller set is part of a larger one.
+    """
+    seed, size, threads = _whole("seed", seed, 0), _whole("size", size, 1), _whole("threads", threads, 1)
+    train, test = _whole("train_per_class", train_per_class, 0), _whole("test_per_class", test_per_class, 0)
+    # Freeing one large block teaches glibc to keep freed pages: without it a first call spends half its time on faults.
+    np.empty(1 << 24, np.uint8)
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        return (*_draw_split(pool, seed, "train", train, size), *_draw_split(pool, seed, "test", test, size))

@@ -1,0 +1,82 @@
+"""Owns what a path holds: finds what can be read as CIFAR-10, reads it by its kind, and names it honestly."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from utils.data.sources import Images, archives, cache, official, pictures
+from utils.errors import DataError
+
+
+class Found(NamedTuple):
+    """What was read: kind of source, name for titles, images, and (file, reason) of each picture left out."""
+
+    source: str
+    name: str
+    images: Images
+    set_aside: tuple = ()
+
+
+def find(path):
+    """Return what at this path can be read, or None: official files go before pictures, pictures before archives."""
+    if path.is_file():
+        return path if archives.is_archive(path) else None
+    for folder in (path, *(path / name for name in official.BATCHES)):
+        if folder.name in official.BATCHES and folder.is_dir():
+            return folder
+    for name in official.ARCHIVES:
+        if (path / name).is_file():
+            return path / name
+    if all((path / split).is_dir() for split in pictures.SPLITS):
+        return path
+    others = sorted(file for file in path.glob("*") if file.is_file() and archives.is_archive(file))
+    if len(others) > 1:
+        names = ", ".join(file.name for file in others[:5])
+        raise DataError(
+            f"More than one archive: {names}.", where=path, next_step="Set CIFAR10_ROOT to the one you mean."
+        )
+    return others[0] if others else None
+
+
+def read_root(path):
+    """Read what the user pointed at, and never anything else instead."""
+    found = find(path)
+    if found is None:
+        raise DataError(
+            "It holds nothing that can be read as CIFAR-10." if path.exists() else "It does not exist.",
+            where=f"root or CIFAR10_ROOT = {path}",
+            next_step="Name a folder with the official archive, its extracted batches, or train/<class>/ and "
+            'test/<class>/ pictures (or an archive of those); leave it empty to download; or use source="drawn".',
+        )
+    return read(found)
+
+
+def read(path):
+    """Read what `find` found."""
+    if path.name in official.BATCHES and path.is_dir():
+        return Found("official", "CIFAR-10", official.read_batches(path))
+    if path.name in official.ARCHIVES:
+        return Found("official", "CIFAR-10", official.read_archive(path))
+    images, notes = cache.remember(pictures.content_hash(path), functools.partial(_decode, path))
+    set_aside = tuple((file, reason) for file, reason in notes["set_aside"])
+    return Found("image folder", picture_name(path, images, notes["formats"]), images, set_aside)
+
+
+def _decode(path):
+    print(f"Decoding the pictures of {path.name}, once: the result is kept for next time.")
+    images, set_aside, formats = pictures.read_image_folder(path)
+    return images, {"set_aside": set_aside, "formats": formats}
+
+
+def picture_name(path, images, formats):
+    """Name an image folder for titles: never plain CIFAR-10, for its pixels cannot be checked against the original."""
+    whole = all(
+        np.array_equal(np.bincount(labels, minlength=10), np.full(10, count))
+        for labels, count in ((images.train_labels, 5000), (images.test_labels, 1000))
+    )
+    if whole and formats == ["JPEG"]:
+        return "JPEG copies of CIFAR-10"
+    return f"CIFAR-10 from image folder {path.name}" if whole else f"part of CIFAR-10 from image folder {path.name}"

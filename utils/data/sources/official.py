@@ -1,0 +1,164 @@
+"""Owns CIFAR-10's official files: checks them against their published md5s, then reads them in place."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pathlib
+import pickle
+import warnings
+
+import numpy as np
+
+from utils.data.sources import Images
+from utils.data.sources.archives import read_files
+from utils.errors import DataError
+
+ARCHIVES = {
+    "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
+    "cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530",
+}
+# In training order, the test batch last.
+BATCHES = {
+    "cifar-10-batches-py": {
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "test_batch": "40351d587109b95175f43aff81a1287e",
+    },
+    "cifar-10-batches-bin": {
+        "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
+        "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
+        "data_batch_3.bin": "942cd6a4bcdd0dd3c604fbe906cb4421",
+        "data_batch_4.bin": "ae636b3ba5c66a11e91e8cb52e771fcb",
+        "data_batch_5.bin": "53f37980c15c3d472c316c40844f3f0d",
+        "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
+    },
+}
+PIXELS = 3 * 32 * 32
+# The function numpy's own pickles call, taken from an array because its module has moved between numpy versions.
+_RECONSTRUCT = np.zeros(0).__reduce__()[0]
+ALLOWED = {
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+}
+
+
+def read_archive(path, md5=None, batches=BATCHES):
+    """Read one of the official archives, which must have the md5 published for its name."""
+    path = pathlib.Path(path)
+    _check_md5(_md5_of_file(path), md5 or ARCHIVES[path.name], path)
+    contents = {}
+    for name, content in read_files(path):
+        folder, _, file = name.rpartition("/")
+        if file in batches.get(folder, ()):
+            contents[folder, file] = content
+    folder = next(iter(contents), ("",))[0]
+    return _assemble(folder, {name: contents.get((folder, name)) for name in batches.get(folder, ())}, path, batches)
+
+
+def read_batches(folder, batches=BATCHES):
+    """Read the extracted cifar-10-batches-py/ or cifar-10-batches-bin/ that torchvision and others leave."""
+    folder = pathlib.Path(folder)
+    files = {name: folder / name for name in batches[folder.name]}
+    contents = {name: file.read_bytes() if file.is_file() else None for name, file in files.items()}
+    return _assemble(folder.name, contents, folder, batches)
+
+
+def _assemble(folder, contents, path, batches):
+    """Check each batch's bytes, only then decode them, and join the training batches in their order."""
+    parts = []
+    for name, content in contents.items():
+        where = f"{path}: {name}"
+        if content is None:
+            raise DataError(
+                f"{name} is missing.", where=path, next_step="Get the archive again: its files go together."
+            )
+        _check_md5(hashlib.md5(content).hexdigest(), batches[folder][name], where)
+        parts.append((read_bin if name.endswith(".bin") else read_pickle)(content, where))
+    if not parts:
+        raise DataError("There are no CIFAR-10 batches in this archive.", where=path, next_step="Get it again.")
+    images, labels = zip(*parts, strict=True)
+    return Images(np.concatenate(images[:-1]), np.concatenate(labels[:-1]), images[-1], labels[-1])
+
+
+def _md5_of_file(path):
+    digest = hashlib.md5()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _check_md5(found, expected, where):
+    if found != expected:
+        raise DataError(
+            f"These are not the official bytes: md5 {found}, expected {expected}.",
+            where=where,
+            next_step="The file is damaged, cut short or changed: delete it and get it again. Nothing of it was used.",
+        )
+
+
+class BatchUnpickler(pickle.Unpickler):
+    """An unpickler that can build numpy arrays and plain values, and refuses to import anything else."""
+
+    def find_class(self, module, name):
+        try:
+            return ALLOWED[module, name]
+        except KeyError:
+            raise DataError(
+                f"The pickle asks for {module}.{name}, which no CIFAR-10 batch needs.",
+                next_step="Do not trust this file: it was made to run code. Nothing of it was run.",
+            ) from None
+
+
+def read_pickle(content, where):
+    """Decode one batch of the Python edition: uint8 (n, 3, 32, 32) images and int64 (n,) labels."""
+    try:
+        with warnings.catch_warnings():
+            # numpy >= 2.4 warns about the way 2009's numpy wrote a dtype.
+            warnings.simplefilter("ignore")
+            batch = BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
+    except DataError as error:
+        raise DataError(error.what, where=where, next_step=error.next_step) from None
+    except Exception as error:  # a damaged pickle can raise almost anything
+        raise _damaged(f"The batch cannot be decoded ({type(error).__name__}: {error}).", where) from error
+    return _check_batch(batch, where)
+
+
+def read_bin(content, where):
+    """Decode one batch of the binary edition: rows of one label byte and 3,072 pixel bytes."""
+    if not content or len(content) % (1 + PIXELS):
+        raise _damaged(f"{len(content):,} bytes are not a whole number of rows of {1 + PIXELS:,} bytes.", where)
+    rows = np.frombuffer(content, np.uint8).reshape(-1, 1 + PIXELS)
+    return _check_batch({b"data": rows[:, 1:], b"labels": rows[:, 0].tolist()}, where)
+
+
+def _check_batch(batch, where):
+    """Raise unless data is uint8 (n, 3072) and labels are n whole numbers from 0 to 9; name the first bad row."""
+    if not isinstance(batch, dict):
+        raise _damaged(f"The batch is a {type(batch).__name__} instead of a dictionary.", where)
+    data, labels = (batch.get(key, batch.get(key.decode())) for key in (b"data", b"labels"))
+    for key, value in (("data", data), ("labels", labels)):
+        if value is None:
+            raise _damaged(f"The batch has no key '{key}' (it has {sorted(map(str, batch))[:6]}).", where)
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != PIXELS:
+        found = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
+        raise _damaged(f"Key 'data' is {found} instead of uint8 (n, {PIXELS}).", where)
+    if not isinstance(labels, list) or len(labels) != len(data) or not labels:
+        found = len(labels) if isinstance(labels, list) else type(labels).__name__
+        raise _damaged(
+            f"Key 'labels' has {found} entries for {len(data)} images; they must be as many, and not 0.", where
+        )
+    for index, label in enumerate(labels):
+        if type(label) is not int or not 0 <= label <= 9:
+            raise _damaged(f"Key 'labels', row {index}: {label!r} is not a whole number from 0 to 9.", where)
+    return data.reshape(-1, 3, 32, 32), np.array(labels, dtype=np.int64)
+
+
+def _damaged(what, where):
+    return DataError(what, where=where, next_step="Delete the file and get the archive again. Nothing of it was used.")

@@ -1,0 +1,214 @@
+"""Owns a training's checkpoints: exact, checked, at least two of them. Runs no code that a file brings along."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from utils.errors import CheckpointError, CheckpointWarning
+from utils.runs.checkpoint_files import clean, copy, dump, kept, load, newest, remove_old, write
+from utils.runs.same_training import compare, describe, named
+
+
+class Checkpoints:
+    """A watcher that keeps a training in a folder of its own; the same training, started again, goes on from there.
+
+    It saves every so many seconds, at the end, and at an interrupt; more rarely where saving would take more than
+    `share` of the time. keep: how many to keep, the newest. copy_to: a second folder, on a mounted drive, say, that
+    gets a copy of each and serves if the first is lost. about: more facts that must be the same to go on, as a dict,
+    such as the data's fingerprint. resume=False begins anew and sets aside what was there.
+    """
+
+    order = 1  # after the watchers whose state it saves
+
+    def __init__(self, folder, *, every=60.0, share=0.02, keep=2, copy_to=None, about=None, resume=True):
+        self.folder, self.copy_to = Path(folder), Path(copy_to) if copy_to else None
+        self.every, self.share, self.keep, self.resume = every, share, max(1, keep), resume
+        self.extra, self.unsaved = about or {}, None  # unsaved: why the last one could not be written
+        self._about, self._saved, self._due = None, None, 0.0
+
+    def on_start(self, training):
+        """Go on from the newest sound checkpoint, or begin."""
+        self._saved, self.unsaved = None, None  # of an earlier training with the same object
+        self._about = plain({**describe(training), **self.extra})
+        present = capture(training, self._about)
+        next_step = "Let about, and each watcher's state_dict(), hold tensors, numbers, texts, lists and dicts."
+        load(dump({**present, "net": {}}), self.folder, next_step)  # here, and not when it is needed
+        found = self._find()
+        if found is not None:
+            path, state = found
+            compare(state["about"], self._about, path)
+            check_parts(state, present, path)
+            restore(training, state)
+            self._saved = training.epoch, training.batch
+            place = f"Going on after {training.epoch} epochs and {training.batch} batches"
+            done = training.epoch >= training.num_epochs
+            print(f"{'This training is complete' if done else place} ({path.name}).")
+        self._due = time.monotonic() + self.every
+
+    def after_batch(self, training):
+        """Save if it is time, and if this loader can be put back to where it is."""
+        if time.monotonic() >= self._due and hasattr(training.train_iter, "set_position"):
+            self.save(training)
+
+    def after_epoch(self, training):
+        """Save if it is time."""
+        if time.monotonic() >= self._due:
+            self.save(training)
+
+    def on_end(self, training):
+        """Save the end, or the place of an interrupt; what a failing training left is not worth keeping."""
+        at_boundary = training.batch == 0 or hasattr(training.train_iter, "set_position")
+        if training.error is None and at_boundary and self._saved != (training.epoch, training.batch):
+            self.save(training)
+
+    def save(self, training):
+        """Write a checkpoint and remove the oldest; if that fails, warn, keep what is there and try again later."""
+        begun, what = time.monotonic(), "This checkpoint could not be written"
+        try:
+            path = write(self.folder, capture(training, self._about))
+            self._saved, what = (training.epoch, training.batch), "The checkpoint was written, but no old one removed"
+            remove_old(self.folder, self.keep, path)
+            self.unsaved = None
+            if self.copy_to:
+                self._copy(path)
+        except OSError as error:
+            self._warn(f"{what}: {error}", self.folder)
+        took = time.monotonic() - begun
+        # every=0 asks for one after each batch, whatever it costs.
+        self._due = time.monotonic() + (max(self.every, took / self.share) if self.every else 0.0)
+
+    def _find(self):
+        """Clean up after earlier attempts; return the newest sound checkpoint, if there is any."""
+        folders = [folder for folder in (self.folder, self.copy_to) if folder]
+        try:
+            for folder in folders:
+                clean(folder)
+                for path in [] if self.resume else kept(folder):
+                    path.replace(path.with_suffix(".old"))
+            return newest(folders)
+        except OSError as error:
+            what, next_step = f"The checkpoints cannot be read: {error}", "Mount or mend it, or choose another folder."
+            raise CheckpointError(what, where=self.folder, next_step=next_step) from None
+
+    def _copy(self, path):
+        try:
+            self.copy_to.mkdir(parents=True, exist_ok=True)
+            for wait in (0.2, 1.0, None):  # a mounted drive drops out for a moment now and then
+                try:
+                    copy(path, self.copy_to)
+                    break
+                except OSError:
+                    if wait is None:
+                        raise
+                    time.sleep(wait)
+            remove_old(self.copy_to, self.keep, self.copy_to / path.name)
+        except OSError as error:
+            self._warn(f"The checkpoint was written, but not its second copy: {error}", self.copy_to)
+
+    def _warn(self, what, folder):
+        self.unsaved = what
+        warnings.warn(f"{what}\n  where: {folder}\n  next:  {_space(folder)}", CheckpointWarning, stacklevel=2)
+
+
+def capture(training, about):
+    """Return all that the rest of a training depends on, as tensors, numbers, texts, lists and dicts."""
+    # While an epoch is measured, its loader has already turned to the next one.
+    loader_epoch = training.loader_epoch if training.batch else getattr(training.train_iter, "epoch", None)
+    state = {
+        "net": training.net.state_dict(),
+        "optimizer": training.optimizer.state_dict(),
+        "step": training.step.state_dict() if hasattr(training.step, "state_dict") else {},
+        "watchers": {name: watcher.state_dict() for name, watcher in _with_state(training).items()},
+        "history": training.history.state_dict(),
+        "metric": training.metric.data,
+        "position": {
+            "epoch": training.epoch,
+            "batch": training.batch,
+            "loader": loader_epoch,
+            "seconds": training.seconds,
+        },
+        "random": random_state(training.device),
+        "about": about,
+    }
+    return plain(state)
+
+
+def restore(training, state):
+    """Make the training what it was when `capture` saw it."""
+    training.net.load_state_dict(state["net"])
+    training.optimizer.load_state_dict(state["optimizer"])
+    if hasattr(training.step, "load_state_dict"):
+        training.step.load_state_dict(state["step"])
+    for name, watcher in _with_state(training).items():
+        watcher.load_state_dict(state["watchers"][name])
+    training.history.load_state_dict(state["history"])
+    training.metric.data = [_to(value, training.device) for value in state["metric"]]
+    position = state["position"]
+    training.epoch, training.batch, training.earlier = position["epoch"], position["batch"], position["seconds"]
+    training.loader_epoch = position["loader"]
+    if hasattr(training.train_iter, "set_position"):
+        training.train_iter.set_position(position["loader"], position["batch"])
+    set_random_state(state["random"], training.device)  # last: nothing above may draw after it
+
+
+def check_parts(state, present, path):
+    """Require all that a training of this kind saves, before any of it is used."""
+    missing = [part for part in present if part not in state]
+    for part in {"net", "optimizer", "step", "watchers", "history", "position", "random"} - set(missing):
+        missing += [f"{part}.{name}" for name in present[part] if name not in state[part] and name != "device"]
+    if missing:
+        raise CheckpointError(
+            f"This checkpoint lacks {', '.join(sorted(missing))}: a training cannot go on exactly without.",
+            where=path,
+            next_step="Remove it, and the training goes on from the one before, or begin anew: resume=False.",
+        )
+
+
+def _with_state(training):
+    return {name: watcher for name, watcher in named(training.watchers).items() if hasattr(watcher, "state_dict")}
+
+
+def plain(value):
+    """Make Python's numbers of NumPy's, such as an lr out of np.logspace: no file may bring those along."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) is dict:  # not a network's, which holds tensors alone
+        return {plain(key): plain(item) for key, item in value.items()}
+    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+
+
+def _to(value, device):
+    return value.to(device) if isinstance(value, torch.Tensor) else value
+
+
+def random_state(device):
+    """Return the states of the generators that a training may draw from."""
+    kind, keys, *numbers = np.random.get_state()
+    state = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": [kind, keys.tolist(), *numbers]}
+    if device.type in ("cuda", "mps"):
+        state["device"] = getattr(torch, device.type).get_rng_state()
+    return state
+
+
+def set_random_state(state, device):
+    """Put the generators back to these states; a run that moved to another kind of device keeps that device's own."""
+    torch.set_rng_state(state["torch"])
+    random.setstate(state["python"])
+    kind, keys, *numbers = state["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *numbers))
+    if "device" in state and device.type in ("cuda", "mps"):
+        getattr(torch, device.type).set_rng_state(state["device"])
+
+
+def _space(folder):
+    parent = next((path for path in (folder, *folder.parents) if os.path.isdir(path)), None)
+    free = f"{shutil.disk_usage(parent).free / 2**20:,.0f} MiB are free there" if parent else "there is no such disk"
+    return f"make room or mend the folder ({free}); the training goes on and tries again."
