@@ -1,1 +1,30 @@
-"""The room of models."""
+"""Networks as nn.Modules (notebook 02): the gated block, reported networks and ours, any network counted and drawn."""
+
+from utils.models.blocks import Branches, ConstantGate, GatedBlock, initialise, make_gate
+from utils.models.count import depth, find_gates, flops, network_table, parameters
+from utils.models.gated import GatedConv, set_form
+from utils.models.our_networks import OUR_NETWORKS
+from utils.models.reported_networks import ASSUMPTIONS, REPORTED_NETWORKS
+from utils.models.summary import summarise
+from utils.models.table_networks import TABLE_NETWORKS
+
+NETWORKS = REPORTED_NETWORKS | OUR_NETWORKS | TABLE_NETWORKS  # every network that a recipe can name
+
+__all__ = [
+    "ASSUMPTIONS",
+    "NETWORKS",
+    "REPORTED_NETWORKS",
+    "Branches",
+    "ConstantGate",
+    "GatedBlock",
+    "GatedConv",
+    "depth",
+    "find_gates",
+    "flops",
+    "initialise",
+    "make_gate",
+    "network_table",
+    "parameters",
+    "set_form",
+    "summarise",
+]

@@ -1,4 +1,7 @@
-"""Owns the padded convolution, and its faster way over maps so small that each pixel sees all others. Knows no gate."""
+"""A convolution that is faster on a CPU over maps so small that each pixel sees all others, and equal to torch's.
+
+net = use_fast_convolutions(net)   # replaces nothing but the way in which the padded convolutions are computed
+"""
 
 from __future__ import annotations
 
@@ -6,48 +9,75 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-MANY = 32  # images from which the matrix is worth making
+MIN_IMAGES = 32  # for fewer images the matrix costs more than it saves
 
 
-class PaddedConv(nn.Conv2d):
-    """A convolution of stride 1 with an odd kernel, padded to keep H and W.
+class FastConv2d(nn.Conv2d):
+    """An nn.Conv2d of stride 1 with an odd kernel, padded to keep H and W, computed in the fastest way.
 
-    With a pixel's channels side by side it takes the fastest way; otherwise it is torch's own.
+    The fast way needs the channels-last memory layout; in any other layout this is torch's own convolution.
     """
 
-    def __init__(self, in_channels, out_channels, kernel_size):
-        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        if self.weight.is_contiguous(memory_format=torch.channels_last):
+            return fast_convolution(X, self.weight, self.bias)
+        return same_convolution(X, self.weight, self.bias)
 
-    def forward(self, X):
-        together = self.weight.is_contiguous(memory_format=torch.channels_last)
-        return (padded_conv if together else torchs_own)(X, self.weight, self.bias)
+    def _get_name(self):
+        return "Conv2d"  # printed as what it is to the reader
 
 
-def padded_conv(X, weight, bias):
+def use_fast_convolutions(net: nn.Module) -> nn.Module:
+    """Let all padded convolutions of a network be computed in the fastest way; weights, results and names stay."""
+    for layer in net.modules():
+        if type(layer) is nn.Conv2d and keeps_size(layer):
+            layer.__class__ = FastConv2d
+    return net
+
+
+def keeps_size(layer: nn.Conv2d) -> bool:
+    """Tell whether a convolution is an ordinary one with an odd square kernel that keeps height and width."""
+    size = layer.kernel_size[0]
+    return (
+        layer.kernel_size == (size, size)
+        and size % 2 == 1
+        and layer.padding == (size // 2, size // 2)
+        and layer.stride == (1, 1)
+        and layer.dilation == (1, 1)
+        and layer.groups == 1
+        and layer.padding_mode == "zeros"
+    )
+
+
+def fast_convolution(X: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Convolve, padded to keep H and W: on a CPU as one matrix product where the map is small enough."""
-    all_seen = max(X.shape[2:]) <= weight.shape[-1] // 2 + 1
-    if all_seen and X.device.type == "cpu" and len(X) >= MANY:
+    every_pixel_sees_all = max(X.shape[2:]) <= weight.shape[-1] // 2 + 1
+    if every_pixel_sees_all and X.device.type == "cpu" and len(X) >= MIN_IMAGES:
         return as_matrix(X, weight, bias)
-    return torchs_own(X, weight, bias)
+    return same_convolution(X, weight, bias)
 
 
-def torchs_own(X, weight, bias):
+def same_convolution(X: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Convolve, padded to keep H and W, as torch does it."""
     return F.conv2d(X, weight, bias, padding=weight.shape[-1] // 2)
 
 
-def as_matrix(X, weight, bias):
-    """Convolve maps of which each pixel sees the whole: every output pixel is a linear function of the whole input.
+def as_matrix(X: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Convolve maps in which each pixel sees all others: every output pixel is a linear function of the whole input.
 
-    Over a map of 2 x 2 a kernel of 3 x 3 lies with five of its nine numbers on the padding, wherever it is put. What is
-    left of it for each place, one below the other, is a matrix (H * W * out, H * W * in) that skips the padding.
+    Over a map of 2x2 pixels, five of the nine numbers of a 3x3 kernel lie on the padding, wherever the kernel is put.
+    The numbers that remain for each position, one below the other, are a matrix (H * W * out, H * W * in) that skips
+    the padding.
     """
     count, channels, height, width = X.shape
-    if torch.is_autocast_enabled(X.device.type):  # before the kernels are cut: parts of a parameter are not kept cast
+    if torch.is_autocast_enabled(X.device.type):  # autocast keeps a cast parameter, but not casts of slices of it
         weight = weight.to(torch.get_autocast_dtype(X.device.type))
-    kernel, middle = weight.permute(0, 2, 3, 1), weight.shape[-1] // 2  # (out, size, size, in), as it lies in memory
-    tops, lefts = range(middle, middle - height, -1), range(middle, middle - width, -1)
+    kernel = weight.permute(0, 2, 3, 1)  # (out, size, size, in), as it lies in memory
+    middle = weight.shape[-1] // 2
+    tops = range(middle, middle - height, -1)
+    lefts = range(middle, middle - width, -1)
     windows = [kernel[:, top : top + height, left : left + width] for top in tops for left in lefts]
     matrix = torch.stack(windows).view(-1, height * width * channels)
-    Y = F.linear(X.permute(0, 2, 3, 1).flatten(1), matrix, bias.repeat(height * width))
+    repeated_bias = None if bias is None else bias.repeat(height * width)
+    Y = F.linear(X.permute(0, 2, 3, 1).flatten(1), matrix, repeated_bias)
     return Y.view(count, height, width, -1).permute(0, 3, 1, 2)

@@ -1,118 +1,117 @@
-"""Owns the counting of parameters, multiply-adds and shapes, for any network. Leaves the network as it was."""
+"""Counting parameters, multiply-adds and depth of any network. The network is left as it was."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from utils.models.blocks import GatedBlock, build
 from utils.models.gated import GatedConv
 
+WEIGHTED = ("Convolution", "Addmm", "Mm", "Bmm", "Baddbmm")  # names of autograd nodes that multiply by weights
 
-def parameters(net):
+
+def parameters(net: nn.Module) -> int:
     """Return how many numbers training can change."""
     return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
 
 
-def flops(net, size=None):
+def flops(net: nn.Module, size: int = 32, image: torch.Tensor | None = None) -> int:
     """Return the multiply-adds (MACs, half of what torch calls FLOPs) of convolutions and matrices for one image."""
-    with _held_still(net), FlopCounterMode(display=False) as counter:
-        net(one_image(net, size))
-    return counter.get_total_flops() // 2
+    image = example_image(net, size) if image is None else image
+    with measured(net), FlopCounterMode(display=False) as counter:
+        net(image)
+    return counter.get_total_flops() // 2 // len(image)
 
 
-def layer_table(net, size=None):
-    """List name, what, shape (C, H, W) or (C,), parameters and macs of each of a network's outermost layers."""
-    rows, before, words = [], [], _words(net)
-    with _held_still(net), FlopCounterMode(display=False) as counter, contextlib.ExitStack() as hooks:
+def depth(net: nn.Module, size: int = 32) -> int:
+    """Count the convolutions and linear layers on the longest way from the image to the scores."""
+    image = example_image(net, size)
+    with measured(net), torch.enable_grad():
+        scores = net(image.requires_grad_())
+    lengths = {None: 0}
+    waiting = [scores.grad_fn]
+    while waiting:
+        node = waiting[-1]
+        before = [parent for parent, _ in node.next_functions]
+        missing = [parent for parent in before if parent not in lengths]
+        if missing:
+            waiting += missing
+            continue
+        own = int(type(node).__name__.removesuffix("0").removesuffix("Backward") in WEIGHTED)
+        lengths[node] = own + max((lengths[parent] for parent in before), default=0)
+        waiting.pop()
+    return lengths[scores.grad_fn]
 
-        def note(name):
-            def hook(layer, _, Y):
-                macs = (counter.get_total_flops() - before.pop()) // 2
-                what = words.get(name, type(layer).__name__)
-                values = (name, what, tuple(Y.shape[1:]), parameters(layer), macs)
-                rows.append(dict(zip(("name", "what", "shape", "parameters", "macs"), values, strict=True)))
 
-            return hook
+def network_table(networks: dict[str, Callable[[], nn.Module]]) -> list[dict]:
+    """List name, parameters, multiply-adds, k and depth of each network in {name: function that makes it}.
 
-        for name, layer in net.named_children():
-            hooks.callback(layer.register_forward_pre_hook(lambda *_: before.append(counter.get_total_flops())).remove)
-            hooks.callback(layer.register_forward_hook(note(name)).remove)
-        net(one_image(net, size))
-    return rows
-
-
-def network_table(plans):
-    """List name, parameters, macs, k and depth of each plan in {name: plan}, without making its weights.
-
-    k lists the numbers of branches, empty without gated blocks; depth counts the convolutions and linear layers on the
-    longest way from image to scores, gates aside.
+    k lists the numbers of branches of its gated blocks.
     """
     rows = []
-    for name, plan in plans.items():
-        with torch.device("meta"):  # shapes only: no memory, no random numbers
-            net = build(plan)
-        k = tuple(sorted({len(block.kernels) for block in plan.blocks}))
-        rows.append({"name": name, "parameters": parameters(net), "macs": flops(net), "k": k, "depth": depth(plan)})
+    for name, make in networks.items():
+        with torch.device("meta"):  # shapes only: no memory and no random numbers
+            net = make()
+            branches = sorted({a.shape[1] for a in gate_outputs(net).values()})
+            row = {"name": name, "parameters": parameters(net), "macs": flops(net)}
+            rows.append(row | {"k": tuple(branches), "depth": depth(net)})
     return rows
 
 
-def depth(plan):
-    """Count the convolutions and linear layers on the longest way through a plan's network, gates aside."""
-
-    def weighted(words):
-        return sum(word.split()[0] in ("conv", "linear", "whiten") for word in words)
-
-    ways = [max((len(b.widths) - 1) * weighted(b.branch), weighted(b.shortcut or ())) for b in plan.blocks]
-    return weighted(plan.stem) + sum(ways) + sum(weighted(block.after) for block in plan.blocks) + weighted(plan.layers)
-
-
-def one_image(net, size=None):
-    """Return zeros (1, C, H, W) on the network's device, of the size it was built for unless told another."""
-    channels, built_for, _ = getattr(net, "in_shape", None) or (3, 32, 32)
-    some = next(net.parameters(), torch.empty(0))
-    return torch.zeros(1, channels, size or built_for, size or built_for, device=some.device, dtype=some.dtype)
+def find_gates(net: nn.Module) -> dict[str, nn.Module]:
+    """Return the submodules called `gate`, each under the name of the module that holds it ("network": net itself)."""
+    gates = {}
+    for name, module in net.named_modules():
+        parent, _, own = name.rpartition(".")
+        if own == "gate":
+            gates[parent or "network"] = module
+    return gates
 
 
-def describe(block):
-    """Say in words what a gated block consists of: {"branches", "gate", "shortcut", "after": words}."""
-    sizes = ", ".join(f"{size}x{size}" for size in dict.fromkeys(block.kernels))
-    steps, words = len(block.widths) - 1, ", ".join(block.branch)
-    hidden = "".join(f"linear {width}, relu, " for width in block.hidden)
-    gate = f"mean, {hidden}linear {len(block.kernels)}" + (f", {block.gate}" if block.gate != "none" else "")
-    return {
-        "branches": f"{len(block.kernels)} of ({words}){f' in {steps} steps' * (steps > 1)}, kernels {sizes}",
-        "gate": gate if block.gate != "constant" else f"1/{len(block.kernels)} for every image",
-        "shortcut": "none" if block.shortcut is None else ", ".join(block.shortcut) or "X itself",
-        "after": ", ".join(block.after) or "nothing",
-    }
+def gate_outputs(net: nn.Module, image: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    """Return what each gate of find_gates gives for one image, if that is a weight for each of k branches: (1, k)."""
+    image = example_image(net) if image is None else image
+    outputs = {}
+    with measured(net), contextlib.ExitStack() as hooks:
+        for name, gate in find_gates(net).items():
+
+            def note(module, inputs, a, name=name):
+                if isinstance(a, torch.Tensor) and a.ndim == 2:
+                    outputs[name] = a
+
+            hooks.callback(gate.register_forward_hook(note).remove)
+        net(image)
+    return outputs
 
 
-def _words(net):
-    """Return {name of an outermost layer: what it is in the plan's words}, without a plan only of gated blocks."""
-    layers = dict(net.named_children())
-    blocks = {name: describe(layer.plan) for name, layer in layers.items() if isinstance(layer, GatedBlock)}
-    said = {name: "; ".join(f"{part}: {text}" for part, text in parts.items()) for name, parts in blocks.items()}
-    plan = getattr(net, "plan", None)
-    words = (*plan.stem, *plan.layers) if plan else ()
-    return {**dict(zip([name for name in layers if name not in said], words, strict=False)), **said}
+def example_image(net: nn.Module, size: int = 32) -> torch.Tensor:
+    """Return zeros (1, C, size, size) on the network's device, with the channels that its first convolution takes."""
+    convolution = next((layer for layer in net.modules() if isinstance(layer, nn.Conv2d) and layer.in_channels), None)
+    channels = convolution.in_channels if convolution is not None else 3
+    like = next((parameter for parameter in net.parameters() if parameter.is_floating_point()), torch.empty(0))
+    return torch.zeros(1, channels, size, size, device=like.device, dtype=like.dtype)
 
 
 @contextlib.contextmanager
-def _held_still(net):
-    """Hold each layer in eval mode, without gradients and gated convolutions as loops; put all back afterwards."""
-    modes = {module: module.training for module in net.modules()}
-    forms = {module: module.form for module in modes if isinstance(module, GatedConv)}
+def measured(net: nn.Module):
+    """Hold a network in eval mode, without gradients, with gated convolutions as loops; restore everything afterwards.
+
+    A loop is the reports' own way; other forms do the same with fewer multiply-adds, or more.
+    """
+    modes = [(module, module.training) for module in net.modules()]
+    forms = [(module, module.form) for module in net.modules() if isinstance(module, GatedConv)]
     try:
-        net.eval()
-        for module in forms:
-            module.form = "loop"  # the reports' way: other forms do the same with fewer multiply-adds, or more
-        with torch.no_grad():
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            net.eval()
+            for module, _ in forms:
+                module.form = "loop"
             yield
     finally:
-        for module, mode in modes.items():
+        for module, mode in modes:
             module.training = mode
-        for module, form in forms.items():
+        for module, form in forms:
             module.form = form

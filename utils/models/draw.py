@@ -1,4 +1,8 @@
-"""Owns the drawings of networks and gated blocks, made from the built network itself. Computes no result."""
+"""Drawings of networks and gated blocks, made from a network itself or from its summary in a run's record.
+
+draw_network(net, "My network")
+draw_block(net.block1)
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import re
 import textwrap
 
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyBboxPatch, Patch, PathPatch, Polygon
@@ -15,108 +20,164 @@ from matplotlib.path import Path
 from torch import nn
 
 from utils.figures.style import COLOURS
-from utils.models.blocks import GatedBlock
-from utils.models.count import describe, flops, layer_table, one_image, parameters
+from utils.models.count import example_image, gate_outputs
+from utils.models.summary import gated_facts, summarise
 
 BLUE, RED, GREEN, PINK, ORANGE, _, BLACK = COLOURS
 MIDDLE, FLOOR = 2.12, 1.1  # heights in inches: of the arrows, and of the first line under the boxes
 STEP = 2.1  # inches of one step of a detailed branch
-LANES = 6  # branches that a detailed block shows before it writes dots
+MAX_LANES = 6  # branches that a detailed block shows before it draws dots instead
+WIDTH, HEIGHT = 11.0, 3.5  # inches of one row of a drawing, at most
+BOXES_IN_A_ROW = 16
 
 
 @dataclasses.dataclass
-class Part:
-    """One box of a drawing: a layer with weights or a change of shape, and the words of the layers that follow it."""
+class Box:
+    """One box of a drawing: a layer with weights or a change of shape, and the texts of the layers that follow it."""
 
-    layer: nn.Module | None
-    before: tuple
+    kind: str  # of summarise's layers, or "image"
+    before: tuple  # shape of its input
     shape: tuple
-    words: list
+    texts: list
+    gated: dict | None = None
 
     @property
     def steps(self):
-        return len(self.layer.plan.widths) - 1 if isinstance(self.layer, GatedBlock) else 1
+        return self.gated["steps"] if self.gated else 1
 
     @property
     def slot(self):
-        """Return the inches from the middle of one gap to the next, before all are fitted into the figure."""
-        return 0.72 if len(self.shape) == 1 or len(self.words) and self.colour == ORANGE else 0.9 * self.steps
+        """Return its width in inches, before all boxes are fitted into the figure."""
+        return 0.72 if len(self.shape) != 3 or (self.texts and self.colour == ORANGE) else 0.9 * self.steps
 
     @property
     def colour(self):
-        if self.layer is None:
+        if self.kind == "image":
             return BLACK
-        if len(self.shape) == 1:
+        if len(self.shape) != 3:
             return GREEN
-        return BLUE if isinstance(self.layer, (GatedBlock, nn.Conv2d)) else ORANGE
+        return BLUE if self.kind in ("gated", "conv", "other") else ORANGE
 
 
-def draw_network(net, title=None, size=None):
-    """Draw a built network from left to right: heights show the map's size, numbers above the channels."""
-    parts = list_parts(net, size)
-    natural = sum(part.slot for part in parts)
-    width = min(11.0, max(7.0, natural + 0.3))
-    blocks = [layer.plan for layer in net.children() if isinstance(layer, GatedBlock)]
-    figure, ax = _canvas(width, 3.5, bottom=0 if blocks else 0.4)
-    scale = min(1.0, (width - 0.1) / natural)
-    left = (width - scale * natural) / 2
-    end = None  # of the box before
-    for part in parts:
-        slot, gap = scale * part.slot, scale * 0.11
-        _draw_part(ax, part, left + gap, left + slot - gap, parts[0].shape[1])
-        if end is not None:
-            _arrow(ax, (end, MIDDLE), (left + gap, MIDDLE))
-        left, end = left + slot, left + slot - gap
+def draw_network(net: nn.Module | dict, title: str | None = None, image: torch.Tensor | None = None) -> plt.Figure:
+    """Draw a network, or its summary, from left to right: heights show the map's size, numbers above the channels."""
+    summary = net if isinstance(net, dict) else summarise(net, image)
+    boxes = list_boxes(summary)
+    row_count = -(-len(boxes) // BOXES_IN_A_ROW)
+    per_row = -(-len(boxes) // row_count)
+    rows = [boxes[start : start + per_row] for start in range(0, len(boxes), per_row)]
+    natural = max(sum(box.slot for box in row) for row in rows)
+    width = min(WIDTH, max(7.0, natural + 0.3))
+    blocks = [box.gated for box in boxes if box.gated]
+    bottom = 0 if blocks else 0.4
+    more = 0.12 * max(0, max(len(lines_of(box)) for box in boxes) - 5)  # room for many lines under a box
+    heights = [HEIGHT - 0.4 + more] * (len(rows) - 1) + [HEIGHT - bottom + more]
+    figure = plt.figure(figsize=(width, sum(heights)), layout="none")
+    top = sum(heights)
+    for row, height in zip(rows, heights, strict=True):
+        top -= height
+        low = HEIGHT - height
+        ax = figure.add_axes(
+            (0, top / sum(heights), 1, height / sum(heights)), xlim=(0, width), ylim=(low, low + height)
+        )
+        ax.set_axis_off()
+        _draw_row(ax, row, width, boxes[0].shape)
     _draw_legend(figure, blocks)
-    counts = f"{parameters(net):,} parameters, {flops(net, size):,} multiply-adds an image"
+    counts = f"{summary['parameters']:,} parameters, {summary['macs']:,} multiply-adds per image"
     figure.suptitle(counts if title is None else f"{title}: {counts}", x=0.01, ha="left", fontsize=11)
     return figure
 
 
-def list_parts(net, size=None):
+def list_boxes(summary: dict) -> list[Box]:
     """Return the boxes of a drawing: the image, then each layer that has weights of its own or changes the shape."""
-    rows, layers = layer_table(net, size), dict(net.named_children())
-    shape = tuple(one_image(net, size).shape[1:])
-    parts = [Part(None, shape, shape, ["image"])]
-    for row in rows:
-        layer = layers[row["name"]]
-        words = list(layer.plan.after) if isinstance(layer, GatedBlock) else [row["what"]]
-        if row["shape"] != parts[-1].shape or isinstance(layer, (GatedBlock, nn.Conv2d, nn.Linear)):
-            parts.append(Part(layer, parts[-1].shape, row["shape"], words))
+    shape = tuple(summary["input"])
+    boxes = [Box("image", shape, shape, ["image"])]
+    for layer in summary["layers"]:
+        shape = tuple(layer["shape"])
+        has_weights = layer["kind"] in ("gated", "conv", "linear") or (layer["kind"] == "other" and layer["parameters"])
+        texts = [text for text in layer["gated"]["after"].split(", ") if text] if layer["gated"] else [layer["text"]]
+        if layer["gated"] and layer["text"] not in ("GatedBlock", "GatedConv"):
+            texts = [layer["text"], *texts]
+        if shape != boxes[-1].shape or has_weights:
+            boxes.append(Box(layer["kind"], boxes[-1].shape, shape, texts, layer["gated"]))
         else:
-            parts[-1].words += words
-    return parts
+            boxes[-1].texts += texts
+    return joined(boxes) if len(boxes) > BOXES_IN_A_ROW else boxes
+
+
+def joined(boxes: list[Box]) -> list[Box]:
+    """Write boxes in a row that say the same as one, so that a deep network still fits."""
+    result, counts = [], []
+    for box in boxes:
+        last = result[-1] if result else None
+        if last is not None and (last.kind, last.shape, last.texts) == (box.kind, box.shape, box.texts):
+            counts[-1] += 1
+        else:
+            result.append(box)
+            counts.append(1)
+    for box, count in zip(result, counts, strict=True):
+        if count > 1:
+            box.texts = [f"{count} times:", *box.texts]
+    return result
+
+
+def lines_of(box: Box) -> list[str]:
+    """Return the lines under a box; the long name of a class is broken between its words."""
+    lines = []
+    for text in box.texts:
+        if len(text) > 10:
+            text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", text)
+        lines += textwrap.wrap(text, 10)
+    return lines
+
+
+def _draw_row(ax, boxes, width, image_shape):
+    natural = sum(box.slot for box in boxes)
+    scale = min(1.0, (width - 0.1) / natural)
+    left = (width - scale * natural) / 2
+    end = None  # of the box before
+    for box in boxes:
+        slot = scale * box.slot
+        gap = scale * 0.11
+        _draw_box(ax, box, left + gap, left + slot - gap, image_shape[-1])
+        if end is not None:
+            _arrow(ax, (end, MIDDLE), (left + gap, MIDDLE))
+        left += slot
+        end = left - gap
 
 
 def _height(shape, largest):
-    """Return a box's inches: a map's by its size, a vector's by the logarithm of its length."""
-    if len(shape) == 1:
-        return 0.25 + 0.075 * math.log2(shape[0])
+    """Return the height of a box in inches: of a map by its size, of a vector by the logarithm of its length."""
+    if len(shape) != 3:
+        return 0.25 + 0.075 * math.log2(max(1, math.prod(shape)))
     return 0.18 + 1.12 * (shape[1] / largest) ** 0.6
 
 
-def _draw_part(ax, part, left, right, largest):
-    before, after = (_height(shape, largest) for shape in (part.before, part.shape))
-    if len(part.shape) == 1 and len(part.before) == 1:
-        before = after  # a vector is a bar
-    lanes = len(part.layer.plan.kernels) if isinstance(part.layer, GatedBlock) else 1
+def _draw_box(ax, box, left, right, largest):
+    before = _height(box.before, largest)
+    after = _height(box.shape, largest)
+    if len(box.shape) != 3 and len(box.before) != 3:
+        before = after  # a vector is drawn as a bar
+    lanes = box.gated["k"] if box.gated else 1
+    hatch = {GREEN: "....", ORANGE: "////"}.get(box.colour)
     for lane in range(lanes):
-        for step in range(part.steps):
-            ends = [(x / part.steps, before + (after - before) * x / part.steps) for x in (step, step + 1)]
-            (x0, h0), (x1, h1) = ((left + (right - left) * x, h / lanes) for x, h in ends)
-            low = [MIDDLE + h * (lane - lanes / 2) for h in (h0, h1)]
-            corners = [(x0, low[0]), (x1, low[1]), (x1, low[1] + h1), (x0, low[0] + h0)]
-            hatch = {GREEN: "....", ORANGE: "////"}.get(part.colour)
-            ax.add_patch(Polygon(corners, facecolor=_pale(part.colour), edgecolor=part.colour, hatch=hatch, lw=0.8))
-    middle, top, channels = (left + right) / 2, MIDDLE + max(before, after) / 2, f"{part.shape[0]:,}"
-    if isinstance(part.layer, GatedBlock):
-        _draw_gate(ax, part.layer.plan, left, right, (before + after) / 4, max(before, after) / 2)
+        for step in range(box.steps):
+            x0, x1 = (left + (right - left) * x / box.steps for x in (step, step + 1))
+            h0, h1 = ((before + (after - before) * x / box.steps) / lanes for x in (step, step + 1))
+            low0, low1 = (MIDDLE + h * (lane - lanes / 2) for h in (h0, h1))
+            corners = [(x0, low0), (x1, low1), (x1, low1 + h1), (x0, low0 + h0)]
+            ax.add_patch(Polygon(corners, facecolor=_pale(box.colour), edgecolor=box.colour, hatch=hatch, lw=0.8))
+    middle = (left + right) / 2
+    top = MIDDLE + max(before, after) / 2
+    channels = f"{box.shape[0]:,}" if box.shape else ""
+    if box.gated:
+        _draw_gate(ax, box.gated, left, right, (before + after) / 4, max(before, after) / 2)
         top = MIDDLE + (before + after) / 4 + 0.11
-        channels = " \u2192 ".join(f"{width:,}" for width in part.layer.plan.widths[1:])
+        channels = " \u2192 ".join(f"{width:,}" for width in box.gated["channels"][1:])
     ax.text(middle, top + 0.04, channels, ha="center", va="bottom", fontsize=9, weight="bold")
-    lines = [line for word in part.words for line in textwrap.wrap(word, 10)]
-    if len(part.shape) == 3:
-        ax.text(middle, FLOOR, f"{part.shape[1]}x{part.shape[2]}", ha="center", fontsize=8)
+    lines = lines_of(box)
+    if len(box.shape) == 3:
+        ax.text(middle, FLOOR, f"{box.shape[1]}x{box.shape[2]}", ha="center", fontsize=8)
     for number, line in enumerate(lines, 1):
         ax.text(middle, FLOOR - 0.03 - 0.12 * number, line, ha="center", fontsize=7, color="#333333")
 
@@ -128,7 +189,7 @@ def _draw_gate(ax, block, left, right, half, depth):
     ax.text(
         middle, MIDDLE + half - 0.005, "a", ha="center", va="center", fontsize=8, color=RED, style="italic", zorder=4
     )
-    if block.shortcut is not None:
+    if block["shortcut"] is not None:
         low = MIDDLE - depth - 0.1
         points = [(left - 0.05, MIDDLE), (left - 0.05, low), (right + 0.05, low), (right + 0.05, MIDDLE)]
         ax.add_patch(PathPatch(Path(points), fill=False, edgecolor=PINK, linestyle=(0, (3, 1.2)), lw=1.6, zorder=2))
@@ -143,64 +204,79 @@ def _draw_legend(figure, blocks):
     }
     entries = []
     for name, handle in handles.items():
-        found = {}
+        numbers_of = {}
         for number, block in enumerate(blocks, 1):
-            found.setdefault(describe(block)[name], []).append(str(number))
-        found.pop("none", None)
-        for text, numbers in found.items():
-            where = "" if len(numbers) == len(blocks) else f" (block{'s' * (len(numbers) > 1)} {', '.join(numbers)})"
+            text = f"{block['k']} of ({block['branches'] or 'unknown'})" if name == "branches" else block[name]
+            if text is not None:
+                numbers_of.setdefault(text, []).append(str(number))
+        for text, numbers in numbers_of.items():
+            where = ""
+            if len(numbers) < len(blocks):
+                where = f" ({'blocks' if len(numbers) > 1 else 'block'} {', '.join(numbers)})"
             entries.append((handle, f"{name}: {text}{where}"))
     if entries:
         columns = 2 if len(entries) > 2 and figure.get_figwidth() > 9 else 1
         figure.legend(*zip(*entries, strict=True), loc="lower left", ncols=columns, fontsize=8, borderaxespad=0.2)
 
 
-def draw_block(block, title=None):
-    """Draw one gated block, built or as data, in detail: its branches, its gate, the weighted sum, what follows."""
-    plan = getattr(block, "plan", block)
-    k, steps = len(plan.kernels), len(plan.widths) - 1
-    shown = list(range(k)) if k <= LANES else [0, 1, None, k - 1]
-    high = 1.35 + 0.5 * len(shown) + 0.55 * (plan.shortcut is not None)
+def draw_block(block: nn.Module, title: str | None = None) -> plt.Figure:
+    """Draw one gated block in detail: its branches, its gate, the weighted sum, and what follows."""
+    facts = facts_of_block(block)
+    k, steps = facts["k"], facts["steps"]
+    shown = list(range(k)) if k <= MAX_LANES else [0, 1, None, k - 1]
+    longest = max((len(text) for texts in facts["branch_steps"] for text in texts), default=0)
+    pitch = 0.5 if longest <= 50 else 0.65  # inches between branches: three lines need more room than two
+    high = 1.35 + pitch * len(shown)
+    if facts["shortcut"] is not None:
+        high += 0.55
     figure, ax = _canvas(4.3 + STEP * steps, high)
-    lanes = [high - 1.35 - 0.5 * row for row in range(len(shown))]
+    lanes = [high - 1.35 - pitch * row for row in range(len(shown))]
     middle, gate = sum(lanes) / len(lanes), high - 0.65
     right = 1.0 + STEP * steps  # end of the branches
     times, plus = right + 0.3, right + 1.1
     _line(ax, (0.35, middle), (0.35, gate), (1.0, gate))
-    _box(ax, 1.0, right - 0.2, gate, "gate: " + describe(plan)["gate"], RED)
+    _text_box(ax, 1.0, right - 0.2, gate, f"gate: {facts['gate']}", RED)
     _line(ax, (right - 0.2, gate), (times, gate), (times, lanes[-1] + 0.12), colour=RED)
     for j, y in zip(shown, lanes, strict=True):
-        _draw_branch(ax, plan, j, (middle, y), times, plus)
-    if plan.shortcut is not None:
+        _draw_branch(ax, facts, j, (middle, y), times, plus)
+    if facts["shortcut"] is not None:
         _line(ax, (0.35, middle), (0.35, 0.25), (1.0, 0.25), colour=PINK)
-        _box(ax, 1.0, right - 0.2, 0.25, "shortcut: " + describe(plan)["shortcut"], PINK)
+        _text_box(ax, 1.0, right - 0.2, 0.25, f"shortcut: {facts['shortcut']}", PINK)
         _line(ax, (right - 0.2, 0.25), (plus, 0.25), (plus, middle - 0.14), colour=PINK)
-    _box(ax, 0.1, 0.6, middle, f"X\n{plan.widths[0]}", BLACK)
+    _text_box(ax, 0.1, 0.6, middle, f"X\n{facts['channels'][0]}", BLACK)
     _circle(ax, plus, middle, "+", BLACK)
     end = plus + 0.12
-    if plan.after:
-        _box(ax, plus + 0.35, plus + 1.35, middle, "\n".join(plan.after), ORANGE)
+    if facts["after"]:
+        _text_box(ax, plus + 0.35, plus + 1.35, middle, facts["after"].replace(", ", "\n"), ORANGE)
         _line(ax, (end, middle), (plus + 0.35, middle))
         end = plus + 1.35
-    _box(ax, plus + 1.6, plus + 2.1, middle, f"O\n{plan.widths[-1]}", BLACK)
+    _text_box(ax, plus + 1.6, plus + 2.1, middle, f"O\n{facts['channels'][-1]}", BLACK)
     _line(ax, (end, middle), (plus + 1.6, middle))
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure
 
 
-def _draw_branch(ax, plan, j, heights, times, plus):
+def facts_of_block(block: nn.Module) -> dict:
+    """Return what a gated block consists of, learned from passing an image with as many channels as it takes."""
+    channels = getattr(block, "in_channels", None)
+    image = example_image(block) if channels is None else example_image(block)[:, :1].expand(1, channels, -1, -1)
+    k = next(a.shape[1] for a in gate_outputs(block, image).values())
+    out_channels = getattr(block, "out_channels", None)
+    return gated_facts(block, k, [image.shape[1]], [out_channels])
+
+
+def _draw_branch(ax, facts, j, heights, times, plus):
     """Draw branch j at its height, from X to the sum, times its weight; dots where j is None."""
     middle, y = heights
     if j is None:
         ax.text(2.0, y, ". . .", ha="center", va="center", fontsize=12)
         return
-    kernel = f"{plan.kernels[j]}x{plan.kernels[j]}"
     _line(ax, (0.6, middle), (0.8, middle), (0.8, y), (1.0, y))
-    for step, width in enumerate(plan.widths[1:]):
-        words = [re.sub(r"^conv(?! \d)", f"conv {width} {kernel}", word) for word in plan.branch]
+    texts = facts["branch_steps"][j] if j < len(facts["branch_steps"]) else [facts["branches"] or "branch"]
+    for step, text in enumerate(texts):
         start = 1.0 + STEP * step
-        _box(ax, start, start + STEP - 0.2, y, ", ".join(words), BLUE)
-        following = start + STEP if step < len(plan.widths) - 2 else times - 0.12
+        _text_box(ax, start, start + STEP - 0.2, y, text, BLUE)
+        following = start + STEP if step < len(texts) - 1 else times - 0.12
         _line(ax, (start + STEP - 0.2, y), (following, y))
     _circle(ax, times, y, "x", RED)
     ax.text(times + 0.14, y + 0.06, f"$a_{{{j + 1}}}$", fontsize=10, color=RED)
@@ -215,7 +291,7 @@ def _canvas(width, height, bottom=0):
     return figure, ax
 
 
-def _box(ax, left, right, y, text, colour):
+def _text_box(ax, left, right, y, text, colour):
     """Draw a rounded box about a line of text, wrapped to fit it."""
     lines = [line for part in text.split("\n") for line in textwrap.wrap(part, int((right - left) * 15))]
     high = max(0.3, 0.14 * len(lines) + 0.1)

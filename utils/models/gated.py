@@ -1,70 +1,89 @@
-"""Owns the gated convolution: k convolutions weighted image by image, in four equal forms. Knows no whole network."""
+"""The gated convolution, O = a_1 Conv_1(X) + ... + a_k Conv_k(X), in four equal forms.
+
+`loop` is the formula as it is written. The others give the same result in one large step: a convolution is linear, so
+its weight a_j may be applied to its input (`scaled`), to its output (`stacked`) or to its kernel (`aggregated`: one
+kernel for each image).
+"""
 
 from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from utils.errors import CourseworkError
-from utils.models.convolution import padded_conv, torchs_own
+from utils.models.convolution import fast_convolution, same_convolution
 
-CPU_KERNELS = 2**22  # numbers in the kernels that `aggregated` makes at a time on a CPU, 16 MB as float32
+CPU_KERNELS = 2**22  # numbers in the kernels that `aggregated` makes at a time on a CPU: 16 MB as float32
 
 
 class GatedConv(nn.Module):
-    """Return O = a_1 Conv_1(X) + ... + a_k Conv_k(X) for X (B, in, H, W) and a (B, k), one weight a branch and image.
+    """Compute O = a_1 Conv_1(X) + ... + a_k Conv_k(X) for X (B, in, H, W) and a (B, k).
 
-    Stride 1, odd kernels, padded to keep H and W. The parameters are the same in every form, so a network that was
-    trained in one form can be loaded into another.
+    Stride 1, odd kernels, padded to keep H and W. form: "auto" takes the fastest of FORMS for the shapes at hand. All
+    forms have the same parameters, so a network that was trained in one form can be used in another.
     """
 
-    def __init__(self, in_channels, out_channels, kernel_sizes=(3, 3, 3), *, form="auto"):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_sizes: Sequence[int] = (3, 3, 3), *, form: str = "auto"
+    ):
         super().__init__()
-        self.kernel_sizes, self.form = _checked(tuple(kernel_sizes), form)
-        # Neighbours of one size share a tensor (branches, out, in, size, size), so that joining them costs nothing.
+        _check(tuple(kernel_sizes), form)
+        self.kernel_sizes = tuple(kernel_sizes)
+        self.form = form
+        # Neighbouring branches of one kernel size share a tensor (branches, out, in, size, size).
         groups = [(size, len(list(same))) for size, same in itertools.groupby(self.kernel_sizes)]
         self.weights = nn.ParameterList(torch.empty(n, out_channels, in_channels, s, s) for s, n in groups)
         self.bias = nn.Parameter(torch.empty(len(self.kernel_sizes), out_channels))
         for weight, bias in self.branches():
-            bound = weight[0].numel() ** -0.5  # as torch starts its own convolutions
+            bound = weight[0].numel() ** -0.5  # as torch initialises its own convolutions
             nn.init.uniform_(weight, -bound, bound)
             nn.init.uniform_(bias, -bound, bound)
 
-    def branches(self):
-        """List each branch's (weight, bias) as views, to initialise them or to look at them."""
+    def branches(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """List (weight, bias) of each branch, as views that can be looked at or initialised."""
         weights = [weight for group in self.weights for weight in group.detach()]
         return list(zip(weights, self.bias.detach(), strict=True))
 
     @property
-    def merges(self):
-        """Whether "auto" may merge branches into kernels of several pixels, for which a channel's lie side by side."""
+    def merges_kernels(self) -> bool:
+        """Whether "auto" may merge kernels of several pixels, which on a CPU wants the channels-first layout."""
         return any(len(weight) > 1 and weight.shape[-1] > 1 for weight in self.weights)
 
-    def forward(self, X, a):
+    def forward(self, X: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
         if self.form != "auto":
             return FORMS[self.form](X, a, list(self.weights), self.bias)
-        # Branches of one size are merged among themselves: a small kernel would have to be padded for a larger one.
+        # Only kernels of one size are merged: a small one would have to be padded to the size of a larger one.
         counts = [len(weight) for weight in self.weights]
         groups = zip(self.weights, a.split(counts, 1), self.bias.split(counts), strict=True)
-        totals = []
-        for weight, some, bias in groups:
+        sums = []
+        for weight, a_group, bias in groups:
             form = FASTEST[choose_form(X, len(weight), weight.shape[-1])]
-            totals.append(form(X, some, [weight], bias))
-        return functools.reduce(torch.add, totals)
+            sums.append(form(X, a_group, [weight], bias))
+        return functools.reduce(torch.add, sums)
 
     def extra_repr(self):
-        """Say in torch's printed network what this layer is."""
-        out, inside = self.weights[0].shape[1:3]
-        return f"{inside}, {out}, kernel_sizes={self.kernel_sizes}, form={self.form!r}"
+        out_channels, in_channels = self.weights[0].shape[1:3]
+        return f"{in_channels}, {out_channels}, kernel_sizes={self.kernel_sizes}"
 
 
-def loop(X, a, weights, bias, convolve=torchs_own):
+def set_form(net: nn.Module, form: str) -> nn.Module:
+    """Let every gated convolution of a network be computed in this form; return the network."""
+    for layer in net.modules():
+        if isinstance(layer, GatedConv):
+            _check(layer.kernel_sizes, form)
+            layer.form = form
+    return net
+
+
+def loop(X, a, weights, bias, convolve=same_convolution):
     """Convolve k times and add: the formula as it is written, and the reference for the other forms."""
-    branches = zip(a.unbind(1), (W for group in weights for W in group), bias, strict=True)
+    kernels = [W for group in weights for W in group]
+    branches = zip(a.unbind(1), kernels, bias, strict=True)
     return weighted_sum((a_j, convolve(X, W, b)) for a_j, W, b in branches)
 
 
@@ -78,7 +97,7 @@ def stacked(X, a, weights, bias):
 def scaled(X, a, weights, bias):
     """Scale the input k times and convolve once: convolving is linear, so a_j may be applied before it."""
     W = join(weights)
-    # A pixel's channels lie side by side, those of one copy after those of another, as a GPU convolves them fastest.
+    # The channels-last layout, one copy after the other: a GPU convolves it fastest.
     pixels = X.permute(0, 2, 3, 1).unsqueeze(3)
     copies = (a[:, None, None, :, None].to(X.dtype) * pixels).flatten(3).permute(0, 3, 1, 2)
     kernels = W.permute(1, 3, 4, 0, 2).flatten(3).permute(0, 3, 1, 2)
@@ -91,44 +110,45 @@ def aggregated(X, a, weights, bias):
     W = join(weights)
     if W.shape[-1] == 1:
         return _multiply_each(X, a, W.flatten(2), bias)
-    # On a CPU some images at a time: a block of memory below the allocator's limit is used again, a larger one is
-    # fetched from the system anew at every step, which costs more than the convolution.
-    part = len(X) if X.is_cuda else max(1, CPU_KERNELS // W[0].numel())
-    totals = [_convolve_each(*some, W, bias) for some in zip(X.split(part), a.split(part), strict=True)]
-    return totals[0] if len(totals) == 1 else torch.cat(totals)
+    # On a CPU a few images at a time: small blocks of memory are used again, while a large one would be requested from
+    # the operating system at every step, which costs more than the convolution.
+    size = len(X) if X.is_cuda else max(1, CPU_KERNELS // W[0].numel())
+    chunks = zip(X.split(size), a.split(size), strict=True)
+    outputs = [_convolve_each(X_chunk, a_chunk, W, bias) for X_chunk, a_chunk in chunks]
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
 def _convolve_each(X, a, W, bias):
     count, _, height, width = X.shape
-    own = (a @ W.flatten(1)).view(-1, *W.shape[2:])  # (count * out, in, size, size)
+    kernels = (a @ W.flatten(1)).view(-1, *W.shape[2:])  # (count * out, in, size, size): one set for each image
     X = X.reshape(1, -1, height, width)  # the images side by side, as groups of channels
-    total = F.conv2d(X, own, (a @ bias).flatten(), padding=W.shape[-1] // 2, groups=count)
+    total = F.conv2d(X, kernels, (a @ bias).flatten(), padding=W.shape[-1] // 2, groups=count)
     return total.view(count, -1, height, width)
 
 
 def _multiply_each(X, a, W, bias):
-    """Convolve each image with a kernel of one pixel of its own: one matrix product an image, of all its pixels."""
-    count, inside, height, width = X.shape
-    own = (a @ W.flatten(1)).view(count, -1, inside)
+    """Convolve each image with its own 1x1 kernel: one matrix product for each image."""
+    count, channels, height, width = X.shape
+    kernels = (a @ W.flatten(1)).view(count, -1, channels)
     pixels = X.permute(0, 2, 3, 1).flatten(1, 2)
-    total = torch.baddbmm((a @ bias).unsqueeze(1), pixels, own.transpose(1, 2))
+    total = torch.baddbmm((a @ bias).unsqueeze(1), pixels, kernels.transpose(1, 2))
     return total.view(count, height, width, -1).permute(0, 3, 1, 2)
 
 
 FORMS = {"loop": loop, "stacked": stacked, "scaled": scaled, "aggregated": aggregated}
-FASTEST = FORMS | {"loop": functools.partial(loop, convolve=padded_conv)}  # what "auto" takes by the form's name
+FASTEST = FORMS | {"loop": functools.partial(loop, convolve=fast_convolution)}  # what "auto" uses
 
 
 def weighted_sum(weighted_maps):
-    """Return the sum of a_j * map for pairs of a weight (B,) and a map (B, C, H, W), in the maps' own precision.
+    """Return the sum of a_j * Y_j for pairs of a weight (B,) and a map (B, C, H, W), in the precision of the maps.
 
-    A GPU's autocast gives weights of a softmax as float32, which would make float32 of every map.
+    Under autocast a softmax gives float32, which would turn every map into float32 as well.
     """
     return functools.reduce(torch.add, (a_j.view(-1, 1, 1, 1).to(Y.dtype) * Y for a_j, Y in weighted_maps))
 
 
 def join(weights):
-    """Return all branches' kernels as one tensor (k, out, in, size, size), small ones with a rim of zeros."""
+    """Return the kernels of all branches as one tensor (k, out, in, size, size), small ones padded with zeros."""
     if len(weights) == 1:
         return weights[0]
     size = max(weight.shape[-1] for weight in weights)
@@ -136,26 +156,27 @@ def join(weights):
 
 
 def choose_form(X, branches, kernel_size=3):
-    """Name the form that `python -m tools.bench.gated_conv` found fastest for branches of one kernel size."""
+    """Return the name of the form that the benchmark of gated convolutions found fastest for this shape."""
     if branches == 1:
         return "loop"
-    pixels = X.shape[2] * X.shape[3]  # a kernel of its own pays for an image that has many to use it on
+    pixels = X.shape[2] * X.shape[3]  # a kernel of its own pays off for an image with many pixels
     if X.device.type == "cpu":
         return "aggregated" if pixels >= (100 if kernel_size == 1 else 64) else "loop"
-    if kernel_size > 1:  # grouped convolutions are slow on a GPU; of 1x1 they are products of matrices instead
+    if kernel_size > 1:  # grouped convolutions are slow on a GPU; with 1x1 kernels they are matrix products instead
         return "scaled"
     return "aggregated" if 4 * pixels >= X.shape[1] else "loop"
 
 
-def _checked(kernel_sizes, form):
+def _check(kernel_sizes, form):
     if not kernel_sizes or any(not isinstance(size, int) or size < 1 or size % 2 == 0 for size in kernel_sizes):
         raise CourseworkError(
             "A gated convolution needs one odd kernel size for each branch.",
             where=f"kernel_sizes={kernel_sizes}",
-            next_step="Give a tuple such as (3, 3, 3); even sizes cannot keep height and width.",
+            next_step="Give a tuple such as (3, 3, 3). Even sizes cannot keep height and width.",
         )
     if form != "auto" and form not in FORMS:
         raise CourseworkError(
-            "There is no such form.", where=f"form={form!r}", next_step="Choose auto, " + ", ".join(FORMS) + "."
+            f"There is no form {form!r} of the gated convolution.",
+            where=f"form={form!r}",
+            next_step="Choose auto, " + ", ".join(FORMS) + ".",
         )
-    return kernel_sizes, form

@@ -1,1 +1,21 @@
-"""The room of recipes."""
+"""Systems as recipes, and the one call that trains them (notebooks 04 and 06): the five reported ones, ours, yours."""
+
+from utils.recipes.load import load_run
+from utils.recipes.ours import ABLATIONS, GATED, OURS, WITHOUT_GATE, find_system
+from utils.recipes.recipe import PROTOCOLS, Recipe
+from utils.recipes.reported import SYSTEMS
+from utils.recipes.train import Trained, train_recipe
+
+__all__ = [
+    "ABLATIONS",
+    "GATED",
+    "OURS",
+    "PROTOCOLS",
+    "SYSTEMS",
+    "WITHOUT_GATE",
+    "Recipe",
+    "Trained",
+    "find_system",
+    "load_run",
+    "train_recipe",
+]

@@ -1,0 +1,61 @@
+"""The few layers that torch does not have: Scale, Whiten, GlobalMaxPool, a batch norm without a trained scale."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class GlobalMaxPool(nn.Module):
+    """Keep the largest value of each channel, whatever the size of the map: (B, C, H, W) to (B, C)."""
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return X.amax((2, 3))
+
+
+class Scale(nn.Module):
+    """Multiply by a constant. Scores that start small allow the first steps to be large."""
+
+    def __init__(self, factor: float):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return self.factor * X
+
+    def extra_repr(self):
+        return f"{self.factor:g}"
+
+
+class Whiten(nn.Conv2d):
+    """A convolution whose outputs are uncorrelated and of equal variance: patch whitening.
+
+    `learn` sets its kernels from images before the training starts; after that only the bias is trained. There are two
+    outputs, one of each sign, for every direction in which patches of size x size pixels vary.
+    """
+
+    def __init__(self, channels: int, size: int):
+        super().__init__(channels, 2 * channels * size**2, size)
+        self.weight.requires_grad_(False)
+
+    @torch.no_grad()
+    def learn(self, images: torch.Tensor, epsilon: float = 5e-4) -> None:
+        """Set the kernels from images (n, channels, H, W); epsilon is added to the variance of each direction."""
+        count, total, products = 0, 0.0, 0.0
+        for chunk in images.split(500):  # all patches at once would take a gigabyte
+            patches = nn.functional.unfold(chunk.double(), self.kernel_size).transpose(1, 2).flatten(0, 1)
+            count += len(patches)
+            total = total + patches.sum(0)
+            products = products + patches.T @ patches
+        mean = total / count
+        covariance = products / count - mean.outer(mean)
+        variances, directions = torch.linalg.eigh(covariance.cpu())
+        kernels = (directions / (variances + epsilon).sqrt()).T.view(-1, *self.weight.shape[1:])
+        self.weight.copy_(torch.cat([kernels, -kernels]))
+
+
+def unscaled_batch_norm(channels: int) -> nn.BatchNorm2d:
+    """Return a batch norm that trains no scale and whose running statistics adapt fast, for short trainings."""
+    layer = nn.BatchNorm2d(channels, momentum=0.4)
+    layer.weight.requires_grad_(False)
+    return layer

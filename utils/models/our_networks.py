@@ -1,0 +1,68 @@
+"""Our own networks: the assigned backbone as we train it, and the same shape with plain convolutions.
+
+Both begin with patch whitening and make few, large steps possible: kernels start as the identity, batch norms train no
+scale, and the scores start small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from utils.errors import CourseworkError
+from utils.models.basic_layers import GlobalMaxPool, Scale, Whiten, unscaled_batch_norm
+from utils.models.blocks import ConstantGate, GatedBlock, conv, identity_kernel_, initialise, make_gate
+from utils.models.gated import GatedConv
+
+STEM_CHANNELS = 24  # of Whiten(3, 2): two for each of the 12 numbers of a 2x2 patch
+SCORE_SCALE = 0.111
+GATES = ("softmax", "sigmoid", "constant")
+
+
+def gated_backbone(
+    channels: Sequence[int] = (48, 144, 144),
+    kernel_sizes: Sequence[int] = (3, 1, 1),
+    gate: str = "softmax",
+    num_classes: int = 10,
+) -> nn.Module:
+    """The assigned backbone: two gated blocks for each number of channels, the first of which halves the map.
+
+    Branches of 3x3, 1x1 and 1x1 cost little more than a single one of 3x3; what this saves goes into the channels.
+    """
+
+    def add_block(c, d, *after):
+        make = gate_by_name(gate, c, len(kernel_sizes))
+        net.add_module(f"block{len(net) - 1}", GatedBlock(c, d, kernel_sizes, gate=make, after=nn.Sequential(*after)))
+
+    net = nn.Sequential(Whiten(3, 2), nn.GELU())
+    c = STEM_CHANNELS
+    for d in channels:
+        add_block(c, d, nn.MaxPool2d(2), unscaled_batch_norm(d), nn.GELU())
+        add_block(d, d, unscaled_batch_norm(d), nn.GELU())
+        c = d
+    net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c, num_classes), Scale(SCORE_SCALE)])
+    return initialise(net, identity_kernel_, kinds=(nn.Conv2d, GatedConv))
+
+
+def plain_backbone(channels: Sequence[int] = (64, 256, 256), num_classes: int = 10) -> nn.Module:
+    """The shape of the backbone with one plain convolution in place of each gated block."""
+    layers, c = [Whiten(3, 2), nn.GELU()], STEM_CHANNELS
+    for d in channels:
+        layers += [conv(c, d), nn.MaxPool2d(2), unscaled_batch_norm(d), nn.GELU()]
+        layers += [conv(d, d), unscaled_batch_norm(d), nn.GELU()]
+        c = d
+    layers += [GlobalMaxPool(), nn.Linear(c, num_classes), Scale(SCORE_SCALE)]
+    return initialise(nn.Sequential(*layers), identity_kernel_, kinds=(nn.Conv2d,))
+
+
+def gate_by_name(name: str, in_channels: int, k: int) -> nn.Module:
+    """Return a gate: softmax, sigmoid, or constant, in which every branch counts the same for every image."""
+    if name not in GATES:
+        raise CourseworkError(f"There is no gate {name!r}.", next_step="Choose one of " + ", ".join(GATES) + ".")
+    if name == "constant":
+        return ConstantGate(k)
+    return make_gate(in_channels, k, nn.Sigmoid() if name == "sigmoid" else nn.Softmax(dim=1))
+
+
+OUR_NETWORKS = {"gated_backbone": gated_backbone, "plain_backbone": plain_backbone}

@@ -1,0 +1,142 @@
+"""The five reported networks, each written as its report describes it, layer after layer.
+
+Every function takes the number of classes and returns an nn.Module for images (B, 3, 32, 32). `ASSUMPTIONS` lists what
+a report does not say and had to be chosen here.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import nn
+
+from utils.models.blocks import GatedBlock, conv, initialise, make_gate
+from utils.models.gated import GatedConv
+
+
+def softmax_gated(num_classes: int = 10) -> nn.Module:
+    """Report A: ten gated blocks from 3 to 1024 channels, five branches each, a shortcut in every second block."""
+    channels = [3, 32, 64, 64, 128, 128, 256, 256, 512, 512, 1024]
+    net = nn.Sequential()
+    for number, (c, d) in enumerate(pairwise(channels), start=1):
+        after = [nn.BatchNorm2d(d), nn.LeakyReLU()]
+        if number in (2, 4, 6, 8):
+            after.append(nn.MaxPool2d(2))
+        block = GatedBlock(
+            c,
+            d,
+            gate=make_gate(c, k=5),
+            branches=[nn.Sequential(conv(c, d), nn.ReLU()) for _ in range(5)],
+            shortcut=nn.Sequential(conv(c, d), nn.ReLU(), nn.BatchNorm2d(d)) if number % 2 == 0 else None,
+            after=nn.Sequential(*after),
+        )
+        net.add_module(f"block{number}", block)
+    net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1024, 512), nn.ReLU(), nn.Linear(512, num_classes)])
+    return initialise(net, nn.init.xavier_normal_)
+
+
+def shortcut_gated(num_classes: int = 10) -> nn.Module:
+    """Report B: eleven gated blocks, a shortcut in each, and a softmax as the last layer, although its loss has one."""
+    channels = [3, 32, 64, 64, 128, 128, 256, 256, 512, 512, 512, 512]
+    net = nn.Sequential()
+    for number, (c, d) in enumerate(pairwise(channels), start=1):
+        after = [nn.BatchNorm2d(d), nn.LeakyReLU()]
+        if number in (2, 4, 6, 8):
+            after.append(nn.MaxPool2d(2))
+        block = GatedBlock(
+            c,
+            d,
+            gate=make_gate(c, k=4),
+            branches=GatedConv(c, d, kernel_sizes=(3, 3, 3, 3)),
+            shortcut=nn.Identity() if c == d else nn.Sequential(conv(c, d, 1), nn.BatchNorm2d(d)),
+            after=nn.Sequential(*after),
+        )
+        net.add_module(f"block{number}", block)
+    net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, num_classes), nn.Softmax(dim=1)])
+    return initialise(net, nn.init.kaiming_normal_, kinds=(nn.Linear,))
+
+
+def plain_cnn(num_classes: int = 10) -> nn.Module:
+    """Report C: five convolutions and three linear layers, as its code has them."""
+    return nn.Sequential(
+        *(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(32)),
+        *(nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.ReLU(), nn.BatchNorm2d(64)),
+        *(nn.Conv2d(64, 128, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(128)),
+        *(nn.Conv2d(128, 256, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(256), nn.Dropout(0.2)),
+        *(nn.Conv2d(256, 512, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(512)),
+        *(nn.AdaptiveAvgPool2d(2), nn.Flatten()),
+        *(nn.Linear(512 * 2 * 2, 512), nn.ReLU()),
+        *(nn.Linear(512, 256), nn.ReLU()),
+        nn.Linear(256, num_classes),
+    )
+
+
+def sigmoid_gated(num_classes: int = 10) -> nn.Module:
+    """Report D: two gated blocks of three branches; each branch is a stack of two convolutions that halve the map."""
+
+    def half_size(c, d):
+        return [conv(c, d), nn.BatchNorm2d(d), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2)]
+
+    def stacked_block(c, d, e):
+        return GatedBlock(
+            c,
+            e,
+            gate=make_gate(c, k=3, activation=nn.Sigmoid()),
+            branches=[nn.Sequential(*half_size(c, d), *half_size(d, e)) for _ in range(3)],
+            after=nn.BatchNorm2d(e),
+        )
+
+    net = nn.Sequential()
+    net.add_module("block1", stacked_block(3, 128, 256))
+    net.add_module("block2", stacked_block(256, 512, 1028))
+    net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1028, num_classes)])
+    return initialise(net, nn.init.xavier_uniform_)
+
+
+def dropout_cnn(num_classes: int = 10) -> nn.Module:
+    """Report E: seven convolutions and three linear layers, with dropout in four places."""
+    return nn.Sequential(
+        *(nn.Conv2d(3, 32, 3, padding=1), nn.LeakyReLU(), nn.BatchNorm2d(32)),
+        *(nn.Conv2d(32, 32, 3, padding=1), nn.LeakyReLU(), nn.BatchNorm2d(32)),
+        *(nn.Conv2d(32, 64, 3, padding=1), nn.LeakyReLU(), nn.BatchNorm2d(64), nn.Dropout(0.35)),
+        *(nn.Conv2d(64, 64, 3, padding=1), nn.LeakyReLU(), nn.BatchNorm2d(64)),
+        *(nn.MaxPool2d(2), nn.Dropout2d(0.48)),
+        *(nn.Conv2d(64, 128, 3, padding=1), nn.LeakyReLU(), nn.BatchNorm2d(128)),
+        *(nn.Conv2d(128, 128, 3, padding=1), nn.LeakyReLU(), nn.BatchNorm2d(128)),
+        *(nn.Conv2d(128, 128, 3, padding=1), nn.LeakyReLU()),
+        *(nn.MaxPool2d(3, stride=2), nn.Dropout2d(0.48), nn.Flatten()),
+        *(nn.Linear(128 * 7 * 7, 256), nn.LeakyReLU(), nn.Dropout(0.4)),
+        *(nn.Linear(256, 128), nn.LeakyReLU()),
+        nn.Linear(128, num_classes),
+    )
+
+
+REPORTED_NETWORKS = {
+    "softmax_gated": softmax_gated,
+    "shortcut_gated": shortcut_gated,
+    "plain_cnn": plain_cnn,
+    "sigmoid_gated": sigmoid_gated,
+    "dropout_cnn": dropout_cnn,
+}
+ASSUMPTIONS = {
+    "softmax_gated": (
+        "The numbers of channels between 3 and 1024, and max-pooling after blocks 2, 4, 6 and 8: the report names"
+        " nothing that makes the maps smaller.",
+        "The shortcuts: in the even blocks, with 3x3 kernels, added before batch norm and LeakyReLU. In the head: a"
+        " ReLU, and xavier_normal as well.",
+    ),
+    "shortcut_gated": (
+        "The numbers of channels, four branches, 3x3 kernels, max-pooling after blocks 2, 4, 6 and 8, and a gate of a"
+        " linear layer with softmax.",
+        "Where the numbers of channels agree, X itself is the shortcut; every shortcut is added before the batch norm.",
+    ),
+    "plain_cnn": (),
+    "sigmoid_gated": (
+        "Convolutions keep the size of their map, as the sizes in the appendix require; dropout acts on single values.",
+    ),
+    "dropout_cnn": (
+        "All numbers of channels, and 3x3 kernels padded to keep the map's size. The convolution without a batch norm"
+        " is the last one.",
+        'Dropout and pooling follow the batch norm. The last pooling, "(3x2)", is a 3x3 window that moves by 2.',
+    ),
+}

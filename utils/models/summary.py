@@ -1,0 +1,279 @@
+"""A network as plain data: what its layers are, their shapes and sizes. The drawing and the report are made from it.
+
+summary = summarise(net)
+summary["parameters"], summary["layers"][0]["text"]
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _AvgPoolNd, _MaxPoolNd
+from torch.utils.flop_counter import FlopCounterMode
+
+from utils.models.basic_layers import GlobalMaxPool, Scale, Whiten
+from utils.models.count import example_image, find_gates, flops, measured, parameters
+from utils.models.gated import GatedConv
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.SiLU, nn.ELU, nn.PReLU, nn.Softmax, nn.ReLU6)
+NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d)
+POOLS = (_MaxPoolNd, _AvgPoolNd, _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, GlobalMaxPool)
+DROPOUTS = (nn.Dropout, nn.Dropout2d, nn.AlphaDropout)
+NAMES = {"Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh", "Flatten": "flatten", "Identity": "X itself"}
+MEAN = "mean over the map"
+
+
+def summarise(net: nn.Module, image: torch.Tensor | None = None) -> dict:
+    """Return class, printed form, input, parameters, multiply-adds and layers of a network, as plain data.
+
+    image: an example (1, C, H, W); without one, zeros of 32x32 pixels.
+    """
+    image = example_image(net) if image is None else image
+    return {
+        "class": type(net).__name__,
+        "printed": str(net),
+        "input": list(image.shape[1:]),
+        "parameters": parameters(net),
+        "macs": flops(net, image=image),
+        "layers": list_layers(net, image),
+    }
+
+
+def list_layers(net: nn.Module, image: torch.Tensor) -> list[dict]:
+    """List the layers in the order in which they are computed: name, kind, text, shape, parameters, macs, gated."""
+    rows = []
+    started = []  # (multiply-adds so far, input) of the layer that is being computed
+    weights = {}  # what the gates of the layer that is being computed gave
+    gates = find_gates(net)
+    with measured(net), FlopCounterMode(display=False) as counter, contextlib.ExitStack() as hooks:
+
+        def before(layer, inputs):
+            started.append((counter.get_total_flops(), inputs[0] if inputs else None))
+
+        def note_gate(name):
+            def hook(gate, inputs, a):
+                if isinstance(a, torch.Tensor) and a.ndim == 2:
+                    weights[name] = a.shape[1]
+
+            return hook
+
+        def after(name):
+            def hook(layer, inputs, Y):
+                macs, X = started.pop()
+                row = {
+                    "name": name,
+                    "kind": kind_of(layer),
+                    "text": text_of(layer),
+                    "shape": shape_of(Y),
+                    "parameters": parameters(layer),
+                    "macs": (counter.get_total_flops() - macs) // 2 // len(image),
+                    "gated": None,
+                }
+                if name in weights:
+                    row["kind"] = "gated"
+                    row["gated"] = gated_facts(layer, weights.pop(name), shape_of(X), row["shape"])
+                rows.append(row)
+
+            return hook
+
+        for name, gate in gates.items():
+            hooks.callback(gate.register_forward_hook(note_gate(name)).remove)
+        for name, layer in outer_layers(net):
+            hooks.callback(layer.register_forward_pre_hook(before).remove)
+            hooks.callback(layer.register_forward_hook(after(name)).remove)
+        net(image)
+    return joined_means(rows)
+
+
+def outer_layers(net: nn.Module) -> list[tuple[str, nn.Module]]:
+    """List (name, module) of the layers to show: containers are opened, blocks of the network's author are not."""
+    layers = list(_opened("", net, is_root=True))
+    while len(layers) == 1 and list(layers[0][1].children()):  # a network inside a network
+        layers = list(_opened(*layers[0], is_root=True))
+    return layers
+
+
+def _opened(name, module, is_root=False):
+    children = list(module.named_children())
+    opens = is_root or (isinstance(module, CONTAINERS) and not any(own == "gate" for own, _ in children))
+    if not opens or not children:
+        yield name, module
+        return
+    for own, child in children:
+        yield from _opened(f"{name}.{own}" if name else own, child)
+
+
+def joined_means(rows: list[dict]) -> list[dict]:
+    """Write an average over the whole map and the flatten layer after it as one layer, as a reader sees it."""
+    joined = []
+    for row in rows:
+        before = joined[-1] if joined else None
+        if before is not None and row["text"] == "flatten" and before["text"] == MEAN:
+            before["shape"] = row["shape"]
+        else:
+            joined.append(row)
+    return joined
+
+
+def kind_of(layer: nn.Module) -> str:
+    """Return conv, linear, pool, norm, activation, dropout or other."""
+    kinds = {
+        "conv": _ConvNd,
+        "linear": nn.Linear,
+        "pool": POOLS,
+        "norm": NORMS,
+        "activation": ACTIVATIONS,
+        "dropout": DROPOUTS,
+    }
+    return next((kind for kind, types in kinds.items() if isinstance(layer, types)), "other")
+
+
+def text_of(layer: nn.Module | None) -> str | None:
+    """Return a layer in a few words, such as "conv 3x3" or "max-pool 2x2"; a container as those of its layers."""
+    if layer is None:
+        return None
+    if isinstance(layer, CONTAINERS):
+        children = layer.values() if isinstance(layer, nn.ModuleDict) else layer
+        return _in_a_row([text_of(child) for child in children])
+    if isinstance(layer, GatedConv):
+        return "conv " + ", ".join(f"{size}x{size}" for size in dict.fromkeys(layer.kernel_sizes))
+    for types, describe in DESCRIPTIONS:
+        if isinstance(layer, types):
+            return describe(layer)
+    name = type(layer).__name__
+    return NAMES.get(name, name)
+
+
+def _in_a_row(texts):
+    """Join the texts of layers; the same few layers several times are written once."""
+    for length in range(2, len(texts) // 2 + 1):
+        if len(texts) % length == 0 and texts == texts[:length] * (len(texts) // length):
+            return f"{len(texts) // length} times ({', '.join(texts[:length])})"
+    return ", ".join(texts).replace(f"{MEAN}, flatten", MEAN)
+
+
+def _conv(layer):
+    text = ("whiten " if isinstance(layer, Whiten) else "conv ") + "x".join(map(str, layer.kernel_size))
+    if any(step > 1 for step in layer.stride):
+        text += f", stride {layer.stride[0]}"
+    if layer.groups > 1:
+        text += f", {layer.groups} groups"
+    return text
+
+
+def _pool(layer):
+    kind = "max-pool" if isinstance(layer, _MaxPoolNd) else "average-pool"
+    size, stride = _number(layer.kernel_size), _number(layer.stride)
+    text = f"{kind} {size}x{size}"
+    return text if stride in (None, size) else f"{text}, stride {stride}"
+
+
+def _adaptive_pool(layer):
+    is_average = isinstance(layer, _AdaptiveAvgPoolNd)
+    size = _number(layer.output_size)
+    if size == 1:
+        return MEAN if is_average else "maximum over the map"
+    return f"{'average' if is_average else 'maximum'} to {size}x{size}"
+
+
+def _norm(layer):
+    names = {nn.LayerNorm: "layer norm", nn.GroupNorm: "group norm", nn.InstanceNorm2d: "instance norm"}
+    return next((name for kind, name in names.items() if isinstance(layer, kind)), "batch norm")
+
+
+def _dropout(layer):
+    return f"{'channel dropout' if isinstance(layer, nn.Dropout2d) else 'dropout'} {layer.p:g}"
+
+
+DESCRIPTIONS = (
+    (_ConvNd, _conv),
+    ((_AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd), _adaptive_pool),
+    ((_MaxPoolNd, _AvgPoolNd), _pool),
+    (GlobalMaxPool, lambda layer: "maximum over the map"),
+    (nn.Linear, lambda layer: f"linear {layer.out_features}"),
+    (NORMS, _norm),
+    (DROPOUTS, _dropout),
+    (Scale, lambda layer: f"times {layer.factor:g}"),
+)
+
+
+def gated_facts(block: nn.Module, k: int, shape_in: list, shape_out: list) -> dict:
+    """Return what a block with a gate consists of, as far as its submodules tell."""
+    branches = find_branches(block, k)
+    widths = [shape_out[0]]
+    if isinstance(branches, GatedConv):
+        texts = [text_of(branches)]
+    else:
+        texts = [text_of(branch) for branch in branches]
+        stacked = [layer.out_channels for layer in convolutions_of(branches[0])] if len(branches) else []
+        if len(stacked) > 1:
+            widths = stacked
+    return {
+        "k": k,
+        "gate": text_of(getattr(block, "gate", None)),
+        "branches": " or ".join(dict.fromkeys(texts)) or None,
+        "shortcut": text_of(getattr(block, "shortcut", None)),
+        "after": text_of(getattr(block, "after", None)) or "",
+        "branch_steps": steps_of(branches, k),
+        "channels": [shape_in[0] if shape_in else None, *widths],
+        "kernel_sizes": kernel_sizes_of(branches),
+        "steps": len(widths),
+    }
+
+
+def steps_of(branches, k: int) -> list[list[str]]:
+    """Return for each branch the texts of its steps, each of which begins with a convolution."""
+    if isinstance(branches, GatedConv):
+        channels = branches.bias.shape[1]
+        return [[f"conv {size}x{size}, {channels}"] for size in branches.kernel_sizes]
+    result = []
+    for branch in branches:
+        layers = list(branch) if isinstance(branch, nn.Sequential) else [branch]
+        steps = []
+        for layer in layers:
+            text = text_of(layer)
+            if isinstance(layer, _ConvNd):
+                text += f", {layer.out_channels}"
+            if isinstance(layer, _ConvNd) or not steps:
+                steps.append(text)
+            else:
+                steps[-1] += f", {text}"
+        result.append(steps)
+    return result
+
+
+def find_branches(block: nn.Module, k: int):
+    """Return a block's gated convolution or its list of k branches, whatever it is called; an empty list if neither."""
+    for child in block.children():
+        if isinstance(child, GatedConv) or (isinstance(child, nn.ModuleList) and len(child) == k):
+            return child
+    return nn.ModuleList()
+
+
+def kernel_sizes_of(branches) -> list[int]:
+    """Return the kernel size of each branch's first convolution."""
+    if isinstance(branches, GatedConv):
+        return list(branches.kernel_sizes)
+    first_ones = [convolutions_of(branch)[:1] for branch in branches]
+    return [layer.kernel_size[0] for layers in first_ones for layer in layers]
+
+
+def convolutions_of(module: nn.Module) -> list[nn.Module]:
+    """List the convolutions in a module, in the order in which they were made."""
+    return [layer for layer in module.modules() if isinstance(layer, _ConvNd)]
+
+
+def shape_of(value) -> list[int]:
+    """Return the shape of one example in a layer's output (or input), of the first tensor if there are several."""
+    while isinstance(value, (tuple, list)) and value:
+        value = value[0]
+    return list(value.shape[1:]) if isinstance(value, torch.Tensor) else []
+
+
+def _number(value):
+    return value[0] if isinstance(value, (tuple, list)) else value

@@ -1,0 +1,91 @@
+"""Our own systems, what becomes of them without the gate, and finding any system by its name."""
+
+from __future__ import annotations
+
+from utils.data.augment import AlternatingFlip, Crop, Cutout, Shrink
+from utils.errors import CourseworkError
+from utils.recipes.recipe import Recipe
+from utils.recipes.reported import SYSTEMS
+
+# Our recipes take few, large steps. The first layer whitens patches and learns little more; kernels start as the
+# identity and keep their norm; batch norms train no scale. Every image is mirrored in every second epoch, and shrunk in
+# the first epochs, which then take half the time. Muon makes orthogonal steps; what it leaves to SGD wants large rates,
+# batch norms above all.
+SHORT = {
+    "augment": (AlternatingFlip(), Crop(2, "reflect"), Shrink(24, epochs=8)),
+    "batch_size": 2000,
+    "loss_settings": {"label_smoothing": 0.2},
+    "optimizer": "muon",
+    "lr": 0.24,
+    "optimizer_settings": {
+        "momentum": 0.6,
+        "ns_steps": 3,
+        "fixed_norm": True,
+        "norm_lr": 106.0,
+        "sgd_lr": 1.66,
+        "sgd_momentum": 0.85,
+        "sgd_weight_decay": 0.0024,
+    },
+    "schedule": "linear",
+    "views": "flip + shifts",
+}
+# Kernels keep their norm, but the weights of a gate grow with each step. At the rate of the kernels a gate soon gives
+# everything to one branch, so its linear layer has a smaller rate.
+GATED_SETTINGS = SHORT["optimizer_settings"] | {"linear_lr": 0.02}
+SMALL = SHORT | {  # batches of which even a few thousand images make several, and the rates that suit them
+    "augment": (AlternatingFlip(), Crop(2, "reflect"), Shrink(24, epochs=5)),
+    "batch_size": 1000,
+    "optimizer_settings": GATED_SETTINGS | {"norm_lr": 50.0, "sgd_lr": 1.5, "sgd_weight_decay": 0.0},
+}
+STRONG = SHORT | {  # a larger network that trains longer memorises its images, unless each of them is always a new one
+    "augment": (AlternatingFlip(), Crop(3, "reflect"), Cutout(8), Shrink(24, epochs=21)),
+    "optimizer_settings": GATED_SETTINGS,
+}
+
+
+def backbone(channels, kernel_sizes=(3, 1, 1)):
+    """Return the fields of a recipe that choose the assigned backbone."""
+    return {"network": "gated_backbone", "network_settings": {"channels": channels, "kernel_sizes": kernel_sizes}}
+
+
+OURS = {
+    recipe.name: recipe
+    for recipe in (
+        # The assigned backbone in minutes on two CPU cores: the main run of notebooks 04 and 05.
+        Recipe("quick", **backbone((48, 144, 144)), num_epochs=8, **SMALL),
+        Recipe("fast", "plain_backbone", {"channels": (64, 256, 256)}, num_epochs=11, **SHORT),
+        Recipe("best_gated", **backbone((128, 384, 384)), num_epochs=30, **STRONG),
+    )
+}
+# The recipes that answer what the gate is worth. `narrow` exists for that question alone.
+GATED = (
+    OURS["quick"],
+    OURS["best_gated"],
+    Recipe("narrow", **backbone((16, 48, 48), (3, 3, 3)), num_epochs=8, **SMALL),
+)
+
+
+def variant(recipe, suffix, **settings):
+    """Return a recipe whose network has these settings instead, under a name with the suffix."""
+    return recipe.change(name=f"{recipe.name}_{suffix}", network_settings=recipe.network_settings | settings)
+
+
+# Each of them with a single branch, and with branches that count the same for every image.
+WITHOUT_GATE = {
+    base.name: (
+        variant(base, "one_branch", kernel_sizes=(3,)),
+        variant(base, "constant_gate", gate="constant"),
+    )
+    for base in GATED
+}
+ABLATIONS = {
+    recipe.name: recipe for base in GATED for recipe in (base, *WITHOUT_GATE[base.name]) if recipe.name not in OURS
+}
+
+
+def find_system(name: str) -> Recipe:
+    """Return the recipe of this name: one of SYSTEMS, of OURS or of the ABLATIONS."""
+    known = SYSTEMS | OURS | ABLATIONS
+    if name not in known:
+        raise CourseworkError(f"There is no system {name!r}.", next_step=f"Choose one of {', '.join(known)}.")
+    return known[name]

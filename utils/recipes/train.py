@@ -1,0 +1,314 @@
+"""The one call that trains a recipe: it makes loaders, network, optimizer and callbacks, and calls train_ch3."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import operator
+import random
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from utils.data.augment import for_epochs
+from utils.data.cifar10 import load_cifar10
+from utils.data.counter_rng import derive_seed
+from utils.data.loader import BatchLoader, make_iters
+from utils.devices import keep_memory, try_gpu
+from utils.errors import CourseworkError, LedgerWarning
+from utils.models.basic_layers import Whiten
+from utils.models.convolution import use_fast_convolutions
+from utils.models.gated import GatedConv, set_form
+from utils.my_utils import evaluate, train_ch3
+from utils.optim.losses import make_loss
+from utils.optim.optimizers import make_optimizer
+from utils.optim.schedules import make_schedule
+from utils.recipes.recipe import Recipe, held_out
+from utils.runs.checkpoint_files import newest
+from utils.runs.checkpoints import Checkpoints
+from utils.runs.recorder import Ledger, note_test
+from utils.runs.run import Run, find
+from utils.training.average import Average
+from utils.training.budget import Budget, choose_budget, first
+from utils.training.step import Step
+
+WATCHED = {"honest": "val", "report": "test", "final": "nothing"}
+MIN_MEASURED = 2000  # images in a batch that a GPU only measures: with few it would wait for Python
+WHITENING_IMAGES = 5000  # they tell how patches vary
+
+
+def train_recipe(
+    recipe: Recipe,
+    data=None,
+    *,
+    seed: int = 0,
+    protocol: str = "honest",
+    budget: str | Budget | None = None,
+    device=None,
+    precision: str = "auto",
+    form: str = "auto",
+    replay="auto",
+    folder="auto",
+    save_every: float = 60.0,
+    resume: bool = True,
+    parent=None,
+    sweep: str | None = None,
+    callbacks=(),
+    curves: bool = True,
+    compiled: bool = False,
+) -> Trained:
+    """Train a recipe and return the Trained. Called again, it continues where it stopped.
+
+    budget: smoke, taste, quick or full, or a Budget; without one COURSEWORK_BUDGET or the hardware chooses. folder:
+    where its record and its checkpoints are kept, one every save_every seconds ("auto": a folder of its own for each
+    different training; None: nowhere). parent: a run, or its name, whose weights it starts with, and whose optimizer
+    state if the optimizer is of the same kind. sweep: the name of the group of runs it belongs to. replay: let a GPU
+    replay CUDA graphs ("auto": unless it is compiled). compiled: let torch.compile fuse the network first, which pays
+    off in a long run only.
+    """
+    data = data or load_cifar10()
+    device = torch.device(device or try_gpu())
+    seed = operator.index(seed)
+    budget = budget if isinstance(budget, Budget) else choose_budget(budget, device)
+    parent = find(parent) if isinstance(parent, str) else parent
+    facts = recipe.facts(data, budget, device, seed, protocol, precision, parent, compiled)
+    folder = recipe.folder(facts) if folder == "auto" else folder and Path(folder)
+    images, num_epochs = budget.cut(data, recipe.num_epochs, recipe.macs())
+    loaders = make_loaders(recipe, images, num_epochs, protocol, seed, device)
+    train_iter, watched_iter, test_iter = loaders
+    loss = make_loss(recipe.loss, **recipe.loss_settings)
+    use_graphs = not compiled if replay == "auto" else replay
+    step = Step(facts["precision"], replay=use_graphs, clip_norm=recipe.clip_norm, clip_value=recipe.clip_value)
+    with isolated_randomness(derive_seed(seed, recipe.name), device):
+        net = prepared_network(recipe, data, train_iter.split, device, form)
+        if compiled:
+            net.compile(dynamic=False)  # once for each image size; none of them is slowed down by the others
+        optimizer = make_optimizer(recipe.optimizer, net, recipe.lr, **recipe.optimizer_settings)
+        if parent:
+            inherit(parent, net, optimizer)
+        schedule = make_schedule(
+            recipe.schedule, optimizer, num_epochs=num_epochs, batches=len(train_iter), **recipe.schedule_settings
+        )
+        average = Average(recipe.average) if recipe.average else None
+        callbacks = [*callbacks, schedule]
+        if average:
+            callbacks.append(average)
+        if folder is not None:
+            record = record_of_training(recipe, facts, budget, sweep, images, loaders)
+            callbacks.append(Ledger(folder, recipe.name, record))
+            callbacks.append(Checkpoints(folder, every=save_every, about=flattened(facts), resume=resume))
+        history = train_ch3(
+            net,
+            train_iter,
+            watched_iter,
+            loss,
+            num_epochs,
+            optimizer,
+            step=step,
+            watchers=callbacks,
+            watched=WATCHED[protocol],
+            curves=curves,
+            record=folder is not None,
+        )
+    step.release()
+    return Trained(recipe, average.net if average else net, history, test_iter, loss, step, facts, folder)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """The result of a training: the network to use, its history, and everything that the two came from."""
+
+    recipe: Recipe
+    net: nn.Module
+    history: object
+    test_iter: object
+    loss: object
+    step: object
+    facts: dict  # recipe, checksum of the images, budget, seed, protocol, precision, epochs
+    folder: Path | None
+
+    @property
+    def run(self) -> Run | None:
+        """The Run on disk, or None if no record was kept."""
+        return Run(self.folder) if self.folder else None
+
+    def test(self) -> tuple[float, float]:
+        """Measure on the test images: (mean loss, fraction correct). Once, when all choices are made; it is noted."""
+        loss, acc = evaluate(self.net, self.test_iter, self.loss, predict=self.step.predict)
+        if self.folder:
+            try:
+                note_test(self.folder, acc, loss)
+            except OSError as error:  # a full disk, say: the figures are not lost for that
+                warnings.warn(
+                    f"That the test images were measured could not be noted: {error}", LedgerWarning, stacklevel=2
+                )
+        return loss, acc
+
+
+def make_loaders(recipe, images, num_epochs, protocol, seed, device):
+    """Return loaders of the images to train on, to watch (or None) and to test on, as the protocol asks."""
+    train_iter, val_iter, test_iter = make_iters(
+        images,
+        recipe.batch_size,
+        augment=for_epochs(recipe.augment, num_epochs, recipe.num_epochs),
+        val=held_out(images, protocol),
+        seed=seed,
+        device=device,
+        mean=recipe.mean,
+        std=recipe.std,
+        measured_at_a_time=measured_at_a_time(recipe, device),
+    )
+    return train_iter, {"val": val_iter, "test": test_iter}.get(WATCHED[protocol]), test_iter
+
+
+def prepared_network(recipe, data, split, device, form="auto") -> nn.Module:
+    """Return a new network on its device, in the memory layout that is fastest there."""
+    net = recipe.make_network(len(data.classes))
+    check_scores(recipe, net, split, len(data.classes))
+    set_form(net, form)
+    whiten(recipe, net, split)
+    net = laid_out(net, device).to(device)
+    if device.type == "cpu":
+        use_fast_convolutions(net)
+        keep_memory()
+    return net
+
+
+def check_scores(recipe, net, split, num_classes) -> None:
+    """Pass two images through the network: it must give a score for each class. Lazy layers get their shapes here."""
+    images = split.images[:2].cpu().float() / 255
+    modes = [(module, module.training) for module in net.modules()]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        net.eval()
+        try:
+            scores = net(images)
+        except Exception as error:
+            raise CourseworkError(
+                f"The network cannot take a batch of shape {tuple(images.shape)}: {type(error).__name__}: {error}",
+                where=f"{recipe.name}, network={recipe.describe()['network']}",
+                next_step="Try it alone: net(torch.zeros(2, 3, 32, 32)).",
+            ) from error
+    for module, mode in modes:
+        module.training = mode
+    is_matrix = isinstance(scores, torch.Tensor) and scores.ndim == 2 and len(scores) == len(images)
+    if not is_matrix or scores.shape[1] < num_classes:
+        given = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise CourseworkError(
+            f"The network must give a score for each of {num_classes} classes, (2, {num_classes}), but gives {given}.",
+            where=f"{recipe.name}, network={recipe.describe()['network']}",
+            next_step=f"Let its last layer be nn.Linear(..., {num_classes}).",
+        )
+
+
+def whiten(recipe, net, split) -> None:
+    """Let whitening layers learn from the first images, before the training."""
+    layers = [layer for layer in net.modules() if isinstance(layer, Whiten)]
+    if not layers:
+        return
+    images = first(split, min(len(split), WHITENING_IMAGES))
+    X, _ = BatchLoader(images, len(images), mean=recipe.mean, std=recipe.std).batch(epoch=0, i=0)
+    for layer in layers:
+        layer.learn(X)
+
+
+def laid_out(net: nn.Module, device) -> nn.Module:
+    """Put convolutions into the channels-last memory layout, in which they work fastest.
+
+    On a CPU, a network stays as it is if its gated convolutions merge their kernels: that works in channels-first.
+    """
+    merges = any(isinstance(module, GatedConv) and module.merges_kernels for module in net.modules())
+    if torch.device(device).type == "cuda" or not merges:
+        for module in net.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)
+    return net
+
+
+def measured_at_a_time(recipe, device) -> int:
+    """Return the batch size for images that are only measured."""
+    return max(recipe.batch_size, MIN_MEASURED) if device.type == "cuda" else recipe.batch_size
+
+
+def record_of_training(recipe, facts, budget, sweep, images, loaders) -> dict:
+    """Return what the run's record says beside what the training itself can tell."""
+    _, watched_iter, test_iter = loaders
+    record = {"parent": None} | facts | {"system": recipe.name, "budget": budget.name, "sweep": sweep}
+    record["macs"] = recipe.macs()
+    record["views"] = recipe.views
+    record["test_images"] = len(test_iter.split)
+    record["data"] = images.train.origin
+    record["classes"] = list(images.classes)
+    if watched_iter is not None:
+        record["watched_images"] = len(watched_iter.split)
+    return record
+
+
+@contextlib.contextmanager
+def isolated_randomness(seed: int, device: torch.device):
+    """Seed the generators for what happens inside, and restore the caller's state afterwards."""
+    devices = [device] if device.type == "cuda" else []
+    python_state = random.getstate()
+    numpy_state = np.random.get_state()
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed % 2**63)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+
+
+def inherit(parent: Run, net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Start with the weights of another run's newest checkpoint, and with its optimizer state where that fits."""
+    state = checkpoint_of(parent)
+    try:
+        net.load_state_dict(state["net"])
+    except RuntimeError as error:
+        raise CourseworkError(
+            f"{parent.name} has a different network: {str(error).splitlines()[-1].strip()}",
+            where=parent.folder,
+            next_step="Choose a parent with the same network.",
+        ) from None
+    if state["about"].get("optimizer") != type(optimizer).__name__:
+        return
+    present = optimizer.state_dict()
+    saved = state["optimizer"]
+    if _shape_of_state(present) != _shape_of_state(saved):
+        raise CourseworkError(
+            f"The optimizer of {parent.name} keeps its state for other groups of parameters.",
+            where=parent.folder,
+            next_step="Use the same optimizer settings, or another optimizer, which starts without a state.",
+        )
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": present["param_groups"]})  # with the new rates
+
+
+def _shape_of_state(state):
+    return [(len(group["params"]), group.get("amsgrad")) for group in state["param_groups"]]
+
+
+def checkpoint_of(run: Run) -> dict:
+    """Return the state in a run's newest intact checkpoint."""
+    checkpoint = newest([run.folder])
+    if checkpoint is None:
+        raise CourseworkError(
+            f"{run.name} has no checkpoint.",
+            where=run.folder,
+            next_step='Train it first. A run by hand keeps checkpoints if train_ch3 is given a name: record="mine".',
+        )
+    return checkpoint[1]
+
+
+def flattened(facts: dict, prefix: str = "") -> dict:
+    """Return nested dicts as one, so that a difference can be named: {"recipe.lr": "0.001"}."""
+    flat = {}
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            flat |= flattened(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = str(value)
+    return flat
