@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from net_parts import images
+from utils.models.networks import NETWORKS
 
 from utils.errors import CourseworkError
 from utils.models.blocks import Block, Plan, build, build_block, plan_from
 from utils.models.count import describe
 from utils.models.gated import FORMS, GatedConv
-from utils.models.networks import NETWORKS
 
 
 def filled(module, seed=0):

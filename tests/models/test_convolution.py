@@ -3,10 +3,10 @@
 import pytest
 import torch
 from torch import nn
+from utils.models.layers import build_layers
 
 from utils.models import convolution as convolutions
 from utils.models.convolution import MANY, PaddedConv, as_matrix
-from utils.models.layers import build_layers
 
 
 def make(side=2, size=3, inside=4, out=6, count=MANY, dtype=torch.float32):

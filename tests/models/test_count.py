@@ -3,11 +3,11 @@
 import pytest
 import torch
 from torch import nn
+from utils.models.networks import NETWORKS
 
 from utils.models.blocks import Block, Plan, build
 from utils.models.count import depth, flops, layer_table, network_table, parameters
 from utils.models.gated import FORMS, GatedConv
-from utils.models.networks import NETWORKS
 
 
 def conv(inside, out, size, kernel=3):

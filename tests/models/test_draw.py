@@ -6,10 +6,10 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch import nn
+from utils.models.networks import NETWORKS
 
 from utils.models.blocks import Block, Plan, build
 from utils.models.draw import LANES, MIDDLE, draw_block, draw_network, list_parts
-from utils.models.networks import NETWORKS
 
 BLOCKS = {
     "plain": Block((3, 64)),

@@ -6,10 +6,10 @@ import pytest
 import torch
 from net_parts import images
 from torch import nn
+from utils.models.layers import build_layers
 
 from utils.errors import CourseworkError
 from utils.models.blocks import Plan, build
-from utils.models.layers import build_layers
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from net_parts import images
 from torch import nn
+from utils.models.networks import ASSUMPTIONS, NETWORKS
 
 from utils.models.blocks import Block, Plan, build, plan_from
-from utils.models.networks import ASSUMPTIONS, NETWORKS
 
 # The later edition of the assignment, an MLP gate, and rows of report D's appendix with the map sizes it gives.
 VALID = {"branch": ("conv pad 0",), "after": ()}
