@@ -129,8 +129,13 @@ _NO_PART = ("one_cycle", "plateau", "sequential", "triangular")  # torch cannot 
 class Schedule:
     """A watcher of train_ch3 that moves the learning rate after each batch or each epoch. Its end is then held."""
 
-    def __init__(self, name, scheduler, each, steps, settings):
-        self.name, self.scheduler, self.each, self.steps, self.settings = name, scheduler, each, steps, settings
+    def __init__(self, name, scheduler, each, steps, settings, peaks):
+        self.name = name
+        self.scheduler = scheduler
+        self.each = each
+        self.steps = steps
+        self.settings = settings
+        self.peaks = peaks  # each group's learning rate as it was chosen: torch's schedulers may overwrite "initial_lr"
 
     def on_start(self, training):
         """Refuse to move the learning rate of an optimizer that is not the one in use."""
@@ -206,7 +211,7 @@ def make_schedule(name, optimizer, *, num_epochs, batches, **settings):
         optimizer.param_groups[:] = before
         raise
     endless = name in ("constant", "plateau")  # the length of the run plays no part in them
-    return Schedule(name, scheduler, each, None if endless else steps, defaults(makers[name]) | settings)
+    return Schedule(name, scheduler, each, None if endless else steps, defaults(makers[name]) | settings, peaks)
 
 
 def lr_curve(name, lr, *, num_epochs, batches, losses=None, **settings):
