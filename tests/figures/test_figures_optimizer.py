@@ -10,7 +10,7 @@ from figure_checks import check_whole
 
 from utils.figures.optimizer import show_confidence, show_paths, show_range, show_runs, show_schedules
 from utils.figures.style import STYLE
-from utils.optim.schedules import RangeTest
+from utils.optim.range_test import RangeTest
 
 
 @pytest.fixture(autouse=True)

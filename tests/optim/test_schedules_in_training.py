@@ -13,7 +13,8 @@ from utils.data.loader import BatchLoader
 from utils.errors import CourseworkError
 from utils.my_utils import train_ch3
 from utils.optim.optimizers import make_optimizer
-from utils.optim.schedules import SCHEDULES, find_lr, lr_curve, make_schedule
+from utils.optim.range_test import find_lr
+from utils.optim.schedules import SCHEDULES, lr_curve, make_schedule
 from utils.runs.same_training import settings_of
 from utils.training.step import Step
 
