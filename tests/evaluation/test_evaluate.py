@@ -2,23 +2,31 @@
 
 import dataclasses
 import importlib
+import io
 import json
+import types
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from training_parts import images
 
-from utils.data.cifar10 import CLASSES, Cifar10
+from utils.data.cifar10 import CLASSES, Cifar10, Split
+from utils.data.loader import BatchLoader
 from utils.errors import CourseworkError, LedgerWarning
 from utils.evaluation.evaluate import evaluate, evaluate_run, weights_hash
 from utils.evaluation.metrics import wilson_interval
+from utils.evaluation.own_picture import classify
 from utils.evaluation.robustness import STRENGTHS, VIEWS
+from utils.figures import show_confusion, show_gates
 from utils.models.blocks import Block, Plan
 from utils.models.count import flops
 from utils.recipes.reported import Recipe, load_run
 from utils.runs.run import EVALUATION
 from utils.training.budget import Budget
+from utils.training.step import Step
 
 evaluation = importlib.import_module("utils.evaluation.evaluate")  # the room exports a function of this name
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -258,7 +266,7 @@ def test_a_loss_may_be_given_and_may_have_weights_for_the_classes():
     net, data = Foreign(3), batches(3)
     loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 0.0, 0.0]))
     X, y = (torch.cat(tensors) for tensors in zip(*data, strict=True))
-    assert evaluate(net, data, loss)["loss"] == pytest.approx(float(loss(net(X), y)), rel=1e-5)
+    assert evaluate(net, data, loss)["loss"] == pytest.approx(loss(net(X), y).item(), rel=1e-5)
     softmax = nn.Sequential(net, nn.Softmax(1))  # its scores are probabilities already
     assert evaluate(softmax, data)["loss"] == pytest.approx(evaluate(net, data)["loss"], rel=1e-5)
 
@@ -288,3 +296,30 @@ def test_what_cannot_be_evaluated_is_refused(arguments, told):
 def test_a_trainings_own_images_and_loss_are_not_replaced(train):
     with pytest.raises(CourseworkError, match="its own"):
         evaluate(train(folder=None), batches(10))
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_a_training_on_other_classes_has_its_names_everywhere(count):
+    pixels = images(60, 16).images
+    names = [f"class {chr(97 + i)}" for i in range(count)]
+    test_iter = BatchLoader(Split(pixels, torch.arange(60) % count, ORIGIN), 25, mean=(0.5,) * 3, std=(0.25,) * 3)
+    trained = types.SimpleNamespace(
+        net=Foreign(count), test_iter=test_iter, loss=nn.CrossEntropyLoss(), step=Step(), folder=None, run=None
+    )
+    trained.history = types.SimpleNamespace(stopped=False)
+    record = evaluate_run(trained, SMALL, classes=names)
+    assert record["classes"] == names and len(record["confusion"]) == len(record["gates"]["gate"]) == count
+    assert (
+        record["robustness"]["images"] == 40 and record["views"]["plain"] == record["robustness"]["jpeg"]["accuracy"][0]
+    )
+    assert json.loads(json.dumps(record)) == record
+    for draw in (show_confusion, show_gates):
+        plt.close(draw(record["gates"] if draw is show_gates else record["confusion"], record["classes"]))
+    _, p = classify(trained, png(), names)
+    assert sorted(p) == names
+
+
+def png():
+    out = io.BytesIO()
+    Image.new("RGB", (20, 20), "red").save(out, "PNG")
+    return out.getvalue()

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from utils.files import plain
 from utils.optim.make import check_made, make
 from utils.optim.muon import Muon
 
@@ -43,14 +42,3 @@ def _can_be_fused(name, parameters):
     devices = FUSED.get(name, ())
     # Groups of parameters are dicts; torch decides for them.
     return all(isinstance(parameter, torch.Tensor) and parameter.device.type in devices for parameter in parameters)
-
-
-def describe(optimizer: torch.optim.Optimizer) -> dict:
-    """Return an optimizer's class, and for each group its settings and the number of its tensors and numbers."""
-    groups = []
-    for group in optimizer.param_groups:
-        settings = {name: value for name, value in group.items() if name not in ("params", "param_names")}
-        settings["tensors"] = len(group["params"])
-        settings["numbers"] = sum(parameter.numel() for parameter in group["params"])
-        groups.append(plain(settings))
-    return {"name": type(optimizer).__name__, "groups": groups}
