@@ -38,7 +38,7 @@ def test_the_fastest_device_that_works_is_chosen(monkeypatch, cuda, mps, chosen)
 @pytest.mark.parametrize(("mps", "chosen"), [(True, "mps"), (False, "cpu")])
 def test_a_gpu_that_fails_at_its_first_operation_is_passed_over_with_a_warning(monkeypatch, mps, chosen):
     offer(monkeypatch, cuda=1, mps=mps, working=("mps",))
-    with pytest.warns(UserWarning, match="cuda:0 is there, but .* no kernel image is available") as caught:
+    with pytest.warns(UserWarning, match="cuda:0 exists, but .* no kernel image is available") as caught:
         assert try_gpu() == torch.device(chosen)
     assert "more lines" not in str(caught[0].message)
 

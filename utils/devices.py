@@ -1,4 +1,4 @@
-"""Owns the choice of a device, its name for people, and how this process keeps its memory. Changes no device."""
+"""The device to compute on, its name, its fastest precision, and a setting that lets this process keep its memory."""
 
 from __future__ import annotations
 
@@ -10,29 +10,39 @@ import warnings
 
 import torch
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # as glibc's malloc.h numbers what mallopt can set
+# The numbers of these two options of mallopt in glibc's malloc.h.
+_TRIM_THRESHOLD = -1
+_MMAP_MAX = -4
 
 
-def try_gpu(i=0):
-    """Return GPU i, else Apple's, else the CPU; a GPU counts only if a small operation really runs on it."""
-    found = [torch.device("cuda", i)] if torch.cuda.device_count() > i and torch.cuda.is_available() else []
-    found += [torch.device("mps")] if torch.backends.mps.is_available() else []
-    return next((device for device in found if _runs(device)), torch.device("cpu"))
+def try_gpu(i: int = 0) -> torch.device:
+    """Return GPU i, else Apple's GPU, else the CPU; a GPU counts only if a small operation really runs on it."""
+    candidates = []
+    if torch.cuda.device_count() > i and torch.cuda.is_available():
+        candidates.append(torch.device("cuda", i))
+    if torch.backends.mps.is_available():
+        candidates.append(torch.device("mps"))
+    for device in candidates:
+        if _runs(device):
+            return device
+    return torch.device("cpu")
 
 
-def describe(device="cpu"):
+def describe(device="cpu") -> str:
     """Return one line: the device's name, its memory or cores, and torch's version."""
     device = torch.device(device)
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
-        name, size = properties.name, f"{properties.total_memory / 2**30:.0f} GiB"
+        name = properties.name
+        size = f"{properties.total_memory / 2**30:.0f} GiB"
     else:
-        name, size = _processor(), f"{_cores()} core" + "s" * (_cores() > 1)
-    return f"{name}{' GPU' if device.type == 'mps' else ''} ({size}), torch {torch.__version__}"
+        name = _processor() + (" GPU" if device.type == "mps" else "")
+        size = "1 core" if _cores() == 1 else f"{_cores()} cores"
+    return f"{name} ({size}), torch {torch.__version__}"
 
 
-def best_precision(device):
-    """Name the fastest precision that the device really has: some GPUs only imitate bf16, slowly."""
+def best_precision(device) -> str:
+    """Return the fastest precision that the device supports in hardware; some GPUs only emulate bf16, slowly."""
     device = torch.device(device)
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
@@ -41,22 +51,22 @@ def best_precision(device):
     return "fp32"
 
 
-def keep_memory():
-    """Let this process keep the memory that it frees; return whether it could be asked to, which is so with glibc.
+def keep_memory() -> bool:
+    """Let this process keep the memory that it frees; return whether that worked, which it does with glibc.
 
-    Otherwise glibc gives a freed block of some size back to the system, which clears each of its pages when the next
-    batch wants it again: on two cores that was a sixth to a quarter of a training's time.
+    By default glibc returns a large freed block to the system, which clears all its pages when the next batch needs
+    them again: on two cores that took a sixth to a quarter of the time of a training.
     """
     mallopt = getattr(ctypes.pythonapi, "mallopt", None)
     return mallopt is not None and bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def _runs(device):
-    """Tell whether the device can do a sum. One that is too old for this torch is available and fails only here."""
+    """Tell whether the device can add numbers; a GPU that is too old for this torch fails only here."""
     try:
         return torch.ones(2, device=device).sum().item() == 2
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled for the device
-        warnings.warn(f"{device} is there, but torch cannot use it: {str(error).splitlines()[0]}", stacklevel=3)
+        warnings.warn(f"{device} exists, but torch cannot use it: {str(error).splitlines()[0]}", stacklevel=3)
         return False
 
 
@@ -66,9 +76,11 @@ def _cores():
 
 
 def _processor(cpuinfo="/proc/cpuinfo"):
-    """Return the processor's name; that of a virtual machine, often no more than "AMD EPYC", with family and model."""
-    text = pathlib.Path(cpuinfo).read_text(errors="replace") if pathlib.Path(cpuinfo).exists() else ""
-    pairs = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())  # of the first core
+    """Return the CPU's name, with family and model on a virtual machine, which often calls it just "AMD EPYC"."""
+    path = pathlib.Path(cpuinfo)
+    text = path.read_text(errors="replace") if path.exists() else ""
+    first_core = text.partition("\n\n")[0]
+    pairs = (line.partition(":") for line in first_core.splitlines())
     facts = {name.strip(): value.strip() for name, _, value in pairs}
     name = facts.get("model name") or platform.processor() or platform.machine()
     if "hypervisor" in facts.get("flags", "").split() and "cpu family" in facts:

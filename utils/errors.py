@@ -1,11 +1,20 @@
-"""Owns the suite's errors: what is wrong, where, what to do next, in under ten lines. Imports nothing of the suite."""
+"""The errors and warnings of the suite: what is wrong, where, and what to do next, in a few lines.
+
+raise CourseworkError("The loader has no batch.", where="batch_size=500", next_step="Choose a smaller batch_size.")
+"""
+
+from __future__ import annotations
+
+import numbers
 
 
 class CourseworkError(Exception):
-    """Say what is wrong, where it was found, and what to do next."""
+    """An error that says what is wrong, where it was found and what to do next."""
 
     def __init__(self, what, *, where=None, next_step=None):
-        self.what, self.where, self.next_step = str(what), where, next_step
+        self.what = str(what)
+        self.where = where
+        self.next_step = next_step
         super().__init__(self.what)
 
     def __str__(self):
@@ -17,7 +26,7 @@ class CourseworkError(Exception):
         return "\n".join(lines)
 
     def __reduce__(self):
-        # Keyword-only fields do not survive Exception's own pickling, and worker processes send errors home by pickle.
+        # Exception's own pickling loses keyword-only fields, and worker processes send their errors by pickle.
         return (_rebuild, (type(self), self.what, self.where, self.next_step))
 
     def _render_traceback_(self):
@@ -34,20 +43,34 @@ class DataError(CourseworkError):
 
 
 class DownloadError(DataError):
-    """The archive could not be fetched; what was received is kept for the next attempt."""
+    """The archive could not be downloaded; the next attempt continues with the bytes that have arrived."""
 
 
 class DivergedError(CourseworkError):
-    """A loss or a gradient is not a number any more; the step that would have spoilt the weights was not taken."""
+    """A loss or a gradient became NaN or Inf; the training step that would have spoilt the weights was not taken."""
 
 
 class CheckpointError(CourseworkError):
-    """A training cannot go on from what lies in its folder; nothing was changed."""
+    """A training cannot resume from the checkpoint in its folder; nothing was changed."""
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint could not be written, copied or read; the training goes on without it."""
+    """A checkpoint could not be written, copied or read; the training continues without it."""
 
 
 class LedgerWarning(UserWarning):
-    """A part of a run's record could not be written; the training goes on without it."""
+    """A part of a run's record could not be written; the training continues without it."""
+
+
+def require(condition, what: str, where, next_step: str):
+    """Raise a CourseworkError unless the condition holds."""
+    if not condition:
+        raise CourseworkError(what, where=where, next_step=next_step)
+
+
+def check_count(name: str, value, least: int, most: int | None = None):
+    """Require a whole number between these limits; True and 2.0 are not whole numbers here."""
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    limits = f"{least} or more" if most is None else f"from {least} to {most}"
+    fits = is_whole and least <= value and (most is None or value <= most)
+    require(fits, f"{name} must be a whole number, {limits}.", f"{name}={value!r}", f"Choose {limits}.")

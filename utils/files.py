@@ -1,4 +1,8 @@
-"""Owns the files of a record: JSON whole or not at all, lines that survive any accident. Knows no run."""
+"""Files that are never half written: JSON files, and files to which lines of JSON are appended.
+
+write_json(path, {"loss": 0.5})
+append_lines(path, [{"epoch": 1}])
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,11 @@ import json
 import math
 import os
 import threading
+from pathlib import Path
 
 
 def plain(value):
-    """Return a value as JSON holds it: numbers that are none (NaN, Inf) as null, all unknown things as text."""
+    """Return a value as JSON can hold it: NaN and Inf become null, and objects of unknown kinds become text."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -21,19 +26,19 @@ def plain(value):
     return plain(value.item()) if getattr(value, "ndim", None) == 0 else str(value)  # NumPy's and torch's numbers
 
 
-def write_json(path, value):
-    """Write a JSON file whole or not at all."""
+def write_json(path: Path, value):
+    """Write a JSON file in one step."""
     text = json.dumps(plain(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     write_bytes(path, as_bytes(text))
 
 
-def as_bytes(text):
-    """Return a text as UTF-8; half a character, as a file's name may hold on some systems, becomes a question mark."""
+def as_bytes(text: str) -> bytes:
+    """Return a text as UTF-8; an invalid character, which file names may contain, becomes a question mark."""
     return text.encode(errors="replace")
 
 
-def write_bytes(path, content):
-    """Write a file in one step: a reader finds the old one or the new one, and a kill leaves one of them."""
+def write_bytes(path: Path, content: bytes):
+    """Write a file in one step: readers see the old file or the new one, even if the process is killed."""
     partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
         with open(partial, "wb") as file:
@@ -46,8 +51,8 @@ def write_bytes(path, content):
     sync_folder(path.parent)
 
 
-def read_json(path):
-    """Return a JSON file's object, or None if there is none or it holds something else."""
+def read_json(path: Path) -> dict | None:
+    """Return the object in a JSON file, or None if there is no file or it holds something else."""
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -55,15 +60,15 @@ def read_json(path):
     return value if isinstance(value, dict) else None
 
 
-def append_lines(path, rows):
-    """Append objects, a line each, on the disk when this returns; what an accident left before them is closed off."""
+def append_lines(path: Path, rows: list[dict]):
+    """Append objects, one per line, and wait until they are on the disk; a half-written last line is closed first."""
     line = as_bytes("".join(json.dumps(plain(row), allow_nan=False, ensure_ascii=False) + "\n" for row in rows))
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
     try:
         if _is_torn(handle):
             line = b"\n" + line
         written = os.write(handle, line)  # one call: lines of two processes never mix
-        while written < len(line):  # a disk that is nearly full takes a part, and then says so
+        while written < len(line):  # a disk that is almost full takes a part, and then raises
             written += os.write(handle, line[written:])
         os.fsync(handle)
     finally:
@@ -78,15 +83,15 @@ def _is_torn(handle):
     return os.read(handle, 1) != b"\n"
 
 
-def read_lines(path):
-    """Return (rows, bad): the objects of a file's lines, and how many lines cannot be read. No file has no lines."""
+def read_lines(path: Path) -> tuple[list[dict], int]:
+    """Return (rows, bad): the objects in the lines of a file, and how many lines cannot be read. No file: ([], 0)."""
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return [], 0
     rows, bad = [], 0
     for line in lines:
-        line = line.strip(b"\0\r ")  # a block of zeros is what a lost write leaves
+        line = line.strip(b"\0\r ")  # a lost write leaves a block of zeros
         if not line:
             continue
         try:
@@ -100,8 +105,8 @@ def read_lines(path):
     return rows, bad
 
 
-def sync_folder(folder):
-    """Put a folder's list of names on the disk: only then does a new file survive a power cut."""
+def sync_folder(folder: Path):
+    """Write a folder's list of names to the disk: only then does a new file survive a power cut."""
     if os.name == "nt":  # Windows cannot open a folder, and needs no such call
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,9 @@
-"""Owns what a notebook does first: missing packages, the figures' look, a line on the machine. Nothing random."""
+"""What a notebook does first: check the packages, set the look of the figures, print a line about the machine.
+
+from utils.notebook import start
+
+start()
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ import tempfile
 from utils.errors import CourseworkError
 from utils.figures.style import COLOURS, DASHES, STYLE
 
-# What the notebooks import, and the package that brings it.
+# The modules that the notebooks import, and the packages that contain them.
 NEEDED = {
     "torch": "torch",
     "torchvision": "torchvision",
@@ -29,9 +34,9 @@ NEEDED = {
 
 
 def start():
-    """Make ready for a notebook: packages, figures; print which Python, torch and device it runs on."""
-    # Idle threads of torch wait in a busy loop. When another program wants a core, too, that makes a training on the
-    # CPU twenty times slower; a short loop costs next to nothing. The number is read when torch is imported.
+    """Prepare a notebook: packages and figures; print which Python, torch and device it runs on."""
+    # Idle threads of torch wait in a busy loop. If another program needs a core, too, that makes a training on the CPU
+    # twenty times slower; a short loop costs almost nothing. The number is read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     install_missing()
     style_figures()
@@ -41,13 +46,13 @@ def start():
     print(f"{describe(try_gpu())}, Python {platform.python_version()}")
 
 
-def missing():
-    """List the packages that the notebooks need and this Python does not find."""
+def missing() -> list[str]:
+    """List the packages that the notebooks need and this Python lacks."""
     return [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]
 
 
 def install_missing():
-    """On Colab install what is missing and change nothing that is there; elsewhere say how to get it."""
+    """On Colab, install the missing packages and change no other; elsewhere, say how to install them."""
     packages = missing()
     if not packages:
         return
@@ -70,18 +75,18 @@ def install_missing():
     print(f"Installed {names}.")
 
 
-def installed():
-    """Return pip constraints that hold every installed package, torch above all, at the version it has."""
-    found = {}
-    for distribution in importlib.metadata.distributions():  # the first of a name is the one that Python imports
+def installed() -> str:
+    """Return pip constraints that keep every installed package, torch above all, at its version."""
+    versions = {}
+    for distribution in importlib.metadata.distributions():  # Python imports the first of a name
         name, version = distribution.metadata["Name"], distribution.version
         if name and version:
-            found.setdefault(name.lower().replace("_", "-"), version)
-    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()))
+            versions.setdefault(name.lower().replace("_", "-"), version)
+    return "".join(f"{name}=={version}\n" for name, version in sorted(versions.items()))
 
 
 def style_figures():
-    """Set the look of the suite's figures: crisp PNGs in the notebook, lines that differ by more than colour."""
+    """Set the look of the suite's figures: sharp PNGs in the notebook, lines that differ in colour and in dashes."""
     import matplotlib
     from cycler import cycler
 

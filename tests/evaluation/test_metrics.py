@@ -22,7 +22,6 @@ from utils.evaluation.metrics import (
     top_k,
     wilson_interval,
 )
-from utils.models.blocks import Block, Plan, build
 from utils.my_utils import evaluate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -33,11 +32,25 @@ NEVER_SAID, ONE = [(0, 0), (1, 0), (3, 1)], [(2, 2)]
 EDGES = pytest.mark.parametrize("pairs", [ALL_RIGHT, ALL_WRONG, NEVER_SAID, ONE])
 
 
+class Gated(nn.Module):
+    """A block of k convolutions that are weighed by a gate."""
+
+    def __init__(self, inside, out, k):
+        super().__init__()
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inside, k), nn.Softmax(1))
+        self.branches = nn.ModuleList(nn.Conv2d(inside, out, 3, padding=1) for _ in range(k))
+
+    def forward(self, X):
+        a = self.gate(X)
+        return sum(a[:, j, None, None, None] * branch(X) for j, branch in enumerate(self.branches)).relu()
+
+
 def gated_net():
-    blocks = (Block((3, 4), (3, 3), after=("norm", "relu")), Block((4, 5), (3,) * 3))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return build(Plan(blocks, ("mean", "linear 10")), size=8)
+        net = nn.Sequential(Gated(3, 4, 2), nn.BatchNorm2d(4), Gated(4, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        net.append(nn.Linear(5, 10))
+    return net
 
 
 def check_counts(pairs):
@@ -165,13 +178,13 @@ def test_a_softmax_at_the_end_is_not_applied_twice():
 def test_gate_weights_are_the_mean_by_class_of_what_each_image_gets():
     net, data_iter, gates = gated_net(), BatchLoader(images(50), 20), {}
     y_hat, y = scores(net, data_iter, gates=gates)
-    assert torch.equal(y_hat, scores(net, data_iter)[0]) and not net.block1.gate._forward_hooks
-    assert {name: a.shape for name, a in gates.items()} == {"block1": (50, 2), "block2": (50, 3)}
-    first = torch.cat([net.eval().block1.weights(X) for X, _ in data_iter]).detach()
-    assert torch.allclose(gates["block1"], first, atol=1e-6)
+    assert torch.equal(y_hat, scores(net, data_iter)[0]) and not net[0].gate._forward_hooks
+    assert {name: a.shape for name, a in gates.items()} == {"0": (50, 2), "2": (50, 3)}
+    first = torch.cat([net.eval()[0].gate(X) for X, _ in data_iter]).detach()
+    assert torch.allclose(gates["0"], first, atol=1e-6)
     means = class_gates(gates, y, 10)
-    assert torch.allclose(means["block1"][7], first[y == 7].mean(0)) and means["block2"].shape == (10, 3)
-    assert torch.allclose(means["block2"].sum(1), torch.ones(10))
+    assert torch.allclose(means["0"][7], first[y == 7].mean(0)) and means["2"].shape == (10, 3)
+    assert torch.allclose(means["2"].sum(1), torch.ones(10))
 
 
 def test_scores_and_gates_of_half_precision_are_handed_out_in_full():
@@ -194,7 +207,7 @@ def test_a_batch_that_was_done_again_is_counted_once():
 
     scores(net, data_iter, gates=once)
     scores(net, data_iter, again, gates=gates)
-    assert torch.allclose(gates["block2"], once["block2"], atol=1e-5)
+    assert torch.allclose(gates["2"], once["2"], atol=1e-5)
 
 
 def test_a_plain_network_has_no_gates():
@@ -202,3 +215,27 @@ def test_a_plain_network_has_no_gates():
     gates = {}
     _, y = scores(net, test_iter, gates=gates)
     assert gates == {} and class_gates(gates, y, 10) is None
+
+
+def test_a_gate_is_any_submodule_of_that_name_that_returns_a_row_for_each_image():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gate = nn.Linear(192, 3)
+            self.inner = nn.ModuleDict({"gate": nn.Flatten(0), "gated": nn.Linear(192, 2)})
+            self.deep = nn.ModuleDict({"gate": nn.Identity()})
+            self.unused = nn.ModuleDict({"gate": nn.Linear(192, 2)})
+
+        def forward(self, X):
+            self.deep["gate"](X)  # returns maps
+            self.inner["gate"](X)  # returns one row of numbers
+            return self.gate(X.flatten(1))
+
+    gates = {}
+    scores(Odd(), [(torch.ones(4, 3, 8, 8), torch.arange(4) % 3)] * 2, gates=gates)
+    assert {name: a.shape for name, a in gates.items()} == {"gate": (8, 3)}
+
+
+def test_the_gates_of_a_class_without_images_are_not_a_number():
+    means = class_gates({"block": torch.ones(2, 3)}, torch.tensor([0, 2]), 3)
+    assert means["block"].isnan().tolist() == [[False] * 3, [True] * 3, [False] * 3]

@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from torch import nn
 from training_parts import images
-from utils.models.layers import Mean
 
 from utils.data.cifar10 import Split
 from utils.evaluation.robustness import (
@@ -34,7 +33,8 @@ class Darkness(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.shown, self.mean = [], Mean()
+        self.shown = []
+        self.mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
     def forward(self, X):
         self.shown.append(X.clone())

@@ -154,3 +154,15 @@ def test_an_answer_shows_the_picture_and_the_likeliest_classes(rng):
     assert np.array_equal(np.asarray(left.images[0].get_array()), picture.transpose(1, 2, 0))
     assert labels(ax.yaxis) == ["cat", "dog", "automobile"] and widths(ax) == pytest.approx([70, 20, 6])
     check_whole(figure)
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_any_number_of_classes_fits_into_its_figures(count):
+    names = [f"class number {i}" for i in range(count)]
+    confusion = np.arange(count * count).reshape(count, count)
+    figure = show_confusion(confusion, names, title="Finding")
+    assert labels(figure.axes[0].xaxis) == names and len(figure.axes[0].texts) == count**2
+    check_whole(figure)
+    figure = show_per_class({name: np.linspace(1, 0, count) for name in PER_CLASS}, names, title="Finding")
+    assert labels(figure.axes[0].yaxis) == names
+    check_whole(figure)

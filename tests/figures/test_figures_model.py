@@ -100,3 +100,10 @@ def test_forms_mark_the_chosen_one_by_name_colour_and_hatch():
         assert "ms" in ax.get_xlabel()
     assert texts(figure.axes[1]) == ["0.5", "2"]
     check_whole(figure)
+
+
+def test_a_class_without_images_has_an_empty_row_of_gates():
+    tables = {"block1": [[0.25, 0.75], [None, None], [0.5, 0.5]], "block2": np.array([[1.0], [np.nan], [1.0]])}
+    first, second, _ = show_gates(tables, ["cat", "dog", "frog"]).axes
+    assert texts(first) == ["0.25", "0.75", "0.50", "0.50"] and texts(second) == ["1.00", "1.00"]
+    assert first.images[0].get_clim() == pytest.approx((-0.25, 0.25))

@@ -10,7 +10,7 @@ from figure_checks import check_whole
 
 from utils.figures.optimizer import show_confidence, show_paths, show_range, show_runs, show_schedules
 from utils.figures.style import STYLE
-from utils.optim.schedules import RangeTest
+from utils.optim.range_test import RangeTest
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ def test_the_legend_gives_the_last_held_out_accuracy_of_each_whole_run():
     runs["c"] = run([2.0], rows=rows, error=ValueError())
     figure = show_runs(runs, title="Finding")
     labels = [text.get_text() for text in figure.legends[0].texts]
-    assert labels == ["a (50.0% held out)", "b", "c, broken off at batch 3"]
+    assert labels == ["a (50.0% held out)", "b", "c, stopped at batch 3"]
     check_whole(figure)
 
 
@@ -108,7 +108,7 @@ def test_a_run_that_broke_off_is_marked_at_its_batch_even_without_a_point(losses
     (cross,) = [line for line in figure.axes[0].lines if line.get_marker() == "X"]
     assert list(cross.get_xdata()) == [batch] and cross.get_color() == figure.axes[0].lines[1].get_color()
     labels = [text.get_text() for text in figure.legends[0].texts]
-    assert labels == ["whole", f"broken, broken off at batch {batch}"]
+    assert labels == ["whole", f"broken, stopped at batch {batch}"]
 
 
 def test_a_whole_run_whose_loss_flew_away_does_not_flatten_the_others():
@@ -138,6 +138,6 @@ def test_a_range_test_shows_its_lowest_point_and_two_rates_and_is_not_flattened_
     assert lowest.get_xydata().tolist() == [[1e-1, 1.9]]
     assert ax.get_xscale() == "log" and ax.get_ylim()[0] < 1.8 and 2.3 < ax.get_ylim()[1] < 4
     labels = [text.get_text() for text in figure.legends[0].texts]
-    assert labels == ["each batch", "smoothed", "steepest fall, 0.01", "safe start, 0.001", "lowest, 0.1"]
+    assert labels == ["each batch", "smoothed", "steepest gradient, 0.01", "minimum / 10, 0.001", "minimum, 0.1"]
     assert len(looks([smoothed, suggestion, tenth])) == 3
     check_whole(figure)

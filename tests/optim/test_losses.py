@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from utils.errors import CourseworkError
-from utils.optim.losses import LOSSES, make, make_loss
+from utils.optim.losses import LOSSES, make_loss
+from utils.optim.make import make
 from utils.training.measure import mean_loss
 
 BOUND = math.log(math.e + 9) - 1  # of the loss on softmaxed scores, for ten classes
@@ -74,10 +75,14 @@ def test_the_two_losses_differ_by_exactly_the_softmax():
     [
         ("hinge", {}, "cross_entropy, softmax_cross_entropy"),
         ("cross_entropy", {"smoothing": 0.1}, "label_smoothing=0.0"),
-        ("cross_entropy", {"label_smoothing": 1.5}, "from 0 to 1"),
-        ("softmax_cross_entropy", {"label_smoothing": -0.1}, "from 0 to 1"),
+        ("cross_entropy", {"label_smoothing": 1.5}, "between 0 and 1"),
+        ("softmax_cross_entropy", {"label_smoothing": -0.1}, "between 0 and 1"),
         ("cross_entropy", {"reduction": "average"}, "mean, sum or none"),
         ("cross_entropy", {"label_smoothing": "much"}, "Cannot make the loss"),
+        (torch.nn.CrossEntropyLoss(), {"label_smoothing": 0.1}, "label_smoothing=0.1"),
+        (torch.nn.CrossEntropyLoss, {"smoothing": 0.1}, "label_smoothing=0.0"),
+        (3, {}, "object of the class int"),
+        (lambda: "no loss", {}, "made a str"),
     ],
 )
 def test_what_there_is_not_is_refused_with_what_there_is(name, settings, told):
@@ -96,3 +101,30 @@ def test_what_takes_no_settings_says_so():
     with pytest.raises(CourseworkError) as caught:
         make("schedule", {"constant": lambda: 1}, "constant", lr=0.1)
     assert caught.value.next_step == "It has no settings." and caught.value.where == "lr=0.1"
+
+
+FUNCTION = torch.nn.functional.cross_entropy
+
+
+@pytest.mark.parametrize(
+    "choice, settings",
+    [
+        (torch.nn.CrossEntropyLoss, {"label_smoothing": 0.2}),
+        (torch.nn.CrossEntropyLoss(label_smoothing=0.2), {}),
+        (FUNCTION, {"label_smoothing": 0.2}),
+        (lambda y_hat, y: FUNCTION(y_hat, y, label_smoothing=0.2), {}),
+        (lambda smoothing=0.0: torch.nn.CrossEntropyLoss(label_smoothing=smoothing), {"smoothing": 0.2}),
+        (lambda: torch.nn.CrossEntropyLoss(label_smoothing=0.2), {}),
+    ],
+    ids=["class", "object", "function with settings", "function", "function that makes a loss", "without settings"],
+)
+def test_a_loss_may_be_a_class_an_object_or_a_function(choice, settings):
+    y_hat, y = scores()
+    expected = make_loss("cross_entropy", label_smoothing=0.2)(y_hat, y)
+    torch.testing.assert_close(make_loss(choice, **settings)(y_hat, y), expected)
+
+
+def test_a_function_that_python_cannot_look_into_is_a_loss():
+    y_hat, y = scores()
+    loss = make_loss(torch._C._nn.nll_loss)
+    torch.testing.assert_close(loss(y_hat.log_softmax(1), y).mean(), make_loss("cross_entropy")(y_hat, y))

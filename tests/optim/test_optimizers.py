@@ -1,80 +1,18 @@
-"""The optimizers: torch's own by name, and Muon against torch, against its definition and against an interruption."""
+"""The optimizers by name and by class: torch's own, an interruption, and what is refused."""
 
-import copy
 import io
-import json
 
 import pytest
 import torch
+from optimizer_parts import Gated, plain_net, seeded, step_alike, toy, train
 from torch import nn
 
 from utils.errors import CourseworkError
-from utils.models.gated import GatedConv
 from utils.my_utils import train_batch
-from utils.optim.optimizers import (
-    OPTIMIZERS,
-    Muon,
-    as_matrices,
-    describe,
-    make_optimizer,
-    orthogonalise,
-    split_parameters,
-)
+from utils.optim.muon import Muon
+from utils.optim.optimizers import OPTIMIZERS, make_optimizer
 
-
-class Gated(nn.Module):
-    """A gated convolution with its gate, a norm and two linear layers."""
-
-    def __init__(self):
-        super().__init__()
-        self.gate, self.conv = nn.Linear(3, 4), GatedConv(3, 8, (3, 3, 1, 1))
-        self.norm, self.hidden, self.last = nn.BatchNorm2d(8), nn.Linear(8, 8), nn.Linear(8, 10)
-
-    def forward(self, X):
-        X = self.norm(self.conv(X, self.gate(X.mean((2, 3))).softmax(1))).relu()
-        return self.last(self.hidden(X.mean((2, 3))).relu())
-
-
-def plain_net():
-    conv = nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(4)
-    return nn.Sequential(*conv, nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 4))
-
-
-def seeded(make):
-    torch.manual_seed(0)
-    return make()
-
-
-def toy(count=64):
-    """Return images of four classes, told apart by a pattern under noise."""
-    generator = torch.Generator().manual_seed(1)
-    y = torch.arange(count) % 4
-    patterns = torch.randn(4, 3, 12, 12, generator=generator)
-    return patterns[y] + torch.randn(count, 3, 12, 12, generator=generator), y
-
-
-def train(net, optimizer, steps):
-    X, y = toy()
-    return [float(train_batch(net, X, y, nn.CrossEntropyLoss(), optimizer)[0]) for _ in range(steps)]
-
-
-def random_matrices(*shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
-
-
-def step_alike(optimizers, parameters, steps):
-    """Let several optimizers step their own parameters along the same random gradients."""
-    copies = list(zip(*parameters, strict=True))
-    for seed in range(steps):
-        generator = torch.Generator().manual_seed(seed)
-        for alike in copies:
-            gradient = torch.randn(alike[0].shape, generator=generator)
-            for parameter in alike:
-                parameter.grad = gradient.clone()
-        for optimizer in optimizers:
-            optimizer.step()
-
-
+DECAY = {name: {"weight_decay": 0.01} for name in ("sgd", "adam", "adamw")} | {"muon": {"sgd_weight_decay": 0.01}}
 TORCH = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
@@ -124,153 +62,10 @@ def test_a_first_step_left_out_by_a_grad_scaler_leaves_no_trace(name):
     assert all(0 < float(parameter.detach().min()) < 1 for parameter in parameters)
 
 
-@pytest.mark.parametrize("shape", [(1, 64, 576), (1, 576, 64), (3, 16, 27), (1, 10, 128)], ids=str)
-@pytest.mark.parametrize("dtype, slack", [(torch.float32, 0.0), (torch.bfloat16, 0.02), (torch.float16, 0.01)])
-def test_an_orthogonalised_matrix_has_singular_values_near_1(shape, dtype, slack):
-    for scale in (1e-6, 1.0, 1e6):
-        values = torch.linalg.svdvals(orthogonalise(scale * random_matrices(*shape), dtype=dtype))
-        assert values.shape == (shape[0], min(shape[1:]))
-        assert values.min() > 0.67 - slack and values.max() < 1.21 + slack
-
-
-def test_orthogonalising_keeps_the_singular_vectors():
-    matrix = random_matrices(1, 8, 30)
-    U, S, V = torch.linalg.svd(matrix[0], full_matrices=False)
-    rotated = U.T @ orthogonalise(matrix, dtype=torch.float32)[0] @ V.T  # diagonal if the singular vectors are the same
-    torch.testing.assert_close(rotated, torch.diag(rotated.diagonal()), rtol=0, atol=1e-4)
-    assert S.max() / S.min() > 2 > rotated.diagonal().max() / rotated.diagonal().min()
-
-
-@pytest.mark.parametrize("shape", [(2, 8, 8), (2, 8, 30), (1, 40, 6)], ids=str)
-def test_orthogonalising_does_not_care_which_side_is_the_longer(shape):
-    matrices = random_matrices(*shape)
-    wide, tall = (orthogonalise(some, dtype=torch.float32) for some in (matrices, matrices.mT))
-    torch.testing.assert_close(tall, wide.mT, rtol=1e-4, atol=1e-5)
-
-
-def test_each_of_several_matrices_is_orthogonalised_as_if_alone_and_none_gives_nan():
-    matrices = random_matrices(3, 6, 20) * torch.tensor([1.0, 1000.0, 0.0]).view(3, 1, 1)
-    together = orthogonalise(matrices)
-    alone = torch.cat([orthogonalise(matrix.unsqueeze(0)) for matrix in matrices])
-    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
-    assert not together[2].any()
-
-
-def test_weights_become_matrices_of_one_row_for_each_output():
-    assert as_matrices(torch.empty(10, 20)).shape == (1, 10, 20)
-    assert as_matrices(torch.empty(16, 3, 5, 5)).shape == (1, 16, 75)
-    stacked = random_matrices(4, 16, 3, 5, 5)
-    assert torch.equal(as_matrices(stacked)[2], stacked[2].reshape(16, 75))
-
-
-@pytest.mark.parametrize("last_linear", ["sgd", "muon"])
-def test_matrices_are_told_from_norms_biases_and_the_last_layer(last_linear):
-    net = Gated()
-    names = {parameter: name for name, parameter in net.named_parameters()}
-    matrices, others = ([names[p] for p in part] for part in split_parameters(net, last_linear))
-    expected = {"gate.weight", "conv.weights.0", "conv.weights.1", "hidden.weight"}
-    assert set(matrices) == expected | ({"last.weight"} if last_linear == "muon" else set())
-    assert sorted(matrices + others) == sorted(names.values())
-    assert "conv.bias" in others and names[net.conv.bias] == "conv.bias" and net.conv.bias.ndim == 2
-
-
-def test_bare_parameters_are_split_by_their_dimensions():
-    parameters = [nn.Parameter(torch.zeros(shape)) for shape in [(), (3,), (3, 2), (3, 2, 1, 1), (2, 3, 2, 1, 1)]]
-    matrices, others = split_parameters(iter(parameters))
-    assert [p.ndim for p in matrices] == [2, 4, 5] and [p.ndim for p in others] == [0, 1]
-
-
-@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon to compare with")
-@pytest.mark.parametrize("nesterov", [True, False])
-@pytest.mark.parametrize("shape", [(12, 40), (40, 12)], ids=str)
-def test_a_matrix_moves_as_under_torchs_muon(shape, nesterov):
-    ours, theirs = (nn.Parameter(random_matrices(*shape)) for _ in range(2))
-    settings = {"lr": 0.02, "momentum": 0.9, "nesterov": nesterov, "weight_decay": 0.1}
-    optimizers = Muon([ours], **settings), torch.optim.Muon([theirs], **settings)
-    step_alike(optimizers, [[ours], [theirs]], 5)
-    # Theirs computes in bfloat16, which has 8 bits.
-    moved = float((ours - random_matrices(*shape)).detach().norm())
-    assert float((ours - theirs).detach().norm()) < 0.02 * moved
-
-
-def test_each_stacked_kernel_moves_as_a_convolution_of_its_own():
-    start, gradient = random_matrices(3, 8, 4, 3, 3), random_matrices(3, 8, 4, 3, 3).sin()
-    stacked, alone = nn.Parameter(start.clone()), [nn.Parameter(kernel.clone()) for kernel in start]
-    optimizers = [Muon([parameter], 0.1) for parameter in (stacked, *alone)]
-    for _ in range(3):
-        stacked.grad = gradient.clone()
-        for parameter, part in zip(alone, gradient, strict=True):
-            parameter.grad = part.clone()
-        for optimizer in optimizers:
-            optimizer.step()
-    torch.testing.assert_close(stacked, torch.stack(list(alone)), rtol=1e-4, atol=1e-5)
-
-
-def test_what_is_no_matrix_moves_exactly_as_under_sgd():
-    ours, theirs = ([nn.Parameter(random_matrices(n)) for n in (5, 9)] for _ in range(2))
-    settings = {"sgd_momentum": 0.8, "sgd_lr": 0.3, "sgd_weight_decay": 0.01}
-    optimizers = [Muon(ours, 0.02, **settings)]
-    optimizers += [torch.optim.SGD(theirs, lr=0.3, momentum=0.8, weight_decay=0.01, nesterov=True)]
-    step_alike(optimizers, [ours, theirs], 4)
-    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
-
-
-def test_the_biases_of_norms_have_a_rate_of_their_own_and_decay_as_much_as_the_others():
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 10))
-    optimizer = Muon(net, 0.02, sgd_lr=0.5, norm_lr=10.0, sgd_weight_decay=0.1)
-    others, norms = optimizer.param_groups[1:]
-    assert norms["params"] == [net[1].bias] and norms["lr"] == 10.0
-    assert norms["lr"] * norms["weight_decay"] == pytest.approx(others["lr"] * others["weight_decay"])
-    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(net.parameters()))
-    with pytest.raises(ValueError, match="norm_lr wants the network"):
-        Muon(list(net.parameters()), norm_lr=10.0)
-
-
-def test_linear_layers_have_a_rate_of_their_own_and_the_last_stays_with_sgd():
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 8), nn.Linear(8, 10))
-    optimizer = Muon(net, 0.2, linear_lr=0.01, momentum=0.6)
-    kernels, others, linear = optimizer.param_groups
-    assert kernels["params"] == [net[0].weight] and kernels["lr"] == 0.2
-    assert linear["params"] == [net[2].weight] and linear["lr"] == 0.01 and linear["orthogonal"]
-    assert any(parameter is net[3].weight for parameter in others["params"])
-    assert {**linear, "params": 0, "lr": 0} == {**kernels, "params": 0, "lr": 0}
-    assert len(Muon(net, 0.2).param_groups) == 2
-
-
-def test_a_kernel_of_fixed_norm_is_as_large_as_one_with_orthogonal_rows():
-    kernels = nn.Parameter(random_matrices(3, 8, 4, 3, 3) * torch.tensor([1.0, 5.0, 0.1]).view(3, 1, 1, 1, 1))
-    matrix = nn.Parameter(torch.full((5, 6), 3.0))
-    kernels.grad, matrix.grad = torch.zeros_like(kernels), torch.zeros_like(matrix)
-    Muon([kernels, matrix], 0.1, fixed_norm=True).step()
-    torch.testing.assert_close(kernels.flatten(1).norm(dim=1), torch.full((3,), 8**0.5))
-    assert (matrix == 3).all()
-
-
-@pytest.mark.parametrize("make, left", [(plain_net, 0.1), (Gated, 0.4)])
-def test_muon_learns_a_small_task(make, left):
-    net = seeded(make)
-    losses = train(net, make_optimizer("muon", net, 0.05), 40)
-    assert losses[0] > 1.2 and losses[-1] < left * losses[0]
-
-
-def test_parameters_without_a_gradient_stay_and_the_closures_loss_is_returned():
-    used, unused, bias = (nn.Parameter(torch.ones(shape)) for shape in [(3, 3), (3, 3), (3,)])
-    optimizer = Muon([used, unused, bias], 0.1)
-
-    def closure():
-        value = (used.sum() * 2).square()
-        value.backward()
-        return value
-
-    assert optimizer.step(closure).item() == 18**2
-    assert (unused == 1).all() and (bias == 1).all() and not (used == 1).any()
-    assert set(optimizer.state) == {used}
-
-
 @pytest.mark.parametrize("done", [0, 1, 3])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_training_goes_on_bit_by_bit_from_a_saved_state(name, done):
-    settings = {"weight_decay": 0.01} | ({"momentum": 0.9} if name == "sgd" else {})
+    settings = DECAY[name] | ({"momentum": 0.9} if name == "sgd" else {})
     net = seeded(Gated)
     optimizer = make_optimizer(name, net, 0.02, **settings)
     train(net, optimizer, done)
@@ -288,43 +83,21 @@ def test_a_training_goes_on_bit_by_bit_from_a_saved_state(name, done):
     assert all(torch.equal(one, right) for one, right in zip(other.parameters(), net.parameters(), strict=True))
 
 
-def test_a_training_without_its_saved_momentum_goes_another_way():
-    net = seeded(Gated)
-    optimizer = make_optimizer("muon", net, 0.02)
-    train(net, optimizer, 3)
-    other = copy.deepcopy(net)
-    assert train(net, optimizer, 4) != train(other, make_optimizer("muon", other, 0.02), 4)
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_description_is_settings_and_counts_and_survives_json(name):
-    net = Gated()
-    described = describe(make_optimizer(name, net, 0.02, weight_decay=0.01))
-    assert json.loads(json.dumps(described)) == described
-    groups = described["groups"]
-    assert sum(group["numbers"] for group in groups) == sum(p.numel() for p in net.parameters())
-    assert sum(group["tensors"] for group in groups) == len(list(net.parameters()))
-    assert groups[0]["lr"] == 0.02 and groups[0]["weight_decay"] == 0.01
-    assert described["name"].lower() == name and len(groups) == (2 if name == "muon" else 1)
-
-
-def test_a_learning_rate_that_is_a_tensor_is_described_as_a_number():
-    optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=torch.tensor(0.5), betas=(0.8, 0.9))
-    group = describe(optimizer)["groups"][0]
-    assert group["lr"] == 0.5 and group["betas"] == [0.8, 0.9] and "params" not in group
-
-
 @pytest.mark.parametrize(
     "name, lr, settings, told",
     [
         ("lion", 0.1, {}, "sgd, adam, adamw, muon"),
         ("adam", 0.1, {"momentum": 0.9}, "betas=(0.9, 0.999)"),
         ("sgd", -0.1, {}, "Cannot make the optimizer 'sgd'"),
-        ("muon", -0.1, {}, "lr lies from 0"),
-        ("muon", float("nan"), {}, "lr lies from 0"),
-        ("muon", 0.1, {"momentum": 1.0}, "momentum lies from 0 to below 1"),
-        ("muon", 0.1, {"sgd_momentum": -1}, "momentum lies from 0"),
-        ("muon", 0.1, {"last_linear": True}, "sgd or muon"),
+        ("muon", -0.1, {}, "-0.1"),
+        ("muon", float("nan"), {}, "nan"),
+        ("muon", 0.1, {"momentum": 1.0}, "below 1"),
+        ("muon", 0.1, {"sgd_momentum": -1}, "-1"),
+        ("muon", 0.1, {"last_linear": "muon"}, "last_linear"),
+        (torch.optim.RMSprop, 0.1, {"momenta": 1}, "momentum=0"),
+        (torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1), 0.1, {}, "object of the class SGD"),
+        (None, 0.1, {}, "object of the class NoneType"),
+        (lambda parameters, lr: "sgd", 0.1, {}, "torch.optim.optimizer.Optimizer"),
         ("muon", 0.1, {"betas": (0.9, 0.99)}, "ns_steps=5"),
     ],
 )
@@ -355,15 +128,6 @@ def test_a_gpu_takes_the_steps_of_the_cpu(name, monkeypatch):
         torch.testing.assert_close(found.cpu(), right, rtol=0.05, atol=0.01)  # Muon: bfloat16 against float32
 
 
-def test_norms_of_rate_0_stand_still():
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-    optimizer = Muon(net, 0.1, norm_lr=0.0, sgd_weight_decay=0.1)
-    net(torch.randn(2, 3, 5, 5)).square().sum().backward()
-    before = net[1].bias.detach().clone()
-    optimizer.step()
-    assert torch.equal(net[1].bias, before)
-
-
 def test_groups_of_parameters_are_taken_as_torch_takes_them():
     net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
     groups = [{"params": net[0].parameters(), "lr": 0.5}, {"params": net[1].parameters()}]
@@ -373,9 +137,20 @@ def test_groups_of_parameters_are_taken_as_torch_takes_them():
         make_optimizer("muon", [{"params": [net[0].weight]}], 0.1)
 
 
-@pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
-def test_a_norm_over_several_dimensions_is_no_matrix(kind):
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), kind((4, 5, 5)))
-    matrices, others = split_parameters(net)
-    assert [matrix.shape for matrix in matrices] == [net[0].weight.shape]
-    assert len(others) == 1 + len(list(net[1].parameters()))
+def test_a_class_of_torch_or_a_function_stands_in_place_of_a_name():
+    made = make_optimizer(torch.optim.RMSprop, plain_net(), 0.03, alpha=0.9)
+    assert type(made) is torch.optim.RMSprop and made.defaults["lr"] == 0.03 and made.defaults["alpha"] == 0.9
+
+    def two_groups(parameters, lr):
+        return torch.optim.SGD([{"params": parameters[:1], "lr": 10 * lr}, {"params": parameters[1:]}], lr=lr)
+
+    made = make_optimizer(two_groups, plain_net(), 0.03)
+    assert [group["lr"] for group in made.param_groups] == [0.3, 0.03]
+
+
+def test_the_class_muon_gets_the_network_as_its_name_does():
+    net = Gated()
+    by_name, by_class = (make_optimizer(choice, net, 0.02, norm_lr=0.5) for choice in ("muon", Muon))
+    assert type(by_name) is type(by_class) is Muon and len(by_class.param_groups) == 3
+    for one, other in zip(by_name.param_groups, by_class.param_groups, strict=True):
+        assert one.keys() == other.keys() and all(one[name] is other[name] for name in ("lr", "momentum"))

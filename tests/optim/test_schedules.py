@@ -156,6 +156,10 @@ def test_a_curve_has_the_positions_of_its_batches_in_epochs():
     assert epochs == [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2] and len(lrs) == 9
 
 
+def other_optimizer():
+    return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=LR)
+
+
 class Run:
     """An optimizer of two groups with its schedule, driven as train_ch3 drives them, and all that it set."""
 
@@ -308,10 +312,16 @@ def test_a_description_holds_every_setting_and_survives_json(name):
         ("plateau", {"factor": 1.5}, "Factor"),
         ("triangular", {"peak": 1.0}, "fraction"),
         ("sequential", {"share": 0}, "fraction"),
-        ("sequential", {"then": "plateau"}, "not two of"),
+        ("sequential", {"then": "plateau"}, "two of"),
         ("cyclic", {"mode": "square"}, "mode"),
         ("cosine", {"num_epochs": 0}, "num_epochs"),
         ("cosine", {"batches": 1.5}, "batches"),
+        ("cosine", {"each": "epoch"}, "each='epoch'"),
+        (torch.optim.lr_scheduler.StepLR, {}, "step_size"),
+        (torch.optim.lr_scheduler.StepLR, {"step_size": 1, "each": "step"}, "each='step'"),
+        (lambda optimizer: "none", {}, "LRScheduler"),
+        (lambda optimizer: torch.optim.lr_scheduler.StepLR(other_optimizer(), 1), {}, "another optimizer"),
+        (3, {}, "object of the class int"),
     ],
 )
 def test_what_cannot_be_made_is_refused_and_leaves_the_optimizer_alone(name, settings, told):
@@ -336,3 +346,86 @@ def test_the_curve_of_plateau_needs_a_loss_for_each_epoch():
     for losses in (None, [1.0, 2.0]):
         with pytest.raises(CourseworkError, match="depends on the losses"):
             lr_curve("plateau", LR, num_epochs=3, batches=2, losses=losses)
+
+
+TORCHS = {
+    "each epoch": (torch.optim.lr_scheduler.StepLR, {"step_size": 2, "gamma": 0.5}),
+    "each batch by choice": (torch.optim.lr_scheduler.StepLR, {"step_size": 2, "gamma": 0.5, "each": "batch"}),
+    "the steps of the run": (lambda optimizer, steps: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps), {}),
+    "the epochs of the run": (
+        lambda optimizer, num_epochs: torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, num_epochs),
+        {},
+    ),
+    "one cycle": (
+        lambda optimizer, steps, low: torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.4, steps, div_factor=low),
+        {"low": 10},
+    ),
+    "chained": (
+        lambda optimizer: torch.optim.lr_scheduler.ChainedScheduler(
+            [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9), torch.optim.lr_scheduler.StepLR(optimizer, 3)]
+        ),
+        {},
+    ),
+}
+
+
+def by_hand(function, settings, by_batch):
+    """Return the learning rate of each batch under a scheduler that is stepped by hand, and the one after the last."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=LR, momentum=0.9)
+    lengths = {"steps": EPOCHS * BATCHES, "num_epochs": EPOCHS}
+    given = {name: value for name, value in (lengths | settings).items() if name in function.__code__.co_varnames}
+    scheduler = function(optimizer, **given)
+    lrs = [optimizer.param_groups[0]["lr"]]
+    for i in range(1, EPOCHS * BATCHES + 1):
+        if by_batch or i % BATCHES == 0:
+            optimizer.step()
+            scheduler.step()
+        lrs.append(optimizer.param_groups[0]["lr"])
+    return lrs
+
+
+@pytest.mark.parametrize("kind", TORCHS)
+def test_torchs_own_schedulers_step_after_each_batch_or_epoch(kind):
+    function, settings = TORCHS[kind]
+    by_batch = kind in ("each batch by choice", "the steps of the run", "one cycle")
+    if isinstance(function, type):
+        expected = by_hand(lambda optimizer: function(optimizer, 2, 0.5), {}, by_batch)
+    else:
+        expected = by_hand(function, settings, by_batch)
+    assert len(set(expected)) > 3
+    assert curve(function, **settings) == expected
+
+
+def test_torchs_plateau_looks_at_the_watched_loss_or_at_the_accuracy():
+    run = Run(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=0, factor=0.5)
+    mode = {"mode": "max", "patience": 0, "factor": 0.5}
+    other = Run(torch.optim.lr_scheduler.ReduceLROnPlateau, **mode)
+    for loss, acc in ((1.0, 0.5), (0.9, 0.5), (0.9, 0.6)):
+        for each in (run, other):
+            each.training.history.rows.append({"val_loss": loss, "val_acc": acc})
+            each.schedule.after_epoch(each.training)
+    assert run.optimizer.param_groups[0]["lr"] == other.optimizer.param_groups[0]["lr"] == LR / 2
+    with pytest.raises(CourseworkError, match="no figure"):
+        run.training.history.rows.append({"train_loss": 1.0})
+        run.schedule.after_epoch(run.training)
+
+
+def test_a_schedule_knows_the_peaks_of_all_groups_whatever_torch_writes_over_them():
+    function, settings = TORCHS["one cycle"]
+    assert Run(function, **settings).schedule.peaks == [0.4, 0.4]
+    assert (
+        Run("one_cycle").schedule.peaks == Run(torch.optim.lr_scheduler.StepLR, step_size=3).schedule.peaks == [LR, LR]
+    )
+
+
+def test_torchs_own_scheduler_resumes_exactly():
+    function, settings = TORCHS["each epoch"]
+    whole = Run(function, **settings).drive(0, 3 * EPOCHS)
+    first = Run(function, **settings)
+    first.drive(0, 17)
+    second = Run(function, **settings)
+    state, other = saved(first.schedule.state_dict(), first.optimizer.state_dict())
+    second.optimizer.load_state_dict(other)
+    second.schedule.load_state_dict(state)
+    assert second.drive(17, 3 * EPOCHS) == whole[17:]
+    assert first.schedule.describe() == {"name": "StepLR", "each": "epoch", "steps": None, "settings": settings}

@@ -13,7 +13,9 @@ from utils.data.loader import BatchLoader
 from utils.errors import CourseworkError
 from utils.my_utils import train_ch3
 from utils.optim.optimizers import make_optimizer
-from utils.optim.schedules import SCHEDULES, find_lr, lr_curve, make_schedule
+from utils.optim.range_test import find_lr
+from utils.optim.schedules import SCHEDULES, lr_curve, make_schedule
+from utils.runs.same_training import settings_of
 from utils.training.step import Step
 
 LR, EPOCHS, BATCHES = 0.1, 10, 12
@@ -74,6 +76,17 @@ def test_a_training_follows_the_curve_without_a_warning(name):
     # Schedules by epochs move after the watcher has looked, and so it sees the batch's own rate.
     assert seen == (expected[:-1] if name in BY_EPOCH else expected[1:])
     assert optimizer.param_groups[0]["lr"] == expected[-1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_run_log_notes_the_learning_rate_that_was_chosen(name):
+    net, noted = Bowl(), []
+    optimizer = make_optimizer("sgd", net, 0.005, momentum=0.9)
+    schedule = make_schedule(name, optimizer, num_epochs=2, batches=4)
+    watcher = types.SimpleNamespace(after_epoch=lambda training: noted.append(settings_of(training)["lr"]))
+    options = {"watchers": (schedule, watcher), "curves": False, "record": False}
+    train_ch3(net, bowl_batches(4), bowl_batches(4), nn.CrossEntropyLoss(), 2, optimizer, **options)
+    assert noted == [0.005, 0.005]
 
 
 def test_a_schedule_of_another_optimizer_is_refused_at_the_start():

@@ -1,1 +1,32 @@
-"""The room of evaluation."""
+"""What a trained network can do: metrics, robustness, Grad-CAM, and a reader's own picture (notebook 05)."""
+
+from utils.evaluation.evaluate import evaluate, evaluate_run
+from utils.evaluation.grad_cam import grad_cam_maps
+from utils.evaluation.metrics import calibration, confusion_matrix, per_class, scores, top_k, wilson_interval
+from utils.evaluation.own_picture import classify, read_picture
+from utils.evaluation.robustness import VIEWS, accuracy_of_views
+
+__all__ = [
+    "VIEWS",
+    "accuracy_of_views",
+    "calibration",
+    "classify",
+    "confusion_matrix",
+    "evaluate",
+    "evaluate_run",
+    "grad_cam_maps",
+    "per_class",
+    "read_picture",
+    "scores",
+    "top_k",
+    "upload",
+    "wilson_interval",
+]
+
+
+def __getattr__(name):
+    if name == "upload":  # its widgets take a second to import, and only a notebook needs them
+        from utils.evaluation.upload_widget import upload
+
+        return upload
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

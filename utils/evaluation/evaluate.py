@@ -1,17 +1,24 @@
-"""Owns the record of a trained network's test, evaluation.json: measured once, then read. Draws nothing."""
+"""Measure everything about a trained network at once, and keep it in evaluation.json if there is a run.
+
+record = evaluate(net, data_iter)  # any network, any iterable of batches (X, y)
+record = evaluate(trained)  # a finished training, on its test images, once
+record["accuracy"], record["interval"], record["confusion"]
+"""
 
 from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Callable, Iterable
 
 import torch
+from torch import nn
 
-from utils.data.cifar10 import CLASSES
 from utils.errors import CourseworkError, LedgerWarning
 from utils.evaluation.metrics import (
     calibration,
     class_gates,
+    class_names,
     confident_mistakes,
     confusion_matrix,
     per_class,
@@ -20,123 +27,198 @@ from utils.evaluation.metrics import (
     top_k,
     wilson_interval,
 )
-from utils.evaluation.robustness import CHANGE_PASSES, VIEW_PASSES, accuracy_of_views, robustness, spread_rows
+from utils.evaluation.robustness import (
+    CHANGE_PASSES,
+    VIEW_PASSES,
+    accuracy_of_views,
+    normalisation,
+    robustness,
+    spread_rows,
+)
 from utils.files import plain, read_json, write_json
 from utils.models.count import flops
 from utils.runs.recorder import note_test, now
 from utils.runs.run import EVALUATION, Run
 from utils.training.budget import Budget, choose_budget
-from utils.training.measure import mean_loss
+from utils.training.measure import mean_loss, place
 
 TOP = (1, 2, 3, 5)
-# Views and robustness pass over their images again and again: on a machine with a budget of work, that is limited.
-SHARE = 0.5  # of the work that a training may take, for the views and for the robustness each
+# TTA and robustness pass over their images many times: on a machine with a budget of work, that is limited.
+SHARE = 0.5  # of the work that a training may take, for TTA and for robustness each
 LEAST_IMAGES, MOST_IMAGES = 200, 5000
 
 
-def weights_hash(net):
-    """Return 16 hexadecimal digits of a network's weights and statistics: the same for the same network only."""
-    digest = hashlib.sha256()
-    for name, value in net.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+def evaluate(
+    net_or_run,
+    data=None,
+    loss: Callable | None = None,
+    *,
+    classes: Iterable | None = None,
+    predict: Callable | None = None,
+    budget=None,
+) -> dict:
+    """Measure a network on batches (X, y), or a finished training on its test images; return the record.
+
+    A network is any nn.Module that returns scores (B, classes); data is any iterable of batches, and nothing is
+    written. The record holds accuracy, its 95 % interval, loss, top-k, confusion, per-class metrics, calibration, the
+    most confident mistakes ("row" counts the images of data) and the mean output of each submodule called `gate`. The
+    loss is cross-entropy unless another one is given; predict(net, X) may stand in for net(X); classes are names in
+    place of the data's own.
+
+    A training is a Trained, a Run or the name of a run: see evaluate_run. It brings its own loss and test images; for a
+    Run, data may be the images that it was trained on, as load_cifar10 returns them.
+    """
+    if isinstance(net_or_run, nn.Module):
+        if not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
+            raise CourseworkError(
+                f"A network is measured on an iterable of batches (X, y), but data is a {type(data).__name__}.",
+                next_step="Give a loader, such as BatchLoader(data.test, 500) or a DataLoader.",
+            )
+        return plain(_measure(net_or_run, data, loss, predict, classes))
+    if isinstance(net_or_run, (str, Run)):
+        from utils.recipes import load_run
+
+        net_or_run = load_run(net_or_run, data)
+        data = None
+    if not hasattr(net_or_run, "test_iter"):
+        raise CourseworkError(
+            f"An object of the class {type(net_or_run).__name__} cannot be evaluated.",
+            next_step="Give an nn.Module and a loader, the result of Recipe.train, or the name of a run.",
+        )
+    if not (data is None and loss is None and predict is None):
+        raise CourseworkError(
+            "A training is measured on its own test images, with its own loss.",
+            where="data, loss or predict",
+            next_step="Leave them out, or give the network instead of the training: evaluate(trained.net, data_iter).",
+        )
+    return evaluate_run(net_or_run, budget, classes)
 
 
-def evaluate_run(trained, budget=None):
+def evaluate_run(trained, budget=None, classes: Iterable | None = None) -> dict:
     """Measure a Trained on its test images and return the record, which its folder keeps as evaluation.json.
 
-    The test images are touched once, when the training is finished: one that was interrupted is refused. Asked again
-    for the same weights, it returns what it measured then. The budget
-    (smoke, quick, full or a Budget; else by the hardware) limits the number of test images for the views and for the
-    robustness; all else is measured on every one.
+    The test images are used once, when the training is finished: an interrupted one is refused. Asked again for the
+    same weights, this returns the record of the first time. The budget (its name or a Budget; by default the hardware
+    decides) limits the number of test images for test-time augmentation (TTA) and for robustness; everything else is
+    measured on all of them. The record calls TTA "views".
     """
-    split, folder = trained.test_iter.split, trained.folder
+    test_iter = trained.test_iter
+    split = test_iter.split
+    folder = trained.folder
     identity = {"weights": weights_hash(trained.net), "data": split.origin, "images": len(split)}
     earlier = (read_json(folder / EVALUATION) if folder else None) or {}
     if all(name in earlier and earlier[name] == value for name, value in identity.items()):
-        print(f"Measured before, on {earlier.get('when')}: the test images are left alone, this is the record of then.")
+        print(f"These weights were measured on {earlier.get('when')}: this is the record of that time.")
         return earlier
     _require_finished(trained)
     run = Run(folder) if folder else None
     if run and run.record.get("tests"):
-        print(f"Looks that this run had at its test images before this one: {len(run.record['tests'])}.")
+        print(f"Earlier measurements of this run on its test images: {len(run.record['tests'])}.")
     budget = budget if isinstance(budget, Budget) else choose_budget(budget, split.images.device)
-    record = plain(
-        {
-            "when": now(),
-            "checkpoint": run.checkpoint.name if run and run.checkpoint else None,
-            **identity,
-            **_measure(trained),
-            **_measure_more(trained, budget),
-        }
-    )
+    record = {"when": now(), "checkpoint": run.checkpoint.name if run and run.checkpoint else None}
+    record |= identity
+    record |= _measure(trained.net, test_iter, trained.loss, trained.step.predict, classes)
+    record |= _measure_changed_images(trained, budget)
+    record = plain(record)
     if run:
         _keep(folder, record)
     return record
 
 
+def weights_hash(net: nn.Module) -> str:
+    """Return 16 hexadecimal digits that change with any weight or statistic of a network."""
+    digest = hashlib.sha256()
+    for name, value in net.state_dict().items():
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        else:  # what a module's get_extra_state returns
+            digest.update(f"{name} {value!r}".encode())
+    return digest.hexdigest()[:16]
+
+
 def _require_finished(trained):
-    """Raise unless the training ran to its end, so that no look at the test images is spent on half of it."""
+    """Raise unless the training ran to its end, so that the test images are not used for half a training."""
     state = trained.run.state if trained.run else "unreadable"
-    if state == "unreadable":  # there is no record: the training itself knows
+    if state == "unreadable":  # there is no record, but the history knows
         state = "stopped" if trained.history.stopped else "finished"
     if state == "finished":
         return
-    done = f"{len(trained.history)} of {trained.facts['num_epochs']} epochs"
+    done = f"{len(trained.history)} of {trained.facts['num_epochs']} epochs are done"
     raise CourseworkError(
-        f"The test images are for a finished training, and this one is {state}: {done} are done.",
+        f"Only a finished training is measured on the test images, and this one is {state}: {done}.",
         where=trained.folder,
-        next_step="Train on, then evaluate: train() with the same arguments goes on from the last checkpoint.",
+        next_step="Train it to the end, then evaluate: train() with the same arguments resumes from the checkpoint.",
     )
 
 
 def _keep(folder, record):
-    """Write the record; what was measured is not lost where that fails."""
+    """Write the record; if that fails, warn, so that the measurements are not lost."""
     try:
         note_test(folder, record["accuracy"], record["loss"])
         write_json(folder / EVALUATION, record)
     except OSError as error:
-        what = (
-            f"The evaluation could not be written: {error}\n  next:  make room or mend the folder, and evaluate again."
+        message = (
+            f"The evaluation could not be written: {error}\n"
+            "  next:  free some space or repair the folder, and evaluate again."
         )
-        warnings.warn(what, LedgerWarning, stacklevel=3)
+        warnings.warn(message, LedgerWarning, stacklevel=3)
 
 
-def _measure(trained):
-    """Return all that follows from one pass over all test images, as plain data."""
+def _measure(net, data_iter, loss, predict, classes):
+    """Return everything that follows from one pass over the images, as plain data."""
     gates = {}
-    y_hat, y = scores(trained.net, trained.test_iter, trained.step.predict, gates=gates)
-    p, said, n = probabilities(trained.net, y_hat), y_hat.argmax(1), len(CLASSES)
-    correct = int((said == y).sum())
-    confusion, means = confusion_matrix(said, y, n), class_gates(gates, y, n)
+    y_hat, y = scores(net, data_iter, predict, gates=gates)
+    p = probabilities(net, y_hat)
+    predicted = y_hat.argmax(1)
+    count = y_hat.shape[1]
+    correct = int((predicted == y).sum())
+    confusion = confusion_matrix(predicted, y, count)
+    mean_gates = class_gates(gates, y, count)
     return {
+        "images": len(y),
         "accuracy": correct / len(y),
         "interval": list(wilson_interval(correct, len(y))),
-        "loss": float(mean_loss(trained.loss, y_hat, y)),
-        "top": {str(k): top_k(y_hat, y, k) for k in TOP},
-        "classes": list(CLASSES),
+        "loss": _mean_cross_entropy(p, y) if loss is None else _mean_loss(loss, y_hat, y),
+        "top": {str(k): top_k(y_hat, y, k) for k in TOP if k < count},
+        "classes": list(class_names(count, data_iter, classes, y)),
         "confusion": confusion.tolist(),
         "per_class": {name: values.tolist() for name, values in per_class(confusion).items()},
         "calibration": calibration(p, y),
         "mistakes": confident_mistakes(p, y),
-        "gates": means and {name: table.tolist() for name, table in means.items()},
+        "gates": mean_gates and {name: table.tolist() for name, table in mean_gates.items()},
     }
 
 
-def _measure_more(trained, budget):
-    """Return what takes many passes, each part on as many test images as its share of the budget allows."""
-    how = {"mean": trained.recipe.mean, "std": trained.recipe.std, "predict": trained.step.predict}
-    seen, changed = (_fitting(trained, budget, passes) for passes in (VIEW_PASSES, CHANGE_PASSES))
-    views = accuracy_of_views(trained.net, seen, **how)
-    return {"views": views, "views_images": len(seen), "robustness": robustness(trained.net, changed, **how)}
+def _mean_cross_entropy(p, y):
+    """Return the mean of -log(probability of the right class); a probability of 0 counts as the smallest float."""
+    p_of_label = p.gather(1, y[:, None]).clamp(min=torch.finfo(p.dtype).tiny)
+    return float(-p_of_label.log().mean())
 
 
-def _fitting(trained, budget, passes):
-    """Return the test images that a budget allows so many passes over, the same number of each class."""
+def _mean_loss(loss, y_hat, y):
+    # A loss with weights for the classes keeps them on the device on which it was trained with.
+    device = place(loss, None) if isinstance(loss, nn.Module) else y_hat.device
+    return float(mean_loss(loss, y_hat.to(device), y.to(device)))
+
+
+def _measure_changed_images(trained, budget):
+    """Return what takes many passes: TTA and robustness, each on as many test images as the budget allows."""
+    settings = {**normalisation(trained.test_iter), "predict": trained.step.predict}
+    for_views = _affordable(trained, budget, VIEW_PASSES)
+    for_changes = _affordable(trained, budget, CHANGE_PASSES)
+    return {
+        "views": accuracy_of_views(trained.net, for_views, **settings),
+        "views_images": len(for_views),
+        "robustness": robustness(trained.net, for_changes, **settings),
+    }
+
+
+def _affordable(trained, budget, passes):
+    """Return the test images over which a budget allows so many passes, equally many of each class."""
     split = trained.test_iter.split
     count = min(len(split), budget.images or len(split))
     if budget.macs is not None:
-        fitting = int(SHARE * budget.macs / (passes * flops(trained.net)))
-        count = min(count, max(LEAST_IMAGES, min(fitting, MOST_IMAGES)))
+        affordable = int(SHARE * budget.macs / (passes * flops(trained.net, split.images.shape[-1])))
+        count = min(count, max(LEAST_IMAGES, min(affordable, MOST_IMAGES)))
     return split.subset(spread_rows(split.labels, count))

@@ -1,4 +1,7 @@
-"""Owns where a network looked: Grad-CAM, for any network. Leaves its weights, gradients and modes as they were."""
+"""Grad-CAM for any network: a map of the regions of an image that speak for a class.
+
+maps = grad_cam_maps(net, X, label=3)
+"""
 
 from __future__ import annotations
 
@@ -9,49 +12,58 @@ import torch.nn.functional as F
 from torch import nn
 
 from utils.errors import CourseworkError
-from utils.evaluation.metrics import ends_in_softmax
-from utils.models.blocks import GatedBlock
+from utils.evaluation.metrics import ends_in_softmax, gates_of
 from utils.training.measure import in_mode, place
 
-LEAST_SIZE = 4  # pixels; a smaller map says little about places
+LEAST_SIZE = 4  # pixels; a smaller feature map says little about regions
 
 
-def class_map(net, X, label):
-    """Return how much each place of the images X speaks for a class: float32 (B, H, W) from 0 to 1, on the CPU.
+def grad_cam_maps(net: nn.Module, X: torch.Tensor, label: int | torch.Tensor) -> torch.Tensor:
+    """Return how much each pixel of the images X speaks for a class: float32 (B, H, W) from 0 to 1, on the CPU.
 
-    label: one class, or a tensor of one for each image. This is Grad-CAM (Selvaraju et al., 2017): of the last layer
-    whose maps are at least 4x4 it weights each channel by the mean of the score's gradient, adds them up, and keeps
-    what is positive. Where only a mean and a linear layer follow, that is the class activation map (Zhou et al., 2016).
+    label: one class, or a tensor with one class for each image. Grad-CAM (Selvaraju et al., 2017) takes the last layer
+    whose feature maps are at least 4x4, weights each channel by the mean gradient of the score, adds the channels up
+    and keeps the positive part. If only a mean and a linear layer follow, this is the class activation map (Zhou et
+    al., 2016). Weights, gradients and modes of the network stay as they are.
     """
     with torch.inference_mode(False), torch.enable_grad(), in_mode(net, training=False):
-        # Images that want a gradient give the maps one, too, even where the weights are frozen.
-        y_hat, maps = _run(net, X.detach().to(place(net, None), torch.float32, copy=True).requires_grad_())
+        # The images require a gradient, so that the feature maps have one even if the weights are frozen.
+        X = X.detach().to(place(net, None), torch.float32, copy=True).requires_grad_()
+        y_hat, features = _scores_and_features(net, X)
         label = torch.as_tensor(label, device=y_hat.device).expand(len(X))
-        gradient = torch.autograd.grad(y_hat.gather(1, label[:, None]).sum(), maps)[0]
-    seen = (gradient.mean((2, 3), keepdim=True) * maps.detach()).sum(1, keepdim=True).relu()
-    seen = F.interpolate(seen.float(), X.shape[2:], mode="bilinear", align_corners=False).squeeze(1)
-    highest = seen.amax((1, 2), keepdim=True)
-    return (seen / highest.where(highest > 0, 1.0)).cpu()
+        gradient = torch.autograd.grad(y_hat.gather(1, label[:, None]).sum(), features)[0]
+    maps = (gradient.mean((2, 3), keepdim=True) * features.detach()).sum(1, keepdim=True).relu()
+    maps = F.interpolate(maps.float(), X.shape[2:], mode="bilinear", align_corners=False).squeeze(1)
+    highest = maps.amax((1, 2), keepdim=True)
+    return (maps / highest.where(highest > 0, 1.0)).cpu()
 
 
-def _run(net, X):
-    """Return (scores, maps): the scores before a softmax at the end, and the last maps that are large enough."""
-    maps, linear = [], []
+def _scores_and_features(net, X):
+    """Return the scores before a final softmax, and the feature maps of the last layer that has large enough ones."""
+    outputs = []  # (layer, output) in the order in which the layers finish
 
-    def note(layer, _, Y):
-        if isinstance(Y, torch.Tensor) and Y.ndim == 4 and min(Y.shape[2:]) >= LEAST_SIZE:
-            maps[:] = [Y]
-        if isinstance(layer, nn.Linear):
-            linear[:] = [Y]
+    def note(layer, _, output):
+        if isinstance(output, torch.Tensor):
+            outputs.append((layer, output))
 
-    blocks = [layer for layer in net.modules() if isinstance(layer, GatedBlock)]
-    inside = {part for block in blocks for part in block.modules()}.difference(blocks)
     with contextlib.ExitStack() as hooks:
         for layer in net.modules():
-            if layer not in inside:  # one branch of a gated block is not what the block sees
-                hooks.callback(layer.register_forward_hook(note).remove)
+            hooks.callback(layer.register_forward_hook(note).remove)
         y_hat = net(X)
-    if not maps:
-        next_step = "Give a network in which a layer puts out maps (B, C, H, W) of at least 4x4."
-        raise CourseworkError("This network has no map that is large enough to look at.", next_step=next_step)
-    return (linear[0] if linear and ends_in_softmax(net) else y_hat), maps[0]
+    feature_maps = [(layer, output) for layer, output in outputs if output.ndim == 4]
+    inside = _inside_gated_blocks(net, {layer for layer, _ in feature_maps})
+    large = [Y for layer, Y in feature_maps if layer not in inside and min(Y.shape[2:]) >= LEAST_SIZE]
+    if not large:
+        next_step = "Give a network in which a layer returns feature maps (B, C, H, W) of at least 4x4."
+        raise CourseworkError("This network has no feature map that is large enough to look at.", next_step=next_step)
+    linear = [Y for layer, Y in outputs if isinstance(layer, nn.Linear)]
+    if linear and ends_in_softmax(net):
+        y_hat = linear[-1]
+    return y_hat, large[-1]
+
+
+def _inside_gated_blocks(net, layers_with_maps):
+    """Return the modules inside of blocks with a gate: the output of one branch is not the output of the block."""
+    modules = dict(net.named_modules())
+    blocks = [modules[name] for name in gates_of(net) if modules.get(name) in layers_with_maps]
+    return {module for block in blocks for module in block.modules()}.difference(blocks)

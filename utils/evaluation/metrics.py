@@ -1,115 +1,239 @@
-"""Owns a network's scores, taken in one pass, and the figures that follow from them. Draws nothing, knows no file."""
+"""A network's scores, taken in one pass over the images, and the metrics that are computed from them.
+
+y_hat, y = scores(net, test_iter)
+confusion = confusion_matrix(y_hat.argmax(1), y, classes=10)
+"""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import statistics
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
 
-from utils.errors import CourseworkError
-from utils.models.blocks import GatedBlock
+from utils.data.cifar10 import CLASSES
+from utils.errors import CourseworkError, require
 from utils.training.measure import in_mode, place
 
 BINS = 15  # of the confidence, all equally wide
-WORST = 20  # mistakes that are listed, the most confident ones
+WORST = 20  # how many mistakes are listed, the most confident ones
 
 
 @torch.no_grad()
-def scores(net, data_iter, predict=None, *, gates=None):
+def scores(
+    net: nn.Module, data_iter: Iterable, predict: Callable | None = None, *, gates: dict | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (scores float32 (n, classes), labels (n,)) of one pass in eval mode, both on the CPU.
 
-    A dict given as gates is filled with each gated block's weights (n, k).
+    predict(net, X) may stand in for net(X). A dict given as gates is filled with the outputs (n, k) of each gate.
     """
-    device, blocks = place(net, None), {n: part for n, part in net.named_modules() if isinstance(part, GatedBlock)}
-    found, labels, seen, weights = [], [], {}, {name: [] for name in blocks}
-    with in_mode(net, training=False), contextlib.ExitStack() as hooks:
-        for name, block in blocks.items() if gates is not None else ():
-            hook = block.gate.register_forward_hook(lambda _, __, a, name=name: seen.setdefault(name, []).append(a))
-            hooks.callback(hook.remove)
+    device = place(net, None)
+    all_scores, all_labels = [], []
+    gate_outputs = _GateOutputs(net if gates is not None else None)
+    with in_mode(net, training=False), gate_outputs.recording():
         for X, y in data_iter:
             X = X.to(device, non_blocking=True)
-            found.append((net(X) if predict is None else predict(net, X)).float().cpu())
-            labels.append(y.cpu())
-            for name in seen:  # the last rows: a batch that was done again in smaller parts was seen twice
-                weights[name].append(torch.cat(seen[name])[-len(y) :].float().cpu())
-            seen.clear()
+            y_hat = net(X) if predict is None else predict(net, X)
+            _check_scores(y_hat, y)
+            all_scores.append(y_hat.float().cpu())
+            all_labels.append(y.cpu())
+            gate_outputs.close_batch(len(y))
+    require(all_scores, "There is no batch to measure on.", "data_iter", "Give an iterable of batches (X, y).")
     if gates is not None:
-        gates.update({name: torch.cat(parts) for name, parts in weights.items() if parts})
-    return _finite(torch.cat(found)), torch.cat(labels)
+        gates.update(gate_outputs.joined())
+    return _finite(torch.cat(all_scores)), torch.cat(all_labels)
+
+
+class _GateOutputs:
+    """The outputs of a network's gates, batch by batch: those of any submodule called `gate` that returns (B, k)."""
+
+    def __init__(self, net):
+        self._gates = gates_of(net) if net is not None else {}
+        self._of_batch = {name: [] for name in self._gates}
+        self._batches = {name: [] for name in self._gates}
+
+    @contextlib.contextmanager
+    def recording(self):
+        with contextlib.ExitStack() as hooks:
+            for name, gate in self._gates.items():
+                hooks.callback(gate.register_forward_hook(self._hook(name)).remove)
+            yield
+
+    def _hook(self, name):
+        def note(module, inputs, output):
+            self._of_batch[name].append(output)
+
+        return note
+
+    def close_batch(self, count):
+        """Keep each gate's last `count` rows: a batch that ran out of memory and was repeated has more of them."""
+        for name, outputs in self._of_batch.items():
+            is_table = all(isinstance(output, torch.Tensor) and output.ndim == 2 for output in outputs)
+            if not outputs or not is_table or sum(len(output) for output in outputs) < count:
+                self._batches.pop(name, None)  # not a gate in this sense
+            elif name in self._batches:
+                self._batches[name].append(torch.cat(outputs)[-count:].float().cpu())
+            outputs.clear()
+
+    def joined(self):
+        return {name: torch.cat(batches) for name, batches in self._batches.items() if batches}
+
+
+def gates_of(net: nn.Module) -> dict[str, nn.Module]:
+    """Return the submodules called `gate`, each under the name of the module that it belongs to.
+
+    The gate of `net.block1.gate` is called "block1"; that of `net.gate` is called "gate".
+    """
+    named = [(name.rpartition("."), module) for name, module in net.named_modules()]
+    return {owner or last: module for (owner, _, last), module in named if last == "gate"}
+
+
+def _check_scores(y_hat, y):
+    shape = tuple(y_hat.shape) if isinstance(y_hat, torch.Tensor) else type(y_hat).__name__
+    require(
+        isinstance(y_hat, torch.Tensor) and y_hat.ndim == 2 and len(y_hat) == len(y),
+        "The network does not return a score for each image and class.",
+        f"the output is {shape} for {len(y)} images",
+        "Let forward return a tensor of the shape (B, classes).",
+    )
+    require(
+        int(y.min()) >= 0 and int(y.max()) < y_hat.shape[1],
+        f"The network has scores for {y_hat.shape[1]} classes, and the labels do not fit them.",
+        f"labels from {int(y.min())} to {int(y.max())}",
+        "Give the network as many outputs as the data have classes.",
+    )
 
 
 def _finite(values):
     if not values.isfinite().all():
-        advice = "Such a network was not trained to its end: look at its history, and train it again."
-        raise CourseworkError("The network's scores hold NaN or Inf.", next_step=advice)
+        next_step = "The training of this network diverged: look at its history and train it again."
+        raise CourseworkError("The network's scores contain NaN or Inf.", next_step=next_step)
     return values
 
 
-def probabilities(net, y_hat):
-    """Return softmax(y_hat), or y_hat itself where the network's own last layer is a softmax."""
+def class_names(
+    count: int, data_iter=None, classes: Iterable | None = None, y: torch.Tensor | None = None
+) -> tuple[str, ...]:
+    """Return names of `count` classes: those given, else the data's own, else their numbers.
+
+    The data's own names are an attribute `classes` of the loader, of its split or of its dataset. They are left aside
+    if they do not name every label in y.
+    """
+    if classes is not None:
+        classes = tuple(str(name) for name in classes)
+        what = f"There are {len(classes)} names for {count} classes."
+        require(len(classes) == count, what, f"classes={classes}", "Give one name for each score of the network.")
+        return classes
+    labels = 0 if y is None else int(y.max()) + 1
+    numbers = tuple(map(str, range(count)))
+    for names in _names_of(data_iter):
+        if labels <= len(names) <= count:  # a network may have more outputs than the data have classes
+            return (*map(str, names), *numbers[len(names) :])
+    return numbers
+
+
+def _names_of(data_iter):
+    for owner in (data_iter, getattr(data_iter, "dataset", None)):
+        if hasattr(owner, "classes"):
+            yield owner.classes
+    if hasattr(data_iter, "split"):
+        yield getattr(data_iter.split, "classes", CLASSES)
+
+
+def probabilities(net: nn.Module, y_hat: torch.Tensor) -> torch.Tensor:
+    """Return softmax(y_hat), or y_hat itself if the last layer of the network is a softmax."""
     return y_hat if ends_in_softmax(net) else y_hat.softmax(1)
 
 
-def ends_in_softmax(net):
-    """Tell whether the last layer of a network is a softmax, as report B has it."""
+def ends_in_softmax(net: nn.Module) -> bool:
+    """Tell whether the last layer of a network is a softmax, as in report B."""
     return isinstance([net, *net.children()][-1], nn.Softmax)
 
 
-def wilson_interval(correct, count, level=0.95):
-    """Return (low, high): the accuracies that `correct` of `count` images fit with, by Wilson's formula."""
+def wilson_interval(correct: int, count: int, level: float = 0.95) -> tuple[float, float]:
+    """Return (low, high): the accuracies that agree with `correct` of `count` images, by Wilson's formula."""
     z = statistics.NormalDist().inv_cdf((1 + level) / 2)
-    share, spread = correct / count, z**2 / count
-    middle = (share + spread / 2) / (1 + spread)
-    half = (spread * (share * (1 - share) + spread / 4)) ** 0.5 / (1 + spread)
-    # At both ends the formula gives 0 and 1 exactly, which floats miss by a hair.
-    return (middle - half if correct else 0.0), (middle + half if correct < count else 1.0)
+    accuracy = correct / count
+    spread = z**2 / count
+    centre = (accuracy + spread / 2) / (1 + spread)
+    half = (spread * (accuracy * (1 - accuracy) + spread / 4)) ** 0.5 / (1 + spread)
+    # At both ends the formula gives exactly 0 and 1; rounding would miss them slightly.
+    low = centre - half if correct else 0.0
+    high = centre + half if correct < count else 1.0
+    return low, high
 
 
-def top_k(y_hat, y, k):
-    """Return the fraction of images whose class is among the k best scores; of equal scores the first counts more."""
-    own, places = y_hat.gather(1, y[:, None]), torch.arange(y_hat.shape[1])
-    before = (y_hat > own) | ((y_hat == own) & (places < y[:, None]))
-    return float((before.sum(1) < k).double().mean())
+def top_k(y_hat: torch.Tensor, y: torch.Tensor, k: int) -> float:
+    """Return the fraction of images whose class is among the k best scores; of equal scores the first one wins."""
+    score_of_label = y_hat.gather(1, y[:, None])
+    is_earlier = torch.arange(y_hat.shape[1]) < y[:, None]
+    is_better = (y_hat > score_of_label) | ((y_hat == score_of_label) & is_earlier)
+    return float((is_better.sum(1) < k).double().mean())
 
 
-def confusion_matrix(said, y, classes):
-    """Return counts, int64 (classes, classes): a row for each true class, a column for each class that was said."""
-    return torch.bincount(y * classes + said, minlength=classes**2).view(classes, classes)
+def confusion_matrix(predicted: torch.Tensor, y: torch.Tensor, classes: int) -> torch.Tensor:
+    """Return counts, int64 (classes, classes): one row for each true class, one column for each predicted class."""
+    return torch.bincount(y * classes + predicted, minlength=classes**2).view(classes, classes)
 
 
-def per_class(confusion):
-    """Return {"precision", "recall", "f1"}, each float64 (classes,); a fraction of nothing counts as 0."""
-    right, true, said = confusion.diagonal().double(), confusion.sum(1), confusion.sum(0)
-    ratios = {"precision": (right, said), "recall": (right, true), "f1": (2 * right, true + said)}
-    return {name: part / whole.clamp(min=1) for name, (part, whole) in ratios.items()}
+def per_class(confusion: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return {"precision", "recall", "f1"}, each float64 (classes,); 0 for a class without images or predictions."""
+    correct = confusion.diagonal().double()
+    true = confusion.sum(1)
+    predicted = confusion.sum(0)
+    return {
+        "precision": correct / predicted.clamp(min=1),
+        "recall": correct / true.clamp(min=1),
+        "f1": 2 * correct / (true + predicted).clamp(min=1),
+    }
 
 
-def calibration(p, y, bins=BINS):
-    """Compare confidence and accuracy in equal bins of the highest probability; ece is their mean distance.
+def calibration(p: torch.Tensor, y: torch.Tensor, bins: int = BINS) -> dict:
+    """Compare confidence and accuracy in equally wide bins of the highest probability.
 
-    Return edges (bins + 1), and for each bin count, confidence and accuracy, the last two None where it is empty.
+    Return edges (bins + 1), for each bin count, confidence and accuracy (the last two None if it is empty), and ece,
+    the expected calibration error: the mean distance of confidence and accuracy, weighted by the counts.
     """
-    confidence, said = p.double().max(1)
+    confidence, predicted = p.double().max(1)
     edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
-    bin_of = torch.bucketize(confidence, edges[1:-1])  # a bin holds its upper edge
-    count, sums = torch.bincount(bin_of, minlength=bins), torch.zeros(2, bins, dtype=torch.float64)
-    sums.index_add_(1, bin_of, torch.stack([confidence, (said == y).double()]))
-    means = [[total / n if n else None for total, n in zip(row, count.tolist(), strict=True)] for row in sums.tolist()]
-    ece = float((sums[0] - sums[1]).abs().sum() / len(y))
-    return {"edges": edges.tolist(), "count": count.tolist(), "confidence": means[0], "accuracy": means[1], "ece": ece}
+    bin_of = torch.bucketize(confidence, edges[1:-1])  # a bin contains its upper edge
+    count = torch.bincount(bin_of, minlength=bins)
+    confidences = torch.bincount(bin_of, weights=confidence, minlength=bins) / count  # NaN where a bin is empty
+    accuracies = torch.bincount(bin_of, weights=(predicted == y).double(), minlength=bins) / count
+    ece = ((confidences - accuracies).abs() * count).nansum() / len(y)
+    return {
+        "edges": edges.tolist(),
+        "count": count.tolist(),
+        "confidence": _without_nan(confidences),
+        "accuracy": _without_nan(accuracies),
+        "ece": float(ece),
+    }
 
 
-def confident_mistakes(p, y, count=WORST):
-    """List {"row", "label", "said", "confidence"} of the wrong answers, the most confident first."""
-    confidence, said = p.max(1)
-    wrong = torch.nonzero(said != y).squeeze(1)
+def _without_nan(values):
+    return [None if math.isnan(value) else value for value in values.tolist()]
+
+
+def confident_mistakes(p: torch.Tensor, y: torch.Tensor, count: int = WORST) -> list[dict]:
+    """List {"row", "label", "said", "confidence"} of the wrong predictions, the most confident first.
+
+    "said" is the predicted class; it has this name in every evaluation.json since the first version.
+    """
+    confidence, predicted = p.max(1)
+    wrong = torch.nonzero(predicted != y).squeeze(1)
     rows = wrong[confidence[wrong].argsort(descending=True, stable=True)][:count]
-    found = {"row": rows, "label": y[rows], "said": said[rows], "confidence": confidence[rows]}
-    return [dict(zip(found, values, strict=True)) for values in zip(*(v.tolist() for v in found.values()), strict=True)]
+    return [
+        {"row": row, "label": int(y[row]), "said": int(predicted[row]), "confidence": float(confidence[row])}
+        for row in rows.tolist()
+    ]
 
 
-def class_gates(gates, y, classes):
-    """Return {block: mean weights (classes, k)} of the gates that scores filled; nothing of a plain network: None."""
+def class_gates(gates: dict, y: torch.Tensor, classes: int) -> dict | None:
+    """Return {name: mean gate output (classes, k)} of the gates that `scores` recorded, or None without gates.
+
+    The row of a class without images is NaN.
+    """
     return {name: torch.stack([a[y == c].mean(0) for c in range(classes)]) for name, a in gates.items()} or None

@@ -1,4 +1,4 @@
-"""Owns the figures of notebook 05: confusions, classes, calibration, mistakes, robustness. Computes no result."""
+"""The figures of notebook 05: confusion matrix, per-class metrics, calibration, mistakes, robustness and TTA."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from utils.figures.style import COLOURS, DASHES
 
 MARKERS = "osD^vPX"
 GREY = "#EEEEEE"
-ENOUGH = 20  # images from which on a bin's accuracy says something
+ENOUGH = 20  # images; the accuracy of a bin with fewer is mostly chance
 UNITS = {
     "shift": "shift (pixels)",
     "noise": "noise (standard deviation, levels of 255)",
@@ -21,7 +21,7 @@ UNITS = {
 
 
 def show_confusion(confusion, classes, *, title=None):
-    """Draw counts (true class, class that was said): mistakes from white to blue, what is right in grey frames."""
+    """Draw counts (true class, predicted class): mistakes from white to blue, correct predictions in grey frames."""
     counts = np.asarray(confusion)
     mistakes = counts * (1 - np.eye(len(classes), dtype=int))
     largest = max(1, mistakes.max())
@@ -34,8 +34,8 @@ def show_confusion(confusion, classes, *, title=None):
         ax.text(j, i, f"{count:,}" if count else "·", ha="center", va="center", fontsize=9, **look)
     ax.set_xticks(range(len(classes)), classes, rotation=40, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(classes)), classes)
-    ax.set_xlabel("the network said")
-    ax.set_ylabel("the image is")
+    ax.set_xlabel("predicted class")
+    ax.set_ylabel("true class")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     figure.suptitle(title, x=0.01, ha="left")
@@ -43,43 +43,50 @@ def show_confusion(confusion, classes, *, title=None):
 
 
 def show_per_class(figures, classes, *, title=None):
-    """Draw precision and recall, {"precision": fractions, "recall": fractions, ...}, the class of the best F1 first."""
+    """Draw the precision and recall of each class, from {"precision", "recall", "f1"}: fractions; the best F1 first."""
     order = np.argsort(-np.asarray(figures["f1"]), kind="stable")
     figure, ax = plt.subplots(figsize=(7.0, 1.1 + 0.36 * len(classes)))
-    for name, place, colour, hatch in (("recall", -0.2, COLOURS[0], ""), ("precision", 0.2, COLOURS[4], "//")):
+    looks = {
+        "recall": {"color": COLOURS[0], "label": "recall: of the images of this class"},
+        "precision": {"color": COLOURS[4], "hatch": "//", "label": "precision: of the predictions of this class"},
+    }
+    for offset, (name, look) in zip((-0.2, 0.2), looks.items(), strict=True):
         values = 100 * np.asarray(figures[name])[order]
-        words = {"recall": "recall: of its images", "precision": "precision: of what was called so"}[name]
-        bars = ax.barh(np.arange(len(order)) + place, values, 0.38, color=colour, hatch=hatch, ec="white", label=words)
+        bars = ax.barh(np.arange(len(order)) + offset, values, 0.38, ec="white", **look)
         ax.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
     ax.set_yticks(range(len(order)), [classes[i] for i in order])
     ax.invert_yaxis()
     ax.set_xlim(0, 105)
-    ax.set_xlabel("right (%)")
+    ax.set_xlabel("correct (%)")
     figure.legend(loc="outside lower right", ncols=2, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
 def show_calibration(calibration, *, title=None):
-    """Draw how often answers of each confidence are right, and below it how many there are."""
-    edges, counts = 100 * np.asarray(calibration["edges"]), np.asarray(calibration["count"])
+    """Draw the accuracy of the predictions in each bin of confidence, and below it their number."""
+    edges = 100 * np.asarray(calibration["edges"])
+    counts = np.asarray(calibration["count"])
     filled = counts > 0  # an empty bin has no accuracy
-    right, sure = (100 * np.array(calibration[name], dtype=float)[filled] for name in ("accuracy", "confidence"))
+    accuracy = 100 * np.array(calibration["accuracy"], dtype=float)[filled]
+    confidence = 100 * np.array(calibration["confidence"], dtype=float)[filled]
     figure, (ax, below) = plt.subplots(2, 1, figsize=(7.4, 4.9), height_ratios=(3, 1), sharex=True)
     looks = {"align": "edge", "edgecolor": "white"}
     enough = counts >= ENOUGH
-    for some, colour, words in (
-        (enough, COLOURS[0], "right"),
-        (~enough, COLOURS[5], f"right, of under {ENOUGH} images"),
+    for chosen, colour, label in (
+        (enough, COLOURS[0], "accuracy"),
+        (~enough, COLOURS[5], f"accuracy of fewer than {ENOUGH} images"),
     ):
-        if (filled & some).any():
-            left, width = edges[:-1][filled & some], np.diff(edges)[filled & some]
-            ax.bar(left, right[some[filled]], width, color=colour, label=words, **looks)
-    ax.plot([0, 100], [0, 100], color="#000000", linestyle="--", linewidth=1.2, label="as sure as right")
-    ax.plot(sure, sure, color=COLOURS[1], linestyle="", marker="D", label="how sure it was")
-    ax.vlines(sure, np.minimum(right, sure), np.maximum(right, sure), color=COLOURS[1], linewidth=1.6)
+        bins = filled & chosen
+        if bins.any():
+            ax.bar(edges[:-1][bins], accuracy[chosen[filled]], np.diff(edges)[bins], color=colour, label=label, **looks)
+    ax.plot([0, 100], [0, 100], color="#000000", linestyle="--", linewidth=1.2, label="perfect calibration")
+    ax.plot(confidence, confidence, color=COLOURS[1], linestyle="", marker="D", label="mean confidence")
+    lower = np.minimum(accuracy, confidence)
+    upper = np.maximum(accuracy, confidence)
+    ax.vlines(confidence, lower, upper, color=COLOURS[1], linewidth=1.6)
     ax.set_ylim(0, 100)
-    ax.set_ylabel("right (%)")
+    ax.set_ylabel("accuracy (%)")
     figure.legend(loc="outside lower right", ncols=2, fontsize=9)
     below.bar(edges[:-1], counts, np.diff(edges), color="#999999", **looks)
     below.set_ylabel("images")
@@ -90,7 +97,7 @@ def show_calibration(calibration, *, title=None):
 
 
 def show_mistakes(images, maps, captions, *, columns=4, title=None):
-    """Draw pictures, uint8 (n, 3, h, w), each beside itself with its map (n, h, w), lit where the map is high."""
+    """Draw images, uint8 (n, 3, h, w), each beside a copy under its Grad-CAM map (n, h, w), bright where it is high."""
     pictures = np.asarray(images).transpose(0, 2, 3, 1) / 255
     lit = _lit(pictures, np.asarray(maps))
     rows = math.ceil(len(pictures) / columns)
@@ -106,7 +113,7 @@ def show_mistakes(images, maps, captions, *, columns=4, title=None):
 
 
 def show_robustness(records, *, title=None):
-    """Draw accuracy against strength for each change, a line for each of {name: robustness}."""
+    """Draw accuracy against strength for each change, one line for each of {name: robustness}."""
     names = [name for name in UNITS if all(name in record for record in records.values())]
     figure, axes = plt.subplots(1, len(names), figsize=(3.6 * len(names), 3.4), sharey=True, squeeze=False)
     for ax, name in zip(axes[0], names, strict=True):
@@ -119,27 +126,27 @@ def show_robustness(records, *, title=None):
         ax.set_ylim(0, 100)
         ax.yaxis.set_tick_params(labelleft=True)
         ax.grid(axis="y")
-    axes[0, 0].set_ylabel("right (%)")
+    axes[0, 0].set_ylabel("accuracy (%)")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
 def show_views(views, *, title=None):
-    """Draw the accuracy of each way to look at an image, {name: fraction}, as bars from zero."""
+    """Draw the accuracy without and with test-time augmentation (TTA), {name of the views: fraction}, as bars."""
     figure, ax = plt.subplots(figsize=(7.0, 0.75 + 0.36 * len(views)))
     colours = ["#BBBBBB", *[COLOURS[0]] * (len(views) - 1)]
     bars = ax.barh(list(views), [100 * value for value in views.values()], color=colours)
     ax.bar_label(bars, fmt="%.1f", padding=3)
     ax.invert_yaxis()
     ax.set_xlim(0, 105)
-    ax.set_xlabel("right (%)")
+    ax.set_xlabel("accuracy (%)")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
 def show_answer(picture, answer, *, most=5, title=None):
-    """Draw a picture, uint8 (3, h, w), as the network saw it, and the likeliest of {class: probability}."""
+    """Draw a picture, uint8 (3, h, w), as the network saw it, and the most probable of {class: probability}."""
     figure, (left, ax) = plt.subplots(1, 2, figsize=(6.4, 2.3), width_ratios=(2, 3))
     left.imshow(np.asarray(picture).transpose(1, 2, 0))
     left.set_axis_off()
@@ -155,7 +162,7 @@ def show_answer(picture, answer, *, most=5, title=None):
 
 
 def _lit(pictures, maps):
-    """Return the pictures in grey with their maps laid over in colour, from dark blue to bright yellow."""
+    """Return the images in grey under their maps in colour, from dark blue to bright yellow."""
     grey = pictures.mean(3, keepdims=True).repeat(3, 3)
     colours = plt.get_cmap("plasma")(maps)[..., :3]
     return 0.4 * grey + 0.6 * colours

@@ -1,4 +1,4 @@
-"""Owns the figures of notebook 02: filter responses, feature maps, gates, the forms' times. Computes no result."""
+"""The figures of notebook 02: filter responses, feature maps, gates, and the speed of gated convolutions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import numpy as np
 
 from utils.figures.style import COLOURS
 
-SIGNED = "PuOr"  # orange below zero, purple above: told apart by colour-blind readers, and pale about zero
+SIGNED = "PuOr"  # orange below zero, purple above, pale around zero; colour-blind readers can tell them apart
 
 
 def show_responses(image, kernels, responses, *, title=None):
-    """Draw a picture, uint8 (3, h, w), and the signed response (h, w) to each of {name: kernel}, on one scale."""
+    """Draw an image, uint8 (3, h, w), and its signed response (h, w) to each of {name: kernel}, on one scale."""
     figure, axes = plt.subplots(1, 1 + len(responses), figsize=(2.35 * (1 + len(responses)), 3.3), layout="compressed")
     axes[0].imshow(np.asarray(image).transpose(1, 2, 0))
     axes[0].set_title("image", fontsize=10)
@@ -29,7 +29,7 @@ def show_responses(image, kernels, responses, *, title=None):
 
 
 def show_features(image, blocks, *, columns=8, title=None):
-    """Draw a picture, uint8 (3, h, w), and the first channels of each block's maps (c, h, w), black lowest."""
+    """Draw an image, uint8 (3, h, w), and the first channels of each block's feature maps (c, h, w), lowest black."""
     figure, axes = plt.subplots(len(blocks), 1 + columns, figsize=(1.12 * (1 + columns), 1.25 * len(blocks) + 0.35))
     axes = np.atleast_2d(axes)
     for ax in axes.flat:
@@ -38,8 +38,9 @@ def show_features(image, blocks, *, columns=8, title=None):
     axes[0, 0].set_title("image", fontsize=9, loc="center")
     for row, (name, maps) in zip(axes, blocks.items(), strict=True):
         count, height, width = maps.shape
-        words, beside = f"{name}\n{count} of {height}x{width}", {"rotation": 90, "fontsize": 9, "ha": "center"}
-        row[1].text(-0.2, 0.5, words, va="center", transform=row[1].transAxes, **beside)
+        label = f"{name}\n{count} of {height}x{width}"
+        look = {"rotation": 90, "fontsize": 9, "ha": "center", "va": "center"}
+        row[1].text(-0.2, 0.5, label, transform=row[1].transAxes, **look)
         for channel, (ax, values) in enumerate(zip(row[1:], np.asarray(maps), strict=False), 1):
             ax.imshow(values, cmap="gray")
             ax.set_title(f"channel {channel}", fontsize=8, loc="center")
@@ -48,25 +49,28 @@ def show_features(image, blocks, *, columns=8, title=None):
 
 
 def show_gates(blocks, classes, *, branches=None, title=None):
-    """Draw each block's mean weights (classes, k) as a table of numbers, coloured by the difference from 1/k.
+    """Draw each gate's mean output (classes, k) as a table of numbers, coloured by the difference from 1/k.
 
-    branches: {block: words for each of its branches}, such as "3x3", to stand under the weights' names.
+    branches: {block: a description of each branch}, such as "3x3", written under the names of the weights. A class
+    without images has NaN or None, and an empty row.
     """
-    tables = {name: np.asarray(table) for name, table in blocks.items()}
+    tables = {name: np.asarray(table, dtype=float) for name, table in blocks.items()}
     widths = [table.shape[1] for table in tables.values()]
     figure, axes = plt.subplots(
         1, len(tables), figsize=(1.9 + 0.66 * sum(widths), 1.1 + 0.3 * len(classes)), sharey=True, width_ratios=widths
     )
-    largest = max(float(np.abs(table - 1 / table.shape[1]).max()) for table in tables.values())
+    largest = max(float(np.nanmax(np.abs(table - 1 / table.shape[1]))) for table in tables.values())
     for ax, (name, table) in zip(np.atleast_1d(axes), tables.items(), strict=True):
         difference = table - 1 / table.shape[1]
         drawn = ax.imshow(difference, cmap=SIGNED, vmin=-largest, vmax=largest, aspect="auto")
         for (i, j), value in np.ndenumerate(table):
-            dark = abs(difference[i, j]) > 0.65 * largest
-            ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if dark else "black")
+            if np.isnan(value):
+                continue
+            is_dark = abs(difference[i, j]) > 0.65 * largest
+            ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if is_dark else "black")
         ax.set_title(name, fontsize=10)
-        words = branches[name] if branches else [""] * table.shape[1]
-        ax.set_xticks(range(table.shape[1]), [f"$a_{{{j + 1}}}$\n{word}".strip() for j, word in enumerate(words)])
+        described = branches[name] if branches else [""] * table.shape[1]
+        ax.set_xticks(range(table.shape[1]), [f"$a_{{{j}}}$\n{text}".strip() for j, text in enumerate(described, 1)])
         ax.set_yticks(range(len(classes)), classes)
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
@@ -76,14 +80,13 @@ def show_gates(blocks, classes, *, branches=None, title=None):
 
 
 def show_forms(panels, chosen, *, title=None):
-    """Draw {shape: {form: milliseconds}} as bars, one panel a shape, and mark the form that is chosen for it."""
+    """Draw {shape: {form: milliseconds}} as bars, one panel per shape, and mark the form that is chosen for it."""
     figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 2.5))
     for ax, (shape, times) in zip(np.atleast_1d(axes), panels.items(), strict=True):
-        taken = [form == chosen[shape] for form in times]
-        names = [f"{form} (auto)" if is_taken else form for form, is_taken in zip(times, taken, strict=True)]
+        names = [f"{form} (auto)" if form == chosen[shape] else form for form in times]
         looks = {
-            "color": [COLOURS[0] if is_taken else "#BBBBBB" for is_taken in taken],
-            "hatch": ["" if is_taken else "//" for is_taken in taken],
+            "color": [COLOURS[0] if form == chosen[shape] else "#BBBBBB" for form in times],
+            "hatch": ["" if form == chosen[shape] else "//" for form in times],
         }
         ax.bar_label(ax.barh(names, list(times.values()), edgecolor="white", **looks), fmt="{:,.3g}", padding=3)
         ax.set_title(shape, fontsize=10)

@@ -1,12 +1,18 @@
-"""Owns the losses by name, and `make`, which makes a loss, optimizer or schedule from its name. Trains nothing."""
+"""The losses by name: cross-entropy, and cross-entropy that takes the softmax twice.
+
+loss = make_loss("cross_entropy", label_smoothing=0.1)
+loss = make_loss(torch.nn.MultiMarginLoss, margin=0.5)
+"""
 
 from __future__ import annotations
 
-import inspect
+import functools
+from collections.abc import Callable
 
 from torch import nn
 
 from utils.errors import CourseworkError
+from utils.optim.make import make, name_of, parameters_of
 
 
 class CrossEntropy(nn.CrossEntropyLoss):
@@ -16,18 +22,18 @@ class CrossEntropy(nn.CrossEntropyLoss):
         super().__init__(label_smoothing=label_smoothing, reduction=reduction)
         # torch looks at these only when the first batch comes.
         if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"reduction is mean, sum or none, not {reduction!r}.")
+            raise ValueError(f"reduction must be mean, sum or none, but is {reduction!r}.")
         if not 0 <= label_smoothing <= 1:
-            raise ValueError(f"label_smoothing lies from 0 to 1, and {label_smoothing} does not.")
+            raise ValueError(f"label_smoothing must lie between 0 and 1, but is {label_smoothing}.")
 
 
 class SoftmaxCrossEntropy(CrossEntropy):
-    """Cross-entropy of softmaxed scores, which takes the softmax twice: a common mistake, here to be looked at.
+    """Cross-entropy of softmaxed scores, which takes the softmax twice: a common mistake, here to be studied.
 
-    Cross-entropy does its own softmax. Given the probabilities of a softmax, numbers from 0 to 1, it can give the right
-    one of ten classes no more than e / (e + 9) of the whole: the loss of a perfect network is ln(e + 9) - 1 = 1.4612.
-    The gradient passes through the inner softmax, too, and there it all but vanishes where the network is sure of
-    itself, also where it is sure and wrong. Report B trained its network in this way.
+    Cross-entropy applies a softmax of its own. Given probabilities, which lie between 0 and 1, this second softmax can
+    give the right one of ten classes at most e / (e + 9) of the probability, so the loss of a perfect network is
+    ln(e + 9) - 1 = 1.4612. The gradient passes through the first softmax, too, and almost vanishes there when the
+    network is confident, even when it is confident and wrong. Report B trained its network in this way.
     """
 
     def forward(self, y_hat, y):
@@ -37,26 +43,33 @@ class SoftmaxCrossEntropy(CrossEntropy):
 LOSSES = {"cross_entropy": CrossEntropy, "softmax_cross_entropy": SoftmaxCrossEntropy}
 
 
-def make_loss(name, **settings):
-    """Make a loss of LOSSES. Settings: label_smoothing (a fraction), reduction ("mean", "sum" or "none")."""
-    return make("loss", LOSSES, name, **settings)
+def make_loss(choice: str | Callable, **settings) -> Callable:
+    """Make a loss: one of LOSSES by name, a class that is called with the settings, or a function of (y_hat, y).
+
+    A function gets the settings with each call; a loss that is already made is used as it is.
+    """
+    if isinstance(choice, nn.Module):
+        if settings:
+            raise CourseworkError(
+                f"The loss is a finished {type(choice).__name__} and takes no settings any more.",
+                where=", ".join(f"{key}={value!r}" for key, value in settings.items()),
+                next_step=f"Give the class {type(choice).__name__} itself, or leave the settings out.",
+            )
+        return choice
+    if callable(choice) and not isinstance(choice, type) and _takes_scores_and_labels(choice):
+        return functools.partial(choice, **settings) if settings else choice
+    loss = make("loss", LOSSES, choice, **settings)
+    if not callable(loss):
+        next_step = "Give a class or a function that returns a function of (y_hat, y), or such a function itself."
+        raise CourseworkError(f"The loss '{name_of(choice)}' made a {type(loss).__name__}.", next_step=next_step)
+    return loss
 
 
-def make(kind, table, name, *args, **settings):
-    """Call table[name] with these arguments; an unknown name, or settings it does not take, are refused with advice."""
-    if name not in table:
-        next_step = "Choose one of " + ", ".join(table) + "."
-        raise CourseworkError(f"There is no {kind} '{name}'.", where=f"name={name!r}", next_step=next_step)
-    try:
-        return table[name](*args, **settings)
-    except (TypeError, ValueError) as error:
-        known = ", ".join(f"{key}={default!r}" for key, default in defaults(table[name]).items())
-        where = ", ".join(f"{key}={value!r}" for key, value in settings.items()) or None
-        next_step = f"Its settings, as they are if left out: {known}" if known else "It has no settings."
-        raise CourseworkError(f"Cannot make the {kind} '{name}': {error}", where=where, next_step=next_step) from error
-
-
-def defaults(function):
-    """Return {setting: default} of a function's or class's optional arguments."""
-    parameters = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
+def _takes_scores_and_labels(function):
+    """Tell a loss, a function of (y_hat, y), from a function that makes one and needs no arguments but settings."""
+    parameters = parameters_of(function)
+    if parameters is None:  # a function written in C
+        return True
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p for p in positional if p.default is p.empty]
+    return len(required) == 2 or any(p.kind is p.VAR_POSITIONAL for p in parameters)

@@ -66,7 +66,11 @@ def _loader(train_iter):
 def settings_of(training):
     """Return a training's hyperparameters as a short flat dict, for a table."""
     group = training.optimizer.param_groups[0]
-    facts = {"optimizer": type(training.optimizer).__name__, "lr": group.get("initial_lr", group["lr"])}
+    lr = group.get("initial_lr", group["lr"])
+    for watcher in training.watchers:
+        if hasattr(watcher, "peaks"):  # a Schedule: "initial_lr" may be the low rate at which its curve begins
+            lr = watcher.peaks[0]
+    facts = {"optimizer": type(training.optimizer).__name__, "lr": lr}
     names = ("momentum", "betas", "weight_decay", "nesterov")
     facts |= {name: group[name] for name in names if group.get(name)}
     loader = training.train_iter.describe() if hasattr(training.train_iter, "describe") else {}

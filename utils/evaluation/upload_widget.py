@@ -1,4 +1,7 @@
-"""Owns the button by which a reader gives the network a picture. Without a kernel an example's figure stays."""
+"""A button with which a reader gives the network a picture; without a kernel, the figure of an example stays.
+
+upload(trained, "ship.png")
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,17 @@ STATIC = "(A picture can be uploaded here once the notebook runs in JupyterLab o
 
 
 def upload(trained, example):
-    """Show what a Trained says of an example (a path or a file's bytes), and then of each picture that is uploaded."""
-    button, note = ipywidgets.FileUpload(accept="image/*", multiple=False), ipywidgets.Label()
-    box = ipywidgets.HBox([button, note])
-    show_controls(box, STATIC)
-    figure = _answer(trained, example)
+    """Show what a Trained predicts for an example (a path or a file's bytes), and then for each uploaded picture."""
+    button = ipywidgets.FileUpload(accept="image/*", multiple=False)
+    note = ipywidgets.Label()
+    show_controls(ipywidgets.HBox([button, note]), STATIC)
+    figure = _prediction(trained, example)
     handle = display(figure, display_id=True)
     plt.close(figure)  # or the notebook would show it a second time at the end of the cell
 
-    def answer(_):
+    def predict(_):
         try:
-            figure = _answer(trained, uploaded(button.value))
+            figure = _prediction(trained, uploaded(button.value))
         except CourseworkError as error:
             note.value = f"{error.what} {error.next_step}"
             return
@@ -33,7 +36,7 @@ def upload(trained, example):
         handle.update(figure)
         plt.close(figure)
 
-    button.observe(answer, names="value")
+    button.observe(predict, names="value")
 
 
 def uploaded(value):
@@ -42,7 +45,7 @@ def uploaded(value):
     return files[-1]["content"] if files else b""
 
 
-def _answer(trained, source):
-    picture, answer = classify(trained, source)
-    best = next(iter(answer))
-    return show_answer(picture, answer, title=f"It says {best} and is {answer[best]:.0%} sure")
+def _prediction(trained, source):
+    picture, p = classify(trained, source)
+    best = next(iter(p))
+    return show_answer(picture, p, title=f"Predicted: {best}, with a probability of {p[best]:.0%}")

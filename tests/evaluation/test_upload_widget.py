@@ -2,6 +2,7 @@
 
 import datetime
 import io
+from types import SimpleNamespace
 
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -12,9 +13,8 @@ from torch import nn
 
 from utils.data.cifar10 import CLASSES, Split
 from utils.data.loader import BatchLoader
-from utils.evaluation import upload as evaluation_widgets
-from utils.evaluation.upload import STATIC, upload, uploaded
-from utils.recipes import SYSTEMS, Trained
+from utils.evaluation import upload_widget as evaluation_widgets
+from utils.evaluation.upload_widget import STATIC, upload, uploaded
 from utils.training.step import Step
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -28,7 +28,7 @@ def trained():
             parameter.zero_()
         net[1].weight.view(10, 3, 1024)[3, 0] = net[1].weight.view(10, 3, 1024)[8, 2] = 0.01  # red: cat, blue: ship
     split = Split(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
-    return Trained(SYSTEMS["plain_cnn"], net, None, BatchLoader(split, 2), None, Step(), {}, None)
+    return SimpleNamespace(net=net, test_iter=BatchLoader(split, 2), step=Step())
 
 
 def png(colour):

@@ -1,0 +1,117 @@
+"""The learning-rate range test: train a copy with a growing learning rate to find one to start with.
+
+found = find_lr(net, train_iter, loss, optimizer)
+found.tenth, found.suggestion
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import math
+
+import torch
+
+from utils.errors import DivergedError, check_count, require
+from utils.my_utils import train_batch, train_epoch_ch3
+from utils.training.measure import place
+
+
+@dataclasses.dataclass(frozen=True)
+class RangeTest:
+    """The result of find_lr: the loss of each batch, the losses smoothed over neighbours, and two learning rates."""
+
+    lrs: list
+    losses: list
+    smoothed: list
+    suggestion: float  # where the smoothed loss has its steepest gradient
+    tenth: float  # a tenth of the learning rate with the lowest smoothed loss; the more careful choice
+
+
+def find_lr(
+    net: torch.nn.Module,
+    train_iter,
+    loss,
+    optimizer: torch.optim.Optimizer,
+    device=None,
+    *,
+    low: float = 1e-6,
+    high: float = 1.0,
+    steps: int = 100,
+    step=train_batch,
+) -> RangeTest:
+    """Train copies of net and optimizer with a learning rate that grows from low to high, batch by batch.
+
+    The test ends early when the loss exceeds four times its best value or is not finite. All parameter groups keep the
+    proportions of their learning rates. Torch's random state is restored, and a loader with set_position returns to the
+    start of the epoch that it was in.
+    """
+    check_count("steps", steps, 10)
+    what = "The learning rate of a range test must rise from low to high."
+    require(0 < low < high, what, f"low={low}, high={high}", "Choose 0 < low < high.")
+    # Copied together, so that the copied optimizer holds the parameters of the copied network.
+    net, optimizer, step = copy.deepcopy((net, optimizer, step))
+    device = place(net, device)
+    epoch = getattr(train_iter, "epoch", None)
+    sweep = _Sweep(optimizer, [low * (high / low) ** (i / (steps - 1)) for i in range(steps)])
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), contextlib.suppress(DivergedError):
+            batches = sweep.batches(train_iter)
+            train_epoch_ch3(net, batches, loss, optimizer, device, step=step, after_batch=sweep.note)
+    finally:
+        if hasattr(train_iter, "set_position"):
+            train_iter.set_position(epoch)
+    what = f"The loss is not finite after {len(sweep.losses)} batches."
+    require(len(sweep.losses) >= 3, what, f"low={low}", "Choose a smaller low.")
+    return _result(sweep.lrs[: len(sweep.losses)], sweep.losses, reach=max(1, steps // 20))
+
+
+class _Sweep:
+    """A range test in progress: it sets the learning rate before each batch and notes the loss after it."""
+
+    def __init__(self, optimizer, lrs):
+        self.lrs = lrs
+        self.losses = []
+        self.is_over = False
+        first = optimizer.param_groups[0]["lr"]
+        self._groups = [(group, group["lr"] / first if first else 1.0) for group in optimizer.param_groups]
+        self._best = math.inf
+        self._sum = 0.0  # of the losses so far, and of how many examples
+        self._count = 0
+
+    def batches(self, train_iter):
+        """Yield batches, in several passes if needed, until the test is over."""
+        done_before = -1
+        while len(self.losses) > done_before:  # a pass that brought no loss is the last
+            done_before = len(self.losses)
+            for batch in train_iter:
+                if self.is_over:
+                    return
+                for group, share in self._groups:
+                    group["lr"] = self.lrs[len(self.losses)] * share
+                yield batch
+
+    def note(self, metric):
+        """Note the loss of the batch that brought the epoch's sums to these, and tell whether the test is over."""
+        total = float(metric[0])
+        count = metric[2]
+        value = (total - self._sum) / (count - self._count)
+        self._sum = total
+        self._count = count
+        if math.isfinite(value):
+            self.losses.append(value)
+            recent = self.losses[-5:]
+            self._best = min(self._best, sum(recent) / len(recent))
+        self.is_over = not value <= 4 * self._best or len(self.losses) == len(self.lrs)
+
+
+def _result(lrs, losses, reach):
+    """Smooth the losses over `reach` neighbours on each side, and find the two learning rates."""
+    windows = [losses[max(0, i - reach) : i + reach + 1] for i in range(len(losses))]
+    smoothed = [sum(window) / len(window) for window in windows]
+    lowest = smoothed.index(min(smoothed))
+    # The rates are equally spaced on a logarithmic axis, so the steepest gradient there is the largest difference.
+    changes = {i: smoothed[i + 1] - smoothed[i - 1] for i in range(1, lowest)} or {0: 0.0}
+    steepest = min(changes, key=changes.get)
+    return RangeTest(lrs, losses, smoothed, suggestion=lrs[steepest], tenth=lrs[lowest] / 10)
