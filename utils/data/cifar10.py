@@ -22,18 +22,22 @@ SHARED_LIMIT = 0.01  # of the test images; CIFAR-10 itself has a few that are al
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Images, uint8 (n, 3, 32, 32), their labels, int64 (n,), and for records the name and fingerprint of the whole."""
+    """Images, uint8 (n, 3, 32, 32), and their labels, int64 (n,), which count through `classes`.
+
+    `origin` goes into records: name, source and fingerprint of all the images that the split was taken from.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
     origin: dict | None = None
+    classes: tuple = CLASSES
 
     def __len__(self):
         return len(self.labels)
 
     def subset(self, indices):
         """Return the split of these rows, in this order."""
-        return Split(self.images[indices], self.labels[indices], self.origin)
+        return dataclasses.replace(self, images=self.images[indices], labels=self.labels[indices])
 
 
 @dataclasses.dataclass(frozen=True)

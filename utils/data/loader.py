@@ -6,11 +6,12 @@ device and works on whole batches; torch_loader is the usual Dataset, torchvisio
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import torch
 
-from utils.data.cifar10 import Split, stratified_split
+from utils.data.cifar10 import stratified_split
 from utils.data.counter_rng import Draws
 from utils.data.order import MEAN, STD, Batches, checked_augment, checked_normalisation, checksum, require
 from utils.data.torch_loader import ImageDataset, torch_loader, v2_transform
@@ -47,21 +48,23 @@ def make_iters(
     """Return (train_iter, val_iter, test_iter) of data.train and data.test; only the first is shuffled and augmented.
 
     val training images are held out for validation; with val=0 all are trained on, and val_iter is None. workers=None
-    makes BatchLoaders on the device; a number makes DataLoaders with that many worker processes, on the CPU. The other
-    two, which are only measured on, may have batches of another size.
+    makes BatchLoaders on the device, whose batches follow from the seed; a number makes plain DataLoaders with that
+    many worker processes, on the CPU. The other two, which are only measured on, may have batches of another size.
     """
-    options = {"seed": seed, "mean": mean, "std": std}
     if workers is None:
-        make = functools.partial(BatchLoader, device=device, **options)
+        make = functools.partial(BatchLoader, mean=mean, std=std, seed=seed, device=device)
     else:
         on_cpu = device is None or torch.device(device).type == "cpu"
         advice = "Leave workers out; or leave device out, and move each batch yourself."
         require(on_cpu, "Worker processes make their batches on the CPU.", f"device={str(device)!r}", advice)
-        make = functools.partial(torch_loader, num_workers=workers, **options)
-    train, held_out = stratified_split(data.train, val, seed) if val else (data.train, None)
-    train_iter = make(train, batch_size=batch_size, augment=augment, shuffle=True)
-    make = functools.partial(make, batch_size=measured_at_a_time or batch_size)
-    return train_iter, make(held_out) if val else None, make(data.test)
+        make = functools.partial(torch_loader, mean=mean, std=std, num_workers=workers)
+    measured_at_a_time = measured_at_a_time or batch_size
+    train, val_iter = data.train, None
+    if val:
+        train, held_out = stratified_split(train, val, seed)
+        val_iter = make(held_out, measured_at_a_time)
+    train_iter = make(train, batch_size, augment=augment, shuffle=True)
+    return train_iter, val_iter, make(data.test, measured_at_a_time)
 
 
 def augmented(split, rows, augment, seed=0, epoch=0):
@@ -79,7 +82,9 @@ def _draws(augment, seed, epoch, indices):
 
 def to_device(split, device=None):
     """Return the split with its tensors on the device; they are shared, not copied, if they are there already."""
-    return split if device is None else Split(split.images.to(device), split.labels.to(device), split.origin)
+    if device is None:
+        return split
+    return dataclasses.replace(split, images=split.images.to(device), labels=split.labels.to(device))
 
 
 class BatchLoader:

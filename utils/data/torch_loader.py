@@ -1,8 +1,11 @@
-"""Owns the usual way to batches: Dataset, torchvision transforms, DataLoader, made as repeatable as BatchLoader."""
+"""The usual PyTorch way to batches: a Dataset of pictures, torchvision's transforms and a DataLoader.
+
+For example:
+
+    train_iter = torch_loader(data.train, 128, augment=(Flip(), Crop(4)), shuffle=True, num_workers=2)
+"""
 
 from __future__ import annotations
-
-import contextlib
 
 import torch
 from PIL import Image
@@ -10,54 +13,21 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode, v2
 
 from utils.data.augment import Affine, ColorJitter, Crop, Cutout, Flip
-from utils.data.cifar10 import CLASSES
-from utils.data.counter_rng import derive_seed
-from utils.data.order import (
-    MEAN,
-    STD,
-    Batches,
-    check_count,
-    check_split,
-    checked_augment,
-    checked_normalisation,
-    checksum,
-    require,
-)
+from utils.data.order import MEAN, STD, check_split, checked_augment, checked_normalisation, require
 
 
-def torch_loader(
-    split,
-    batch_size,
-    *,
-    augment=(),
-    mean=MEAN,
-    std=STD,
-    shuffle=False,
-    drop_last=False,
-    seed=0,
-    num_workers=2,
-    **options,
-):
-    """Return a DataLoader with BatchLoader's order, `epoch` and `set_position`; options are DataLoader's own.
-
-    An image's augmentation depends on (seed, epoch, index) alone, whatever the number of worker processes.
-    """
-    check_count("num_workers", num_workers, 0)
-    batches = Batches(split, batch_size, shuffle, drop_last, seed)
-    images = _SeededImages(ImageDataset(split, v2_transform(augment, mean, std)), seed)
-    loader = _TorchLoader(images, batch_sampler=batches, num_workers=num_workers, **options)
-    mean, std = checked_normalisation(mean, std)
-    loader.facts = {"augment": tuple(augment), "mean": list(mean), "std": list(std), "images": checksum(split)}
-    return loader
+def torch_loader(split, batch_size, *, augment=(), mean=MEAN, std=STD, num_workers=2, **options) -> DataLoader:
+    """Return a plain DataLoader of a split; further options are DataLoader's own, and torch's generator decides."""
+    dataset = ImageDataset(split, v2_transform(augment, mean, std))
+    return DataLoader(dataset, batch_size, num_workers=num_workers, **options)
 
 
 class ImageDataset(Dataset):
-    """Hold a split in the manner of torchvision.datasets.CIFAR10: item i is (transform of a PIL image, label)."""
-
-    classes = list(CLASSES)
+    """Hold a split as torchvision.datasets.CIFAR10 does: item i is (transform of a PIL image, label)."""
 
     def __init__(self, split, transform=None):
         check_split(split)
+        self.classes = list(split.classes)
         self.origin = split.origin
         self.data = split.images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         self.targets = split.labels.tolist()
@@ -68,98 +38,43 @@ class ImageDataset(Dataset):
 
     def __getitem__(self, index):
         image = Image.fromarray(self.data[index])
-        return image if self.transform is None else self.transform(image), self.targets[index]
+        if self.transform is not None:
+            image = self.transform(image)
+        return image, self.targets[index]
 
 
-def v2_transform(augment=(), mean=MEAN, std=STD):
+def v2_transform(augment=(), mean=MEAN, std=STD) -> v2.Compose:
     """Return the torchvision.transforms.v2 pipeline with these settings, from a PIL image to a normalised tensor.
 
-    It rounds to whole levels after each step, and ColorJitter goes through its four changes in a random order.
+    It rounds to whole levels after each step, and ColorJitter makes its four changes in a random order.
     """
     mean, std = checked_normalisation(mean, std)
-    steps, to_tensor = [], [v2.ToImage()]
+    on_picture, on_tensor = [], []
     for op in checked_augment(augment):
         advice = "Leave it out, or use BatchLoader (make_iters without workers), which has it."
-        require(type(op) in _V2, f"torchvision has nothing like {op}.", "augment", advice)
-        if isinstance(op, Cutout):  # v2 erases from tensors only; everything before is faster on a PIL image
-            steps, to_tensor = steps + to_tensor, []
-        steps.append(_V2[type(op)](op))
-    return v2.Compose([*steps, *to_tensor, v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)])
+        require(type(op) in TRANSFORMS, f"torchvision has no transform like {op}.", "augment", advice)
+        # RandomErasing takes tensors only; everything before it is faster on a PIL image.
+        steps = on_tensor if on_tensor or isinstance(op, Cutout) else on_picture
+        steps.append(TRANSFORMS[type(op)](op))
+    last = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
+    return v2.Compose([*on_picture, v2.ToImage(), *on_tensor, *last])
 
 
-def _v2_crop(op):
-    return v2.RandomCrop(32, padding=op.padding, padding_mode={"zero": "constant", "reflect": "reflect"}[op.mode])
-
-
-def _v2_affine(op):
+def _affine(op):
     return v2.RandomAffine(op.degrees, op.translate, op.scale, op.shear, interpolation=InterpolationMode.BILINEAR)
 
 
-def _v2_erasing(op):
+def _erasing(op):
     require(op.size < 32, "torchvision cannot erase a whole image.", repr(op), "Choose a size below 32.")
-    share = (op.size / 32) ** 2
-    return v2.RandomErasing(p=1, scale=(share, share), ratio=(1, 1), value=op.fill)
+    area = (op.size / 32) ** 2  # as a fraction of the image's
+    return v2.RandomErasing(p=1, scale=(area, area), ratio=(1, 1), value=op.fill)
 
 
-_V2 = {
+PADDING_MODES = {"zero": "constant", "reflect": "reflect"}
+TRANSFORMS = {
     Flip: lambda op: v2.RandomHorizontalFlip(op.p),
-    Crop: _v2_crop,
-    Affine: _v2_affine,
+    Crop: lambda op: v2.RandomCrop(32, padding=op.padding, padding_mode=PADDING_MODES[op.mode]),
+    Affine: _affine,
     ColorJitter: lambda op: v2.ColorJitter(op.brightness, op.contrast, op.saturation, op.hue),
-    Cutout: _v2_erasing,
+    Cutout: _erasing,
 }
-
-
-class _TorchLoader(DataLoader):
-    def __init__(self, dataset, **options):
-        # DataLoader draws a number at the start of every pass; from a generator of its own, not from the caller's.
-        super().__init__(dataset, generator=torch.Generator(), **options)
-
-    @property
-    def epoch(self):
-        return self.batch_sampler.epoch
-
-    def set_position(self, epoch, batch=0):
-        """Let the next pass make this epoch, from this batch on."""
-        self.batch_sampler.move_to(epoch, batch)
-
-    def indices(self, epoch, i):
-        """Return which images, by their place in the split, make batch i of an epoch."""
-        return self.batch_sampler.indices(epoch, i)
-
-    def describe(self):
-        """Return what its batches depend on."""
-        return self.batch_sampler.describe() | self.facts
-
-    def __iter__(self):
-        epoch = self.epoch
-        yield from super().__iter__()
-        # Here and not in the sampler, which is read to its end long before the last batch is used.
-        self.set_position(epoch + 1)
-
-
-class _SeededImages(Dataset):
-    """Give item (epoch, index) of a dataset whose transform draws as if torch had just been seeded for it."""
-
-    def __init__(self, images, seed):
-        self.images, self.seed, self.origin = images, seed, images.origin
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, place):
-        epoch, index = place
-        with _seeded(derive_seed(self.seed, epoch, "item", index)):
-            return self.images[index]
-
-
-@contextlib.contextmanager
-def _seeded(seed):
-    """Seed torch's CPU generator inside a with block only. (torch.manual_seed would change CUDA's for good.)"""
-    generator = torch.default_generator
-    state = generator.get_state()
-    generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        generator.set_state(state)

@@ -135,7 +135,8 @@ def read_bin(content, where):
     if not content or len(content) % (1 + PIXELS):
         raise _damaged(f"{len(content):,} bytes are not a whole number of rows of {1 + PIXELS:,} bytes.", where)
     rows = np.frombuffer(content, np.uint8).reshape(-1, 1 + PIXELS)
-    return _check_batch({b"data": rows[:, 1:], b"labels": rows[:, 0].tolist()}, where)
+    # A copy of the pixels: what lies in a bytes object can't be written to, and torch warns of such arrays.
+    return _check_batch({b"data": rows[:, 1:].copy(), b"labels": rows[:, 0].tolist()}, where)
 
 
 def _check_batch(batch, where):
