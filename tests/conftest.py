@@ -126,8 +126,8 @@ def ledger_folder(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def data():
-    """Return the drawn images."""
-    return load_cifar10(source="drawn")
+    """Return the synthetic images."""
+    return load_cifar10(source="synthetic")
 
 
 @pytest.fixture

@@ -81,11 +81,11 @@ def ready_images(screen):
 
         images = load_cifar10(source=environ.get("CIFAR10_SOURCE", "auto"))
     except KeyboardInterrupt:
-        screen.line("\nThis run goes on with drawn images; the download continues next time.")
-        return "drawn images", {**environ, "CIFAR10_SOURCE": "drawn"}
+        screen.line("\nThis run continues with synthetic images; the download continues next time.")
+        return "synthetic images", {**environ, "CIFAR10_SOURCE": "synthetic"}
     screen.line(str(images))
-    if images.source == "drawn":  # so that no kernel looks for the others again
-        environ["CIFAR10_SOURCE"] = "drawn"
+    if images.source == "synthetic":  # so that no kernel looks for the others again
+        environ["CIFAR10_SOURCE"] = "synthetic"
     return images.name, environ
 
 

@@ -49,7 +49,7 @@ def data():
     images = labels.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 32, 32).clone()
     images[:, :, :, :16] += 100  # brighter on the left
     split = Split(images, labels)
-    return Cifar10(split, split, "drawn", "drawn images", "0" * 16)
+    return Cifar10(split, split, "synthetic", "synthetic images", "0" * 16)
 
 
 def captions(figure):
@@ -65,7 +65,7 @@ def test_the_first_page_is_a_plain_figure_that_needs_no_controls(shown, data):
     widgets.browse(data)
     (figure,) = figures
     assert len(captions(figure)) == 40 and set(captions(figure)) <= set(CLASSES)
-    assert figure.get_suptitle() == "drawn images: class all, augmentation none"
+    assert figure.get_suptitle() == "synthetic images: class all, augmentation none"
     (bundle,) = bundles
     assert bundle["text/plain"] == widgets.STATIC
     assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"]

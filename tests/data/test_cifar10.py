@@ -21,7 +21,7 @@ from utils.data.cifar10 import (
     load_cifar10,
     stratified_split,
 )
-from utils.data.sources import Images, archives, cache, download, drawn, find, official, pictures
+from utils.data.sources import Images, archives, cache, download, find, official, pictures, synthetic
 from utils.errors import DataError, DownloadError
 
 
@@ -33,7 +33,7 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.setenv("CIFAR10_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(datasets, "DATA", tmp_path / "data")
     monkeypatch.setattr(download, "fetch", lambda target: pytest.fail("went to the network"))
-    monkeypatch.setattr(drawn, "draw", functools.partial(drawn.draw, train_per_class=4, test_per_class=2))
+    monkeypatch.setattr(synthetic, "draw", functools.partial(synthetic.draw, train_per_class=4, test_per_class=2))
 
 
 @pytest.fixture
@@ -64,13 +64,19 @@ def no_network(target):
     raise DownloadError("No address answered.", next_step="Try again later.")
 
 
-def test_all_of_the_drawn_images_come_as_tensors_of_the_promised_form(monkeypatch):
-    monkeypatch.setattr(drawn, "draw", drawn.draw.func)
-    data = load_cifar10(source="drawn")
+def test_all_of_the_synthetic_images_come_as_tensors_of_the_promised_form(monkeypatch):
+    monkeypatch.setattr(synthetic, "draw", synthetic.draw.func)
+    data = load_cifar10(source="synthetic")
     assert data.train.images.shape == (10_000, 3, 32, 32) and data.train.images.dtype == torch.uint8
     assert data.test.labels.shape == (2_000,) and data.test.labels.dtype == torch.int64
-    assert (data.source, data.name) == ("drawn", "drawn images") and len(data.classes) == 10
+    assert (data.source, data.name) == ("synthetic", "synthetic images") and len(data.classes) == 10
     assert data.fingerprint in str(data) and "10,000 training and 2,000 test" in str(data)
+
+
+def test_the_old_spelling_of_the_synthetic_images_is_still_understood(monkeypatch):
+    assert load_cifar10(source="drawn").source == "synthetic"
+    monkeypatch.setenv("CIFAR10_SOURCE", "drawn")
+    assert load_cifar10().source == "synthetic"
 
 
 def test_an_unknown_source_is_refused():
@@ -79,8 +85,8 @@ def test_an_unknown_source_is_refused():
 
 
 def test_the_environment_replaces_auto_but_nothing_that_was_asked_for(monkeypatch, folder):
-    monkeypatch.setenv("CIFAR10_SOURCE", "drawn")
-    assert load_cifar10().source == "drawn"
+    monkeypatch.setenv("CIFAR10_SOURCE", "synthetic")
+    assert load_cifar10().source == "synthetic"
     assert load_cifar10(folder).source == "image folder"
     assert load_cifar10(folder, source="cifar10").source == "image folder"
 
@@ -153,7 +159,7 @@ def test_without_network_auto_draws_and_says_so_in_a_frame(monkeypatch, capsys):
     monkeypatch.setattr(download, "fetch", no_network)
     data = load_cifar10()
     said = capsys.readouterr().out
-    assert data.source == "drawn" and "DRAWN IMAGES, not CIFAR-10" in said and "No address answered." in said
+    assert data.source == "synthetic" and "SYNTHETIC IMAGES, not CIFAR-10" in said and "No address answered." in said
     assert {len(line) for line in said.splitlines()} == {100}
 
 
@@ -298,7 +304,7 @@ def test_a_test_set_that_was_trained_on_is_refused(folder):
 
 @pytest.fixture
 def splits():
-    train, train_labels, test, test_labels = drawn.draw()
+    train, train_labels, test, test_labels = synthetic.draw()
     return tuple(Split(*map(torch.from_numpy, pair)) for pair in ((train, train_labels), (test, test_labels)))
 
 

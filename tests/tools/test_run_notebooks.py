@@ -73,7 +73,7 @@ def test_a_failed_notebook_is_kept_as_far_as_it_ran(suite, ran):
 def test_a_good_notebook_leaves_a_copy_with_its_outputs_and_seconds(suite, ran):
     setup, figure, source = executed(suite, "01_good")
     assert setup.outputs[0].text == "ready\n"
-    assert source.outputs[0].text == "kernel sees drawn\n"
+    assert source.outputs[0].text == "kernel sees synthetic\n"
     assert [cell.execution_count for cell in (setup, figure, source)] == [1, 2, 3]
     assert all(isinstance(cell.metadata.seconds, float) for cell in (setup, figure, source))
 
@@ -196,8 +196,8 @@ def test_ctrl_c_while_the_images_are_fetched_goes_on_with_drawn_ones(tmp_path):
     loader.write_text(loader.read_text().replace("    return", "    import time; time.sleep(60)\n    return"))
     add_notebook(suite, "01_sees", SOURCE)
     code, said = interrupt(suite, "asked for auto")
-    assert code == 0 and "kernel sees drawn" in said
-    assert "goes on with drawn images" in said
+    assert code == 0 and "kernel sees synthetic" in said
+    assert "continues with synthetic images" in said
 
 
 def test_a_forecast_scales_the_expected_seconds_by_those_taken():

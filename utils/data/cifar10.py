@@ -12,11 +12,11 @@ import textwrap
 import numpy as np
 import torch
 
-from utils.data.sources import CLASSES, Images, download, drawn, find
+from utils.data.sources import CLASSES, Images, download, find, is_synthetic, synthetic
 from utils.errors import DataError, DownloadError
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "data"
-SOURCES = ("auto", "cifar10", "drawn")
+SOURCES = ("auto", "cifar10", "synthetic")
 SHARED_LIMIT = 0.01  # of the test images; CIFAR-10 itself has a few that are also in its training set
 
 
@@ -46,7 +46,7 @@ class Cifar10:
 
     train: Split
     test: Split
-    source: str  # "official", "image folder" or "drawn"
+    source: str  # "official", "image folder" or "synthetic"
     name: str  # what to call these images in a title; only the official files are called CIFAR-10
     fingerprint: str  # 16 hexadecimal digits that change with any pixel, label or image, but not with their order
     set_aside: tuple = ()  # (file, reason) of each picture that could not be used
@@ -68,10 +68,12 @@ def load_cifar10(root=None, source="auto"):
     """
     if source == "auto" and root is None:
         source = os.environ.get("CIFAR10_SOURCE", source)
+    if is_synthetic(source):
+        source = "synthetic"  # also by its old spelling, "drawn"
     if source not in SOURCES:
         raise DataError(f"There is no source '{source}'.", next_step="Choose one of " + ", ".join(SOURCES) + ".")
-    if source == "drawn":
-        return _check(_draw())
+    if source == "synthetic":
+        return _check(_synthetic())
     root = root or os.environ.get("CIFAR10_ROOT")
     if root:
         return _check(find.read_root(pathlib.Path(root).expanduser()))
@@ -82,7 +84,7 @@ def load_cifar10(root=None, source="auto"):
         if source == "cifar10":
             raise
         _notice(error)
-        return _check(_draw())
+        return _check(_synthetic())
 
 
 def class_rows(split, classes, name):
@@ -150,8 +152,8 @@ def _digests(split, chunk=1000):
         return [digest for part in pool.map(hash_rows, range(0, len(split), chunk)) for digest in part]
 
 
-def _draw():
-    return find.Found("drawn", "drawn images", Images(*drawn.draw()))
+def _synthetic():
+    return find.Found("synthetic", "synthetic images", Images(*synthetic.draw()))
 
 
 def _check(found):
@@ -179,8 +181,8 @@ def _check(found):
 def _notice(error):
     """Say in a frame that nobody can miss that what follows is not CIFAR-10."""
     parts = (
-        "These are DRAWN IMAGES, not CIFAR-10: ten classes of simple shapes under the same names. "
-        "All of the suite works on them, but no figure from them says anything about CIFAR-10.",
+        "These are SYNTHETIC IMAGES, not CIFAR-10: ten classes of simple shapes under the same names. "
+        "The whole suite works on them, but no figure from them says anything about CIFAR-10.",
         f"Why:  {error.what}",
         f"Next: {error.next_step}",
     )

@@ -15,7 +15,7 @@ import operator
 
 import numpy as np
 
-from utils.data.sources.drawn_figures import FIGURES, GAP, PALETTE, box, ellipse, fold, unit
+from utils.data.sources.synthetic_shapes import FIGURES, GAP, PALETTE, box, ellipse, fold, unit
 from utils.errors import DataError
 
 SPLITS = ("train", "test")
@@ -211,7 +211,7 @@ def _whole(what, value, least, most=2**64 - 1):
         return number
     raise DataError(
         f"Images cannot be drawn with {what} {value!r}.",
-        where="utils.data.sources.drawn",
+        where="utils.data.sources.synthetic",
         next_step=f"give a whole number from {least} to {most}",
     )
 
@@ -221,7 +221,7 @@ def draw_class(name, count, *, seed=0, split="train", size=32):
     if name not in FIGURES or split not in SPLITS:
         raise DataError(
             f"There is no drawn class {name!r} in split {split!r}.",
-            where="utils.data.sources.drawn",
+            where="utils.data.sources.synthetic",
             next_step=f"choose one of {', '.join(FIGURES)}; the splits are {' and '.join(SPLITS)}",
         )
     seed, count, size = _whole("seed", seed, 0), _whole("count", count, 0), _whole("size", size, 1)
