@@ -29,7 +29,7 @@ def test_they_are_not_taken_for_synthetic_images(data):
 
 
 def test_the_second_time_they_are_not_decoded_again(data, monkeypatch):
-    monkeypatch.setattr(image_folder, "read_image_folder", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr(image_folder, "read_image_folder", lambda *_: pytest.fail("decoded again"))
     assert load_cifar10(source="cifar10").fingerprint == data.fingerprint
 
 
