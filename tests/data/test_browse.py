@@ -62,7 +62,7 @@ def first_picture(figure):
 
 def test_the_first_page_is_a_plain_figure_that_needs_no_controls(shown, data):
     figures, bundles, _ = shown
-    widgets.browse(data)
+    widgets.browse_images(data)
     (figure,) = figures
     assert len(captions(figure)) == 40 and set(captions(figure)) <= set(CLASSES)
     assert figure.get_suptitle() == "synthetic images: class all, augmentation none"
@@ -74,7 +74,7 @@ def test_the_first_page_is_a_plain_figure_that_needs_no_controls(shown, data):
 
 def test_all_pages_together_show_every_image_once(shown, data):
     figures, _, controls = shown
-    widgets.browse(data)
+    widgets.browse_images(data)
     for page in (2, 3):
         controls["page"].value = page
     names = [name for figure in figures for name in captions(figure)]
@@ -83,7 +83,7 @@ def test_all_pages_together_show_every_image_once(shown, data):
 
 def test_a_class_shows_that_class_and_as_many_pages_as_it_has(shown, data):
     figures, _, controls = shown
-    widgets.browse(data)
+    widgets.browse_images(data)
     controls["page"].value = 3
     controls["class"].value = "frog"
     assert captions(figures[-1]) == ["frog"] * 12
@@ -92,7 +92,7 @@ def test_a_class_shows_that_class_and_as_many_pages_as_it_has(shown, data):
 
 def test_an_augmentation_is_applied(shown, data):
     figures, _, controls = shown
-    widgets.browse(data, {"flip": (Flip(p=1.0),)})
+    widgets.browse_images(data, {"flip": (Flip(p=1.0),)})
     controls["augment"].value = "flip"
     before, after = first_picture(figures[0]), first_picture(figures[-1])
     assert (after == before[:, ::-1]).all() and not (after == before).all()

@@ -22,9 +22,9 @@ from utils.data.cifar10 import (
     load_images,
     stratified_split,
 )
+from utils.data.dataset import ImageDataset
 from utils.data.loader import BatchLoader, to_device
 from utils.data.sources import Images, archives, cache, download, find, official, pictures, synthetic
-from utils.data.torch_loader import ImageDataset
 from utils.errors import DataError, DownloadError
 
 

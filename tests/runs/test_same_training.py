@@ -7,8 +7,8 @@ from training_parts import images, parts
 
 from utils.data.augment import Flip
 from utils.data.cifar10 import Split
+from utils.data.dataset import torch_loader
 from utils.data.loader import BatchLoader
-from utils.data.torch_loader import torch_loader
 from utils.errors import CheckpointError
 from utils.models.gated import GatedConv
 from utils.my_utils import train_ch3
