@@ -1,4 +1,4 @@
-"""Owns the fixtures that several test files share: threads, tiny image folders, CIFAR-10's batches, an own ledger."""
+"""The fixtures that several test files share: threads, tiny image folders, CIFAR-10's batches, a folder for runs."""
 
 import io
 import pickle

@@ -167,7 +167,7 @@ def run(only, in_place, keep_going, verbose, anew):
         raise SystemExit(f"There is no notebook {' or '.join(only)} in notebooks/.\n  next:  Choose from {known}.")
     cells = sum(notebooks.is_run(cell) for nb in books.values() for cell in nb.cells)
     screen.line(f"{len(books)} notebook{'s' * (len(books) > 1)} with {cells} cells.")
-    screen.line("First the images; Ctrl-C now would go on with drawn ones.")
+    screen.line("First the images; Ctrl-C now would continue with synthetic ones.")
     OUT.mkdir(parents=True, exist_ok=True)
     images, environ = ready_images(screen)
     finished = Finished(OUT / "finished.json", images)
