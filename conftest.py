@@ -19,7 +19,7 @@ def pytest_configure(config):
     if root:  # notebooks work in a folder of their own
         os.environ["CIFAR10_ROOT"] = os.path.abspath(os.path.expanduser(root))
     else:
-        os.environ.setdefault("CIFAR10_SOURCE", "drawn")
+        os.environ.setdefault("CIFAR10_SOURCE", "synthetic")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # idle threads keep no core busy, see utils/notebook.py
     os.environ.setdefault("CI", "true")  # no live figures
     os.environ.setdefault("COURSEWORK_BUDGET", "smoke")

@@ -1,4 +1,4 @@
-"""Owns the fixtures that several test files share: threads, tiny image folders, CIFAR-10's batches, an own ledger."""
+"""The fixtures that several test files share: threads, tiny image folders, CIFAR-10's batches, a folder for runs."""
 
 import io
 import pickle
@@ -127,8 +127,8 @@ def ledger_folder(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def data():
-    """Return the drawn images."""
-    return load_cifar10(source="drawn")
+    """Return the synthetic images."""
+    return load_cifar10(source="synthetic")
 
 
 @pytest.fixture

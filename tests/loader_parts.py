@@ -1,4 +1,4 @@
-"""Owns what the tests of loaders share: splits of noise, augmentations, a pass as a list. Holds no tests."""
+"""What the tests of loaders share: splits of noise, augmentations, and one pass of a loader as a list."""
 
 import collections
 import random

@@ -1,23 +1,16 @@
-"""Owns a local HTTP server that misbehaves as told: one Reply per request, the last one for all that follow."""
+"""A local HTTP server that misbehaves as told: one Reply per request, the last one for all that follow."""
 
 import contextlib
 import dataclasses
 import http.server
-import random
 import re
 import socket
 import threading
-import time
-
-
-def payload(size=300_000, seed=0):
-    """Make random bytes that begin like a gzip file."""
-    return b"\x1f\x8b" + random.Random(seed).randbytes(size - 2)
 
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """How one request is answered; what is left alone makes an honest server."""
+    """How one request is answered; the defaults make an honest server."""
 
     status: int | None = None  # this error instead of the file
     headers: tuple = ()  # (name, value) pairs that replace the honest ones
@@ -26,7 +19,6 @@ class Reply:
     cut_at: int | None = None  # close the connection before this byte of the file
     stall_at: int | None = None  # say nothing more from this byte on, but keep the connection
     pace: float | None = None  # bytes per second
-    delay: float = 0.0  # seconds before the first byte
     hang_up: bool = False  # close without an answer
 
 
@@ -35,23 +27,12 @@ class Server(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 64
 
     def __init__(self, content, *replies):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.replies = content, replies or (Reply(),)
-        self.starts, self.times, self.closing, self.counting = [], [], threading.Event(), threading.Lock()
-
-    @property
-    def url(self):
-        scheme = "https" if hasattr(self.socket, "context") else "http"
-        return f"{scheme}://127.0.0.1:{self.server_port}/archive.tar.gz"
-
-    def next_reply(self, start):
-        with self.counting:
-            self.starts.append(start)
-            self.times.append(time.monotonic())
-            return self.replies[min(len(self.starts), len(self.replies)) - 1]
+        self.starts, self.closing = [], threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_port}/archive.tar.gz"
 
     def handle_error(self, request, client_address):
         """Keep quiet: clients that go away in the middle are what the tests are about."""
@@ -61,17 +42,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         start = int(asked[1]) if asked else 0
-        reply = self.server.next_reply(start)
-        if reply.hang_up or self.server.closing.wait(reply.delay):
+        self.server.starts.append(start)
+        reply = self.server.replies[min(len(self.server.starts), len(self.server.replies)) - 1]
+        if reply.hang_up:
             return
-        content = self.server.content
-        if not reply.ranges:
+        content = self.server.content if reply.body is None else reply.body
+        if not reply.ranges or reply.body is not None:
             asked, start = None, 0
         head = {"Content-Type": "application/x-gzip", "Content-Length": len(content) - start}
         if asked:
             head["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        if reply.body is not None:
-            head["Content-Length"], content, start = len(reply.body), reply.body, 0
         self.send_response(reply.status or (206 if asked else 200))
         for name, value in (head | dict(reply.headers)).items():
             self.send_header(name, str(value))
@@ -80,7 +60,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def send_slowly(self, content, start, reply):
         ends = [end for end in (reply.cut_at, reply.stall_at) if end is not None]
-        content = memoryview(content)[: max(start, min(ends))] if ends else memoryview(content)
+        content = content[: max(start, *ends)] if ends else content
         step = max(1, int(reply.pace * 0.02)) if reply.pace else 1 << 20
         while start < len(content):
             self.wfile.write(content[start : start + step])
@@ -95,11 +75,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(content, *replies, tls=None):
-    """Run a Server on a free local port, over https if given a server-side ssl context."""
+def serving(content, *replies):
+    """Run a Server on a free local port."""
     with Server(content, *replies) as server:
-        if tls:
-            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
@@ -110,14 +88,7 @@ def serving(content, *replies, tls=None):
             thread.join()
 
 
-@contextlib.contextmanager
-def black_hole():
-    """Open a port that takes connections and never says a word; give its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/archive.tar.gz"
-
-
 def closed_port():
-    """Give an address where nobody listens."""
+    """Return an address where nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"http://127.0.0.1:{listener.getsockname()[1]}/archive.tar.gz"

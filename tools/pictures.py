@@ -11,7 +11,7 @@ matplotlib.use("agg")
 
 import numpy as np
 
-from utils.data.sources import CLASSES, drawn
+from utils.data.sources import CLASSES, synthetic
 from utils.figures.basics import show_grid
 from utils.notebook import style_figures
 
@@ -20,7 +20,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 def drawn_images(columns=12):
     """Draw the first pictures of each class."""
-    images = np.concatenate([drawn.draw_class(name, columns) for name in CLASSES])
+    images = np.concatenate([synthetic.draw_class(name, columns) for name in CLASSES])
     return show_grid(images, rows=CLASSES, columns=columns)
 
 

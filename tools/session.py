@@ -81,11 +81,11 @@ def ready_images(screen):
 
         images = load_cifar10(source=environ.get("CIFAR10_SOURCE", "auto"))
     except KeyboardInterrupt:
-        screen.line("\nThis run goes on with drawn images; the download continues next time.")
-        return "drawn images", {**environ, "CIFAR10_SOURCE": "drawn"}
+        screen.line("\nThis run continues with synthetic images; the download continues next time.")
+        return "synthetic images", {**environ, "CIFAR10_SOURCE": "synthetic"}
     screen.line(str(images))
-    if images.source == "drawn":  # so that no kernel looks for the others again
-        environ["CIFAR10_SOURCE"] = "drawn"
+    if images.source == "synthetic":  # so that no kernel looks for the others again
+        environ["CIFAR10_SOURCE"] = "synthetic"
     return images.name, environ
 
 
@@ -167,7 +167,7 @@ def run(only, in_place, keep_going, verbose, anew):
         raise SystemExit(f"There is no notebook {' or '.join(only)} in notebooks/.\n  next:  Choose from {known}.")
     cells = sum(notebooks.is_run(cell) for nb in books.values() for cell in nb.cells)
     screen.line(f"{len(books)} notebook{'s' * (len(books) > 1)} with {cells} cells.")
-    screen.line("First the images; Ctrl-C now would go on with drawn ones.")
+    screen.line("First the images; Ctrl-C now would continue with synthetic ones.")
     OUT.mkdir(parents=True, exist_ok=True)
     images, environ = ready_images(screen)
     finished = Finished(OUT / "finished.json", images)

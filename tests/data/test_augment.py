@@ -283,7 +283,7 @@ def test_images_are_shrunk_in_the_first_epochs_only():
 
 
 def test_images_cannot_be_shrunk_to_more_than_they_have():
-    with pytest.raises(CourseworkError, match="32 pixels a side already"):
+    with pytest.raises(CourseworkError, match="only 32 pixels a side"):
         draw(Shrink(33))
 
 

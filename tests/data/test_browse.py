@@ -49,7 +49,7 @@ def data():
     images = labels.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 32, 32).clone()
     images[:, :, :, :16] += 100  # brighter on the left
     split = Split(images, labels)
-    return Cifar10(split, split, "drawn", "drawn images", "0" * 16)
+    return Cifar10(split, split, "synthetic", "synthetic images", "0" * 16)
 
 
 def captions(figure):
@@ -62,10 +62,10 @@ def first_picture(figure):
 
 def test_the_first_page_is_a_plain_figure_that_needs_no_controls(shown, data):
     figures, bundles, _ = shown
-    widgets.browse(data)
+    widgets.browse_images(data)
     (figure,) = figures
     assert len(captions(figure)) == 40 and set(captions(figure)) <= set(CLASSES)
-    assert figure.get_suptitle() == "drawn images: class all, augmentation none"
+    assert figure.get_suptitle() == "synthetic images: class all, augmentation none"
     (bundle,) = bundles
     assert bundle["text/plain"] == widgets.STATIC
     assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"]
@@ -74,7 +74,7 @@ def test_the_first_page_is_a_plain_figure_that_needs_no_controls(shown, data):
 
 def test_all_pages_together_show_every_image_once(shown, data):
     figures, _, controls = shown
-    widgets.browse(data)
+    widgets.browse_images(data)
     for page in (2, 3):
         controls["page"].value = page
     names = [name for figure in figures for name in captions(figure)]
@@ -83,7 +83,7 @@ def test_all_pages_together_show_every_image_once(shown, data):
 
 def test_a_class_shows_that_class_and_as_many_pages_as_it_has(shown, data):
     figures, _, controls = shown
-    widgets.browse(data)
+    widgets.browse_images(data)
     controls["page"].value = 3
     controls["class"].value = "frog"
     assert captions(figures[-1]) == ["frog"] * 12
@@ -92,7 +92,7 @@ def test_a_class_shows_that_class_and_as_many_pages_as_it_has(shown, data):
 
 def test_an_augmentation_is_applied(shown, data):
     figures, _, controls = shown
-    widgets.browse(data, {"flip": (Flip(p=1.0),)})
+    widgets.browse_images(data, {"flip": (Flip(p=1.0),)})
     controls["augment"].value = "flip"
     before, after = first_picture(figures[0]), first_picture(figures[-1])
     assert (after == before[:, ::-1]).all() and not (after == before).all()

@@ -19,9 +19,12 @@ from utils.data.cifar10 import (
     class_rows,
     fingerprint,
     load_cifar10,
+    load_images,
     stratified_split,
 )
-from utils.data.sources import Images, archives, cache, download, drawn, find, official, pictures
+from utils.data.dataset import ImageDataset
+from utils.data.loader import BatchLoader, to_device
+from utils.data.sources import Images, archives, cache, download, find, official, pictures, synthetic
 from utils.errors import DataError, DownloadError
 
 
@@ -33,7 +36,7 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.setenv("CIFAR10_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(datasets, "DATA", tmp_path / "data")
     monkeypatch.setattr(download, "fetch", lambda target: pytest.fail("went to the network"))
-    monkeypatch.setattr(drawn, "draw", functools.partial(drawn.draw, train_per_class=4, test_per_class=2))
+    monkeypatch.setattr(synthetic, "draw", functools.partial(synthetic.draw, train_per_class=4, test_per_class=2))
 
 
 @pytest.fixture
@@ -64,13 +67,19 @@ def no_network(target):
     raise DownloadError("No address answered.", next_step="Try again later.")
 
 
-def test_all_of_the_drawn_images_come_as_tensors_of_the_promised_form(monkeypatch):
-    monkeypatch.setattr(drawn, "draw", drawn.draw.func)
-    data = load_cifar10(source="drawn")
+def test_all_of_the_synthetic_images_come_as_tensors_of_the_promised_form(monkeypatch):
+    monkeypatch.setattr(synthetic, "draw", synthetic.draw.func)
+    data = load_cifar10(source="synthetic")
     assert data.train.images.shape == (10_000, 3, 32, 32) and data.train.images.dtype == torch.uint8
     assert data.test.labels.shape == (2_000,) and data.test.labels.dtype == torch.int64
-    assert (data.source, data.name) == ("drawn", "drawn images") and len(data.classes) == 10
+    assert (data.source, data.name) == ("synthetic", "synthetic images") and len(data.classes) == 10
     assert data.fingerprint in str(data) and "10,000 training and 2,000 test" in str(data)
+
+
+def test_the_old_spelling_of_the_synthetic_images_is_still_understood(monkeypatch):
+    assert load_cifar10(source="drawn").source == "synthetic"
+    monkeypatch.setenv("CIFAR10_SOURCE", "drawn")
+    assert load_cifar10().source == "synthetic"
 
 
 def test_an_unknown_source_is_refused():
@@ -79,8 +88,8 @@ def test_an_unknown_source_is_refused():
 
 
 def test_the_environment_replaces_auto_but_nothing_that_was_asked_for(monkeypatch, folder):
-    monkeypatch.setenv("CIFAR10_SOURCE", "drawn")
-    assert load_cifar10().source == "drawn"
+    monkeypatch.setenv("CIFAR10_SOURCE", "synthetic")
+    assert load_cifar10().source == "synthetic"
     assert load_cifar10(folder).source == "image folder"
     assert load_cifar10(folder, source="cifar10").source == "image folder"
 
@@ -114,6 +123,65 @@ def test_a_whole_set_of_jpeg_pictures_is_named_as_copies(tmp_path, formats, name
     labels = [np.repeat(np.arange(10), count) for count in (5000, 1000)]
     images = Images(None, labels[0], None, labels[1])
     assert find.picture_name(tmp_path / "x", images, formats) == name
+
+
+@pytest.fixture
+def own_folder(tmp_path, write_files, picture):
+    """Write an image folder of three classes, with pictures of two sizes."""
+    sizes = {"cup": (32, 32), "apple": (32, 32), "book": (40, 60)}
+    files = {
+        f"{split}/{name}/{i}.png": picture(size=size)
+        for split, count in (("train", 4), ("test", 2))
+        for name, size in sizes.items()
+        for i in range(count)
+    }
+    return write_files(tmp_path / "things", files)
+
+
+def test_own_images_of_other_classes_carry_the_names_of_their_folders(own_folder, tmp_path):
+    data = load_images(own_folder)
+    classes = ("apple", "book", "cup")
+    assert data.classes == data.train.classes == data.test.classes == classes
+    assert data.train.origin == data.test.origin
+    assert data.train.origin["classes"] == list(classes) and data.train.origin["fingerprint"] == data.fingerprint
+    assert torch.bincount(data.train.labels).tolist() == [4] * 3 and data.test.images.shape == (6, 3, 32, 32)
+    assert (data.source, data.name) == ("image folder", "images of things") and "3 classes" in str(data)
+    again = load_images(str(own_folder))  # from the cache
+    assert again.classes == classes and torch.equal(again.train.images, data.train.images)
+    packed = shutil.make_archive(tmp_path / "packed" / "things", "zip", own_folder)
+    assert load_images(packed).fingerprint == data.fingerprint
+
+
+def test_what_is_made_of_a_split_keeps_its_classes(own_folder):
+    data = load_images(own_folder)
+    train, val = stratified_split(data.train, 3)
+    splits = [train, val, data.test.subset(torch.tensor([1, 0])), to_device(data.test, "cpu")]
+    assert {split.classes for split in splits} == {data.classes}
+    assert all(split.origin == data.train.origin for split in splits)
+    assert ImageDataset(val).classes == list(data.classes)
+    assert BatchLoader(val, 2, device="cpu").split.classes == data.classes
+
+
+def test_cifar10_has_its_ten_classes_and_nothing_else(own_folder, folder):
+    with pytest.raises(DataError, match="is not one of CIFAR-10's classes") as caught:
+        load_cifar10(own_folder)
+    assert "load_images(folder)" in caught.value.next_step
+    assert load_cifar10(folder).classes == load_images(folder).classes == datasets.CLASSES
+    assert load_cifar10(source="synthetic").train.origin["classes"] == list(datasets.CLASSES)
+
+
+def test_the_same_folder_read_in_both_ways_is_kept_apart(folder, picture):
+    (folder / "train/cat/large.png").write_bytes(picture(size=(64, 64)))
+    assert len(load_cifar10(folder).set_aside) == 1 and load_images(folder).set_aside == ()
+    assert len(load_cifar10(folder).train) + 1 == len(load_images(folder).train)
+
+
+def test_own_images_that_are_not_there_are_an_error(tmp_path, official_folder):
+    (tmp_path / "empty").mkdir()
+    for path in ("nowhere", "empty", official_folder, official_folder.parent):
+        with pytest.raises(DataError) as caught:
+            load_images(tmp_path / path)
+        assert caught.value.where and "train/<its class>/" in caught.value.next_step
 
 
 def test_a_root_that_is_missing_or_empty_is_an_error_not_a_fallback(tmp_path, monkeypatch):
@@ -153,7 +221,7 @@ def test_without_network_auto_draws_and_says_so_in_a_frame(monkeypatch, capsys):
     monkeypatch.setattr(download, "fetch", no_network)
     data = load_cifar10()
     said = capsys.readouterr().out
-    assert data.source == "drawn" and "DRAWN IMAGES, not CIFAR-10" in said and "No address answered." in said
+    assert data.source == "synthetic" and "SYNTHETIC IMAGES, not CIFAR-10" in said and "No address answered." in said
     assert {len(line) for line in said.splitlines()} == {100}
 
 
@@ -175,7 +243,7 @@ def test_damaged_data_is_an_error_also_under_auto(official_folder, tmp_path):
 def test_pictures_are_decoded_once_and_found_again_wherever_they_lie(folder, tmp_path, monkeypatch, capsys):
     first = load_cifar10(folder)
     assert "once" in capsys.readouterr().out
-    monkeypatch.setattr(pictures, "read_image_folder", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr(pictures, "read_image_folder", lambda *_: pytest.fail("decoded again"))
     moved = folder.rename(tmp_path / "another place")
     again = load_cifar10(moved)
     assert again.fingerprint == first.fingerprint and torch.equal(again.train.images, first.train.images)
@@ -194,7 +262,7 @@ def test_a_cache_inside_the_folder_of_the_pictures_is_no_part_of_it(folder, tmp_
     (kept,) = (tmp_path / "data" / "cache").glob("*.npz")
     assert cache.folder() == kept.parent
     monkeypatch.setattr(archives, "FILE_LIMIT", kept.stat().st_size - 1)  # all of CIFAR-10's is larger than that
-    monkeypatch.setattr(pictures, "read_image_folder", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr(pictures, "read_image_folder", lambda *_: pytest.fail("decoded again"))
     assert load_cifar10().fingerprint == first.fingerprint
 
 
@@ -267,7 +335,7 @@ def test_a_full_disk_costs_time_only(folder, monkeypatch, capsys):
 def _load_and_count(root):
     calls = []
     decode = pictures.read_image_folder
-    pictures.read_image_folder = lambda path: (calls.append(1), decode(path))[1]
+    pictures.read_image_folder = lambda *settings: (calls.append(1), decode(*settings))[1]
     return load_cifar10(root).fingerprint, len(calls)
 
 
@@ -298,7 +366,7 @@ def test_a_test_set_that_was_trained_on_is_refused(folder):
 
 @pytest.fixture
 def splits():
-    train, train_labels, test, test_labels = drawn.draw()
+    train, train_labels, test, test_labels = synthetic.draw()
     return tuple(Split(*map(torch.from_numpy, pair)) for pair in ((train, train_labels), (test, test_labels)))
 
 

@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 from utils.data.sources import official
 from utils.errors import DataError
@@ -74,6 +75,17 @@ def test_both_editions_and_the_archive_hold_the_same_data(edition, tmp_path):
     assert read[0].train_images.shape == (60, 3, 32, 32) and len(read[0].test_labels) == 12
     for other in read[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(read[0], other, strict=True))
+
+
+@pytest.mark.parametrize("name", [PY, BIN])
+def test_torch_takes_the_arrays_without_a_warning(edition, name):
+    images = official.read_batches(*edition(name))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for array in images:
+            torch.from_numpy(array)
+    # torch warns once in a process only, so its reason is checked too.
+    assert all(array.flags.writeable and array.flags.c_contiguous for array in images)
 
 
 def test_an_archive_with_another_md5_is_refused_before_it_is_opened(edition, tmp_path, monkeypatch):

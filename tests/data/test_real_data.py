@@ -23,13 +23,13 @@ def test_all_images_of_all_classes_are_there(data):
     assert not data.set_aside
 
 
-def test_they_are_not_taken_for_drawn_images(data):
-    drawn = load_cifar10(source="drawn")
-    assert data.fingerprint != drawn.fingerprint and "drawn" not in data.name
+def test_they_are_not_taken_for_synthetic_images(data):
+    synthetic = load_cifar10(source="synthetic")
+    assert data.fingerprint != synthetic.fingerprint and "synthetic" not in data.name
 
 
 def test_the_second_time_they_are_not_decoded_again(data, monkeypatch):
-    monkeypatch.setattr(image_folder, "read_image_folder", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr(image_folder, "read_image_folder", lambda *_: pytest.fail("decoded again"))
     assert load_cifar10(source="cifar10").fingerprint == data.fingerprint
 
 

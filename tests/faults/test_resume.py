@@ -143,13 +143,6 @@ def test_an_interrupt_within_an_epoch_of_a_plain_dataloader_saves_nothing_that_i
     assert listed(tmp_path) == []
 
 
-@pytest.mark.parametrize("workers", [(0, 2), (2, 0), pytest.param((4, 2, 0), marks=pytest.mark.faults)])
-def test_the_number_of_workers_may_change_at_each_resume(tmp_path, workers):
-    for attempt, (event, count) in enumerate(zip((3, 8), workers, strict=False)):
-        broken(tmp_path, event, attempt, loader=count)
-    assert differences(whole(loader=0), Victim(tmp_path, 99, loader=workers[-1]).train()) == []
-
-
 @pytest.mark.parametrize("events", [(0,), pytest.param((3, BATCHES, 8, 0), marks=pytest.mark.faults)])
 def test_a_new_process_goes_on_to_the_same_bit(tmp_path, events):
     broken(tmp_path / "kept", 2)
@@ -259,15 +252,14 @@ def test_an_interrupt_returns_the_history_so_far_and_leaves_a_checkpoint(tmp_pat
     assert differences(whole(), Victim(tmp_path, 99).train()) == []
 
 
-@pytest.mark.parametrize("loader", ["device", 0])
 @pytest.mark.parametrize("times", [1, 2])
-def test_an_interrupt_while_measuring_loses_no_batch_and_repeats_none(tmp_path, times, loader):
+def test_an_interrupt_while_measuring_loses_no_batch_and_repeats_none(tmp_path, times):
     for seed in range(times):
-        stopped = Victim(tmp_path, seed, every=1e9, loader=loader)
+        stopped = Victim(tmp_path, seed, every=1e9)
         stopped.val_iter.batch = lambda *place, batch=stopped.val_iter.batch: interrupt() or batch(*place)
         stopped.train()
         assert len(stopped.history) == 0 and [path.name[11:24] for path in listed(tmp_path)] == ["00000-0000005"]
-    assert differences(whole(loader=loader), Victim(tmp_path, 99, loader=loader).train()) == []
+    assert differences(whole(), Victim(tmp_path, 99).train()) == []
 
 
 def test_a_second_interrupt_breaks_off_at_once_and_leaves_the_checkpoints_before(tmp_path):

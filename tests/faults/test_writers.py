@@ -122,7 +122,7 @@ from utils.data.cifar10 import load_cifar10
 from utils.errors import CourseworkError
 from utils.models.blocks import Plan
 from utils.recipes import Recipe
-data = load_cifar10(source="drawn")
+data = load_cifar10(source="synthetic")
 plan = Plan(layers=("conv 8", "norm", "relu", "pool 2", "mean", "linear 10"))
 print("ready", flush=True)
 sys.stdin.readline()

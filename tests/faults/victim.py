@@ -19,7 +19,7 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))  # where it is
 
 from utils.data.augment import Crop, Flip
 from utils.data.cifar10 import Split
-from utils.data.loader import BatchLoader, torch_loader
+from utils.data.loader import BatchLoader
 from utils.models.blocks import Block, Plan, build
 from utils.my_utils import train_ch3
 from utils.optim.losses import make_loss
@@ -88,14 +88,12 @@ def images(count, size=8, seed=0):
 
 
 def make_loader(kind, device):
-    """Make the training images' loader: on the device, torch's by us with so many workers, or torch's own."""
+    """Make the training images' loader: BatchLoader on the device, or torch's plain DataLoader."""
     count, augment = BATCHES * BATCH_SIZE - 7, (Flip(), Crop(2))  # the last batch is smaller
     if kind == "device":
         return BatchLoader(images(count), BATCH_SIZE, augment=augment, shuffle=True, seed=3, device=device)
-    if kind == "plain":
-        split = images(count)
-        return DataLoader(TensorDataset(split.images / 255, split.labels), BATCH_SIZE, shuffle=True)
-    return torch_loader(images(count, 32), BATCH_SIZE, augment=augment, shuffle=True, seed=3, num_workers=kind)
+    split = images(count)
+    return DataLoader(TensorDataset(split.images / 255, split.labels), BATCH_SIZE, shuffle=True)
 
 
 class Victim:

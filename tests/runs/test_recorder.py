@@ -61,7 +61,8 @@ def test_a_recipes_record_holds_all_that_it_depends_on(data, tiny):
     trained = tiny.train(data, seed=3, **SMALL)
     record = trained.run.record
     assert record["recipe"] == json.loads(json.dumps(tiny.describe()))
-    assert record["data"] == {"name": data.name, "source": "drawn", "fingerprint": data.fingerprint}
+    origin = {"name": data.name, "source": "synthetic", "fingerprint": data.fingerprint, "classes": list(data.classes)}
+    assert record["data"] == origin
     assert [record[name] for name in ("system", "seed", "protocol", "budget", "precision", "num_epochs")] == [
         "tiny", 3, "honest", "smoke", "fp32", 2,
     ]  # fmt: skip

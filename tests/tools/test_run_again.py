@@ -29,7 +29,7 @@ def suite(tmp_path_factory):
 
 
 def run(suite, *words, **environ):
-    return run_python("-m", "tools.run", *words, cwd=suite, CIFAR10_SOURCE="drawn", **environ).stdout
+    return run_python("-m", "tools.run", *words, cwd=suite, CIFAR10_SOURCE="synthetic", **environ).stdout
 
 
 def test_a_run_goes_on_after_the_notebooks_that_were_finished_and_then_begins_anew(suite):

@@ -43,7 +43,7 @@ def suite(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ran(suite):
     """Return what a first run over all of them said."""
-    return run_python("-m", "tools.run", cwd=suite, CIFAR10_SOURCE="drawn")
+    return run_python("-m", "tools.run", cwd=suite, CIFAR10_SOURCE="synthetic")
 
 
 def executed(suite, name):
@@ -73,7 +73,7 @@ def test_a_failed_notebook_is_kept_as_far_as_it_ran(suite, ran):
 def test_a_good_notebook_leaves_a_copy_with_its_outputs_and_seconds(suite, ran):
     setup, figure, source = executed(suite, "01_good")
     assert setup.outputs[0].text == "ready\n"
-    assert source.outputs[0].text == "kernel sees drawn\n"
+    assert source.outputs[0].text == "kernel sees synthetic\n"
     assert [cell.execution_count for cell in (setup, figure, source)] == [1, 2, 3]
     assert all(isinstance(cell.metadata.seconds, float) for cell in (setup, figure, source))
 
@@ -101,7 +101,7 @@ def test_the_closing_table_has_notebook_cells_seconds_and_page(ran):
 
 def test_keep_going_runs_the_others_and_verbose_echoes_what_cells_print(suite, ran):
     words = ["--keep-going", "-v", "--only", "02", "03", "04"]
-    done = run_python("-m", "tools.run", *words, cwd=suite, CIFAR10_SOURCE="drawn")
+    done = run_python("-m", "tools.run", *words, cwd=suite, CIFAR10_SOURCE="synthetic")
     assert done.returncode == 1
     assert "    so far\n" in done.stdout and "    first\n    second\n" in done.stdout
     assert len(executed(suite, "03_next")) == 2 and "01_good" not in done.stdout
@@ -136,7 +136,7 @@ def test_in_place_rewrites_a_fit_notebook_and_leaves_an_unfit_one_as_it_was(tmp_
     fit = add_notebook(suite, "01_fit", "print('x')")
     unfit = add_notebook(suite, "02_unfit", "import os; print(os.getcwd())")
     before = unfit.read_text(encoding="utf-8")
-    done = run_python("-m", "tools.run", "--in-place", cwd=suite, CIFAR10_SOURCE="drawn")
+    done = run_python("-m", "tools.run", "--in-place", cwd=suite, CIFAR10_SOURCE="synthetic")
     assert done.returncode == 1 and "a path of this machine" in done.stdout
     assert notebooks.read(fit).cells[-1].outputs[0].text == "x\n"
     assert notebooks.text_of(notebooks.clean(notebooks.read(fit))) == fit.read_text(encoding="utf-8")
@@ -190,14 +190,14 @@ def test_closing_the_events_stops_the_kernel_in_the_middle_of_a_cell(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to whole groups of processes")
-def test_ctrl_c_while_the_images_are_fetched_goes_on_with_drawn_ones(tmp_path):
+def test_ctrl_c_while_the_images_are_fetched_continues_with_synthetic_ones(tmp_path):
     suite = make_suite(tmp_path / "suite")
     loader = suite / "utils" / "data" / "cifar10.py"
     loader.write_text(loader.read_text().replace("    return", "    import time; time.sleep(60)\n    return"))
     add_notebook(suite, "01_sees", SOURCE)
     code, said = interrupt(suite, "asked for auto")
-    assert code == 0 and "kernel sees drawn" in said
-    assert "goes on with drawn images" in said
+    assert code == 0 and "kernel sees synthetic" in said
+    assert "continues with synthetic images" in said
 
 
 def test_a_forecast_scales_the_expected_seconds_by_those_taken():

@@ -15,7 +15,7 @@ def tiny(monkeypatch):
     """Put a recipe that trains in a second among the systems."""
     plan = Plan(layers=("conv 4", "relu", "mean", "linear 10"))
     monkeypatch.setitem(systems.SYSTEMS, "tiny", Recipe("tiny", plan, batch_size=60, num_epochs=2))
-    monkeypatch.setenv("CIFAR10_SOURCE", "drawn")
+    monkeypatch.setenv("CIFAR10_SOURCE", "synthetic")
     return "tiny"
 
 

@@ -1,7 +1,8 @@
-"""Owns both ways to train a recipe, each in a process of its own that trains when told to. Judges neither.
+"""Train a recipe in two ways, each in a process of its own that trains when told to.
 
-The plain way is what the reports wrote: a DataLoader with worker processes, float32, k convolutions for a gated one,
-and the loss and the right answers read as numbers after each batch. Ours is Recipe.train, untouched.
+The plain way is what the reports wrote: a plain Dataset, torchvision's transforms and a DataLoader with worker
+processes (torch_loader), float32, k convolutions for a gated one, and the loss and the right answers read as numbers
+after each batch. Ours is Recipe.train, unchanged.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from PIL import Image
 
 from tools.bench import _figures
 from tools.bench._shared import ROOT, Setting, Table, in_new_process, main, median, note, span
-from utils.data.sources import CLASSES, drawn
+from utils.data.sources import CLASSES, synthetic
 
 TITLE = "Start-up"
 SETTINGS = {
@@ -70,7 +70,7 @@ def write_pictures(archive, count):
     """Write drawn images as JPEGs into a zip archive: for each class count to test on and five times as many others."""
     with zipfile.ZipFile(archive, "w") as out:
         for name in CLASSES:
-            for i, picture in enumerate(drawn.draw_class(name, 6 * count).transpose(0, 2, 3, 1)):
+            for i, picture in enumerate(synthetic.draw_class(name, 6 * count).transpose(0, 2, 3, 1)):
                 file = io.BytesIO()
                 Image.fromarray(picture).save(file, "JPEG", quality=90)
                 out.writestr(f"{'test' if i < count else 'train'}/{name}/{i}.jpg", file.getvalue())

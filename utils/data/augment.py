@@ -1,9 +1,10 @@
-"""Owns the augmentations: what to draw for each image, and how to apply it to a batch on any device. Makes no batches.
+"""Augment whole batches of images on any device, with parameters drawn for each image.
 
-Each is a frozen dataclass of settings with two methods. `draw(draws, size)` returns its parameters for images of that
-size, one value per image; `apply(images, params)` returns the changed batch. Images are uint8 (B, 3, size, size) before
-and after, and only Shrink changes the size: every step does to each image what torchvision.transforms.v2 does to one,
-to within one of 256 levels. One that lasts some epochs only has a third method, `for_epochs`.
+An augmentation is a frozen dataclass of settings with two methods. `draw(draws, size)` returns its parameters for
+images of that size, one value per image; `apply(images, params)` returns the changed batch. Images are uint8
+(B, 3, size, size) before and after, and only Shrink changes the size. Each image becomes what torchvision.transforms.v2
+would make of it, to within one of 256 levels. An augmentation that lasts only some epochs has a third method,
+`for_epochs`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import torch.nn.functional as F
 from utils.errors import CourseworkError
 
 
-def _require(holds, what, op):
-    if not holds:
+def _require(condition, what, op):
+    if not condition:
         raise CourseworkError(
             what,
             where=repr(op),
@@ -40,23 +41,23 @@ def _is_pair(value):
 
 
 def _pick(images, rows, columns):
-    """Make each image anew: its pixel (i, j) is the old one at (rows[b, i], columns[b, j])."""
+    """Return new images: pixel (i, j) of image b is the old pixel at (rows[b, i], columns[b, j])."""
     count, channels, height, width = images.shape
     # One gather moves every pixel once, whatever its image's offset; a loop over offsets would wait for the device.
-    places = (rows.unsqueeze(2) * width + columns.unsqueeze(1)).view(-1, 1, rows.shape[1] * columns.shape[1])
-    picked = images.reshape(count, channels, height * width).gather(2, places.expand(count, channels, -1))
+    indices = (rows.unsqueeze(2) * width + columns.unsqueeze(1)).view(-1, 1, rows.shape[1] * columns.shape[1])
+    picked = images.reshape(count, channels, height * width).gather(2, indices.expand(count, channels, -1))
     return picked.view(count, channels, rows.shape[1], columns.shape[1])
 
 
 def for_epochs(augment, num_epochs, of):
-    """Return the augmentations for a training of num_epochs in place of `of`: what lasts a share of them keeps it."""
+    """Return the augmentations for num_epochs epochs instead of `of`; each lasts the same share of the epochs."""
     return tuple(op.for_epochs(num_epochs, of) if hasattr(op, "for_epochs") else op for op in augment)
 
 
 def _mirror(images, mirrored):
-    along = torch.arange(images.shape[3], device=images.device)
-    columns = torch.where(mirrored.unsqueeze(1), images.shape[3] - 1 - along, along)
-    return _pick(images, along[: images.shape[2]].unsqueeze(0), columns)
+    positions = torch.arange(images.shape[3], device=images.device)
+    columns = torch.where(mirrored.unsqueeze(1), images.shape[3] - 1 - positions, positions)
+    return _pick(images, positions[: images.shape[2]].unsqueeze(0), columns)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Flip:
     p: float = 0.5
 
     def __post_init__(self):
-        _require(_is_number(self.p) and 0 <= self.p <= 1, "A probability lies between 0 and 1.", self)
+        _require(_is_number(self.p) and 0 <= self.p <= 1, "p must be a probability, from 0 to 1.", self)
 
     def draw(self, draws, size):
         return {"mirrored": draws.uniform("mirrored") < self.p}
@@ -95,24 +96,25 @@ class Crop:
     mode: str = "zero"
 
     def __post_init__(self):
-        _require(_is_count(self.padding), "padding is a whole number of pixels, 0 or more.", self)
-        _require(self.mode in ("zero", "reflect"), 'mode is "zero" or "reflect".', self)
+        _require(_is_count(self.padding), "padding must be a whole number of pixels, 0 or more.", self)
+        _require(self.mode in ("zero", "reflect"), 'mode must be "zero" or "reflect".', self)
 
     def draw(self, draws, size):
         return {side: draws.integers(side, 0, 2 * self.padding + 1) for side in ("top", "left")}
 
     def apply(self, images, params):
         size = images.shape[-1]
-        along = torch.arange(size, device=images.device)
-        rows, columns = (params[side].unsqueeze(1) + along for side in ("top", "left"))
+        positions = torch.arange(size, device=images.device)
+        rows, columns = (params[side].unsqueeze(1) + positions for side in ("top", "left"))
         if self.mode == "zero":
             return _pick(F.pad(images, (self.padding,) * 4), rows, columns)
-        _require(self.padding < size, f"An image of {size} pixels cannot be reflected {self.padding} deep.", self)
-        return _pick(images, *(self._reflected(places, size) for places in (rows, columns)))
+        what = f"padding must be below the size of the image, {size} pixels, for it to be reflected."
+        _require(self.padding < size, what, self)
+        return _pick(images, self._reflected(rows, size), self._reflected(columns, size))
 
-    def _reflected(self, places, size):
-        """Turn places in the padded image into places in the image itself."""
-        return (size - 1) - ((size - 1) - (places - self.padding).abs()).abs()
+    def _reflected(self, positions, size):
+        """Turn positions in the padded image into positions in the image itself."""
+        return (size - 1) - ((size - 1) - (positions - self.padding).abs()).abs()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,14 +131,16 @@ class Affine:
     shear: float = 0.0
 
     def __post_init__(self):
-        _require(_is_number(self.degrees) and self.degrees >= 0, "degrees is a number, 0 or more.", self)
-        fractions = _is_pair(self.translate) and all(0 <= share <= 1 for share in self.translate)
-        _require(fractions, "translate is a pair of fractions between 0 and 1.", self)
-        _require(_is_pair(self.scale) and 0 < self.scale[0] <= self.scale[1], "scale is a pair, 0 < low <= high.", self)
-        _require(_is_number(self.shear) and 0 <= self.shear < 90, "shear is an angle from 0 to below 90 degrees.", self)
+        _require(_is_number(self.degrees) and self.degrees >= 0, "degrees must be a number, 0 or more.", self)
+        are_fractions = _is_pair(self.translate) and all(0 <= fraction <= 1 for fraction in self.translate)
+        _require(are_fractions, "translate must be a pair of fractions from 0 to 1.", self)
+        is_range = _is_pair(self.scale) and 0 < self.scale[0] <= self.scale[1]
+        _require(is_range, "scale must be a pair of numbers, 0 < low <= high.", self)
+        is_angle = _is_number(self.shear) and 0 <= self.shear < 90
+        _require(is_angle, "shear must be an angle in degrees, from 0 to below 90.", self)
 
     def draw(self, draws, size):
-        right, down = (float(share * size) for share in self.translate)
+        right, down = (float(fraction * size) for fraction in self.translate)
         return {
             "angle": draws.uniform("angle", -self.degrees, self.degrees),
             "right": draws.uniform("right", -right, right).round_(),
@@ -147,17 +151,19 @@ class Affine:
 
     def apply(self, images, params):
         grid = F.affine_grid(_inverse_matrix(params, images.shape[-1]), images.shape, align_corners=False)
-        made = F.grid_sample(images.to(torch.float32), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        return made.round_().to(torch.uint8)
+        values = images.to(torch.float32)
+        sampled = F.grid_sample(values, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        return sampled.round_().to(torch.uint8)
 
 
 def _inverse_matrix(params, size):
-    """Return (B, 2, 3) matrices from a place in the new image to its place in the old one, both from -1 to 1."""
-    angle, shear = params["angle"].deg2rad(), params["shear"].deg2rad()
-    cos, sin, slope = angle.cos(), angle.sin(), shear.tan()
+    """Return (B, 2, 3) matrices from a position in the new image to that in the old one, both from -1 to 1."""
+    angle = params["angle"].deg2rad()
+    cos, sin = angle.cos(), angle.sin()
+    slope = params["shear"].deg2rad().tan()
     matrix = torch.stack((cos - sin * slope, sin + cos * slope, -sin, cos), 1).view(-1, 2, 2)
     matrix = matrix / params["scale"].view(-1, 1, 1)
-    # What was shifted last is shifted back first; from edge to edge is 2, so a pixel is 2 / size.
+    # The shift came last, so it is undone first; from edge to edge is 2, so a pixel is 2 / size.
     shift = torch.stack((params["right"], params["down"]), 1).unsqueeze(2) * (2 / size)
     return torch.cat((matrix, -(matrix * shift.transpose(1, 2)).sum(2, keepdim=True)), 2)
 
@@ -176,13 +182,15 @@ class ColorJitter:
 
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
-            _require(_is_number(value) and value >= 0, f"{name} is a number, 0 or more.", self)
-        _require(self.hue <= 0.5, "hue is at most 0.5, half of the colour circle.", self)
+            _require(_is_number(value) and value >= 0, f"{name} must be a number, 0 or more.", self)
+        _require(self.hue <= 0.5, "hue must be at most 0.5, half of the colour circle.", self)
 
     def draw(self, draws, size):
         factors = {name: getattr(self, name) for name in ("brightness", "contrast", "saturation")}
         params = {name: draws.uniform(name, max(0.0, 1 - by), 1 + by) for name, by in factors.items() if by}
-        return params | ({"hue": draws.uniform("hue", -self.hue, self.hue)} if self.hue else {})
+        if self.hue:
+            params["hue"] = draws.uniform("hue", -self.hue, self.hue)
+        return params
 
     def apply(self, images, params):
         for name, change in _JITTER.items():
@@ -192,9 +200,9 @@ class ColorJitter:
 
 
 def _grey(images):
-    """Return the grey images, (B, 1, H, W), in whole levels held as float32."""
+    """Return the grey images, (B, 1, H, W), in whole levels as float32."""
     red, green, blue = images.split(1, dim=1)
-    # What red, green and blue add to the brightness that an eye sees (ITU-R 601), to torchvision's number of digits.
+    # The weights of red, green and blue in perceived brightness (ITU-R 601), with torchvision's number of digits.
     return (red * 0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114).floor_()
 
 
@@ -203,7 +211,7 @@ def _brighten(images, factor):
 
 
 def _blend(images, others, factor):
-    """Go from the other images (factor 0) to the images (1) and beyond."""
+    """Mix the images (factor 1) with the other images (factor 0); larger factors extrapolate."""
     return (images * factor).addcmul_(others, 1 - factor).clamp_(0, 255).to(torch.uint8)
 
 
@@ -220,13 +228,15 @@ def _turn_hue(images, turns):
     red, green, blue = images.to(torch.float32).split(1, dim=1)
     low = torch.minimum(torch.minimum(red, green), blue)
     span = torch.maximum(torch.maximum(red, green), blue).sub_(low)
-    # The hue in sixths of a turn, without choosing by the largest channel, which takes a CPU twice as long: red is 0,
-    # yellow 1, green 2, cyan 3, and with more blue than green the same backwards. Grey has no hue and no span to scale.
+    # The hue in sixths of a turn: red is 0, yellow 1, green 2, cyan 3; with more blue than green the same backwards.
+    # Choosing by the largest channel, as textbooks do, takes a CPU twice as long. Grey has no hue and a span of 0.
     hue = (green + blue).sub_(red).sub_(low).div_(span.clamp_min(1)).add_(1).copysign_(green - blue).add_(6 * turns)
     hue.sub_((hue / 6).floor_(), alpha=6)
-    share = torch.cat(((hue - 3).abs_().sub_(1), (hue - 2).abs_().neg_().add_(2), (hue - 4).abs_().neg_().add_(2)), 1)
+    red = (hue - 3).abs_().sub_(1)
+    green = (hue - 2).abs_().neg_().add_(2)
+    blue = (hue - 4).abs_().neg_().add_(2)
     # The factor is torchvision's way to round: a whole level stays itself, and 255 does not become 256.
-    return share.clamp_(0, 1).mul_(span).add_(low).mul_(255.999 / 255).to(torch.uint8)
+    return torch.cat((red, green, blue), 1).clamp_(0, 1).mul_(span).add_(low).mul_(255.999 / 255).to(torch.uint8)
 
 
 _JITTER = {"brightness": _brighten, "contrast": _change_contrast, "saturation": _saturate, "hue": _turn_hue}
@@ -234,59 +244,61 @@ _JITTER = {"brightness": _brighten, "contrast": _change_contrast, "saturation": 
 
 @dataclasses.dataclass(frozen=True)
 class Cutout:
-    """Paint over a square of size x size pixels, somewhere wholly inside the image.
+    """Paint over a square of size x size pixels at a random position inside the image.
 
-    The colour, three levels from 0 to 255, is by default CIFAR-10's mean: about zero once normalised.
+    `fill` is its colour, three levels from 0 to 255; by default it is CIFAR-10's mean, about zero once normalised.
     """
 
     size: int
     fill: tuple = (125, 123, 114)
 
     def __post_init__(self):
-        _require(_is_count(self.size) and self.size >= 1, "size is a whole number of pixels, 1 or more.", self)
-        levels = isinstance(self.fill, (tuple, list)) and all(_is_count(v) and v <= 255 for v in self.fill)
-        _require(levels and len(self.fill) == 3, "fill is three whole levels from 0 to 255.", self)
+        _require(_is_count(self.size) and self.size >= 1, "size must be a whole number of pixels, 1 or more.", self)
+        are_levels = isinstance(self.fill, (tuple, list)) and all(_is_count(v) and v <= 255 for v in self.fill)
+        _require(are_levels and len(self.fill) == 3, "fill must be three whole levels from 0 to 255.", self)
 
     def draw(self, draws, size):
         _require(self.size <= size, f"The square is larger than the image, which has {size} pixels a side.", self)
         return {side: draws.integers(side, 0, size - self.size + 1) for side in ("top", "left")}
 
     def apply(self, images, params):
-        along = torch.arange(images.shape[-1], device=images.device)
-        rows, columns = (along - params[side].unsqueeze(1) for side in ("top", "left"))
-        inside = [(places >= 0) & (places < self.size) for places in (rows, columns)]
-        hole = inside[0].unsqueeze(2) & inside[1].unsqueeze(1)
-        # A channel at a time, by plain numbers: a tensor of the three would have to be sent to the device each time.
+        positions = torch.arange(images.shape[-1], device=images.device)
+        rows, columns = (positions - params[side].unsqueeze(1) for side in ("top", "left"))
+        row_is_inside = (rows >= 0) & (rows < self.size)
+        column_is_inside = (columns >= 0) & (columns < self.size)
+        hole = row_is_inside.unsqueeze(2) & column_is_inside.unsqueeze(1)
+        # One channel at a time, with plain numbers: a tensor of three levels would be sent to the device each time.
         painted = [images[:, channel].masked_fill(hole, level) for channel, level in enumerate(self.fill)]
         return torch.stack(painted, 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Shrink:
-    """Show every image at size x size pixels in the first epochs, and as it is in all later ones.
+    """Show every image at size x size pixels in the first epochs, and in its own size in all later ones.
 
-    A small image costs less time, and what is learned from it holds for the large one. The network has to take both
-    sizes. No augmentation may follow, since it would take the small image for a whole one.
+    A small image costs less time, and the weights learned from it serve for the large one too. The network has to take
+    both sizes. No augmentation may follow, since it would take the small image for a whole one.
     """
 
     size: int = 24
     epochs: int = 4
 
     def __post_init__(self):
-        _require(_is_count(self.size) and self.size >= 1, "size is a whole number of pixels, 1 or more.", self)
-        _require(_is_count(self.epochs), "epochs is a whole number, 0 or more.", self)
+        _require(_is_count(self.size) and self.size >= 1, "size must be a whole number of pixels, 1 or more.", self)
+        _require(_is_count(self.epochs), "epochs must be a whole number, 0 or more.", self)
 
     def for_epochs(self, num_epochs, of):
-        """Return the same for a training of num_epochs in place of `of`: its share of them stays, rounded down."""
+        """Return the same for num_epochs epochs instead of `of`: it lasts the same share of them, rounded down."""
         return dataclasses.replace(self, epochs=self.epochs * num_epochs // of)
 
     def draw(self, draws, size):
-        _require(self.size <= size, f"The image has {size} pixels a side already.", self)
+        _require(self.size <= size, f"The image has only {size} pixels a side.", self)
         return {"size": torch.full_like(draws.index, self.size)} if draws.epoch < self.epochs else {}
 
     def apply(self, images, params):
         if "size" not in params:
             return images
-        small = (self.size, self.size)
-        made = F.interpolate(images.to(torch.float32), small, mode="bilinear", align_corners=False, antialias=True)
-        return made.round_().clamp_(0, 255).to(torch.uint8)
+        values = images.to(torch.float32)
+        size = (self.size, self.size)
+        small = F.interpolate(values, size, mode="bilinear", align_corners=False, antialias=True)
+        return small.round_().clamp_(0, 255).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Owns what a reader can click: controls around the figures of basics. Without a kernel a plain figure stays."""
+"""Browse images with controls in a notebook; without a running kernel one figure and a sentence stay."""
 
 from __future__ import annotations
 
@@ -16,41 +16,40 @@ from utils.figures.basics import show_grid
 STATIC = "(The class, page and augmentation can be chosen here once the notebook runs in JupyterLab or Colab.)"
 
 
-def browse(data, augmentations=None, *, columns=10, lines=4):
-    """Show training images page by page, by class and by augmentation (a dict of name: operations)."""
+def browse_images(data, augmentations=None, *, columns=10, lines=4):
+    """Show training images page by page, by class and by augmentation (a dict of name: augmentations)."""
     augmentations = {"none": ()} | (augmentations or {})
-    chosen = {
-        "class": ipywidgets.Dropdown(options=["all", *data.classes], description="class"),
-        "page": ipywidgets.BoundedIntText(value=1, min=1, max=1, description="page"),
-        "augmentation": ipywidgets.Dropdown(options=list(augmentations), description="augment"),
-    }
-    of = ipywidgets.Label()
+    class_choice = ipywidgets.Dropdown(options=["all", *data.classes], description="class")
+    page_choice = ipywidgets.BoundedIntText(value=1, min=1, max=1, description="page")
+    augmentation_choice = ipywidgets.Dropdown(options=list(augmentations), description="augment")
+    last_page = ipywidgets.Label()
 
-    def page():
-        rows = class_rows(data.train, data.classes, chosen["class"].value)
-        if chosen["class"].value == "all":  # image folders come sorted by class
+    def show_page():
+        rows = class_rows(data.train, data.classes, class_choice.value)
+        if class_choice.value == "all":  # image folders come sorted by class
             rows = epoch_order(0, 0, len(rows))
-        chosen["page"].max = math.ceil(len(rows) / (columns * lines))
-        of.value = f"of {chosen['page'].max:,}"
-        start = (chosen["page"].value - 1) * columns * lines
+        page_choice.max = math.ceil(len(rows) / (columns * lines))
+        last_page.value = f"of {page_choice.max:,}"
+        start = (page_choice.value - 1) * columns * lines
         rows = rows[start : start + columns * lines]
-        images = augmented(data.train, rows, augmentations[chosen["augmentation"].value], epoch=chosen["page"].value)
+        augment = augmentations[augmentation_choice.value]
+        images = augmented(data.train, rows, augment, epoch=page_choice.value)
         captions = [data.classes[label] for label in data.train.labels[rows]]
-        title = f"{data.name}: class {chosen['class'].value}, augmentation {chosen['augmentation'].value}"
+        title = f"{data.name}: class {class_choice.value}, augmentation {augmentation_choice.value}"
         return show_grid(images, captions, columns=columns, title=title)
 
-    show_controls(ipywidgets.HBox([chosen["class"], chosen["page"], of, chosen["augmentation"]]))
-    show_live(page, chosen.values())
+    show_controls(ipywidgets.HBox([class_choice, page_choice, last_page, augmentation_choice]))
+    show_live(show_page, [class_choice, page_choice, augmentation_choice])
 
 
-def show_controls(box, said=STATIC):
-    """Display a widget, and a sentence in its place wherever widgets are not drawn (GitHub, HTML pages)."""
+def show_controls(box, sentence=STATIC):
+    """Display a widget, and a sentence instead of it where widgets are not shown (GitHub, HTML pages)."""
     view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
-    display({"application/vnd.jupyter.widget-view+json": view, "text/plain": said}, raw=True)
+    display({"application/vnd.jupyter.widget-view+json": view, "text/plain": sentence}, raw=True)
 
 
 def show_live(make_figure, controls):
-    """Display a figure and draw it again in the same place when a control changes; the picture is a plain PNG."""
+    """Display a figure as a PNG, and replace it by a new one when a control changes."""
     figure = make_figure()
     handle = display(figure, display_id=True)
     plt.close(figure)  # or the notebook would show it a second time at the end of the cell

@@ -1,4 +1,10 @@
-"""Owns the door to the images: load_cifar10 finds a source, checks it, gives uint8 tensors. Makes no batches."""
+"""Load images as uint8 tensors, CIFAR-10's or your own, and split them.
+
+For example:
+
+    data = load_cifar10()
+    train, val = stratified_split(data.train, held_out=5000)
+"""
 
 from __future__ import annotations
 
@@ -12,28 +18,32 @@ import textwrap
 import numpy as np
 import torch
 
-from utils.data.sources import CLASSES, Images, download, drawn, find
+from utils.data.sources import CLASSES, Images, download, find, is_synthetic, synthetic
 from utils.errors import DataError, DownloadError
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "data"
-SOURCES = ("auto", "cifar10", "drawn")
+SOURCES = ("auto", "cifar10", "synthetic")
 SHARED_LIMIT = 0.01  # of the test images; CIFAR-10 itself has a few that are also in its training set
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Images, uint8 (n, 3, 32, 32), their labels, int64 (n,), and for records the name and fingerprint of the whole."""
+    """Images, uint8 (n, 3, 32, 32), and their labels, int64 (n,): the positions of their names in `classes`.
+
+    `origin` goes into records: name, source, fingerprint and classes of all the images that the split was taken from.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
     origin: dict | None = None
+    classes: tuple = CLASSES
 
     def __len__(self):
         return len(self.labels)
 
-    def subset(self, indices):
+    def subset(self, indices) -> Split:
         """Return the split of these rows, in this order."""
-        return Split(self.images[indices], self.labels[indices], self.origin)
+        return dataclasses.replace(self, images=self.images[indices], labels=self.labels[indices])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +52,9 @@ class Cifar10:
 
     train: Split
     test: Split
-    source: str  # "official", "image folder" or "drawn"
+    source: str  # "official", "image folder" or "synthetic"
     name: str  # what to call these images in a title; only the official files are called CIFAR-10
-    fingerprint: str  # 16 hexadecimal digits that change with any pixel, label or image, but not with their order
+    fingerprint: str  # their checksum: 16 hexadecimal digits that change with any pixel, label or image, not with order
     set_aside: tuple = ()  # (file, reason) of each picture that could not be used
     classes: tuple = CLASSES
 
@@ -55,52 +65,61 @@ class Cifar10:
         )
 
 
-def load_cifar10(root=None, source="auto"):
-    """Find CIFAR-10 and return it as a Cifar10 of uint8 tensors.
+def load_cifar10(root=None, source="auto") -> Cifar10:
+    """Find CIFAR-10, with its ten classes, and return it as uint8 tensors.
 
-    "auto" tries root (or CIFAR10_ROOT), then data/, then a download, and at last draws images and says so loudly.
-    "cifar10" does the same but raises rather than draws; "drawn" draws. What is asked for here goes before the
-    environment: CIFAR10_SOURCE takes the place of "auto" where no root is given.
+    "auto" tries root (or CIFAR10_ROOT), then data/, then a download, and at last takes synthetic images and says so
+    in a frame. "cifar10" does the same but raises an error instead of the last; "synthetic" takes those at once. The
+    arguments go before the environment: CIFAR10_SOURCE replaces "auto" only where no root is given.
     """
     if source == "auto" and root is None:
         source = os.environ.get("CIFAR10_SOURCE", source)
+    if is_synthetic(source):
+        return _to_data(_synthetic())  # also by its old spelling, "drawn"
     if source not in SOURCES:
         raise DataError(f"There is no source '{source}'.", next_step="Choose one of " + ", ".join(SOURCES) + ".")
-    if source == "drawn":
-        return _check(_draw())
     root = root or os.environ.get("CIFAR10_ROOT")
     if root:
-        return _check(find.read_root(pathlib.Path(root).expanduser()))
-    here = find.find(DATA)
+        return _to_data(find.read_root(pathlib.Path(root).expanduser()))
+    readable = find.find(DATA)
     try:
-        return _check(find.read(here or download.fetch(DATA / download.NAME)))
+        return _to_data(find.read(readable or download.fetch(DATA / download.NAME)))
     except DownloadError as error:
         if source == "cifar10":
             raise
-        _notice(error)
-        return _check(_draw())
+        _print_notice(error)
+        return _to_data(_synthetic())
 
 
-def class_rows(split, classes, name):
+def load_images(folder) -> Cifar10:
+    """Load your own images from folder/train/<class>/ and folder/test/<class>/, or from an archive of these folders.
+
+    The classes are named after the folders, in alphabetical order. A picture that is not 32 x 32 pixels is cut to its
+    middle square and made 32 x 32.
+    """
+    return _to_data(find.read_own(pathlib.Path(folder).expanduser()))
+
+
+def class_rows(split, classes, name) -> torch.Tensor:
     """Return the rows of one class, or of every class when name is "all"."""
     rows = torch.arange(len(split))
     return rows if name == "all" else rows[split.labels.cpu() == classes.index(name)]
 
 
-def channel_statistics(images, chunk=5000):
+def channel_statistics(images, chunk=5000) -> dict:
     """Return for each channel, in [0, 1]: the mean, the std over all pixels, and the mean of the images' own stds."""
-    means, squares, own = [], [], []
-    for part in images.split(chunk):  # all of CIFAR-10 as float64 would take 1.2 GB
-        values = part.flatten(2).to(torch.float64) / 255
-        means.append(values.mean(2))
-        squares.append(values.square().mean(2))
-        own.append(values.std(2, correction=0))
-    mean, square, own = (torch.cat(values).mean(0) for values in (means, squares, own))
+    image_means, image_squares, image_stds = [], [], []
+    for some_images in images.split(chunk):  # all of CIFAR-10 as float64 would take 1.2 GB
+        values = some_images.flatten(2).to(torch.float64) / 255
+        image_means.append(values.mean(2))
+        image_squares.append(values.square().mean(2))
+        image_stds.append(values.std(2, correction=0))
+    mean, square, mean_std = (torch.cat(values).mean(0) for values in (image_means, image_squares, image_stds))
     std = (square - mean.square()).sqrt()
-    return {"mean": mean.tolist(), "std of all pixels": std.tolist(), "mean of the images' own stds": own.tolist()}
+    return {"mean": mean.tolist(), "std of all pixels": std.tolist(), "mean of the images' own stds": mean_std.tolist()}
 
 
-def stratified_split(split, held_out, seed=0):
+def stratified_split(split, held_out, seed=0) -> tuple:
     """Split off held_out images with the classes in proportion: (rest, held out), the same for the same seed.
 
     The choice depends on the labels and their order only, never on the global random state.
@@ -112,25 +131,24 @@ def stratified_split(split, held_out, seed=0):
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
     # Sorted by class and shuffled within it, every (n / held_out)-th image keeps the proportions to within one image.
     order = order[torch.argsort(split.labels.cpu()[order], stable=True)]
-    places = (torch.arange(held_out, dtype=torch.float64) + 0.5) * (len(split) / held_out)
+    positions = (torch.arange(held_out, dtype=torch.float64) + 0.5) * (len(split) / held_out)
     chosen = torch.zeros(len(split), dtype=torch.bool)
-    chosen[order[places.long()]] = True
+    chosen[order[positions.long()]] = True
     return split.subset(torch.nonzero(~chosen).squeeze(1)), split.subset(torch.nonzero(chosen).squeeze(1))
 
 
-def fingerprint(train, test):
-    """Return 16 hexadecimal digits over all image and label bytes, independent of the images' order."""
-    digests = _digests(train), _digests(test)
-    return _fingerprint(digests)
+def fingerprint(train, test) -> str:
+    """Return the checksum of the images and labels: 16 hexadecimal digits, independent of the images' order."""
+    return _fingerprint(_digests(train), _digests(test))
 
 
-def _fingerprint(digests):
-    """Join the images' digests in sorted order; the split an image is in counts, its place in it does not."""
-    whole = hashlib.sha256()
-    for name, part in zip((b"train", b"test"), digests, strict=True):
-        whole.update(name)
-        whole.update(b"".join(sorted(part)))
-    return whole.hexdigest()[:16]
+def _fingerprint(train_digests, test_digests):
+    """Join the images' digests in sorted order: the split that an image is in counts, its position there does not."""
+    checksum = hashlib.sha256()
+    for name, digests in ((b"train", train_digests), (b"test", test_digests)):
+        checksum.update(name)
+        checksum.update(b"".join(sorted(digests)))
+    return checksum.hexdigest()[:16]
 
 
 def _digests(split, chunk=1000):
@@ -143,20 +161,20 @@ def _digests(split, chunk=1000):
         return [hashlib.sha256(row).digest() for row in rows]
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing a row runs outside Python's lock
-        return [digest for part in pool.map(hash_rows, range(0, len(split), chunk)) for digest in part]
+        return [digest for digests in pool.map(hash_rows, range(0, len(split), chunk)) for digest in digests]
 
 
-def _draw():
-    return find.Found("drawn", "drawn images", Images(*drawn.draw()))
+def _synthetic():
+    return find.Found("synthetic", "synthetic images", Images(*synthetic.draw()))
 
 
-def _check(found):
-    """Make tensors, fingerprint them, say what was left out, and refuse a test set that was trained on."""
+def _to_data(found):
+    """Make tensors and their checksum, say which pictures were left out, and refuse a test set that was trained on."""
     images = found.images
     train = Split(torch.from_numpy(images.train_images), torch.from_numpy(images.train_labels))
     test = Split(torch.from_numpy(images.test_images), torch.from_numpy(images.test_labels))
-    digests = _digests(train), _digests(test)
-    shared = len(set(digests[0]).intersection(digests[1]))
+    train_digests, test_digests = _digests(train), _digests(test)
+    shared = len(set(train_digests).intersection(test_digests))
     if shared > SHARED_LIMIT * len(test):
         raise DataError(
             f"{shared:,} of the {len(test):,} test images are in the training set too.",
@@ -164,21 +182,29 @@ def _check(found):
             next_step="Keep the two apart: an accuracy measured on images that were trained on means nothing.",
         )
     if found.set_aside:
-        listed = "; ".join(f"{file} ({reason})" for file, reason in found.set_aside[:3])
-        count = "1 picture was" if len(found.set_aside) == 1 else f"{len(found.set_aside)} pictures were"
-        print(f"{count} set aside and are not in the data: {listed}" + "; ..." * (len(found.set_aside) > 3))
-    origin = {"name": found.name, "source": found.source, "fingerprint": _fingerprint(digests)}
-    train, test = (dataclasses.replace(split, origin=origin) for split in (train, test))
-    return Cifar10(train, test, **origin, set_aside=found.set_aside)
+        _print_set_aside(found.set_aside)
+    checksum = _fingerprint(train_digests, test_digests)
+    origin = {"name": found.name, "source": found.source, "fingerprint": checksum, "classes": list(found.classes)}
+    train, test = (dataclasses.replace(split, origin=origin, classes=found.classes) for split in (train, test))
+    return Cifar10(train, test, found.source, found.name, checksum, found.set_aside, found.classes)
 
 
-def _notice(error):
-    """Say in a frame that nobody can miss that what follows is not CIFAR-10."""
-    parts = (
-        "These are DRAWN IMAGES, not CIFAR-10: ten classes of simple shapes under the same names. "
-        "All of the suite works on them, but no figure from them says anything about CIFAR-10.",
+def _print_set_aside(set_aside):
+    count = "1 picture was" if len(set_aside) == 1 else f"{len(set_aside)} pictures were"
+    files = [f"{file} ({reason})" for file, reason in set_aside[:3]]
+    if len(set_aside) > 3:
+        files.append("...")
+    print(f"{count} set aside and can't be used: " + "; ".join(files))
+
+
+def _print_notice(error):
+    """Say in a frame that nobody can miss that these images are not CIFAR-10."""
+    paragraphs = (
+        "These are SYNTHETIC IMAGES, not CIFAR-10: ten classes of simple shapes under the same names. "
+        "The whole suite works on them, but no figure from them says anything about CIFAR-10.",
         f"Why:  {error.what}",
         f"Next: {error.next_step}",
     )
-    lines = [line for part in parts for text in part.splitlines() for line in textwrap.wrap(text.strip(), 96)]
-    print("\n".join(["=" * 100, *(f"| {line:96} |" for line in lines), "=" * 100]))
+    lines = [line for paragraph in paragraphs for line in paragraph.splitlines()]
+    wrapped = [short_line for line in lines for short_line in textwrap.wrap(line.strip(), 96)]
+    print("\n".join(["=" * 100, *(f"| {line:96} |" for line in wrapped), "=" * 100]))

@@ -1,4 +1,9 @@
-"""Owns random numbers that are a pure function of (seed, epoch, index, stream) on any device. Touches no RNG."""
+"""Random numbers that are a pure function of (seed, epoch, index, stream), the same on any device.
+
+For example:
+
+    shift = integers(seed=0, epoch=3, index=torch.arange(128), stream="shift", low=-4, high=5)
+"""
 
 from __future__ import annotations
 
@@ -12,9 +17,9 @@ _LOW_32 = 0xFFFFFFFF
 
 
 def derive_seed(seed, *path):
-    """Return a 64-bit integer that depends on the seed and on every part of the path, such as an epoch or a purpose."""
-    words = [part if isinstance(part, str) else operator.index(part) for part in (seed, *path)]
-    return int.from_bytes(hashlib.blake2b(repr(words).encode(), digest_size=8).digest(), "little")
+    """Return a 64-bit integer that depends on the seed and on each element of the path, such as an epoch."""
+    key = [element if isinstance(element, str) else operator.index(element) for element in (seed, *path)]
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "little")
 
 
 def _mix(x):

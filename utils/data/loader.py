@@ -1,19 +1,24 @@
-"""Owns the batches: order, augmentation and pixels are a pure function of (seed, epoch, index). Touches no RNG.
+"""Make batches of whole images on their device; a batch is a pure function of the seed, the epoch and its number.
 
-There are two ways, with the same order, shapes, types and unaugmented pixels. BatchLoader keeps all images on the
-device and works on whole batches; torch_loader is the usual Dataset, torchvision transforms and DataLoader.
+For example:
+
+    loader = BatchLoader(data.train, 128, augment=(Flip(), Crop(4)), shuffle=True)
+    X, y = loader.batch(epoch=0, i=3)
+
+The usual way, a DataLoader with worker processes (torch_loader), gives the same pixels where nothing is augmented.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import torch
 
-from utils.data.cifar10 import Split, stratified_split
+from utils.data.cifar10 import stratified_split
 from utils.data.counter_rng import Draws
+from utils.data.dataset import ImageDataset, torch_loader, v2_transform
 from utils.data.order import MEAN, STD, Batches, checked_augment, checked_normalisation, checksum, require
-from utils.data.torch_loader import ImageDataset, torch_loader, v2_transform
 
 __all__ = [
     "MEAN",
@@ -27,8 +32,8 @@ __all__ = [
     "v2_transform",
 ]
 
-# A CPU makes a batch in parts of this many images, so that what lies between two steps stays in its cache.
-_CPU_PART = 128
+# A CPU makes a batch this many images at a time, so that the values between two operations stay in its cache.
+_CPU_CHUNK = 128
 
 
 def make_iters(
@@ -47,25 +52,27 @@ def make_iters(
     """Return (train_iter, val_iter, test_iter) of data.train and data.test; only the first is shuffled and augmented.
 
     val training images are held out for validation; with val=0 all are trained on, and val_iter is None. workers=None
-    makes BatchLoaders on the device; a number makes DataLoaders with that many worker processes, on the CPU. The other
-    two, which are only measured on, may have batches of another size.
+    makes BatchLoaders on the device, whose batches follow from the seed; a number makes plain DataLoaders with that
+    many worker processes, on the CPU. The other two, which are only measured on, may have batches of another size.
     """
-    options = {"seed": seed, "mean": mean, "std": std}
     if workers is None:
-        make = functools.partial(BatchLoader, device=device, **options)
+        make = functools.partial(BatchLoader, mean=mean, std=std, seed=seed, device=device)
     else:
         on_cpu = device is None or torch.device(device).type == "cpu"
         advice = "Leave workers out; or leave device out, and move each batch yourself."
         require(on_cpu, "Worker processes make their batches on the CPU.", f"device={str(device)!r}", advice)
-        make = functools.partial(torch_loader, num_workers=workers, **options)
-    train, held_out = stratified_split(data.train, val, seed) if val else (data.train, None)
-    train_iter = make(train, batch_size=batch_size, augment=augment, shuffle=True)
-    make = functools.partial(make, batch_size=measured_at_a_time or batch_size)
-    return train_iter, make(held_out) if val else None, make(data.test)
+        make = functools.partial(torch_loader, mean=mean, std=std, num_workers=workers)
+    measured_at_a_time = measured_at_a_time or batch_size
+    train, val_iter = data.train, None
+    if val:
+        train, held_out = stratified_split(train, val, seed)
+        val_iter = make(held_out, measured_at_a_time)
+    train_iter = make(train, batch_size, augment=augment, shuffle=True)
+    return train_iter, val_iter, make(data.test, measured_at_a_time)
 
 
 def augmented(split, rows, augment, seed=0, epoch=0):
-    """Return these rows' images, uint8, as a BatchLoader of this seed changes them in this epoch: to look at."""
+    """Return the images of these rows, uint8, as a BatchLoader of this seed augments them in this epoch."""
     images = split.images[rows]
     for op, draws in _draws(checked_augment(augment), seed, epoch, rows.to(images.device)):
         images = op.apply(images, op.draw(draws, images.shape[-1]))
@@ -73,20 +80,22 @@ def augmented(split, rows, augment, seed=0, epoch=0):
 
 
 def _draws(augment, seed, epoch, indices):
-    """Pair each augmentation with its draws; its place is part of the purpose, so that two equal ones draw apart."""
-    return [(op, Draws(seed, epoch, indices, f"{place} {type(op).__name__}")) for place, op in enumerate(augment)]
+    """Pair each augmentation with its draws, named by its position too: two equal ones draw different numbers."""
+    return [(op, Draws(seed, epoch, indices, f"{i} {type(op).__name__}")) for i, op in enumerate(augment)]
 
 
 def to_device(split, device=None):
     """Return the split with its tensors on the device; they are shared, not copied, if they are there already."""
-    return split if device is None else Split(split.images.to(device), split.labels.to(device), split.origin)
+    if device is None:
+        return split
+    return dataclasses.replace(split, images=split.images.to(device), labels=split.labels.to(device))
 
 
 class BatchLoader:
     """Yield (X, y) made on the device: X normalised (B, 3, H, W), y int64 (B,). A yielded batch is never changed later.
 
-    `epoch` is the epoch that the next pass makes. It goes up when a pass is exhausted; a pass broken off is made again.
-    Without a device the images stay where they are; `split` is what the loader holds, for another loader to share.
+    `epoch` is the epoch of the next pass. It advances when a pass completes; an interrupted pass is repeated. Without a
+    device the images stay where they are; another loader can share the images of `split`.
     """
 
     def __init__(
@@ -105,14 +114,17 @@ class BatchLoader:
         channels_last=False,
     ):
         self._batches = Batches(split, batch_size, shuffle, drop_last, seed)
-        what, advice = "Normalised images are not whole numbers.", "Choose float32, float16 or bfloat16."
-        require(dtype.is_floating_point, what, f"dtype={dtype}", advice)
-        self.augment, self.dtype = checked_augment(augment), dtype
+        what = "Normalised images can't be whole numbers."
+        require(dtype.is_floating_point, what, f"dtype={dtype}", "Choose float32, float16 or bfloat16.")
+        self.augment = checked_augment(augment)
+        self.dtype = dtype
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         mean, std = checked_normalisation(mean, std)
         self.split = to_device(split, device)
-        self._mean, self._std = (torch.tensor(v, device=self.split.images.device).view(3, 1, 1) for v in (mean, std))
-        self._drawn = None, None
+        self._mean = torch.tensor(mean, device=self.split.images.device).view(3, 1, 1)
+        self._std = torch.tensor(std, device=self.split.images.device).view(3, 1, 1)
+        self._drawn_epoch = None
+        self._order_and_params = None
 
     def __len__(self):
         return len(self._batches)
@@ -126,22 +138,25 @@ class BatchLoader:
         return self._batches.epoch
 
     def set_position(self, epoch, batch=0):
-        """Let the next pass make this epoch, from this batch on."""
+        """Let the next pass begin with this batch of this epoch."""
         self._batches.move_to(epoch, batch)
 
     def indices(self, epoch, i):
-        """Return which images, by their place in the split, make batch i of an epoch."""
+        """Return the indices, in the split, of the images that make batch i of an epoch."""
         return self._batches.indices(epoch, i)
 
     def describe(self):
-        """Return what its batches depend on."""
-        mean, std = (values.flatten().tolist() for values in (self._mean, self._std))
-        pixels = {"augment": self.augment, "mean": mean, "std": std, "dtype": self.dtype, "images": self._images}
-        return self._batches.describe() | pixels
+        """Return everything that its batches depend on, as a dict."""
+        return self._batches.describe() | {
+            "augment": self.augment,
+            "mean": self._mean.flatten().tolist(),
+            "std": self._std.flatten().tolist(),
+            "dtype": self.dtype,
+            "images": self._checksum,
+        }
 
     @functools.cached_property
-    def _images(self):
-        """Return what tells these images from others: a checksum of all labels and of some images."""
+    def _checksum(self):
         return checksum(self.split)
 
     def __iter__(self):
@@ -151,34 +166,34 @@ class BatchLoader:
         self.set_position(epoch + 1)
 
     def batch(self, epoch, i):
-        """Make batch i of an epoch alone, the same as a pass makes it."""
+        """Return batch i of an epoch, the same (X, y) as a pass yields."""
         rows = self._batches.rows(epoch, i)
         order, params = self._draw(epoch)
-        count, X = rows.stop - rows.start, None
-        step = _CPU_PART if order.device.type == "cpu" else count
-        for start in range(0, count, step):
-            part = slice(rows.start + start, min(rows.start + start + step, rows.stop))
-            made = self._make(order[part], [{name: values[part] for name, values in p.items()} for p in params])
+        count = rows.stop - rows.start
+        chunk = _CPU_CHUNK if order.device.type == "cpu" else count
+        X = None
+        for start in range(0, count, chunk):
+            chunk_rows = slice(rows.start + start, min(rows.start + start + chunk, rows.stop))
+            chunk_params = [{name: values[chunk_rows] for name, values in of_op.items()} for of_op in params]
+            images = self._make(order[chunk_rows], chunk_params)
             if X is None:  # only now is the size known: an augmentation may change it
-                kind = {"dtype": self.dtype, "device": made.device, "memory_format": self.memory_format}
-                X = torch.empty((count, *made.shape[1:]), **kind)
-            X[start : start + step].copy_(made)
+                shape = (count, *images.shape[1:])
+                X = torch.empty(shape, dtype=self.dtype, device=images.device, memory_format=self.memory_format)
+            X[start : start + chunk].copy_(images)
         return X, self.split.labels.index_select(0, order[rows])
 
     def _draw(self, epoch):
         """Return an epoch's order and, in that order, the parameters of each augmentation.
 
-        Drawn for all images at once and kept until another epoch is asked for: so that a batch costs no draws.
+        They are drawn for all images at once and kept until another epoch is asked for, so that a batch costs no draws.
         """
-        kept, drawn = self._drawn
-        if kept == epoch:
-            return drawn
-        order = self._batches.order(epoch, self.split.images.device)
-        size = self.split.images.shape[-1]
-        pairs = _draws(self.augment, self._batches.seed, epoch, order)
-        drawn = order, [op.draw(draws, size) for op, draws in pairs]
-        self._drawn = epoch, drawn
-        return drawn
+        if self._drawn_epoch != epoch:
+            order = self._batches.order(epoch, self.split.images.device)
+            size = self.split.images.shape[-1]
+            pairs = _draws(self.augment, self._batches.seed, epoch, order)
+            self._order_and_params = order, [op.draw(draws, size) for op, draws in pairs]
+            self._drawn_epoch = epoch
+        return self._order_and_params
 
     def _make(self, indices, params):
         """Return the augmented and normalised images of these indices, float32."""

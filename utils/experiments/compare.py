@@ -13,6 +13,7 @@ import statistics
 
 import pandas as pd
 
+from utils.data.sources import is_synthetic
 from utils.errors import CourseworkError
 from utils.files import plain
 from utils.recipes import SYSTEMS
@@ -98,8 +99,8 @@ class Change:
 
 
 def is_drawn(run):
-    """Tell whether a run was trained on the drawn images."""
-    return (run.record.get("data") or {}).get("source") == "drawn"
+    """Tell whether a run was trained on the synthetic images."""
+    return is_synthetic((run.record.get("data") or {}).get("source"))
 
 
 def accuracies(run):

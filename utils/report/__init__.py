@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 
 from utils import runs
+from utils.data.sources import is_synthetic
 from utils.files import as_bytes, write_bytes
 from utils.report import as_html, as_pdf
 from utils.report.blocks import read_markdown
@@ -64,7 +65,7 @@ def _pdf(document):
 def content(run):
     """Return a run's report as a document of plain data."""
     record = run.record
-    drawn = (record.get("data") or {}).get("source") == "drawn"
+    drawn = is_synthetic((record.get("data") or {}).get("source"))
     kind = "Coursework on drawn images" if drawn else "CIFAR-10 coursework"
     images = f"{run.data}, fingerprint {(record.get('data') or {}).get('fingerprint', 'unknown')}"
     seed = "One run, seed unknown" if record.get("seed") is None else f"One run, seed {record['seed']}"

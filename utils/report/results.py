@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from utils.data.sources import is_synthetic
 from utils.models.blocks import plan_from
 from utils.recipes import SYSTEMS
 from utils.report import figures
@@ -287,7 +288,7 @@ def _accuracy_shown(run):
     bands = f"Bands: {', '.join(f'{b.words} → {b.marks}' for b in BANDS)}."
     if known is None:
         return ["Not measured on the test images, so it falls in no band.", bands]
-    if source == "drawn":
+    if is_synthetic(source):
         return [f"{percent(known)} on drawn images: no accuracy on CIFAR-10, and in no band.", bands]
     here = band(known)
     if source != "official":

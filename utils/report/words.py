@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from utils.data.sources import is_synthetic
 from utils.runs.run import tested_accuracy
 
 ALL_TEST_IMAGES, MOST_IMAGES = 10_000, 45_000  # of CIFAR-10: to test on, and to train on when a tenth is held out
@@ -87,7 +88,7 @@ def _images(run):
     source, name = data.get("source"), data.get("name") or "unknown images"
     if source == "official":
         return []
-    if source == "drawn":
+    if is_synthetic(source):
         return ["Made with drawn images, not with CIFAR-10: no figure here says anything about CIFAR-10."]
     if not data:
         return ["Which images it was made with is not recorded."]

@@ -60,6 +60,8 @@ def _loader(train_iter):
     else:  # somebody's own, or a plain DataLoader
         names = ("batch_size", "seed", "augment", "drop_last", "shuffle")
         facts = {name: getattr(train_iter, name) for name in names if hasattr(train_iter, name)}
+        transform = str(getattr(getattr(train_iter, "dataset", None), "transform", None))
+        facts["transform"] = re.sub(r" at 0x[0-9a-f]+", "", transform)  # where a function lies in memory says nothing
     return {f"loader.{name}": str(value) for name, value in facts.items()}
 
 

@@ -1,10 +1,15 @@
-"""Where the images come from: one module per kind of source, all called by utils.data.cifar10."""
+"""The sources of images: one module per kind, all called by utils.data.cifar10."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def is_synthetic(source) -> bool:
+    """Tell whether this `source` of a Cifar10 or a record means the synthetic images; "drawn" is its old spelling."""
+    return source in ("synthetic", "drawn")
 
 
 class Images(NamedTuple):

@@ -1,4 +1,4 @@
-"""Owns reading many files out of a folder, tar or zip as (name, bytes). Writes nothing; refuses hostile archives."""
+"""Read the files of a folder, tar or zip as (name, bytes), without unpacking them, and refuse hostile archives."""
 
 from __future__ import annotations
 
@@ -18,20 +18,25 @@ FILE_LIMIT = 64 * 2**20  # bytes of one member; a CIFAR-10 batch has 31 million
 TOTAL_LIMIT = 2**30  # bytes of all members; all of CIFAR-10 has 184 million
 END_OF_TAR = b"\0" * 2 * tarfile.BLOCKSIZE
 COUNT_LIMIT = 200_000  # members; all of CIFAR-10 has 60,000
-UNSAFE = "This archive was not made by an honest packer: get it again from where it came."
+UNSAFE = "No ordinary program makes such an archive. Get it again from its source."
 UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError)
-UNREADABLE += (RuntimeError,)  # what zipfile raises for a way of packing or a password that it does not know
+UNREADABLE += (RuntimeError,)  # zipfile's error for an unknown compression method or a missing password
 
 
 def is_archive(path):
-    """Tell by its name whether this file is an archive that can be read here."""
+    """Tell by the file's name whether it is an archive that can be read here."""
     return path.name.lower().endswith(SUFFIXES)
 
 
 def read_files(path):
     """Yield (name, bytes) of every regular file in a folder or archive, never unpacking it to disk."""
     path = pathlib.Path(path)
-    reader = _read_folder if path.is_dir() else _read_zip if path.name.lower().endswith(".zip") else _read_tar
+    if path.is_dir():
+        reader = _read_folder
+    elif path.name.lower().endswith(".zip"):
+        reader = _read_zip
+    else:
+        reader = _read_tar
     seen = set()
     try:
         for name, content in reader(path):
@@ -43,7 +48,7 @@ def read_files(path):
         raise DataError(
             f"It cannot be read to its end ({type(error).__name__}: {error}).",
             where=path,
-            next_step="It is damaged, cut short or not yours to read: get it again.",
+            next_step="It is damaged, incomplete, or you may not read it: get it again.",
         ) from error
 
 
@@ -71,7 +76,8 @@ def _read_zip(path):
                 with archive.open(member) as file:
                     # One byte more than announced is enough to catch a member that lies about its size.
                     content = file.read(member.file_size + 1)
-                _check_size(path, member.filename, len(content) if len(content) > member.file_size else 0)
+                if len(content) > member.file_size:
+                    raise ValueError(f"{member.filename} is larger than announced")
                 yield member.filename, content
 
 
@@ -100,7 +106,7 @@ def _read_tar(path):
 
 
 def _decompressed(path):
-    """Open a tar's bytes by what the file is, not by what it is called."""
+    """Open a tar by its first bytes, which say how it is compressed, and not by its name."""
     with path.open("rb") as file:
         start = file.read(6)
     if start.startswith(b"\x1f\x8b"):
@@ -113,17 +119,21 @@ def _decompressed(path):
 
 
 class _Forward:
-    """A file that is read forward only, within bounds, so that a crafted header can neither loop nor fill the memory.
+    """A file that is only read forward, within bounds, so that a crafted header can neither loop nor fill the memory.
 
     tarfile steps back by one byte to see whether a member is complete, so one byte is remembered.
     """
 
     def __init__(self, file, path):
-        self.file, self.path, self.position, self.tail, self.pushed = file, path, 0, b"", b""
+        self.file = file
+        self.path = path
+        self.position = 0
+        self.tail = b""  # the last bytes read
+        self.pushed = b""  # the byte stepped back over
 
     def read(self, size):
         if not 0 <= size <= FILE_LIMIT + tarfile.BLOCKSIZE:
-            raise DataError(f"The archive announces a part of {size:,} bytes.", where=self.path, next_step=UNSAFE)
+            raise DataError(f"The archive announces a block of {size:,} bytes.", where=self.path, next_step=UNSAFE)
         data = self.pushed[:size]
         self.pushed = self.pushed[len(data) :]
         data += self.file.read(size - len(data))

@@ -1,4 +1,4 @@
-"""Owns decoded images kept on disk, found again by the content they came from. A cache is never needed, only faster."""
+"""Keep decoded images on disk, under the hash of the content they came from; without the cache all works, slower."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZip
 
 
 def folder():
-    """Return where decoded images are kept: CIFAR10_CACHE, the suite's data/cache, or a folder of this user's own."""
+    """Return where decoded images are kept: CIFAR10_CACHE, the suite's data/cache, or a temporary folder."""
     if os.environ.get("CIFAR10_CACHE"):
         return pathlib.Path(os.environ["CIFAR10_CACHE"])
     suite = pathlib.Path(__file__).resolve().parents[3] / "data" / "cache"
@@ -36,16 +36,16 @@ def folder():
 
 
 def remember(key, make):
-    """Return (Images, notes) kept under this key, or make and keep them; notes are JSON data."""
+    """Return the (Images, notes) kept under this key, or make and keep them; notes are JSON data."""
     file = folder() / f"{key}-v{VERSION}.npz"
-    kept = load(file)
-    if kept is None:
+    images_and_notes = load(file)
+    if images_and_notes is None:
         with _lock(file):
-            kept = load(file)  # another notebook may have been faster
-            if kept is None:
-                kept = make()
-                _save(file, *kept)
-    return kept
+            images_and_notes = load(file)  # another notebook may have been faster
+            if images_and_notes is None:
+                images_and_notes = make()
+                _save(file, *images_and_notes)
+    return images_and_notes
 
 
 def _lock(file):
@@ -56,31 +56,31 @@ def _lock(file):
         lock.acquire()
         return lock
     except (OSError, NotImplementedError):
-        return contextlib.nullcontext()  # a folder without locks or without leave to write: decode for ourselves
+        return contextlib.nullcontext()  # the folder knows no locks, or may not be written to: decode without one
 
 
 def load(file):
     """Return (Images, notes) from a cache file, or None when it is not there, damaged or was changed."""
     try:
-        with zipfile.ZipFile(file) as kept:
-            images = Images(*(_array(kept, field) for field in Images._fields))
-            return images, json.loads(_array(kept, "notes").tobytes())
+        with zipfile.ZipFile(file) as archive:
+            images = Images(*(_array(archive, field) for field in Images._fields))
+            return images, json.loads(_array(archive, "notes").tobytes())
     except FileNotFoundError:
         return None
     except DAMAGED:
-        print("The kept copy of the decoded images is damaged; decoding them again.")
+        print("The cached copy of the decoded images is damaged; decoding them again.")
         with contextlib.suppress(OSError):
             file.unlink()
         return None
 
 
-def _array(kept, name):
-    """Return an array out of a zip, read to its end: only there does zip compare the checksum that it keeps of each."""
-    return np.load(io.BytesIO(kept.read(f"{name}.npy")), allow_pickle=False)
+def _array(archive, name):
+    """Return an array of a zip archive, read to its end: only there does zipfile compare its checksum."""
+    return np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
 
 
 def _save(file, images, notes):
-    """Write beside the final name, then rename, so that a reader sees the whole file or none."""
+    """Write under another name, then rename, so that a reader sees the whole file or none."""
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as out:
@@ -89,6 +89,6 @@ def _save(file, images, notes):
             os.fsync(out.fileno())
         os.replace(part, file)
     except OSError as error:
-        print(f"The decoded images could not be kept for next time ({error}); going on without.")
+        print(f"The decoded images could not be kept for next time ({error}). They will be decoded again then.")
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Owns what a path holds: finds what can be read as CIFAR-10, reads it by its kind, and names it honestly."""
+"""Find out what a path holds, read it by its kind, and name it honestly."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.data.sources import Images, archives, cache, official, pictures
+from utils.data.sources import CLASSES, Images, archives, cache, official, pictures
 from utils.errors import DataError
 
 
 class Found(NamedTuple):
-    """What was read: kind of source, name for titles, images, and (file, reason) of each picture left out."""
+    """What was read: kind of source, name for titles, images, (file, reason) of each picture left out, class names."""
 
     source: str
     name: str
     images: Images
     set_aside: tuple = ()
+    classes: tuple = CLASSES
 
 
 def find(path):
@@ -35,40 +36,62 @@ def find(path):
     others = sorted(file for file in path.glob("*") if file.is_file() and archives.is_archive(file))
     if len(others) > 1:
         names = ", ".join(file.name for file in others[:5])
-        raise DataError(
-            f"More than one archive: {names}.", where=path, next_step="Set CIFAR10_ROOT to the one you mean."
-        )
+        raise DataError(f"There is more than one archive: {names}.", where=path, next_step="Name the one you mean.")
     return others[0] if others else None
 
 
 def read_root(path):
-    """Read what the user pointed at, and never anything else instead."""
-    found = find(path)
-    if found is None:
+    """Read CIFAR-10 from the path that the user pointed at, and never from anywhere else."""
+    readable = find(path)
+    if readable is None:
         raise DataError(
             "It holds nothing that can be read as CIFAR-10." if path.exists() else "It does not exist.",
             where=f"root or CIFAR10_ROOT = {path}",
             next_step="Name a folder with the official archive, its extracted batches, or train/<class>/ and "
-            'test/<class>/ pictures (or an archive of those); leave it empty to download; or use source="drawn".',
+            'test/<class>/ pictures (or an archive of those); leave it empty to download; or use source="synthetic".',
         )
-    return read(found)
+    return read(readable)
 
 
 def read(path):
-    """Read what `find` found."""
+    """Read as CIFAR-10 what `find` found."""
     if path.name in official.BATCHES and path.is_dir():
         return Found("official", "CIFAR-10", official.read_batches(path))
     if path.name in official.ARCHIVES:
         return Found("official", "CIFAR-10", official.read_archive(path))
-    images, notes = cache.remember(pictures.content_hash(path), functools.partial(_decode, path))
-    set_aside = tuple((file, reason) for file, reason in notes["set_aside"])
-    return Found("image folder", picture_name(path, images, notes["formats"]), images, set_aside)
+    images, notes = _decoded(path, CLASSES)
+    return Found("image folder", picture_name(path, images, notes["formats"]), images, notes["set_aside"])
 
 
-def _decode(path):
-    print(f"Decoding the pictures of {path.name}, once: the result is kept for next time.")
-    images, set_aside, formats = pictures.read_image_folder(path)
-    return images, {"set_aside": set_aside, "formats": formats}
+def read_own(path):
+    """Read the user's own image folder or archive, whatever its classes are."""
+    readable = None if path.name in official.BATCHES else find(path)
+    if readable is None or readable.name in (*official.BATCHES, *official.ARCHIVES):
+        raise DataError(
+            "There are no train/<class>/ and test/<class>/ folders here, and no archive of such folders."
+            if path.exists()
+            else "It does not exist.",
+            where=path,
+            next_step="Put each picture into train/<its class>/ or test/<its class>/. For CIFAR-10, use load_cifar10.",
+        )
+    images, notes = _decoded(readable, None)
+    return Found("image folder", f"images of {path.name}", images, notes["set_aside"], tuple(notes["classes"]))
+
+
+def _decoded(path, classes):
+    """Return (Images, notes) of an image folder, from the cache if it was decoded before."""
+    key = pictures.content_hash(path)
+    if classes is None:
+        key += "-any-class"  # the same files may be read both ways, and pictures of other sizes are used in one only
+    images, notes = cache.remember(key, functools.partial(_decode, path, classes))
+    notes["set_aside"] = tuple((file, reason) for file, reason in notes["set_aside"])
+    return images, notes
+
+
+def _decode(path, classes):
+    print(f"Decoding the pictures of {path.name}. This happens once: the result is kept for next time.")
+    images, set_aside, formats, classes = pictures.read_image_folder(path, classes)
+    return images, {"set_aside": set_aside, "formats": formats, "classes": classes}
 
 
 def picture_name(path, images, formats):

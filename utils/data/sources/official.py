@@ -1,4 +1,4 @@
-"""Owns CIFAR-10's official files: checks them against their published md5s, then reads them in place."""
+"""Read CIFAR-10's official files, in place, after a check of their published md5s."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def read_batches(folder, batches=BATCHES):
 
 def _assemble(folder, contents, path, batches):
     """Check each batch's bytes, only then decode them, and join the training batches in their order."""
-    parts = []
+    decoded = []
     for name, content in contents.items():
         where = f"{path}: {name}"
         if content is None:
@@ -79,10 +79,11 @@ def _assemble(folder, contents, path, batches):
                 f"{name} is missing.", where=path, next_step="Get the archive again: its files go together."
             )
         _check_md5(hashlib.md5(content).hexdigest(), batches[folder][name], where)
-        parts.append((read_bin if name.endswith(".bin") else read_pickle)(content, where))
-    if not parts:
+        read = read_bin if name.endswith(".bin") else read_pickle
+        decoded.append(read(content, where))
+    if not decoded:
         raise DataError("There are no CIFAR-10 batches in this archive.", where=path, next_step="Get it again.")
-    images, labels = zip(*parts, strict=True)
+    images, labels = zip(*decoded, strict=True)
     return Images(np.concatenate(images[:-1]), np.concatenate(labels[:-1]), images[-1], labels[-1])
 
 
@@ -94,12 +95,12 @@ def _md5_of_file(path):
     return digest.hexdigest()
 
 
-def _check_md5(found, expected, where):
-    if found != expected:
+def _check_md5(md5, expected, where):
+    if md5 != expected:
         raise DataError(
-            f"These are not the official bytes: md5 {found}, expected {expected}.",
+            f"These are not the official bytes: their md5 is {md5}, but should be {expected}.",
             where=where,
-            next_step="The file is damaged, cut short or changed: delete it and get it again. Nothing of it was used.",
+            next_step="The file is damaged, incomplete or changed. Delete it and get it again; nothing of it was used.",
         )
 
 
@@ -111,8 +112,8 @@ class BatchUnpickler(pickle.Unpickler):
             return ALLOWED[module, name]
         except KeyError:
             raise DataError(
-                f"The pickle asks for {module}.{name}, which no CIFAR-10 batch needs.",
-                next_step="Do not trust this file: it was made to run code. Nothing of it was run.",
+                f"The pickle asks for {module}.{name}, which a CIFAR-10 batch does not need.",
+                next_step="Do not trust this file: it was made to run code. None of it was run.",
             ) from None
 
 
@@ -135,7 +136,8 @@ def read_bin(content, where):
     if not content or len(content) % (1 + PIXELS):
         raise _damaged(f"{len(content):,} bytes are not a whole number of rows of {1 + PIXELS:,} bytes.", where)
     rows = np.frombuffer(content, np.uint8).reshape(-1, 1 + PIXELS)
-    return _check_batch({b"data": rows[:, 1:], b"labels": rows[:, 0].tolist()}, where)
+    # A copy of the pixels: what lies in a bytes object can't be written to, and torch warns of such arrays.
+    return _check_batch({b"data": rows[:, 1:].copy(), b"labels": rows[:, 0].tolist()}, where)
 
 
 def _check_batch(batch, where):
@@ -147,13 +149,12 @@ def _check_batch(batch, where):
         if value is None:
             raise _damaged(f"The batch has no key '{key}' (it has {sorted(map(str, batch))[:6]}).", where)
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != PIXELS:
-        found = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
-        raise _damaged(f"Key 'data' is {found} instead of uint8 (n, {PIXELS}).", where)
+        form = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
+        raise _damaged(f"Key 'data' is {form} instead of uint8 (n, {PIXELS}).", where)
     if not isinstance(labels, list) or len(labels) != len(data) or not labels:
-        found = len(labels) if isinstance(labels, list) else type(labels).__name__
-        raise _damaged(
-            f"Key 'labels' has {found} entries for {len(data)} images; they must be as many, and not 0.", where
-        )
+        entries = len(labels) if isinstance(labels, list) else type(labels).__name__
+        what = f"Key 'labels' has {entries} entries for {len(data)} images; there must be one for each, and not 0."
+        raise _damaged(what, where)
     for index, label in enumerate(labels):
         if type(label) is not int or not 0 <= label <= 9:
             raise _damaged(f"Key 'labels', row {index}: {label!r} is not a whole number from 0 to 9.", where)

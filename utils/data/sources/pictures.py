@@ -1,4 +1,4 @@
-"""Owns image folders: train/<class>/* and test/<class>/* as PNG or JPEG, in a folder or an archive, to arrays."""
+"""Read image folders: train/<class>/* and test/<class>/* as PNG or JPEG, in a folder or an archive, to arrays."""
 
 from __future__ import annotations
 
@@ -21,47 +21,59 @@ SIZE = (32, 32)
 SPLITS = ("train", "test")
 PICTURES = (".png", ".jpg", ".jpeg")
 UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
-BAD_SHARE = 0.01  # more unusable pictures than this, and the folder itself is in doubt
-LAYOUT = "Expected train/<class>/* and test/<class>/* for the ten classes " + ", ".join(CLASSES) + "."
+BAD_SHARE = 0.01  # with more unusable pictures than this, the folder itself is in doubt
+LARGEST = 50_000_000  # pixels of a picture that is made smaller
+LAYOUT = "Expected train/<class>/* and test/<class>/* with the same classes in both."
+CIFAR10_LAYOUT = (
+    "load_cifar10 reads train/<class>/* and test/<class>/* of the ten classes " + ", ".join(CLASSES) + ". "
+    "For your own images, with any classes, use load_images(folder)."
+)
 
 
 def content_hash(path):
-    """Hash an archive, or a folder's train/ and test/, wherever it lies, whatever it is called: sha256, hexadecimal."""
+    """Hash an archive, or a folder's train/ and test/, wherever it lies and whatever it is called: sha256."""
     path = pathlib.Path(path)
+    digest = hashlib.sha256()
     if path.is_file():
         with path.open("rb") as file:
-            digest = hashlib.sha256()
             while block := file.read(2**20):
                 digest.update(block)
         return digest.hexdigest()
-    digest = hashlib.sha256()
     for name, content in _files(path):
         digest.update(hashlib.sha256(os.fsencode(name)).digest() + hashlib.sha256(content).digest())
     return digest.hexdigest()
 
 
-def read_image_folder(path):
-    """Decode every picture: (Images, [(file, reason) of each one that cannot be used], ["JPEG", "PNG"] as found)."""
-    pictures, set_aside, formats = {}, [], set()
+def read_image_folder(path, classes=None):
+    """Decode every picture: (Images, [(file, reason) of each unusable one], ["JPEG", "PNG"] as found, class names).
+
+    With classes given (CIFAR-10's), other folders are refused and only pictures of 32 x 32 pixels are used. Without,
+    every folder is a class, and a picture of another size is cut to its middle square and made 32 x 32.
+    """
+    pictures, set_aside, formats, names = {}, [], set(), set()
     # One after the other: on pictures this small threads wait for each other (measured: 30 % slower with two), and
     # worker processes would fail in a student's script that lacks the `if __name__ == "__main__"` line.
-    for name, content in _pictures(path):
+    for name, content in _pictures(path, classes):
         reason = _misplaced(name)
-        kind, image = (None, reason) if reason else _decode(name, content)
-        if kind is None:
-            set_aside.append((name.encode(errors="replace").decode(), image))  # a name in another encoding can be shown
+        if reason is None:
+            names.add(_split_and_class(name)[1])
+            file_format, pixels, reason = _decode(name, content, resize=classes is None)
+        if reason is None:
+            pictures[_split_and_class(name) + (name,)] = pixels
+            formats.add(file_format)
         else:
-            pictures[_place(name) + (name,)] = image
-            formats.add(kind)
-    _check(path, pictures, set_aside)
-    images = Images(*(array for split in SPLITS for array in _gather(pictures, split)))
-    return images, sorted(set_aside), sorted(formats)
+            set_aside.append((name.encode(errors="replace").decode(), reason))  # in any encoding it can be shown
+    if classes is None:
+        classes = tuple(sorted(names))
+    _check(path, pictures, set_aside, classes)
+    images = Images(*(array for split in SPLITS for array in _gather(pictures, split, classes)))
+    return images, sorted(set_aside), sorted(formats), classes
 
 
 def _files(path):
     """Yield (name, bytes) of what is in an archive, or below a folder's train/ and test/.
 
-    What else lies in the folder, such as the cache of decoded pictures, is neither read nor hashed.
+    Other files in the folder, such as the cache of decoded pictures, are neither read nor hashed.
     """
     path = pathlib.Path(path)
     if path.is_file():
@@ -73,67 +85,80 @@ def _files(path):
                 yield f"{split}/{name}", content
 
 
-def _place(name):
-    """Return (split, class) of a file such as any/folders/train/cat/1.png, or None for a file that is no part of it."""
+def _split_and_class(name):
+    """Return (split, class) of a file such as any/folders/train/cat/1.png, or None where it lies elsewhere."""
     parts = _parts(name)
     return (parts[-3], parts[-2]) if len(parts) >= 3 and parts[-3] in SPLITS else None
 
 
 def _misplaced(name):
-    """Return why a picture below train/ or test/ lies in no class's folder; None if it does, or is no such picture."""
+    """Return why a picture below train/ or test/ is not in a class's folder; None if it is, or is not a picture."""
     *folders, file = _parts(name) or [""]
-    if _place(name) or not file.lower().endswith(PICTURES) or not set(folders).intersection(SPLITS):
+    if _split_and_class(name) or not file.lower().endswith(PICTURES) or not set(folders).intersection(SPLITS):
         return None
     return "beside the classes' folders" if folders[-1] in SPLITS else "deeper than in its class's folder"
 
 
 def _parts(name):
-    """Split a file's name at its folders; nothing is left of a file that an operating system put there."""
+    """Split a file's name at its folders; return nothing for a file that an operating system put there."""
     parts = name.removeprefix("./").split("/")
-    left_by_the_system = parts[-1] in ("Thumbs.db", "desktop.ini") or any(
-        p.startswith((".", "__MACOSX")) for p in parts
-    )
-    return [] if left_by_the_system else parts
+    hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
+    return [] if hidden or parts[-1] in ("Thumbs.db", "desktop.ini") else parts
 
 
-def _pictures(path):
-    """Yield (name, bytes) of what lies in a class's folder, or should; refuse what does not belong to CIFAR-10."""
+def _pictures(path, classes):
+    """Yield (name, bytes) of each file that is in a class's folder, or should be; refuse other classes than these."""
     roots = set()
     for name, content in _files(path):
-        place = _place(name)
-        if place is None:
+        split_and_class = _split_and_class(name)
+        if split_and_class is None:
             if _misplaced(name):
                 yield name, content
             continue
-        if place[1] not in CLASSES:
-            raise DataError(f"'{place[1]}' is no class of CIFAR-10.", where=f"{path}: {name}", next_step=LAYOUT)
+        if classes is not None and split_and_class[1] not in classes:
+            what = f"'{split_and_class[1]}' is not one of CIFAR-10's classes."
+            raise DataError(what, where=f"{path}: {name}", next_step=CIFAR10_LAYOUT)
         roots.add(name.rsplit("/", 3)[0] if name.count("/") > 2 else "")
         if len(roots) > 1:
             raise DataError("It holds more than one train/ or test/.", where=f"{path}: {name}", next_step=LAYOUT)
         yield name, content
 
 
-def _decode(name, content):
-    """Return ("JPEG" or "PNG", uint8 (32, 32, 3)), or (None, the reason why it cannot be used)."""
+def _decode(name, content, resize=False):
+    """Return ("JPEG" or "PNG", uint8 (32, 32, 3), None), or (None, None, the reason why it can't be used)."""
     if not name.lower().endswith(PICTURES):
-        return None, "not a PNG or JPEG file by its name"
+        return None, None, "not a PNG or JPEG file by its name"
     try:
         picture = Image.open(io.BytesIO(content), formats=("PNG", "JPEG"))
     except UNREADABLE:
-        return None, "not a PNG or JPEG picture" if content else "an empty file"
+        return None, None, "not a PNG or JPEG picture" if content else "an empty file"
     with picture:
-        if reason := _unusable(picture):
-            return None, reason
+        if reason := _unusable(picture, resize):
+            return None, None, reason
         try:
-            return picture.format, np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+            rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
+            return picture.format, np.asarray(middle_square(rgb, SIZE)), None
         except UNREADABLE:
-            return None, "damaged: it begins like a picture but cannot be decoded"
+            return None, None, "damaged: it begins like a picture but cannot be decoded"
 
 
-def _unusable(picture):
+def middle_square(picture, size):
+    """Return the middle square of a picture at this size, as it is if it has the size already."""
+    if picture.size == size:
+        return picture
+    side = min(picture.size)
+    left, top = ((length - side) // 2 for length in picture.size)
+    square = picture.crop((left, top, left + side, top + side))
+    return square.resize(size, Image.Resampling.LANCZOS)  # averages over what it shrinks
+
+
+def _unusable(picture, resize):
     """Judge a picture by its header, before a single pixel is decoded, so that a huge one costs nothing."""
-    if picture.size != SIZE:
-        return f"{picture.size[0]} x {picture.size[1]} pixels instead of 32 x 32"
+    width, height = picture.size
+    if not resize and picture.size != SIZE:
+        return f"{width} x {height} pixels instead of 32 x 32"
+    if width * height > LARGEST:
+        return f"{width} x {height} pixels, more than {LARGEST // 10**6} million"
     if picture.mode.startswith(("I", "F")) or any("16" in str(tile[3]) for tile in picture.tile):
         return "16 bits a channel instead of 8"
     if getattr(picture, "is_animated", False):
@@ -145,25 +170,27 @@ def _unusable(picture):
     return None
 
 
-def _check(path, pictures, set_aside):
+def _check(path, pictures, set_aside, classes):
     """Raise unless every class has pictures in both splits and nearly all of them could be used."""
-    found = collections.Counter(key[:2] for key in pictures)
-    example = "; ".join(f"{name}: {reason}" for name, reason in sorted(set_aside)[:3])
+    counts = collections.Counter(key[:2] for key in pictures)
     if not pictures and not set_aside:
         raise DataError("There is no picture here.", where=path, next_step=LAYOUT)
     if len(set_aside) > max(1, BAD_SHARE * len(pictures)):
+        examples = "; ".join(f"{name}: {reason}" for name, reason in sorted(set_aside)[:3])
         raise DataError(
-            f"{len(set_aside):,} of {len(set_aside) + len(pictures):,} pictures cannot be used ({example}).",
+            f"{len(set_aside):,} of {len(set_aside) + len(pictures):,} pictures cannot be used ({examples}).",
             where=path,
-            next_step="Mend or remove them; a few bad pictures are set aside by themselves, this many are not.",
+            next_step="Repair or remove them. A few unusable pictures are left out, but not as many as these.",
         )
-    for split, name in itertools.product(SPLITS, CLASSES):
-        if not found[split, name]:
+    if len(classes) < 2:
+        raise DataError("There are fewer than two classes here.", where=path, next_step=LAYOUT)
+    for split, name in itertools.product(SPLITS, classes):
+        if not counts[split, name]:
             raise DataError(f"Class '{name}' has no picture in {split}/.", where=path, next_step=LAYOUT)
 
 
-def _gather(pictures, split):
+def _gather(pictures, split, classes):
     keys = sorted(key for key in pictures if key[0] == split)
-    labels = np.array([CLASSES.index(key[1]) for key in keys], dtype=np.int64)
+    labels = np.array([classes.index(key[1]) for key in keys], dtype=np.int64)
     images = np.stack([pictures[key] for key in keys])
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels

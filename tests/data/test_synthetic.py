@@ -1,4 +1,4 @@
-"""Tests of drawn and its figures: the same bytes everywhere, neither trivial nor hopeless to learn."""
+"""The synthetic images: the same bytes everywhere, neither trivial nor hopeless to learn."""
 
 import ast
 import hashlib
@@ -13,8 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from utils.data.cifar10 import CLASSES
-from utils.data.sources import drawn
-from utils.data.sources import drawn_figures as figures
+from utils.data.sources import synthetic, synthetic_shapes
+from utils.data.sources.synthetic_shapes import FIGURES, box, ellipse, limb, polygon
 from utils.errors import DataError
 
 PINNED = "50534a332c81b0919e1a8e4c7698caa2155f21cdcc6878507388300cb5d31f6d"
@@ -36,7 +36,7 @@ PLUMBING |= {"tile", "zeros", "float32", "int64", "uint8", "uint64"}
 
 @pytest.fixture(scope="module")
 def images():
-    return drawn.draw(seed=0)
+    return synthetic.draw(seed=0)
 
 
 def digests(images):
@@ -57,7 +57,7 @@ def test_the_default_images_and_labels_are_these_bytes(images):
     assert whole.hexdigest() == PINNED
 
 
-@pytest.mark.parametrize("module", [drawn, figures])
+@pytest.mark.parametrize("module", [synthetic, synthetic_shapes])
 def test_only_operations_that_round_alike_on_every_machine_are_used(module):
     tree = ast.parse(inspect.getsource(module))
     used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "np"}
@@ -73,14 +73,14 @@ def test_only_operations_that_round_alike_on_every_machine_are_used(module):
 
 @pytest.mark.parametrize(("threads", "chunk"), [(1, 50), (3, 50), (2, 7), (2, 1000)])
 def test_threads_and_chunks_leave_the_images_alone(threads, chunk, monkeypatch):
-    usual = drawn.draw(3, 60, 9)
-    monkeypatch.setattr(drawn, "CHUNK", chunk)
-    assert same(usual, drawn.draw(3, 60, 9, threads=threads))
+    usual = synthetic.draw(3, 60, 9)
+    monkeypatch.setattr(synthetic, "CHUNK", chunk)
+    assert same(usual, synthetic.draw(3, 60, 9, threads=threads))
 
 
 def test_the_callers_random_numbers_are_left_alone():
     before = np.random.get_state()[1].copy(), torch.get_rng_state()
-    drawn.draw(0, 2, 2)
+    synthetic.draw(0, 2, 2)
     assert np.array_equal(before[0], np.random.get_state()[1]) and torch.equal(before[1], torch.get_rng_state())
 
 
@@ -88,12 +88,12 @@ def test_the_callers_random_numbers_are_left_alone():
 
 
 def test_each_split_is_the_same_however_large_the_other_is():
-    train, test = drawn.draw(5, 40, 3)[:2], drawn.draw(5, 2, 30)[2:]
-    assert same(drawn.draw(5, 40, 30), (*train, *test))
+    train, test = synthetic.draw(5, 40, 3)[:2], synthetic.draw(5, 2, 30)[2:]
+    assert same(synthetic.draw(5, 40, 30), (*train, *test))
 
 
 def test_a_smaller_set_is_part_of_a_larger_one_in_the_same_order():
-    small, small_labels, large, large_labels = *drawn.draw(1, 20, 0)[:2], *drawn.draw(1, 70, 0)[:2]
+    small, small_labels, large, large_labels = *synthetic.draw(1, 20, 0)[:2], *synthetic.draw(1, 70, 0)[:2]
     place = {digest: i for i, digest in enumerate(digests(large))}
     found = [place[digest] for digest in digests(small)]
     assert found == sorted(found)
@@ -103,13 +103,13 @@ def test_a_smaller_set_is_part_of_a_larger_one_in_the_same_order():
 @pytest.mark.parametrize(("split", "first"), [("train", 0), ("test", 2)])
 def test_one_class_drawn_alone_gives_the_images_of_the_whole_set(split, first, images):
     for label, name in enumerate(CLASSES):
-        alone = digests(drawn.draw_class(name, 3, split=split))
+        alone = digests(synthetic.draw_class(name, 3, split=split))
         assert set(alone) <= set(digests(images[first][images[first + 1] == label]))
 
 
 def test_another_seed_gives_other_images():
     seeds = [0, 1, 2, 2**32, 2**64 - 1]
-    drawings = [digests(np.concatenate(drawn.draw(seed, 5, 5)[::2])) for seed in seeds]
+    drawings = [digests(np.concatenate(synthetic.draw(seed, 5, 5)[::2])) for seed in seeds]
     assert len(set(sum(drawings, []))) == 100 * len(seeds)
 
 
@@ -117,7 +117,7 @@ def test_another_seed_gives_other_images():
 
 
 def test_shapes_types_and_class_names_are_those_of_cifar10(images):
-    assert tuple(drawn.FIGURES) == CLASSES
+    assert tuple(synthetic.FIGURES) == CLASSES
     assert [(a.shape, a.dtype) for a in images] == [
         ((10_000, 3, 32, 32), np.uint8), ((10_000,), np.int64), ((2_000, 3, 32, 32), np.uint8), ((2_000,), np.int64)
     ]  # fmt: skip
@@ -138,8 +138,8 @@ def test_no_image_comes_twice_within_or_between_train_and_test(images):
 
 def test_other_sizes_show_the_same_scene():
     small, large = (
-        drawn.draw_class("frog", 4, size=16).astype(float),
-        drawn.draw_class("frog", 4, size=64).astype(float),
+        synthetic.draw_class("frog", 4, size=16).astype(float),
+        synthetic.draw_class("frog", 4, size=64).astype(float),
     )
     shrunk = large.reshape(4, 3, 16, 4, 16, 4).mean((3, 5))
     assert np.abs(shrunk - small).mean() < 20 < np.abs(shrunk - small[::-1]).mean()
@@ -147,7 +147,7 @@ def test_other_sizes_show_the_same_scene():
 
 @pytest.mark.parametrize("per_class", [0, 1])
 def test_tiny_sets_can_be_drawn(per_class):
-    arrays = drawn.draw(0, per_class, per_class)
+    arrays = synthetic.draw(0, per_class, per_class)
     assert [len(array) for array in arrays] == [10 * per_class] * 4
 
 
@@ -165,23 +165,23 @@ def test_tiny_sets_can_be_drawn(per_class):
 )
 def test_a_number_that_cannot_be_drawn_with_is_named(arguments):
     ((name, value),) = arguments.items()
-    with pytest.raises(DataError, match=f"{name} {value!r}"):
-        drawn.draw(**{"train_per_class": 1, "test_per_class": 1, **arguments})
+    with pytest.raises(DataError, match=f"{name} must be .* is {value!r}"):
+        synthetic.draw(**{"train_per_class": 1, "test_per_class": 1, **arguments})
 
 
 @pytest.mark.parametrize("arguments", [("fish", 1, "train"), ("frog", 1, "val"), ("frog", -1, "test")])
 def test_a_class_split_or_count_that_is_not_there_is_refused(arguments):
     name, count, split = arguments
     with pytest.raises(DataError):
-        drawn.draw_class(name, count, split=split)
+        synthetic.draw_class(name, count, split=split)
 
 
 # The figures as data.
 
 
 def test_every_polygon_is_convex_and_clockwise_as_its_distance_needs():
-    polygons = [numbers for layers in figures.FIGURES.values() for _, *shapes in layers for shape, *numbers in shapes
-                if shape is figures.polygon]  # fmt: skip
+    shapes = [shape for layers in FIGURES.values() for _, *shapes in layers for shape in shapes]
+    polygons = [numbers for shape, *numbers in shapes if shape is polygon]
     assert len(polygons) > 10
     for numbers in polygons:
         corners = np.reshape(numbers, (-1, 2))
@@ -192,11 +192,15 @@ def test_every_polygon_is_convex_and_clockwise_as_its_distance_needs():
 @pytest.mark.parametrize(
     ("shape", "numbers", "points"),
     [  # points: x, y, distance
-        (figures.ellipse, (0.2, 0.1, 0.5, 0.5), [(0.7, 0.1, 0), (0.2, 0.63, 0.03), (0.2, -0.37, -0.03)]),
-        (figures.ellipse, (0, 0, 0.8, 0.2), [(0.8, 0, 0), (0, 0.21, 0.01), (0, -0.19, -0.01)]),
-        (figures.limb, (0, 0, 1, 0, 0.1, 0.3), [(-0.5, 0, 0.4), (0.5, 0.5, 0.3), (1.2, 0, -0.1)]),
-        (figures.box, (0.1, 0, 0.4, 0.2), [(0.6, 0, 0.1), (0.1, -0.1, -0.1), (0.1, 0.5, 0.3)]),
-        (figures.polygon, (0, 0, 0.4, 0, 0.4, 0.2, 0, 0.2), [(0.5, 0.1, 0.1), (0.2, 0.1, -0.1), (0.2, -0.3, 0.3)]),
+        (ellipse, (0.2, 0.1, 0.5, 0.5), [(0.7, 0.1, 0), (0.2, 0.63, 0.03), (0.2, -0.37, -0.03)]),
+        (ellipse, (0, 0, 0.8, 0.2), [(0.8, 0, 0), (0, 0.21, 0.01), (0, -0.19, -0.01)]),
+        (limb, (0, 0, 1, 0, 0.1, 0.3), [(-0.5, 0, 0.4), (0.5, 0.5, 0.3), (1.2, 0, -0.1)]),
+        (box, (0.1, 0, 0.4, 0.2), [(0.6, 0, 0.1), (0.1, -0.1, -0.1), (0.1, 0.5, 0.3)]),
+        (
+            polygon,
+            (0, 0, 0.4, 0, 0.4, 0.2, 0, 0.2),
+            [(0.5, 0.1, 0.1), (0.2, 0.1, -0.1), (0.2, -0.3, 0.3)],
+        ),
     ],
 )
 def test_a_shape_measures_the_distance_from_its_outline(shape, numbers, points):
@@ -212,7 +216,7 @@ def test_colour_does_not_give_the_class_away(images):
     train, train_labels, test, test_labels = images
     net = KNeighborsClassifier(100).fit(train.mean((2, 3)), train_labels)
     accuracy = net.score(test.mean((2, 3)), test_labels)
-    print(f"drawn images, 100 nearest neighbours by mean colour: test accuracy {accuracy:.3f}")
+    print(f"synthetic images, 100 nearest neighbours by mean colour: test accuracy {accuracy:.3f}")
     assert accuracy < 0.15  # chance is 0.1
 
 
@@ -227,7 +231,7 @@ def test_a_linear_model_fails(images):
             net.set_params(C=1 / (penalty * len(X))).fit(X, train_labels)
         assert net.n_iter_[0] < net.max_iter
         accuracies[penalty] = round(net.score(X_test, test_labels), 3)
-    print(f"drawn images, linear model on pixels: test accuracy by L2 penalty {accuracies}")
+    print(f"synthetic images, linear model on pixels: test accuracy by L2 penalty {accuracies}")
     assert 0.15 < max(accuracies.values()) < 0.5
 
 
@@ -272,5 +276,5 @@ def test_a_small_convolutional_net_learns_them_in_three_epochs(images, one_seede
     with torch.no_grad():
         y_hat = torch.cat([net(batch) for batch in X_test.split(500)]).argmax(1)
     accuracy = (y_hat == y_test).float().mean().item()
-    print(f"drawn images, small convolutional net, 3 epochs: test accuracy {accuracy:.3f}")
+    print(f"synthetic images, small convolutional net, 3 epochs: test accuracy {accuracy:.3f}")
     assert 0.85 < accuracy < 0.99

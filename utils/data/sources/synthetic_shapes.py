@@ -1,4 +1,4 @@
-"""Owns the ten figures that drawn.py paints: shapes and colours as data. Paints nothing itself."""
+"""The ten figures of the synthetic images: shapes, and colours as data."""
 
 import numpy as np
 

@@ -1,11 +1,11 @@
-"""Owns the drawn images, which stand in where CIFAR-10 cannot be had. Reads no file and imports no torch.
+"""Draw the synthetic images, which replace CIFAR-10 where it is not available, alike to the byte on every machine.
 
-Every byte comes out alike on every machine. So randomness is a hash of (seed, split, class, image), not one of numpy's
-streams, which may change between versions; and pixels come from + - * / sqrt, min, max, abs, floor and comparisons,
-which IEEE 754 rounds in one way only. The last bit of a sine, a power or a float sum depends on library and processor.
+Randomness is a hash of (seed, split, class, image), since numpy's own generators may change between versions. Pixels
+come from + - * / sqrt, min, max, abs, floor and comparisons, which IEEE 754 rounds in one way only; the last bit of a
+sine, a power or a float sum depends on the library and the processor.
 
-Layout: n images are painted together. A number per image is a column (n, 1), a colour (3, n, 1), a plane of pixels
-(n, pixels), a canvas (3, n, pixels); so they broadcast. Frame coordinates run from -1 to 1, y points down.
+n images are painted together. A number for each image is a column (n, 1), a colour (3, n, 1), a plane of pixels
+(n, pixels) and a canvas (3, n, pixels), so that they broadcast. Coordinates run from -1 to 1, and y points down.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import operator
 
 import numpy as np
 
-from utils.data.sources.drawn_figures import FIGURES, GAP, PALETTE, box, ellipse, fold, unit
+from utils.data.sources.synthetic_shapes import FIGURES, GAP, PALETTE, box, ellipse, fold, unit
 from utils.errors import DataError
 
 SPLITS = ("train", "test")
 CHUNK = 50  # images painted together: enough to hide numpy's cost per call, few enough for the processor's cache
 JITTER = 0.1  # how far each number of a figure may stray, as a fraction of itself
 
-# Randomness: the k-th number of an image is a hash, so it needs no generator and no order of drawing.
+# Randomness: the k-th number of an image is a hash, so it depends on no generator and no order of drawing.
 
 STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _mix(a):
-    """Scramble a uint64 array one to one, with the constants of splitmix64."""
+    """Scramble a uint64 array, different values staying different, with the constants of splitmix64."""
     a = (a ^ (a >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     a = (a ^ (a >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return a ^ (a >> np.uint64(31))
@@ -42,33 +42,33 @@ def _numbers(keys, count):
 def _image_keys(seed, split, name, count):
     """Return the keys of the first images of a class; everything about an image follows from its key."""
     key = np.zeros(1, np.uint64)
-    for part in (seed, SPLITS.index(split), list(FIGURES).index(name)):
-        key = _mix(_mix(key) + np.uint64(part))
+    for number in (seed, SPLITS.index(split), list(FIGURES).index(name)):
+        key = _mix(_mix(key) + np.uint64(number))
     return _numbers(key, count)[:, 0]
 
 
 class Dice:
-    """The random numbers of n images for one purpose: one more roll for the colours leaves the places alone."""
+    """The random numbers of n images for one purpose: another roll for the colours does not change the positions."""
 
     def __init__(self, keys, purpose, sides=24):
         stream = _mix(keys ^ np.uint64(int.from_bytes(purpose.encode(), "little")))
         fractions = (_numbers(stream, sides) >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
-        self.left = iter(fractions[:, :, None])
+        self.remaining = iter(fractions[:, :, None])
 
     def roll(self, low=0.0, high=1.0):
         """Return the next column, uniform from low to high."""
-        return next(self.left) * (high - low) + low
+        return next(self.remaining) * (high - low) + low
 
     def rolls(self, count, low=0.0, high=1.0):
         """Return the next columns, (count, n, 1)."""
-        return np.stack([next(self.left) for _ in range(count)]) * (high - low) + low
+        return np.stack([next(self.remaining) for _ in range(count)]) * (high - low) + low
 
     def pick(self, count):
         """Return whole numbers from 0 to count - 1, int64 (n,)."""
         return self.roll(0, count)[:, 0].astype(np.int64)
 
     def colour(self, index):
-        """Return the palette's colours at these places, wrapped round, each a little off."""
+        """Return the palette's colours at these indices, counted round and round, each a little off."""
         return unit(PALETTE[index % len(PALETTE)].T[:, :, None] + self.rolls(3, -0.07, 0.07))
 
 
@@ -110,36 +110,37 @@ BACKGROUNDS = (_plain, _gradient, _horizon, _stripes, _checker, _blobs)
 
 
 def _background(keys, x, y, first, second):
-    """Return a canvas of two colours, laid out as each image's dice say."""
+    """Return a canvas of two colours in a random layout for each image."""
     kind = Dice(keys, "kind").pick(len(BACKGROUNDS))
-    share = np.empty_like(x)
+    fraction = np.empty_like(x)
     for number, layout in enumerate(BACKGROUNDS):
         rows = np.flatnonzero(kind == number)
-        share[rows] = layout(x[rows], y[rows], Dice(keys[rows], "layout"))
-    return first + share * (second - first)
+        fraction[rows] = layout(x[rows], y[rows], Dice(keys[rows], "layout"))
+    return first + fraction * (second - first)
 
 
 # Painting, back to front.
 
 
 def _colours(keys):
-    """Return the colour of every role and the two of the background; which class it is plays no part."""
-    dice, room = Dice(keys, "colours"), len(PALETTE) - 2 * GAP + 1
+    """Return the colour of every role and the two of the background; they do not depend on the class."""
+    dice = Dice(keys, "colours")
+    choices = len(PALETTE) - 2 * GAP + 1
     ground = dice.pick(len(PALETTE))
-    body, accent = (ground + GAP + dice.pick(room) for _ in range(2))
-    second = body + GAP + dice.pick(room)
-    places = {"ground": ground, "second": second, "body": body, "accent": accent}
-    colours = {role: dice.colour(place) for role, place in places.items()}
+    body, accent = (ground + GAP + dice.pick(choices) for _ in range(2))
+    second = body + GAP + dice.pick(choices)
+    indices = {"ground": ground, "second": second, "body": body, "accent": accent}
+    colours = {role: dice.colour(index) for role, index in indices.items()}
     body = colours["body"]
     return colours | {"dark": body * 0.3, "light": body * 0.25 + 0.72, "trim": body * dice.roll(0.35, 1.0)}
 
 
-def _place(keys, x, y):
+def _figure_coordinates(keys, x, y):
     """Return the figure's own coordinates of every pixel, and its size as a fraction of the frame."""
     dice = Dice(keys, "place")
     size, squeeze, t = dice.roll(0.55, 0.95), dice.roll(0.85, 1.15), dice.roll(-0.16, 0.16)
     x, y = x - dice.roll(-1, 1) * (1 - size), y - dice.roll(-1, 1) * (1 - size)
-    cos, sin = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)  # up to 18 degrees, with no call of a cosine
+    cos, sin = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)  # up to 18 degrees, without a cosine
     side = np.where(dice.roll() < 0.5, np.float32(-1), np.float32(1))
     x, y = (x * cos + y * sin) * (side / (size * squeeze)), (y * cos - x * sin) * (squeeze / size)
     shear, swell, bend, lift = dice.rolls(4, -0.15, 0.15)
@@ -164,10 +165,10 @@ def _figure(keys, canvas, x, y, sharpness, layers, colours):
 
 
 def _occlude(keys, canvas, x, y, sharpness):
-    """Hide part of three images in four: behind a patch, a bar across or a bar down."""
+    """Hide a part of three images in four behind a patch, a horizontal bar or a vertical bar."""
     dice = Dice(keys, "occluder")
-    more = np.float32([(-9, -9), (0, 0), (9, 0), (0, 9)])[dice.pick(4)]
-    sides = dice.rolls(2, 0.05, 0.22) + more.T[:, :, None]
+    extra_sides = np.float32([(-9, -9), (0, 0), (9, 0), (0, 9)])[dice.pick(4)]
+    sides = dice.rolls(2, 0.05, 0.22) + extra_sides.T[:, :, None]
     colour = dice.colour(dice.pick(len(PALETTE)))
     _cover(canvas, box(x, y, *dice.rolls(2, -1, 1), *sides), sharpness, colour)
 
@@ -191,18 +192,15 @@ def _paint(name, keys, size):
     x, y = (np.tile(plane.ravel(), (len(keys), 1)) for plane in np.meshgrid(axis, axis))
     colours = _colours(keys)
     canvas = _background(keys, x, y, colours["ground"], colours["second"])
-    u, v, scale = _place(keys, x, y)
+    u, v, scale = _figure_coordinates(keys, x, y)
     focus = Dice(keys, "focus").roll(0.6, 1.1) * (size / 2)
     _figure(keys, canvas, u, v, scale * focus, FIGURES[name], colours)
     _occlude(keys, canvas, x, y, focus)
     return _expose(keys, canvas).transpose(1, 0, 2).reshape(-1, 3, size, size)
 
 
-# The way in.
-
-
-def _whole(what, value, least, most=2**64 - 1):
-    """Return the value as an int, or say what it must be."""
+def _whole(name, value, least, most=2**64 - 1):
+    """Return the value as an int, or raise an error that says what it must be."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -210,9 +208,9 @@ def _whole(what, value, least, most=2**64 - 1):
     if least <= number <= most:
         return number
     raise DataError(
-        f"Images cannot be drawn with {what} {value!r}.",
-        where="utils.data.sources.drawn",
-        next_step=f"give a whole number from {least} to {most}",
+        f"{name} must be a whole number from {least} to {most}, but is {value!r}.",
+        where="utils.data.sources.synthetic",
+        next_step="Choose a number in this range.",
     )
 
 
@@ -220,9 +218,9 @@ def draw_class(name, count, *, seed=0, split="train", size=32):
     """Draw the first images of one class, uint8 (count, 3, size, size)."""
     if name not in FIGURES or split not in SPLITS:
         raise DataError(
-            f"There is no drawn class {name!r} in split {split!r}.",
-            where="utils.data.sources.drawn",
-            next_step=f"choose one of {', '.join(FIGURES)}; the splits are {' and '.join(SPLITS)}",
+            f"There is no synthetic class {name!r} in split {split!r}.",
+            where="utils.data.sources.synthetic",
+            next_step=f"Choose one of {', '.join(FIGURES)}; the splits are {' and '.join(SPLITS)}.",
         )
     seed, count, size = _whole("seed", seed, 0), _whole("count", count, 0), _whole("size", size, 1)
     return _paint(name, _image_keys(seed, split, name, count), size)

@@ -1,0 +1,80 @@
+"""The usual PyTorch way to batches: a Dataset of pictures, torchvision's transforms and a DataLoader.
+
+For example:
+
+    train_iter = torch_loader(data.train, 128, augment=(Flip(), Crop(4)), shuffle=True, num_workers=2)
+"""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import InterpolationMode, v2
+
+from utils.data.augment import Affine, ColorJitter, Crop, Cutout, Flip
+from utils.data.order import MEAN, STD, check_split, checked_augment, checked_normalisation, require
+
+
+def torch_loader(split, batch_size, *, augment=(), mean=MEAN, std=STD, num_workers=2, **options) -> DataLoader:
+    """Return a plain DataLoader of a split; further options are DataLoader's own, and torch's generator decides."""
+    dataset = ImageDataset(split, v2_transform(augment, mean, std))
+    return DataLoader(dataset, batch_size, num_workers=num_workers, **options)
+
+
+class ImageDataset(Dataset):
+    """Hold a split as torchvision.datasets.CIFAR10 does: item i is (transform of a PIL image, label)."""
+
+    def __init__(self, split, transform=None):
+        check_split(split)
+        self.classes = list(split.classes)
+        self.origin = split.origin
+        self.data = split.images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        self.targets = split.labels.tolist()
+        self.transform = transform
+
+    def __len__(self):
+        return len(self.targets)
+
+    def __getitem__(self, index):
+        image = Image.fromarray(self.data[index])
+        if self.transform is not None:
+            image = self.transform(image)
+        return image, self.targets[index]
+
+
+def v2_transform(augment=(), mean=MEAN, std=STD) -> v2.Compose:
+    """Return the torchvision.transforms.v2 pipeline with these settings, from a PIL image to a normalised tensor.
+
+    It rounds to whole levels after each step, and ColorJitter makes its four changes in a random order.
+    """
+    mean, std = checked_normalisation(mean, std)
+    on_picture, on_tensor = [], []
+    for op in checked_augment(augment):
+        advice = "Leave it out, or use BatchLoader (make_iters without workers), which has it."
+        require(type(op) in TRANSFORMS, f"torchvision has no transform like {op}.", "augment", advice)
+        # RandomErasing takes tensors only; everything before it is faster on a PIL image.
+        steps = on_tensor if on_tensor or isinstance(op, Cutout) else on_picture
+        steps.append(TRANSFORMS[type(op)](op))
+    last = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
+    return v2.Compose([*on_picture, v2.ToImage(), *on_tensor, *last])
+
+
+def _affine(op):
+    return v2.RandomAffine(op.degrees, op.translate, op.scale, op.shear, interpolation=InterpolationMode.BILINEAR)
+
+
+def _erasing(op):
+    require(op.size < 32, "torchvision cannot erase a whole image.", repr(op), "Choose a size below 32.")
+    area = (op.size / 32) ** 2  # as a fraction of the image's
+    return v2.RandomErasing(p=1, scale=(area, area), ratio=(1, 1), value=op.fill)
+
+
+PADDING_MODES = {"zero": "constant", "reflect": "reflect"}
+TRANSFORMS = {
+    Flip: lambda op: v2.RandomHorizontalFlip(op.p),
+    Crop: lambda op: v2.RandomCrop(32, padding=op.padding, padding_mode=PADDING_MODES[op.mode]),
+    Affine: _affine,
+    ColorJitter: lambda op: v2.ColorJitter(op.brightness, op.contrast, op.saturation, op.hue),
+    Cutout: _erasing,
+}
