@@ -90,17 +90,18 @@ def plain_network(**changes):
     ]
     source = "class MyNet(nn.Module):\n    def forward(self, X):\n        return self.layers(X)\n"
     about = {"class": "MyNet", "path": "__main__.MyNet", "settings": {}, "source": source}
-    return network(layers, **about, printed="MyNet(\n  (layers): Sequential(...)\n)", **changes)
+    about["printed"] = "MyNet(\n  (layers): Sequential(...)\n)"
+    return network(layers, **{**about, **changes})
 
 
-def record(recipe=RECIPE, **changes):
+def record(made_by=RECIPE, **changes):
     """Return the run.json of a whole training on CIFAR-10 with a validation split."""
     return {
         "format": 1,
-        "system": recipe["name"],
+        "system": made_by["name"],
         "created": "2026-11-21T15:40:02+00:00",
-        "recipe": copy.deepcopy(recipe),
-        "settings": {"optimizer": "Adam", "lr": recipe["lr"], "batch_size": recipe["batch_size"]},
+        "recipe": copy.deepcopy(made_by),
+        "settings": {"optimizer": "Adam", "lr": made_by["lr"], "batch_size": made_by["batch_size"]},
         "data": OFFICIAL,
         "images": 45000,
         "protocol": "honest",
@@ -108,7 +109,7 @@ def record(recipe=RECIPE, **changes):
         "seed": 0,
         "budget": "full",
         "precision": "fp32",
-        "num_epochs": recipe["num_epochs"],
+        "num_epochs": made_by["num_epochs"],
         "batches": 300,
         "parameters": 1_234_567,
         "device": "CPU with 2 cores, torch 2.15.0",

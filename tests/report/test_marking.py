@@ -75,7 +75,10 @@ def test_the_assigned_architecture_may_have_more_than_was_asked_for(name):
 REFUSED = {
     "no block": (plain_network()["layers"], "no gated block"),
     "no classifier": ([BLOCK, MEAN], "classifier"),
-    "no mean": ([BLOCK, layer("flatten", "other", "flatten", (2048,)), layer("l", "linear", "l", (10,), 0, 20_480)], "clas"),
+    "no mean": (
+        [BLOCK, layer("flatten", "other", "flatten", (2048,)), layer("l", "linear", "l", (10,), 0, 20_480)],
+        "clas",
+    ),
     "a flattening in forward()": ([BLOCK, layer("l", "linear", "linear 10", (10,), 20_490, 20_480)], "classifier"),
     "a convolution after the blocks": (
         [BLOCK, layer("conv", "conv", "conv 3x3", (8, 16, 16), 584, 147_456), MEAN, LINEAR],

@@ -67,7 +67,7 @@ def plain_text(thing):
 
 
 def read_markdown(text):
-    """Return a student's Markdown as blocks. HTML in it stays the text that it is, a picture becomes its description."""
+    """Return a student's Markdown as blocks. HTML stays the text that it is, a picture becomes its description."""
     return _blocks(_parse(text[:LONGEST]))
 
 
