@@ -61,11 +61,12 @@ def gated_layer(number, channels, size, **changes):
 
 def network(layers=None, **changes):
     """Return a network.json: by default of our gated network with three blocks."""
-    layers = layers or [
+    own = [
         *(gated_layer(i, channels, 32 // 2**i) for i, channels in enumerate(((3, 24), (24, 48), (48, 96)), 1)),
         layer("mean", "pool", "mean over the map", (96,)),
         layer("classifier", "linear", "linear 10", (10,), 970, 960),
     ]
+    layers = own if layers is None else layers
     return {
         "class": "GatedNet",
         "path": "utils.models.our_networks.GatedNet",
@@ -91,7 +92,7 @@ def plain_network(**changes):
     source = "class MyNet(nn.Module):\n    def forward(self, X):\n        return self.layers(X)\n"
     about = {"class": "MyNet", "path": "__main__.MyNet", "settings": {}, "source": source}
     about["printed"] = "MyNet(\n  (layers): Sequential(...)\n)"
-    return network(layers, **{**about, **changes})
+    return network(**{"layers": layers, **about, **changes})
 
 
 def record(made_by=RECIPE, **changes):

@@ -56,6 +56,12 @@ RUNS = {
         "net": {},
         "tested": evaluation(gates=None, views=None, robustness=None, mistakes=[]),
     },
+    "unknown_layers": {
+        "about": record_by_hand(seed=7),
+        "net": {**plain_network(layers=[]), "problem": "TypeError: forward() takes two images", "source": None},
+        "lines": [],
+        "tested": {},
+    },
     "twenty_classes": {
         "about": record(data={"name": "birds", "source": "image folder", "fingerprint": "12ab"}),
         "tested": evaluation(classes=[f"bird {i}" for i in range(20)], images=2000),

@@ -15,8 +15,9 @@ from tools.report import main
 from utils.errors import CourseworkError
 from utils.recipes.reported import SYSTEMS
 from utils.report import content, write_report
+from utils.report.accuracy import GATE_COLUMNS, LISTED_CLASSES
 from utils.report.blocks import plain_text
-from utils.report.facts import GATE_COLUMNS, LISTED_CLASSES, NETWORK_ROWS, facts
+from utils.report.facts import NETWORK_ROWS, facts
 from utils.report.formats import count, duration, number, percent, setting
 from utils.report.template import render
 from utils.runs.run import Run
@@ -115,6 +116,7 @@ def test_what_the_learning_rate_did_is_read_from_the_curves(tmp_path):
         ({"tested": evaluation(900)}, 15, []),
         ({"about": record(data=COPIES), "tested": evaluation(900, data=COPIES)}, 15, []),
         ({"about": record(data=SYNTHETIC), "tested": evaluation(990, data=SYNTHETIC)}, None, []),
+        ({"about": record(data={"name": "drawn images", "source": "drawn"})}, None, []),  # of the first version
         ({"tested": evaluation(990, classes=("cat", "dog", "bird"))}, None, []),
         ({"tested": {}}, None, []),
     ],
@@ -341,9 +343,9 @@ def test_the_command_writes_the_report_again_that_was_written_last(tmp_path, cap
     assert str(runs["a"].folder / "report.html") in capsys.readouterr().out
 
 
-def test_a_run_of_the_library_s_own_training_is_reported(tmp_path, monkeypatch, own_diagram):
+def test_a_run_of_the_library_s_own_training_is_reported(tmp_path, monkeypatch, tiny, own_diagram):
     monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path))
-    trained = SYSTEMS["plain_cnn"].train(budget="smoke", curves=False, device="cpu", precision="fp32")
+    trained = tiny.train(budget="smoke", curves=False, device="cpu", precision="fp32")
     html = write_report("last")[0].read_text(encoding="utf-8")
     assert f"Run {trained.folder.name}." in html
     assert f"{100 * trained.history['val_acc'][-1]:.2f}\u00a0%" in html

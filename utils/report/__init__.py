@@ -21,6 +21,7 @@ from utils.report.template import render
 
 __all__ = ["write_report"]
 
+CODE_LINES = 120  # of a network's source text and of its printed form that the appendix shows
 HOW_TO_WRITE = """Your own text for the report goes into this folder, one Markdown file per section:
 data.md, model.md, loss.md, training.md, accuracy.md. Then write the report again: python -m tools.report RUN
 """
@@ -70,8 +71,16 @@ def _insert(run, known, name, caption, alt):
     if kind == "words":
         return _own_words(run.folder / "words" / rest)
     if kind == "code":
-        return [{"kind": "code", "text": known["network"]["summary"][rest]}]
+        return [{"kind": "code", "text": _shortened(known["network"][rest])}]
     return [insert_drawing(name, known, caption, alt)]
+
+
+def _shortened(text):
+    """Leave out the end of a very long text: network.json has all of it."""
+    lines = text.splitlines()
+    if len(lines) <= CODE_LINES:
+        return text
+    return "\n".join([*lines[:CODE_LINES], f"... ({len(lines) - CODE_LINES} more lines are in network.json)"])
 
 
 def _own_words(path):
