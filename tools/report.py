@@ -1,9 +1,9 @@
-"""Owns making a run's report from the command line. What it says, and all that it does, is utils/report/'s.
+"""Writes the report of a run from the command line.
 
     python -m tools.report [RUN] [--folder PATH]
 
-RUN is a run's name, or a beginning that only one has; without one that run is meant whose report was written last.
-Made again, it takes in the words written meanwhile.
+RUN is a run's name, or a beginning of it that only one run has. Without it, the report that was written last is written
+again, with the student's text as it is now.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from utils.runs.run import all_runs
 def main(words=None):
     """Write the report of the run named, and print where it is."""
     parser = argparse.ArgumentParser(prog="python -m tools.report", description="Write a run's report.")
-    parser.add_argument("run", nargs="?", help="a run's name, or a beginning that only one has")
-    parser.add_argument("--folder", help="where the runs lie (default: the ledger)")
+    parser.add_argument("run", nargs="?", help="a run's name, or a beginning of it that only one run has")
+    parser.add_argument("--folder", help="the folder of the runs (default: runs/)")
     args = parser.parse_args(words)
     try:
         paths = write_report(args.run or reported_last(args.folder), args.folder)

@@ -19,7 +19,7 @@ from utils.experiments.results import RESULTS, fastest, groups, read_results, se
 from utils.files import plain
 from utils.recipes import ABLATIONS, GATED, OURS, SYSTEMS, WITHOUT_GATE
 from utils.recipes.tables import C_ROWS, D_ROWS
-from utils.report.words import NB, duration
+from utils.report.formats import NB, duration
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_RUN = "not yet run"

@@ -1,4 +1,4 @@
-"""The report's HTML and PDF: the same words in both, two pages, nothing runs or is fetched, hostile text stays text."""
+"""The report's HTML and PDF: the same text in both, two pages, nothing runs or is fetched, hostile text stays text."""
 
 import html.parser
 import json
@@ -6,19 +6,18 @@ import re
 import shutil
 import subprocess
 
+import matplotlib.pyplot as plt
 import pytest
-from report_parts import ENDS, evaluation, fake_run, metrics, record
+from hypothesis import given
+from hypothesis import strategies as st
+from report_parts import COPIES, PLAIN, RECIPE, evaluation, fake_run, metrics, network, plain_network, record
 
-from utils.models.blocks import Block, Plan
-from utils.recipes import Recipe
 from utils.report import as_html, as_pdf, content
-from utils.report.blocks import plain_text, read_markdown
+from utils.report.blocks import plain_text, read_markdown, read_report
+from utils.report.template import code, escape
 
 typst = pytest.importorskip("typst", reason="the PDF needs typst")
 pytestmark = pytest.mark.usefixtures("one_thread")
-GATED = Plan(tuple(Block(w, after=ENDS) for w in ((3, 24), (24, 48), (48, 96))), ("mean", "linear 10"))
-SMALL = Recipe("gated_small", GATED, schedule="one_cycle", num_epochs=20)
-GATES = {f"block{i}": [[0.2, 0.3, 0.5]] * 10 for i in (1, 2, 3)}
 HOSTILE = r"""# A title with *stars* and <b>tags</b>
 
 <script>alert("html")</script> and <img src=x onerror=alert(1)> and &lt;b&gt; and "quotes' & more.
@@ -47,15 +46,20 @@ HOSTILE = r"""# A title with *stars* and <b>tags</b>
 
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory):
-    """Return {name: a report's document} of a gated run, a plain one, and one with hostile words in every section."""
+    """Return {name: a report's document} of a gated run, a plain one, and one with hostile text in every section."""
     words = {f"{name}.md": HOSTILE for name in ("data", "model", "loss", "training", "accuracy")}
-    about, tested = record(SMALL), evaluation(gates=GATES)
     folder = tmp_path_factory.mktemp("runs")
-    return {
-        "gated": content(fake_run(folder / "gated", about=about, tested=tested)),
-        "plain": content(fake_run(folder / "plain", about=record("dropout_cnn"))),
-        "hostile": content(fake_run(folder / "hostile", about=about, tested=tested, words=words)),
-    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("utils.report.drawings.draw_network", lambda summary: plt.figure(figsize=(7, 2)))
+        return {
+            "gated": content(fake_run(folder / "gated")),
+            "plain": content(
+                fake_run(
+                    folder / "plain", about=record(PLAIN), net=plain_network(path=None), tested=evaluation(gates=None)
+                )
+            ),
+            "hostile": content(fake_run(folder / "hostile", words=words)),
+        }
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +104,17 @@ def pdf_text(pdf, folder):
     return subprocess.run(command, capture_output=True, check=True, text=True).stdout
 
 
+RIGHT_MARGIN = 595 - 0.8 * 16 * 72 / 25.4  # the width of A4 less most of its margin, in points
+
+
+def right_edge(pdf, folder):
+    """Return where the rightmost word of a PDF ends, in points."""
+    (folder / "it.pdf").write_bytes(pdf)
+    command = ["pdftotext", "-bbox", str(folder / "it.pdf"), "-"]
+    boxes = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    return max(float(edge) for edge in re.findall(r'xMax="([\d.]+)" yMax="[\d.]+">', boxes))
+
+
 def pieces(thing):
     """Yield every string that a document wants to be read, one by one."""
     if isinstance(thing, str):
@@ -109,13 +124,13 @@ def pieces(thing):
             yield from pieces(item)
     elif isinstance(thing, dict):
         for key, item in thing.items():
-            if key not in ("svg", "alt", "kind", "align", "to", "widths", "footer"):
+            if key not in ("svg", "alt", "kind", "align", "to", "widths", "footer", "start"):
                 yield from pieces(item)
 
 
-@pytest.mark.parametrize("name", ["gated", "plain"])
-def test_a_normal_run_fills_exactly_two_pages(written, name):
-    assert as_pdf.pages(written[name][1]) == 2
+def test_a_normal_run_fills_exactly_two_pages_and_an_appendix_its_own(written):
+    assert as_pdf.pages(written["gated"][1]) == 2
+    assert as_pdf.pages(written["plain"][1]) == 3
 
 
 @pytest.mark.parametrize("fits", as_pdf.SIZES)
@@ -126,7 +141,7 @@ def test_the_largest_letters_that_fit_are_found(fits):
         tried.append(size)
         return b"/Type /Page " * (2 if size <= fits else 3)
 
-    assert as_pdf._largest(at, "no") == (fits, b"/Type /Page " * 2)
+    assert as_pdf._largest(at, "no") == fits
     assert len(tried) <= 5
 
 
@@ -195,34 +210,89 @@ def test_hostile_words_run_no_typst(written, tmp_path):
     assert b"javascript:" not in written["hostile"][1] and b"file:///" not in written["hostile"][1]
 
 
-def test_more_words_make_more_pages_and_none_is_lost(tmp_path):
+def test_more_words_make_more_pages_and_none_is_lost(tmp_path, blank_figures):
     words = {
         "training.md": "\n\n".join(f"Paragraph {i} of many, with words to fill a line or two. " * 3 for i in range(80))
     }
-    pdf = as_pdf.write(content(fake_run(tmp_path / "run", about=record(SMALL), words=words)))
+    pdf = as_pdf.write(content(fake_run(tmp_path / "run", words=words)))
     assert as_pdf.pages(pdf) > 2
 
 
 @pytest.mark.skipif(not shutil.which("pdftotext"), reason="needs pdftotext")
-def test_a_word_longer_than_a_line_is_broken_and_stays_on_the_page(tmp_path):
+def test_a_word_longer_than_a_line_is_broken_and_stays_on_the_page(tmp_path, blank_figures):
     word = "".join(f"x{i:03d}" for i in range(150))
     words = {"data.md": f"{word}\n\n`{word}`\n\n| {word} | b |\n|---|---|\n| {word} | c |\n"}
-    pdf = as_pdf.write(content(fake_run(tmp_path / "run", about=record(SMALL), words=words)))
-    (tmp_path / "it.pdf").write_bytes(pdf)
-    boxes = subprocess.run(["pdftotext", "-bbox", str(tmp_path / "it.pdf"), "-"], capture_output=True, text=True).stdout
-    edges = [float(edge) for edge in re.findall(r'xMax="([\d.]+)" yMax="[\d.]+">', boxes)]
-    assert len(edges) > 100 and max(edges) < 595 - 0.8 * 16 * 72 / 25.4  # A4's width less its margin
+    pdf = as_pdf.write(content(fake_run(tmp_path / "run", words=words)))
+    assert right_edge(pdf, tmp_path) < RIGHT_MARGIN
     assert letters(pdf_text(pdf, tmp_path)).count(word) >= 2
 
 
 @pytest.mark.parametrize(
     "text", ["Größe α → β ≈ 10⁻³", "中文 русский עברית", "\u202eright to left", "emoji 😀", "a\u0301"]
 )
-def test_words_of_any_script_make_a_report(tmp_path, text):
+def test_words_of_any_script_make_a_report(tmp_path, blank_figures, text):
     document = content(
-        fake_run(tmp_path / "run", about=record(SMALL, num_epochs=2), lines=metrics(2), words={"data.md": text})
+        fake_run(tmp_path / "run", about=record(num_epochs=2), lines=metrics(2), words={"data.md": text})
     )
     assert text in plain_text(document["sections"][0]["blocks"])
+    assert as_pdf.write(document).startswith(b"%PDF-")
+
+
+@pytest.mark.skipif(not shutil.which("pdftotext"), reason="needs pdftotext")
+@pytest.mark.parametrize("classes", [3, 10, 12, 20, 60])
+def test_any_number_of_classes_fits_the_page(tmp_path, blank_figures, classes):
+    names = [f"a class with a long name, number {i}" for i in range(classes)]
+    run = fake_run(tmp_path / "run", tested=evaluation(classes=names, images=100_000 * classes))
+    assert right_edge(as_pdf.write(content(run)), tmp_path) < RIGHT_MARGIN
+
+
+SPECIAL = st.text(st.sampled_from("\\`*_[]<>|~#!\"'{}&;:=+-.() \n\t1ab$@/é中"), max_size=12)
+
+
+@given(SPECIAL | st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=12))
+def test_a_value_is_read_as_the_text_it_is_wherever_it_stands(value):
+    safe = escape(value)
+    text = (
+        f"# Title\n\n> {safe} y\n\n{safe} end\n\n## Section\n\na {safe} b\n\n- {safe} x\n\n"
+        f'| h | {safe} |\n|---|---|\n| {safe} | {code(value)} |\n\n![{safe} c](name "{safe} d")\n'
+    )
+    inserted = []
+    document = read_report(text, lambda *picture: inserted.append(picture) or [])
+    said = [document["first_line"], document["about"], document["sections"][0]["blocks"], *map(list, inserted)]
+    expected = f"{value}y {value}end a{value}b {value}x h {value}{value}{value}name {value}c {value}d"
+    assert letters(plain_text(said)) == letters(expected)
+    kinds = [block["kind"] for block in document["sections"][0]["blocks"]]
+    assert kinds == ["paragraph", "list", "table"] and len(inserted) == 1
+    (paragraph, listed, table) = document["sections"][0]["blocks"]
+    texts = [paragraph["text"], listed["items"][0][0]["text"], table["rows"][0][0]]
+    assert all(isinstance(part, str) for text in texts for part in text)  # no emphasis, code or link
+    line = " ".join(value.split())
+    assert " ".join(plain_text(paragraph["text"]).split()) == f"a {line} b".replace("  ", " ")
+
+
+EVIL = 'a|b*c* [x](javascript:y) <script>z</script> ![](words/../run.json) {{ 7 * 7 }} `"'
+
+
+def test_names_in_a_record_are_text_and_nothing_else(tmp_path, blank_figures):
+    evil_data = {"name": f"::: start appendix\n{EVIL}", "source": "image folder", "fingerprint": EVIL}
+    layers = [{**entry, "text": EVIL, "name": EVIL} for entry in network()["layers"]]
+    about = record({**RECIPE, "augment": [EVIL], "loss": EVIL, "optimizer": EVIL, "schedule": EVIL}, data=evil_data)
+    about |= {"system": EVIL, "device": EVIL, "git": {"commit": EVIL}, "state": "failed", "unsaved": EVIL}
+    run = fake_run(
+        tmp_path / "run",
+        about=about,
+        net=network(layers, **{"class": EVIL, "path": None, "source": f"::: row\n{EVIL}", "printed": EVIL}),
+        tested=evaluation(classes=[f"{EVIL}{i}" for i in range(10)]),
+        faults=[{"kind": "failed", "what": EVIL, "epoch": EVIL, "batch": 1}],
+    )
+    clean = fake_run(tmp_path / "clean", about=record(data=COPIES, state="failed"), net=plain_network())
+    titles = [section["title"] for section in content(clean)["sections"]]
+    document = content(run)
+    assert [section["title"] for section in document["sections"]] == titles
+    assert document["title"].endswith(EVIL)
+    page = Page(as_html.write(document))
+    assert not {tag for tag, _ in page.tags} & {"script", "a", "iframe"}
+    assert "49" not in plain_text(document["first_line"]) and EVIL in plain_text(document["first_line"])
     assert as_pdf.write(document).startswith(b"%PDF-")
 
 
@@ -244,9 +314,9 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_odd_words_are_set_in_both(tmp_path, name):
+def test_odd_words_are_set_in_both(tmp_path, blank_figures, name):
     text, words = ODD[name]
-    document = content(fake_run(tmp_path / "run", about=record(SMALL), words={"data.md": text}))
+    document = content(fake_run(tmp_path / "run", words={"data.md": text}))
     page, pdf = as_html.write(document), as_pdf.write(document)
     assert all(word in "".join(Page(page).words) for word in words) and pdf.startswith(b"%PDF-")
     assert LONG not in [attrs.get("href") for _, attrs in Page(page).tags]
@@ -259,9 +329,9 @@ def test_a_numbered_list_begins_with_its_number():
 
 
 @pytest.mark.skipif(not shutil.which("pdftotext"), reason="needs pdftotext")
-def test_a_numbered_list_begins_with_its_number_in_the_pdf(tmp_path):
+def test_a_numbered_list_begins_with_its_number_in_the_pdf(tmp_path, blank_figures):
     words = {"data.md": "7. seventh thing\n8. eighth thing\n"}
-    text = pdf_text(as_pdf.write(content(fake_run(tmp_path / "run", about=record(SMALL), words=words))), tmp_path)
+    text = pdf_text(as_pdf.write(content(fake_run(tmp_path / "run", words=words))), tmp_path)
     assert re.search(r"7\.\s+seventh thing\s+8\.\s+eighth thing", text)
 
 

@@ -1,40 +1,36 @@
-"""Owns the report of a run: its content from the run's record alone, written as HTML and PDF. Trains, measures nothing.
+"""The report of a run, as report.html and report.pdf, from the files in the run's folder. Notebook 05.
 
-The content is one document of plain data, {"title", "first_line", "about", "footer", "sections"}, which as_html.py
-and as_pdf.py write down. A student's own words, Markdown in the run's folder words/, join the section they belong to.
+    write_report("last")  # the run that was started last
+
+`facts` reads what there is to say, report.md.j2 says it in Markdown, `blocks` reads that, as_html and as_pdf write it.
+A student's own Markdown, in the run's folder words/, joins the section it belongs to.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+from pathlib import Path
 
 from utils import runs
-from utils.data.sources import is_synthetic
 from utils.files import as_bytes, write_bytes
-from utils.report import as_html, as_pdf
-from utils.report.blocks import read_markdown
-from utils.report.results import accuracy, tasks
-from utils.report.sections import data, loss_and_optimizer, model
-from utils.report.training import training
-from utils.report.words import first_line
+from utils.report import as_html, as_pdf, blocks
+from utils.report.drawings import insert_drawing
+from utils.report.facts import facts as facts_of  # the name of the module stays the module
+from utils.report.template import render
 
-SECTIONS = (  # title, what says it, the file of the student's own words
-    ("1 Data and loaders", data, "data.md"),
-    ("2 Model", model, "model.md"),
-    ("3 Loss and optimizer", loss_and_optimizer, "loss.md"),
-    ("4 Training", training, "training.md"),
-    ("5 Final accuracy", accuracy, "accuracy.md"),
-    ("What this run shows for each of the assignment's five tasks", tasks, None),
-)
-HOW_TO_WRITE = """Your own words for the report go into this folder, one Markdown file a section:
-data.md, model.md, loss.md, training.md, accuracy.md. Then make the report again: python -m tools.report RUN
+__all__ = ["write_report"]
+
+CODE_LINES = 120  # of a network's source text and of its printed form that the appendix shows
+HOW_TO_WRITE = """Your own text for the report goes into this folder, one Markdown file per section:
+data.md, model.md, loss.md, training.md, accuracy.md. Then write the report again: python -m tools.report RUN
 """
 
 
-def write_report(run, folder=None):
-    """Write report.html and report.pdf into a run's folder and return their paths; if typst cannot, the HTML alone.
+def write_report(run: runs.Run | str, folder: str | Path | None = None) -> list[Path]:
+    """Write report.html and report.pdf into a run's folder and return their paths; without typst the HTML alone.
 
-    run: a Run, or what runs.find takes, which then looks in folder.
+    run: a Run, or a name that runs.find takes, which then looks in folder.
     """
     run = run if isinstance(run, runs.Run) else runs.find(run, folder)
     document = content(run)
@@ -45,7 +41,7 @@ def write_report(run, folder=None):
         write_bytes(paths[1], pdf)
     else:
         paths.pop().unlink(missing_ok=True)  # an older one would say something else
-        print(f"No PDF: {why_not}, or print report.html from a browser.")
+        print(f"No PDF was written: {why_not}, or print report.html from a browser.")
     words = run.folder / "words"
     words.mkdir(exist_ok=True)
     write_bytes(words / "README.txt", as_bytes(HOW_TO_WRITE.replace("RUN", run.name)))
@@ -53,38 +49,42 @@ def write_report(run, folder=None):
 
 
 def _pdf(document):
-    """Return a document as a PDF's bytes and None, or None and why there is none, with what to do."""
+    """Return a document as a PDF's bytes and None, or None and the reason with what to do."""
     if not importlib.util.find_spec("typst"):
-        return None, "typst is not installed. Get it with `pip install typst`"
+        return None, "typst is not installed. Install it with `pip install typst`"
     try:
         return as_pdf.write(document), None
     except RuntimeError as error:  # such as TypstError
-        return None, f"typst cannot set this report ({str(error).splitlines()[0]}). Simplify your own words"
+        return None, f"typst cannot set this report ({str(error).splitlines()[0]}). Simplify your own text"
 
 
-def content(run):
-    """Return a run's report as a document of plain data."""
-    record = run.record
-    drawn = is_synthetic((record.get("data") or {}).get("source"))
-    kind = "Coursework on drawn images" if drawn else "CIFAR-10 coursework"
-    images = f"{run.data}, fingerprint {(record.get('data') or {}).get('fingerprint', 'unknown')}"
-    seed = "One run, seed unknown" if record.get("seed") is None else f"One run, seed {record['seed']}"
-    device = record.get("device") or "Unknown device, unknown torch"
-    return {
-        "title": f"{kind}: {record.get('system') or run.name}",
-        "first_line": first_line(run),
-        "about": f"Run {run.name}. Images: {images}. {seed}. {device}.",
-        "footer": f"{run.name} · {run.data}",
-        "sections": [
-            {"title": title, "new_page": say is training, "blocks": [*say(run), *_own_words(run, file)]}
-            for title, say, file in SECTIONS
-        ],
-    }
+def content(run: runs.Run) -> dict:
+    """Return a run's report as a document of plain data: {"title", "first_line", "about", "footer", "sections"}."""
+    known = facts_of(run)
+    document = blocks.read_report(render(known), functools.partial(_insert, run, known))
+    return document | {"footer": f"{run.name} · {known['data']['name']}"}
 
 
-def _own_words(run, file):
-    path = run.folder / "words" / file if file else None
-    if path is None or not path.is_file():
+def _insert(run, known, name, caption, alt):
+    """Return the blocks that replace a picture of the template: the student's text, source code, or a drawing."""
+    kind, _, rest = name.partition("/")
+    if kind == "words":
+        return _own_words(run.folder / "words" / rest)
+    if kind == "code":
+        return [{"kind": "code", "text": _shortened(known["network"][rest])}]
+    return [insert_drawing(name, known, caption, alt)]
+
+
+def _shortened(text):
+    """Leave out the end of a very long text: network.json has all of it."""
+    lines = text.splitlines()
+    if len(lines) <= CODE_LINES:
+        return text
+    return "\n".join([*lines[:CODE_LINES], f"... ({len(lines) - CODE_LINES} more lines are in network.json)"])
+
+
+def _own_words(path):
+    if not path.is_file():
         return []
     text = path.read_text(encoding="utf-8-sig", errors="replace")  # some editors put a mark before the text
-    return read_markdown(text) if text.strip() else []
+    return [{"kind": "words", "blocks": blocks.read_markdown(text)}] if text.strip() else []

@@ -1,4 +1,4 @@
-"""Owns the report as one HTML file for screen, phone and paper: no script, no second file. Adds no words."""
+"""Writes a report as one HTML file for screen, phone and paper, without a script and without a second file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ MARKS = {"strong": "strong", "emph": "em", "strike": "s", "code": "code"}
 def write(document):
     """Return a report's document as the text of an HTML file."""
     sections = "\n".join(_section(section) for section in document["sections"])
-    warnings = " ".join(_escape(sentence) for sentence in document["first_line"])
     title = _escape(document["title"])
     return f"""<!doctype html>
 <html lang="en">
@@ -33,8 +32,8 @@ def write(document):
 <main>
 <header>
 <h1>{title}</h1>
-<p class="first">{warnings}</p>
-<p class="about">{_escape(document["about"])}</p>
+<p class="first">{_inline(document["first_line"])}</p>
+<p class="about">{_inline(document["about"])}</p>
 </header>
 {sections}
 </main>
@@ -79,8 +78,9 @@ def _words(block):
 
 
 def _row(block):
-    parts = zip(block["columns"], block["widths"], strict=True)
-    return '<div class="row">' + "".join(f'<div style="flex-grow:{w}">{_blocks(b)}</div>' for b, w in parts) + "</div>"
+    columns = zip(block["columns"], block["widths"], strict=True)
+    inner = "".join(f'<div style="flex-grow:{width}">{_blocks(blocks)}</div>' for blocks, width in columns)
+    return f'<div class="row">{inner}</div>'
 
 
 def _figure(block):

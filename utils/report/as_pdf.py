@@ -1,4 +1,4 @@
-"""Owns the report as a PDF, set by typst on two pages of A4 if it can be. Adds no words; needs no network, no LaTeX."""
+"""Writes a report as a PDF with typst: on two pages of A4 where that is possible, without a network or LaTeX."""
 
 from __future__ import annotations
 
@@ -17,38 +17,45 @@ SIZES = [size / 8 for size in range(84, 63, -1)]  # points, largest first
 USUAL = 9.5  # points, where even the smallest size needs more pages
 LONGEST, PIECE = 28, 6  # letters of a word that is not broken, and of what a longer one may be broken into
 
-AS_IT_IS = ("kind", "align", "svg", "to", "alt")  # what of a block is no text on the page
+NO_TEXT = ("kind", "align", "svg", "to", "alt", "start")  # keys of a block that are not printed
 
 
 def write(document):
-    """Return a report's document as the bytes of a PDF: in the largest letters with which it fits on two pages.
+    """Return a report's document as the bytes of a PDF, in the largest letters with which it fits on two pages.
 
-    The second page begins where the first is full, or with the training if that leaves room for larger letters.
+    The second page begins where the first is full, or with the section that is marked if that leaves room for larger
+    letters. An appendix begins a page of its own and is not counted.
     """
     import typst
 
     fonts = Path(matplotlib.get_data_path(), "fonts", "ttf")  # DejaVu has the signs that typst's own fonts lack
-    data = as_bytes(json.dumps(_breakable(document), ensure_ascii=False)).decode()
-    # Other programs' fonts only where they are needed, for the PDF should be the same on every machine.
-    enough = {ord(sign) for sign in data} <= FT2Font(str(fonts / "DejaVuSans.ttf")).get_charmap().keys()
-    compiler = typst.Compiler(TEMPLATE, font_paths=[fonts], ignore_system_fonts=enough)
+    texts = {}
+    for name, sections in (("body", _body(document)), ("all", document["sections"])):
+        texts[name] = as_bytes(json.dumps(_breakable(document | {"sections": sections}), ensure_ascii=False)).decode()
+    # Other fonts of the machine only where they are needed, so that the PDF is the same on every machine.
+    is_enough = {ord(sign) for sign in texts["all"]} <= FT2Font(str(fonts / "DejaVuSans.ttf")).get_charmap().keys()
+    compiler = typst.Compiler(TEMPLATE, font_paths=[fonts], ignore_system_fonts=is_enough)
 
-    def at(size, halves):
-        inputs = {"document": data, "size": str(size), "halves": halves}
+    def compile_at(size, halves, text="body"):
+        inputs = {"document": texts[text], "size": str(size), "halves": halves}
         return compiler.compile(format="pdf", sys_inputs=inputs)
 
-    fitting = [found for halves in ("no", "yes") if (found := _largest(at, halves))]
-    return max(fitting, key=lambda found: found[0])[1] if fitting else at(USUAL, "no")
+    fitting = {halves: _largest(compile_at, halves) for halves in ("no", "yes")}
+    halves = max(fitting, key=lambda halves: fitting[halves] or 0)
+    return compile_at(fitting[halves] or USUAL, halves if fitting[halves] else "no", "all")
 
 
-def _largest(at, halves):
-    """Find the largest of the SIZES with which it fits, in few attempts: (size, pdf), or None."""
+def _body(document):
+    return [section for section in document["sections"] if section["start"] != "appendix"]
+
+
+def _largest(compile_at, halves):
+    """Find the largest of the SIZES with which it fits on two pages, in few attempts; None if none does."""
     low, high, best = 0, len(SIZES) - 1, None
     while low <= high:
         middle = (low + high) // 2
-        pdf = at(SIZES[middle], halves)
-        if pages(pdf) <= PAGES:
-            best, high = (SIZES[middle], pdf), middle - 1
+        if pages(compile_at(SIZES[middle], halves)) <= PAGES:
+            best, high = SIZES[middle], middle - 1
         else:
             low = middle + 1
     return best
@@ -62,11 +69,11 @@ def pages(pdf):
 def _breakable(thing):
     """Allow a break inside very long words, which would run over the edge of the page."""
     if isinstance(thing, str):
-        return re.sub(rf"\S{{{LONGEST + 1},}}", lambda found: _pieces(found[0]), thing)
+        return re.sub(rf"\S{{{LONGEST + 1},}}", lambda match: _pieces(match[0]), thing)
     if isinstance(thing, list):
         return [_breakable(item) for item in thing]
     if isinstance(thing, dict):
-        return {key: item if key in AS_IT_IS else _breakable(item) for key, item in thing.items()}
+        return {key: item if key in NO_TEXT else _breakable(item) for key, item in thing.items()}
     return thing
 
 

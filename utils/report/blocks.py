@@ -1,8 +1,10 @@
-"""Owns what a report is made of: blocks and runs of text as plain data, and Markdown read into them. Writes no file.
+"""What a report is made of: blocks and runs of text as plain data, and Markdown read into them.
+
+    read_markdown("a *word*")  # [{"kind": "paragraph", "text": ["a ", {"kind": "emph", "text": ["word"]}]}]
 
 A block is a dict with a kind: paragraph, heading, list, quote, code, table, figure, row (of blocks side by side), words
-(a student's own). A text is a list of strings and of marked parts {"kind", "text"}. Nothing in a block is markup: the
-writers set every string as it is.
+(the student's own). A text is a list of strings and of marked parts {"kind", "text"}. Nothing in a block is markup: the
+writers write every string as it is.
 """
 
 from __future__ import annotations
@@ -11,13 +13,10 @@ import html
 import re
 
 SAFE_LINK = re.compile(r"(https?://|mailto:)[^\s]+", re.IGNORECASE)
-LONGEST = 200_000  # characters that are read of one file of words
+LONGEST = 200_000  # characters that are read of one file
 LONGEST_LINK = 8000  # characters of an address, as typst allows; a longer one is no link
-
-
-def paragraph(*text):
-    """Make a paragraph of texts, with a space between two; empty ones are left out."""
-    return {"kind": "paragraph", "text": [x for part in text if part for x in (" ", *_text(part))][1:]}
+COMMAND = re.compile(r"^::: *(.*?) *$", re.MULTILINE)
+CAPTION = "Table: "
 
 
 def strong(text):
@@ -25,25 +24,19 @@ def strong(text):
     return {"kind": "strong", "text": [text]}
 
 
-def code(text):
-    """Mark a text as something to be typed, or a name."""
-    return {"kind": "code", "text": text}
-
-
 def table(rows, head=None, *, caption=None, align=None, widths=None, fold=1, shade=None):
-    """Make a table of texts, its first column by choice to the left and the wide one, the rest numbers.
+    """Make a table of texts, its first column by default wide and to the left, the others numbers.
 
-    widths are shares of the page, 0 for what the column needs; fold says into how many tables, side by side, it may be
-    cut; shade gives a fraction or None for every cell.
+    widths are shares of the page, 0 for what the column needs; fold is the number of tables, side by side, into which
+    it may be cut; shade gives a fraction or None for every cell.
     """
     width = len(head or rows[0])
-    align = align or "l" + "r" * (width - 1)
     return {
         "kind": "table",
         "head": [_text(cell) for cell in head] if head else None,
         "rows": [[_text(cell) for cell in row] for row in rows],
         "caption": caption,
-        "align": align,
+        "align": align or "l" + "r" * (width - 1),
         "widths": widths or [1] + [0] * (width - 1),
         "fold": fold,
         "shade": shade,
@@ -51,26 +44,22 @@ def table(rows, head=None, *, caption=None, align=None, widths=None, fold=1, sha
 
 
 def figure(svg, alt, caption, full=None):
-    """Make a figure of an SVG's text; alt says in words what is to be seen.
+    """Make a figure of the text of an SVG; alt describes it in words.
 
     full is the width, in points of the SVG, that fills the line: a narrower one is shown in proportion.
     """
     width, height = (float(side) for side in re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', svg).groups())
-    size = {"width": width, "height": height, "share": min(1.0, width / full) if full else 1.0}
-    return {"kind": "figure", "svg": svg, "alt": alt, "caption": caption} | size
-
-
-def row(*blocks, widths):
-    """Put lists of blocks side by side where there is room; widths are shares."""
-    return {"kind": "row", "columns": list(blocks), "widths": list(widths)}
+    share = min(1.0, width / full) if full else 1.0
+    size = {"width": width, "height": height, "share": share}
+    return {"kind": "figure", "svg": svg, "alt": alt, "caption": caption, **size}
 
 
 def plain_text(thing):
-    """Return all that a block, a list of blocks or a text says, as one string."""
+    """Return everything that a block, a list of blocks or a text says, as one string."""
     if isinstance(thing, str):
         return thing
     if isinstance(thing, list):
-        return "".join(plain_text(part) for part in thing)
+        return "".join(plain_text(item) for item in thing)
     if thing is None:
         return ""
     keys = ("text", "head", "rows", "caption", "columns", "items", "blocks")
@@ -78,49 +67,147 @@ def plain_text(thing):
 
 
 def read_markdown(text):
-    """Return Markdown as blocks. HTML in it stays the text that it is, and pictures become what they are called."""
+    """Return a student's Markdown as blocks. HTML stays the text that it is, a picture becomes its description."""
+    return _blocks(_parse(text[:LONGEST]))
+
+
+def read_report(text, insert):
+    """Return the Markdown of a report as a document: {"title", "first_line", "about", "sections"}.
+
+    A paragraph that is a picture, ![caption](name "description"), is replaced by the blocks that
+    insert(name, caption, description) returns. Lines that begin with ::: are commands; report.md.j2 lists them.
+    """
+    blocks = _replace_pictures(_run_commands(text), insert)
+    title, first_line, about = blocks[:3]
+    document = {
+        "title": plain_text(title["text"]),
+        "first_line": first_line["blocks"][0]["text"],
+        "about": about["text"],
+        "sections": [],
+    }
+    start = None
+    for block in blocks[3:]:
+        if block["kind"] == "start":
+            start = block["at"]
+        elif block["kind"] == "heading" and block["level"] == 2:
+            document["sections"].append({"title": plain_text(block["text"]), "start": start, "blocks": []})
+            start = None
+        else:
+            document["sections"][-1]["blocks"].append(block)
+    return document
+
+
+def _run_commands(text):
+    """Return the blocks of a report's Markdown, with its rows, the settings of its tables and its starts of pages."""
+    first, *rest = COMMAND.split(text)
+    blocks = _blocks(_parse(first), with_pictures=True)
+    row, outer = None, None
+    for command, text_after in zip(rest[::2], rest[1::2], strict=True):
+        name, *settings = command.split()
+        new = _captioned(_blocks(_parse(text_after), with_pictures=True))
+        if name == "row":
+            row = {"kind": "row", "columns": [[]], "widths": [int(width) for width in settings]}
+            outer, blocks = blocks, row["columns"][0]
+        elif name == "beside":
+            row["columns"].append([])
+            blocks = row["columns"][-1]
+        elif name == "end":
+            outer.append(row)
+            blocks = outer
+        elif name == "start":
+            blocks.append({"kind": "start", "at": settings[0]})
+        elif name == "table":
+            new[0] |= _table_settings(settings)
+        else:
+            raise ValueError(f"The report's template has no command {command!r}.")
+        blocks += new
+    return blocks
+
+
+def _table_settings(settings):
+    """Read "fold=3" and "widths=0,1"."""
+    values = dict(setting.split("=") for setting in settings)
+    chosen = {"fold": int(values.get("fold", 1))}
+    if "widths" in values:
+        chosen["widths"] = [int(width) for width in values["widths"].split(",")]
+    return chosen
+
+
+def _captioned(blocks):
+    """Make a paragraph that begins with "Table: " the caption of the table before it."""
+    merged = []
+    for block in blocks:
+        text = plain_text(block["text"]) if block["kind"] == "paragraph" else ""
+        if text.startswith(CAPTION) and merged and merged[-1]["kind"] == "table":
+            merged[-1]["caption"] = text.removeprefix(CAPTION)
+        else:
+            merged.append(block)
+    return merged
+
+
+def _replace_pictures(blocks, insert):
+    replaced = []
+    for block in blocks:
+        if block["kind"] == "row":
+            replaced.append(block | {"columns": [_replace_pictures(column, insert) for column in block["columns"]]})
+        elif block["kind"] == "picture":
+            replaced += insert(block["name"], block["caption"], block["alt"])
+        else:
+            replaced.append(block)
+    return replaced
+
+
+def _parse(text):
     import mistune
 
-    parse = mistune.create_markdown(renderer=None, plugins=["table", "strikethrough"])
-    return [{"kind": "words", "blocks": _blocks(parse(text[:LONGEST]))}]
+    return mistune.create_markdown(renderer=None, plugins=["table", "strikethrough"])(text)
 
 
 def _text(value):
     return value if isinstance(value, list) else [value if isinstance(value, dict) else str(value)]
 
 
-def _blocks(tokens):
-    """Turn mistune's tokens into blocks; what is none of the kinds below is given as the text it was."""
-    found = []
+def _blocks(tokens, with_pictures=False):
+    """Turn mistune's tokens into blocks; one of an unknown kind becomes a paragraph of the text it was."""
+    blocks = []
     for token in tokens:
         kind, children = token["type"], token.get("children", [])
-        if kind in ("paragraph", "block_text"):
-            found.append({"kind": "paragraph", "text": _inline(children)})
+        if with_pictures and kind == "paragraph" and [child["type"] for child in children] == ["image"]:
+            blocks.append(_picture(children[0]))
+        elif kind in ("paragraph", "block_text"):
+            blocks.append({"kind": "paragraph", "text": _inline(children)})
         elif kind == "heading":
-            found.append({"kind": "heading", "text": _inline(children)})
+            blocks.append({"kind": "heading", "level": token["attrs"]["level"], "text": _inline(children)})
         elif kind == "list":
             items = [_blocks(item.get("children", [])) for item in children]
-            attrs = token["attrs"]
-            how = {"ordered": bool(attrs.get("ordered")), "start": attrs.get("start", 1)}
-            found.append({"kind": "list", **how, "items": items})
+            ordered, start = bool(token["attrs"].get("ordered")), token["attrs"].get("start", 1)
+            blocks.append({"kind": "list", "ordered": ordered, "start": start, "items": items})
         elif kind == "block_quote":
-            found.append({"kind": "quote", "blocks": _blocks(children)})
+            blocks.append({"kind": "quote", "blocks": _blocks(children)})
         elif kind == "table":
-            found.append(_table(children))
+            blocks.append(_table(children))
         elif kind in ("block_code", "block_html"):
-            found.append({"kind": "code", "text": token.get("raw", "").rstrip("\n")})
+            blocks.append({"kind": "code", "text": token.get("raw", "").rstrip("\n")})
         elif kind not in ("blank_line", "thematic_break"):
-            found.append({"kind": "paragraph", "text": [token.get("raw", "")]})
-    return found
+            blocks.append({"kind": "paragraph", "text": [token.get("raw", "")]})
+    return blocks
 
 
-def _table(parts):
-    """Turn the parts of a Markdown table into a block."""
-    head = next(part["children"] for part in parts if part["type"] == "table_head")
-    body = [line["children"] for part in parts if part["type"] == "table_body" for line in part["children"]]
+def _picture(token):
+    caption = plain_text(_inline(token["children"]))
+    alt = " ".join(html.unescape(token["attrs"].get("title") or "").split("\n"))
+    return {"kind": "picture", "name": token["attrs"]["url"], "caption": caption, "alt": alt}
+
+
+def _table(children):
+    """Turn the parts of a Markdown table into a block; a head without a word is left out."""
+    head = next(part["children"] for part in children if part["type"] == "table_head")
+    body = [line["children"] for part in children if part["type"] == "table_body" for line in part["children"]]
     align = "".join((cell["attrs"].get("align") or "left")[0] for cell in head)
-    lines = [[_inline(cell["children"]) for cell in line] for line in body]
-    return table(lines, [_inline(cell["children"]) for cell in head], align=align, widths=[1] * len(head))
+    rows = [[_inline(cell["children"]) for cell in line] for line in body]
+    titles = [_inline(cell["children"]) for cell in head]
+    has_titles = not rows or any(map(plain_text, titles))
+    return table(rows, titles if has_titles else None, align=align, widths=[1] * len(head))
 
 
 def _inline(tokens):
@@ -132,11 +219,11 @@ def _inline(tokens):
         if kind in marks:
             text.append({"kind": marks[kind], "text": _inline(children)})
         elif kind == "codespan":
-            text.append(code(token["raw"]))
+            text.append({"kind": "code", "text": token["raw"]})
         elif kind == "link":
             address = token["attrs"]["url"]
-            safe = SAFE_LINK.fullmatch(address) and len(address) <= LONGEST_LINK
-            text += [{"kind": "link", "text": _inline(children), "to": address}] if safe else _inline(children)
+            is_safe = SAFE_LINK.fullmatch(address) and len(address) <= LONGEST_LINK
+            text += [{"kind": "link", "text": _inline(children), "to": address}] if is_safe else _inline(children)
         elif kind == "image":
             text += ["[picture: ", *_inline(children), "]"]
         elif kind == "linebreak":

@@ -1,10 +1,10 @@
-"""Owns the assignment's marking scheme as data, and what of it a network and an accuracy meet. Gives no marks."""
+"""The assignment's marking scheme as data, and what a network and an accuracy meet of it. It gives no marks itself."""
 
 from __future__ import annotations
 
 import dataclasses
-
-from utils.models.layers import ACTIVATIONS
+import math
+import re
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,20 +18,20 @@ class Task:
 
 
 TASKS = (
-    Task(1, "Read the data, make the loaders", 5, "The images read, and loaders that make batches of them."),
+    Task(1, "Read the data, make the loaders", 5, "The images are read, and data loaders make batches of them."),
     Task(
         2,
         "Create the model",
         40,
-        "This model or no marks: N blocks, each a sum of k convolutions weighted by a = g(mean of X, times W); then a "
-        "classifier on the mean over the map.",
+        "The assigned architecture, or no marks: N blocks, each a sum of k convolutions that are weighted by "
+        "a = g(mean of X, times W), then a classifier on the mean over the map.",
     ),
-    Task(3, "Create loss and optimizer", 5, "A loss and an optimizer, made and explained."),
+    Task(3, "Create loss and optimizer", 5, "A loss and an optimizer are created and explained."),
     Task(
         4,
         "Train the model",
         30,
-        "A training script; curves of the loss and of training and validation accuracy; all hyperparameters.",
+        "A training script, curves of the loss and of the training and validation accuracy, and all hyperparameters.",
     ),
     Task(5, "Final model accuracy", 20, "The accuracy on the test images of CIFAR-10, marked in bands."),
 )
@@ -39,16 +39,16 @@ TASKS = (
 
 @dataclasses.dataclass(frozen=True)
 class Band:
-    """A range of test accuracy and its marks, from `low` (a fraction) up to the next band's."""
+    """A range of test accuracy and its marks, from `low` (a fraction) up to the next band."""
 
     low: float
-    low_belongs: bool  # whether exactly `low` is in this band
-    words: str
+    includes_low: bool  # whether an accuracy of exactly `low` is in this band
+    name: str
     marks: int
 
 
-# Highest first. "Over 95 %" leaves 95 % itself to the band below. The brief says of no other boundary to which band it
-# belongs; "less" than 70 gets nothing, so 70 itself gets something, and 80 and 85 are read in the same way.
+# Highest first. "Over 95 %" leaves 95 % itself to the band below. The brief does not say to which band any other
+# boundary belongs; "less than 70" gets nothing, so 70 itself gets something, and 80 and 85 are read in the same way.
 BANDS = (
     Band(0.95, False, "over 95 %", 20),
     Band(0.85, True, "85 to 95 %", 15),
@@ -58,34 +58,51 @@ BANDS = (
 )
 
 
-def band(accuracy):
+def band(accuracy: float) -> Band:
     """Return the Band of a test accuracy, a fraction."""
-    value = round(accuracy, 6)  # a mean in float32 makes 0.94999999 of 0.95
+    value = round(accuracy, 6)  # a mean in float32 turns 0.95 into 0.94999999
     if not 0 <= value <= 1:
-        raise ValueError(f"An accuracy is a fraction from 0 to 1, and {accuracy!r} is not.")
-    return next(b for b in BANDS if value > b.low or (b.low_belongs and value == b.low))
+        raise ValueError(f"An accuracy is a fraction from 0 to 1, but this one is {accuracy!r}.")
+    return next(b for b in BANDS if value > b.low or (b.includes_low and value == b.low))
 
 
-def backbone_faults(plan):
-    """List in words what keeps a Plan from being the assigned backbone with its classifier; an empty list if nothing.
+def backbone_faults(network: dict) -> list[str]:
+    """List what keeps a network, given by its summary, from being the assigned one; an empty list means that it is.
 
-    More than is asked for is allowed: norms, shortcuts, pooling, several steps in a branch, an MLP for a gate.
+    More than was asked for is allowed: norms, shortcuts, pooling, several steps in a branch, an MLP as the gate.
     """
-    if not plan.blocks:
+    layers = network["layers"]
+    gated = [position for position, layer in enumerate(layers) if layer["gated"]]
+    if not gated:
         return ["it has no gated block"]
     faults = []
-    for number, block in enumerate(plan.blocks, 1):
-        if not any(word.split()[0] == "conv" for word in block.branch):
-            faults.append(f"the branches of block {number} hold no convolution")
-        if len(block.kernels) < 2:
-            faults.append(f"block {number} has one branch, so that there is nothing to combine")
-    first, *rest = [word.split()[0] for word in plan.layers] or [""]
-    allowed = {"linear", "norm", "dropout", "softmax", "scale", *ACTIVATIONS}
-    if first != "mean" or "linear" not in rest or not allowed.issuperset(rest):
-        faults.append("its classifier is not linear layers on the mean over the last block's map")
+    for position in gated:
+        block = layers[position]["gated"]
+        if not re.search(r"\bconv", block["branches"] or "", re.IGNORECASE):
+            faults.append(f"the branches of {layers[position]['name']} hold no convolution")
+        if block["k"] < 2:
+            faults.append(f"{layers[position]['name']} has a single branch, so there is nothing to combine")
+    if not _is_classifier(layers[gated[-1] :]):
+        faults.append("its classifier is not a mean over the last block's map followed by linear layers")
     return faults
 
 
-def plain_gates(plan):
-    """List the numbers of the blocks whose gate ends without an activation: the 2023 edition asks for one."""
-    return [number for number, block in enumerate(plan.blocks, 1) if block.gate == "none"]
+def _is_classifier(layers):
+    """Tell whether the layers after a gated block are linear layers on the mean over its map."""
+    block, *layers = layers
+    channels = (block["shape"] or [0])[0]
+    linear = [layer for layer in layers if layer["kind"] == "linear"]
+    if not linear or any(layer["kind"] == "conv" for layer in layers):
+        return False
+    # A mean may be written in forward(), where no layer shows it. But only on one number per channel does the first
+    # linear layer need this many multiply-adds.
+    if linear[0]["macs"] != channels * linear[0]["shape"][-1]:
+        return False
+    pools = [layer for layer in layers if layer["kind"] == "pool" and math.prod(layer["shape"]) == channels]
+    return not any("max" in layer["text"].lower() for layer in pools)
+
+
+def plain_gates(network: dict) -> list[str]:
+    """List the names of the blocks whose gate ends without an activation: the 2023 edition asks for one."""
+    gates = {layer["name"]: layer["gated"]["gate"] or "" for layer in network["layers"] if layer["gated"]}
+    return [name for name, gate in gates.items() if gate.split(", ")[-1].startswith("linear")]

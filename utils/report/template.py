@@ -1,0 +1,64 @@
+"""Fills the report's template: `render(facts(run))` is the report's text as Markdown.
+
+The text is in report.md.j2, which says at its top how to edit it. Every value that the template inserts is escaped, so
+that a class name or a file's name is never read as Markdown, HTML or a command of the template.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+
+from utils.report import formats
+
+TEMPLATE = Path(__file__).with_name("report.md.j2")
+SPECIAL = re.compile(r"""[\\`*_\[\]<>|~#!"{}]""")  # characters that Markdown reads as more than text
+AT_START = re.compile(r"[-+=:]|\d{1,9}[.)](?=\s|$)")  # what begins a list, an underline or a command of ours
+
+
+class Markdown(str):
+    """A text that is Markdown already and is inserted without being escaped."""
+
+
+def render(facts: dict) -> str:
+    """Return the report's text as Markdown, ready for `blocks.read_report`."""
+    text = _template(TEMPLATE.read_text(encoding="utf-8")).render(facts)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+@functools.cache
+def _template(text):
+    import jinja2
+
+    environment = jinja2.Environment(
+        finalize=escape,
+        undefined=jinja2.StrictUndefined,  # a misspelt name in the template is an error and not a gap in the text
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {name: getattr(formats, name) for name in ("percent", "number", "count", "duration")}
+    environment.filters |= {"setting": formats.setting, "code": code, "one_line": one_line, "markdown": Markdown}
+    return environment.from_string(text)
+
+
+def escape(value) -> str:
+    """Return a value as a line of Markdown that is read as exactly this text."""
+    if isinstance(value, Markdown):
+        return value
+    text = SPECIAL.sub(r"\\\g<0>", " ".join(str(value).splitlines()).replace("&", "&amp;"))
+    start = AT_START.match(text)
+    if start:
+        text = f"{start[0][:-1]}\\{text[start.end() - 1 :]}"
+    return text
+
+
+def code(value) -> Markdown:
+    """Return a value as code, or as plain text where it holds a character that would end the code."""
+    text = " ".join(str(value).split())
+    return Markdown(escape(text) if not text or re.search(r"[`|]", text) else f"`{text}`")
+
+
+def one_line(text: str) -> Markdown:
+    """Join the lines of a `{% set %}` block, for a cell of a table; its values were escaped when it was filled."""
+    return Markdown(re.sub(r"[ \n]+", " ", text).strip())
