@@ -24,6 +24,14 @@ WATCHED = {"honest": "val", "report": "test", "final": "nothing"}  # what each p
 NETWORK_ROWS = 36  # of the table of layers
 
 
+def augmentation_facts(entry: dict | str) -> dict:
+    """Return an augmentation's name and text; a record has {"Crop": {"padding": 4}}, older ones "Crop(padding=4)"."""
+    if isinstance(entry, dict):
+        (name, settings), *_ = entry.items()
+        entry = f"{name}({', '.join(f'{key}={value}' for key, value in settings.items())})"
+    return {"text": entry, "name": entry.partition("(")[0]}
+
+
 def facts(run: Run) -> dict:
     """Return everything that the report says of a run."""
     record = run.record
@@ -103,7 +111,7 @@ def _loader(run):
         "std": std,
         "is_mean_of_cifar10": bool(mean and std) and (tuple(mean), tuple(std)) == (tuple(MEAN), tuple(STD)),
         # None: unknown; each as its text, such as Crop(padding=4), with the name of its class.
-        "augment": augment and [{"text": text, "name": text.partition("(")[0]} for text in augment],
+        "augment": augment and [augmentation_facts(entry) for entry in augment],
         "is_augment_known": augment is not None,
     }
 
