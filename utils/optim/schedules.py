@@ -18,7 +18,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from utils.errors import CourseworkError, check_count, require
-from utils.optim.make import check_made, defaults, make, name_of, parameters_of
+from utils.optim.make import check_made, defaults, make, maker_of, name_of, parameters_of
 
 # What schedulers write into the optimizer's groups.
 MOVED = ("lr", "initial_lr", "max_lr", "min_lr", "momentum", "betas", "max_momentum", "base_momentum")
@@ -242,12 +242,13 @@ def _from_name(name, optimizer, num_epochs, batches, each, settings, peaks):
     makers = {name: maker for name, (maker, _, _) in SCHEDULES.items()}
     what = "A schedule that is chosen by name decides itself when it steps."
     require(each is None, what, f"each={each!r}", "Leave each out, or give one of torch's schedulers.")
-    by = SCHEDULES[name][1] if name in makers else "epoch"
-    steps = num_epochs * batches if by == "batch" else num_epochs
+    maker_of("schedule", makers, name)  # refuses an unknown name
+    each = SCHEDULES[name][1]
+    steps = num_epochs * batches if each == "batch" else num_epochs
     scheduler = make("schedule", makers, name, optimizer, steps, peaks, **settings)
     if name in ("constant", "plateau"):  # the length of the run does not matter to them
         steps = None
-    return Schedule(name, scheduler, by, steps, defaults(makers[name]) | settings, peaks)
+    return Schedule(name, scheduler, each, steps, defaults(makers[name]) | settings, peaks)
 
 
 def _from_callable(function, optimizer, num_epochs, batches, each, settings, peaks):
@@ -258,7 +259,7 @@ def _from_callable(function, optimizer, num_epochs, batches, each, settings, pea
         'Choose "batch" or "epoch", or leave it out.',
     )
     lengths = {"steps": num_epochs * batches, "num_epochs": num_epochs, "batches": batches}
-    asked = {parameter.name for parameter in parameters_of(function)} - settings.keys()
+    asked = {parameter.name for parameter in parameters_of(function) or []} - settings.keys()
     lengths = {name: length for name, length in lengths.items() if name in asked}
     scheduler = make("schedule", {}, function, optimizer, **lengths, **settings)
     check_made("schedule", scheduler, lr_scheduler.LRScheduler, function)
