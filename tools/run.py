@@ -47,6 +47,7 @@ class Execution:
         self.failure = None  # the exception that ended the run
         self._started_at = 0.0
         self._is_stopped = False
+        self._ended = threading.Event()  # Thread.join, once interrupted, may take a running thread for a dead one
 
     def start(self, folder, environ, log):
         """Start the kernel in a folder with these environment variables; what it prints outside cells goes to log."""
@@ -58,13 +59,11 @@ class Execution:
         client = NotebookClient(self.nb, km=self._manager, **hooks, **options)
         self._loop = asyncio.SelectorEventLoop()  # the kind of loop that zmq can use on every system
         coroutine = client.async_execute(cleanup_kc=True, cwd=str(folder), env=environ, stdout=log, stderr=log)
-        self._thread = threading.Thread(target=self._run, args=(coroutine,), daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, args=(coroutine,), daemon=True).start()
 
     def wait(self, seconds):
         """Wait for the end of the notebook, at most so long; tell whether it has ended."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        return self._ended.wait(seconds)
 
     def stop(self):
         """Interrupt the running cell so that its training saves a checkpoint, then stop; a second Ctrl-C kills."""
@@ -72,7 +71,7 @@ class Execution:
         self._ask(self._manager.interrupt_kernel())
         with contextlib.suppress(KeyboardInterrupt):
             self.wait(SAVE_SECONDS)
-        if self._thread.is_alive():
+        if not self._ended.is_set():
             self._ask(self._manager.shutdown_kernel(now=True))
             self.wait(SAVE_SECONDS)
 
@@ -83,6 +82,7 @@ class Execution:
             self.failure = error
         finally:
             self._loop.close()
+            self._ended.set()
 
     def _ask(self, coroutine):
         if not self._loop.is_closed():
@@ -238,6 +238,7 @@ def run(paths, in_place):
     """Run these notebooks until one fails; return the exit code."""
     started_at = time.time()
     PAGES.mkdir(parents=True, exist_ok=True)
+    print(f"Running {', '.join(path.stem for path in paths)}. First the images.", flush=True)
     environ = kernel_environment()
     for number, path in enumerate(paths):
         remaining = " ".join(later.stem[:2] for later in paths[number:])

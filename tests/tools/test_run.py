@@ -149,6 +149,7 @@ pathlib.Path("kernel").write_text(str(os.getpid()))
 try:
     time.sleep(600)
 except KeyboardInterrupt:
+    time.sleep(2)  # a large checkpoint
     pathlib.Path("saved").touch()"""
 
 
