@@ -110,7 +110,7 @@ def test_jobs_are_done_once_and_one_cut_off_by_the_time_goes_on(only_tiny, capsy
     assert reproduce.main(["--minutes", "0"]) == 0 and not only_tiny.exists()
     assert reproduce.main([]) == 0
     out = capsys.readouterr().out
-    assert "2 done by this call, 0 left, 0 failed" in out and len(read_results(only_tiny)) == 2
+    assert "2 done by this call, 0 open, 0 failed" in out and len(read_results(only_tiny)) == 2
     assert reproduce.main([]) == 0
     assert "2 trainings, 2 done before" in capsys.readouterr().out
 
@@ -155,7 +155,7 @@ def test_a_job_that_the_time_cuts_off_in_the_middle_is_resumed(only_tiny, monkey
     with monkeypatch.context() as patch:
         patch.setattr(reproduce, "Deadline", Late)
         reproduce.main([])
-    assert "cut off by the time" in capsys.readouterr().out and not only_tiny.exists()
+    assert "stopped because the time is over" in capsys.readouterr().out and not only_tiny.exists()
     reproduce.main([])
     assert "Going on after" in capsys.readouterr().out
     assert [found["attempts"] for found in read_results(only_tiny).values()] == [2, 1]
@@ -164,7 +164,7 @@ def test_a_job_that_the_time_cuts_off_in_the_middle_is_resumed(only_tiny, monkey
 def test_a_rehearsal_keeps_nothing_among_the_results(only_tiny, tmp_path, capsys):
     assert reproduce.main(["--rehearse", "tiny"]) == 0
     assert not only_tiny.exists() and len(read_results(tmp_path / "runs" / "rehearsal")) == 2
-    assert reproduce.main(["--list"]) == 0 and capsys.readouterr().out.count("left  ") == 2
+    assert reproduce.main(["--list"]) == 0 and capsys.readouterr().out.count("open  ") == 2
 
 
 def test_trainings_beside_others_are_marked_and_their_time_is_an_upper_limit(only_tiny):
