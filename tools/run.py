@@ -4,7 +4,7 @@
     python -m tools.run 04 05           only these
     python -m tools.run --in-place      all of them, rewritten with their outputs
 
-A run that was stopped keeps its trainings: when their cells run again, they resume where they were.
+A run that was stopped keeps its checkpoints: when their cells run again, trainings resume where they were.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ def run(paths, in_place):
         try:
             error = run_notebook(path.stem, nb, environ)
         except KeyboardInterrupt:
-            print(f"  next:  {command} continues with this notebook; its trainings resume where they were.")
+            print(f"  next:  {command} continues with this notebook; trainings that keep checkpoints resume.")
             return INTERRUPTED
         result = PAGES / f"{path.stem}.html"
         notebooks.write(notebooks.clean(nb), PAGES / path.name)
