@@ -1,4 +1,4 @@
-# Thin: tools/make.py defines every target, prints each command it runs, and works without make (Windows: py tools/make.py run).
+# tools/make.py defines the targets and also works without make (Windows: py tools/make.py run).
 PYTHON ?= python3
 TARGETS = help run lab test faults bench reproduce results report compare notebooks publish zip
 

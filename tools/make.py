@@ -1,4 +1,4 @@
-"""Owns the targets (run, test, ...) and the virtual environment. Needs only Python's own library, nothing of the suite.
+"""Runs the targets (run, test, ...) and makes the virtual environment, with nothing but Python's standard library.
 
 `make TARGET ARGS="..."` and `py tools/make.py TARGET ...` do the same.
 """
@@ -19,14 +19,17 @@ NEEDED_GB = 7  # of disk, where torch brings its CUDA libraries
 ZIP = "cifar10-coursework.zip"
 NOT_PACKED = {".git", "__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".ruff_cache", ".hypothesis"}
 
-# What pip's log says, and what then helps; the first that is found counts.
+# What pip's log says and what then helps; the first match counts.
 CLUES = (
     (("No space left on device", "Errno 28"), "Free some disk space"),
     (
         ("NewConnectionError", "NameResolutionError", "ConnectTimeout", "ReadTimeout", "ProxyError", "unreachable"),
         "No package index could be reached: check the network (behind a proxy, set HTTPS_PROXY)",
     ),
-    (("CERTIFICATE_VERIFY_FAILED",), "The index's certificate was refused: ask for your network's, and set PIP_CERT"),
+    (
+        ("CERTIFICATE_VERIFY_FAILED",),
+        "The index's certificate was refused: ask for your network's certificate, and set PIP_CERT",
+    ),
     (("No matching distribution",), "A package has no build for this Python: try another one (PYTHON=python3.12)"),
 )
 
@@ -37,7 +40,7 @@ def fail(what, next_step):
 
 
 def check_python(version=sys.version_info, executable=sys.executable):
-    """Stop in one line when this Python is too old, naming a newer one when there is one."""
+    """Stop in one line if this Python is too old, and name a newer one if there is one."""
     if tuple(version[:2]) >= OLDEST:
         return
     newer = next((name for name in (f"python3.{minor}" for minor in range(15, 9, -1)) if shutil.which(name)), None)
@@ -47,7 +50,7 @@ def check_python(version=sys.version_info, executable=sys.executable):
 
 
 def by_hand(command):
-    """Return a command as it can be typed in the suite's folder."""
+    """Return a command as a person can type it in the suite's folder."""
     words = [str(word) for word in command]
     words = [os.path.relpath(word, str(ROOT)) if ROOT in Path(word).parents else word for word in words]
     return subprocess.list2cmdline(words) if os.name == "nt" else " ".join(map(shlex.quote, words))
@@ -60,12 +63,12 @@ def run(command):
     while True:
         try:
             return process.wait()
-        except KeyboardInterrupt:  # the command got it as well; let it end in its own way
+        except KeyboardInterrupt:  # the command received Ctrl-C as well; let it end by itself
             continue
 
 
 def version_of(python):
-    """Return the version of an environment's Python, or None where it is missing, broken or has no pip."""
+    """Return the version of an environment's Python, or None if it is missing, broken or has no pip."""
     question = [str(python), "-c", "import sys, pip; print(sys.version)"]
     try:
         answer = subprocess.run(question, capture_output=True, text=True)
@@ -75,12 +78,12 @@ def version_of(python):
 
 
 def stamp(python):
-    """Return what an environment is stamped with: a hash of requirements.txt and of the Python's version."""
+    """Return the stamp of a complete environment: a hash of requirements.txt and of its Python's version."""
     return hashlib.sha256((ROOT / "requirements.txt").read_bytes() + version_of(python).encode()).hexdigest()
 
 
 def create(folder):
-    """Make an empty environment, in the place of a broken or unfinished one of ours, never of somebody else's."""
+    """Make an empty environment; it replaces a broken or unfinished one of ours, but no folder that is not ours."""
     mark = folder / "coursework.stamp"
     if folder.exists() and any(folder.iterdir()) and not mark.exists():
         fail(f"{folder} has no working Python with pip, and this suite did not make it.", "Remove it, or set VENV.")
@@ -94,28 +97,28 @@ def create(folder):
     shutil.rmtree(str(folder), ignore_errors=True)
     folder.mkdir(parents=True)
     mark.write_text(UNFINISHED)
-    # The base Python: the one that runs this may live in the very folder that was just removed.
+    # Use the base Python: the one that runs this may have been in the folder that was just removed.
     if run([getattr(sys, "_base_executable", sys.executable), "-m", "venv", folder]):
         fail(f"The environment {folder} could not be made (see above).", "Run the same command again, or set VENV.")
 
 
 def has_module(name):
-    """Say whether Python can import a module of this name."""
+    """Tell whether Python can import a module of this name."""
     import importlib.util
 
     return importlib.util.find_spec(name) is not None
 
 
 def install(python, folder):
-    """Install requirements.txt; on failure say what helps, after pip's own last lines."""
+    """Install requirements.txt; after a failure, say what helps."""
     log = folder / "pip.log"
     if log.exists():
         log.unlink()
     free = shutil.disk_usage(str(folder)).free / 1e9
-    print(f"Installing requirements.txt into {folder}, once. PyTorch is most of it: on Linux 3 GB to")
-    print("download and 6 GB on disk, minutes on a fast line and longest where pip says nothing; elsewhere less.")
+    print(f"Installing requirements.txt into {folder}. This happens once. PyTorch is most of it: on Linux about")
+    print("3 GB to download and 6 GB on disk, elsewhere less. It takes minutes, and pip is silent for some of them.")
     if sys.platform.startswith("linux") and free < NEEDED_GB:
-        print(f"Only {free:.1f} GB are free here, which may not be enough.")
+        print(f"Only {free:.1f} GB of disk space are free here, which may not be enough.")
     if run([python, "-m", "pip", "install", "--log", log, "-r", "requirements.txt"]):
         tail = log.read_text(errors="replace")[-200_000:] if log.exists() else ""
         help_ = next((help_ for words, help_ in CLUES if any(word in tail for word in words)), "See pip's lines above")
@@ -123,7 +126,7 @@ def install(python, folder):
 
 
 def environment():
-    """Return the Python of the environment, which is made and filled first where that is needed."""
+    """Return the environment's Python; make the environment and install the packages first if that is needed."""
     folder = Path(os.environ.get("VENV") or ROOT / ".venv")
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     mark = folder / "coursework.stamp"
@@ -138,12 +141,12 @@ def environment():
 
 
 def module(name):
-    """Return the target that runs `python -m name` with the extra words."""
+    """Return a target that runs `python -m name` with the extra arguments."""
     return lambda extra: run([environment(), "-m", name, *extra])
 
 
 def stages(commands):
-    """Run every command even after a failure, print one verdict a line, return 1 if any failed."""
+    """Run every command, even after a failure; print a line for each, and return 1 if any failed."""
     codes = {name: run(command) for name, command in commands.items()}
     print()
     for name, code in codes.items():
@@ -152,21 +155,21 @@ def stages(commands):
 
 
 def pytest(python, markers, *words):
-    """Return the command for one run of pytest over several processes, each file (and notebook) in one of them."""
+    """Return the command that runs pytest in several processes, each file (and notebook) in one of them."""
     workers = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     spread = ["-n", workers, "--dist", "loadfile", "--no-loadscope-reorder"]
     return [python, "-m", "pytest", "-q", *spread, "-m", markers, *words]
 
 
 def lab(extra):
-    """Open JupyterLab on its start page, on this machine only; its token stays on."""
+    """Open the notebooks in JupyterLab; only this machine can reach it, with its token."""
     folders = ["--ServerApp.root_dir=.", "--FileContentsManager.preferred_dir=notebooks"]
     start = ["--LabApp.app_settings_dir=tools/lab", "--LabApp.default_url=/lab/tree/notebooks/README.md"]
     return run([environment(), "-m", "jupyterlab", "--ServerApp.ip=localhost", *folders, *start, *extra])
 
 
 def test(extra):
-    """Check style, then run the tests and every notebook."""
+    """Check the style, then run the tests and every notebook."""
     python = environment()
     commands = {
         "ruff check": [python, "-m", "ruff", "check", "."],
@@ -177,12 +180,12 @@ def test(extra):
 
 
 def faults(extra):
-    """Run the exhaustive fault tests."""
+    """Run the fault tests in their long form: damaged files, cut downloads, killed processes."""
     return run(pytest(environment(), "faults", *extra))
 
 
 def bench(extra):
-    """Run every benchmark in turn, or those named, then renew their page; words with a dash go to each."""
+    """Run all benchmarks, or those named, then write their page; options (--quick) go to each of them."""
     names = sorted(path.stem for path in (ROOT / "tools" / "bench").glob("[!_]*.py") if path.stem != "page")
     options = [word for word in extra if word.startswith("-")]
     chosen = [word for word in extra if word not in options]
@@ -196,19 +199,19 @@ def bench(extra):
 
 
 def report(extra):
-    """Write the two-page report of a run, RUN or the first word; the last one if none is named."""
+    """Write the two-page report of a run (RUN=NAME or the first argument), or the last report again."""
     named = [os.environ["RUN"]] if os.environ.get("RUN") else []
     return run([environment(), "-m", "tools.report", *named, *extra])
 
 
 def publish(extra):
-    """Write the publishing address, ADDRESS or the first word, into badges and set-up cells."""
+    """Write the suite's public address (ADDRESS=... or the first argument) into badges and set-up cells."""
     address = os.environ.get("ADDRESS")
     return run([environment(), "-m", "tools.publish", *([address] if address else []), *extra])
 
 
 def tracked_files():
-    """List what git tracks or would track; nothing where there is no git."""
+    """List what git tracks or would track; list nothing if there is no git."""
     listing = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     if not (ROOT / ".git").exists() or not shutil.which("git"):
         return []
@@ -217,7 +220,7 @@ def tracked_files():
 
 
 def found_files():
-    """List all files but caches, environments, runs, archives and the user's images."""
+    """List all files except caches, environments, runs, archives and the user's images."""
     files = []
     for top, folders, names in os.walk(str(ROOT)):
         here = Path(top).relative_to(ROOT)
@@ -231,7 +234,7 @@ def found_files():
 
 
 def pack(extra):
-    """Pack the suite as it stands on disk, for an upload to Colab."""
+    """Pack the suite into one file for an upload to Colab."""
     files = sorted(tracked_files() or found_files())
     part = ROOT / (ZIP + ".part")
     with zipfile.ZipFile(str(part), "w", zipfile.ZIP_DEFLATED) as archive:
@@ -244,25 +247,25 @@ def pack(extra):
 
 
 def help_(extra):
-    """List the targets."""
+    """List these targets."""
     print('make TARGET [ARGS="..."], or without make: py tools/make.py TARGET ...\n')
     for name, (target, text) in TARGETS.items():
         print(f"  {name:<10} {text or target.__doc__.splitlines()[0]}")
-    print("\nPYTHON names the Python to use, VENV the environment's folder (.venv).")
+    print("\nTwo variables choose the Python to use (PYTHON) and the folder of the environment (VENV, default .venv).")
     return 0
 
 
-TARGETS = {  # name: (function, what help says, where the function's own first line is not it)
-    "run": (module("tools.run"), "Run notebooks 01 to 05; pages go to runs/coursework/, the report to its run."),
+TARGETS = {  # name: (function, its help text if that is not the first line of the function's docstring)
+    "run": (module("tools.run"), 'Run notebooks 01 to 05, or those named: run ARGS="04 05"; ends with a report.'),
     "lab": (lab, None),
     "test": (test, None),
     "faults": (faults, None),
     "bench": (bench, None),
-    "reproduce": (module("tools.reproduce"), "Train all systems by their own recipes; small records go to results/."),
-    "results": (module("tools.results"), "Make the tables of results from the records in results/."),
+    "reproduce": (module("tools.reproduce"), "Train all systems by their own recipes and keep their results."),
+    "results": (module("tools.pages"), "Write the tables of results in README.md and results/README.md again."),
     "report": (report, None),
-    "compare": (module("tools.compare"), "Put all runs on one page that opens without a server: runs/compare.html."),
-    "notebooks": (lambda extra: module("tools.run")(["--in-place", *extra]), "Run, clean and rewrite the notebooks."),
+    "compare": (module("tools.compare"), "Compare all runs on one page, runs/compare.html."),
+    "notebooks": (lambda extra: module("tools.run")(["--in-place", *extra]), "Run the notebooks and rewrite them."),
     "publish": (publish, None),
     "zip": (pack, None),
     "help": (help_, None),
@@ -270,17 +273,13 @@ TARGETS = {  # name: (function, what help says, where the function's own first l
 
 
 def main(words):
-    """Run the target that the first word names; return its exit code."""
+    """Run the target that the first argument names; return its exit code."""
     check_python()
     name, *extra = words or ["help"]
     if name not in TARGETS:
         fail(f"There is no target '{name}'.", "Choose one of " + ", ".join(TARGETS) + ".")
-    for variable in (
-        "VENV",
-        "CIFAR10_ROOT",
-        "CIFAR10_CACHE",
-        "COURSEWORK_RUNS",
-    ):  # commands run in the suite's folder, the caller may be elsewhere
+    # The commands run in the suite's folder, but the caller may be in another one.
+    for variable in ("VENV", "CIFAR10_ROOT", "CIFAR10_CACHE", "COURSEWORK_RUNS"):
         if os.environ.get(variable):
             os.environ[variable] = os.path.abspath(os.path.expanduser(os.environ[variable]))
     return TARGETS[name][0](extra)

@@ -1,4 +1,4 @@
-"""Owns the places in a page that a command fills: all between <!-- NAME --> and <!-- /NAME -->, and nothing else."""
+"""Fills the parts of a Markdown page that a command writes: the text between <!-- NAME --> and <!-- /NAME -->."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import re
 from utils.errors import CourseworkError
 
 
-def place_of(name):
-    """Return the pattern of a place and its marks, which are its two groups."""
+def between_marks(name):
+    """Return the pattern of two marks and the text between them; the marks are its two groups."""
     return re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
 
 
 def filled(text, name, content, where):
-    """Return a page's text with this content, which ends its line, in the place of that name."""
-    places = place_of(name)
-    if len(places.findall(text)) != 1:
+    """Return a page's text with this content, which ends with a line break, between the marks of that name."""
+    pattern = between_marks(name)
+    if len(pattern.findall(text)) != 1:
+        what = f"The page must have exactly one pair of marks for {name}."
         next_step = f"Put <!-- {name} --> and <!-- /{name} --> on lines of their own, once each."
-        raise CourseworkError(f"There is no one place for {name}.", where=where, next_step=next_step)
-    return places.sub(lambda marks: marks[1] + content + marks[2], text)
+        raise CourseworkError(what, where=where, next_step=next_step)
+    return pattern.sub(lambda match: match[1] + content + match[2], text)

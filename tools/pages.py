@@ -1,54 +1,283 @@
-"""Owns turning an executed notebook into one HTML page that stands alone. Runs nothing."""
+"""Writes the tables of results in README.md and results/README.md, from the records in results/accuracy/ alone.
+
+python -m tools.pages               write the tables
+python -m tools.pages --check       write nothing; fail where a page is not that of the records
+python -m tools.pages --pictures    also draw README's pictures again, into docs/
+"""
 
 from __future__ import annotations
 
-import html
+import argparse
 import re
+import statistics
+import sys
+from pathlib import Path
 
-from jinja2 import DictLoader
-from nbconvert import HTMLExporter
+import pandas as pd
+from utils.report.words import duration
 
-# The page's own part of nbconvert's template: a readable width, and no script, but for formulas where there are some.
-TEMPLATE = """\
-{%- extends 'lab/index.html.j2' -%}
-{%- block html_head_js -%}{%- endblock -%}
-{%- block html_head_js_mathjax -%}{% if resources.has_formulas %}{{ super() }}{% endif %}{%- endblock -%}
-{%- block html_head_js_mermaidjs -%}{%- endblock -%}
-{%- block extra_css -%}<style>main { max-width: 64rem; margin: auto; padding: 0 1rem; }</style>{%- endblock -%}
-"""
-NO_ALT = 'alt="No description has been provided for this image"'
+from tools.marks import filled
+from utils.experiments.results import RESULTS
+from utils.experiments.results import fastest as fastest_machine
+from utils.experiments.results import groups as group_records
+from utils.experiments.results import read_results as read_records
+from utils.experiments.results import seconds as median_seconds
+from utils.files import plain
+from utils.recipes import ABLATIONS, GATED, OURS, SYSTEMS, WITHOUT_GATE
+from utils.recipes.tables import C_ROWS, D_ROWS
 
-
-def page(nb, title):
-    """Return an executed notebook as HTML."""
-    options = {"embed_images": True, "exclude_anchor_links": True}
-    exporter = HTMLExporter(
-        extra_loaders=[DictLoader({"page.html.j2": TEMPLATE})], template_file="page.html.j2", **options
-    )
-    exporter.log.setLevel("ERROR")  # it warns of figures without alt text, which come next
-    prose = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
-    has_formulas = bool(re.search(r"\$[^$\n]+\$|\$\$", prose))
-    text, _ = exporter.from_notebook_node(nb, {"metadata": {"name": title}, "has_formulas": has_formulas})
-    return with_alts(text, figure_texts(nb))
-
-
-def figure_texts(nb):
-    """Return for each figure the line of text that follows it, which says what it shows."""
-    found = []
-    for number, cell in enumerate(nb.cells):
-        outputs = cell.get("outputs", [])
-        following = nb.cells[number + 1].source if nb.cells[number + 1 :] else ""
-        for place, output in enumerate(outputs):
-            if "image/png" in output.get("data", {}):
-                printed = [later.text for later in outputs[place + 1 :] if later.output_type == "stream"]
-                line = (" ".join([*printed, following]).strip() or "a figure").splitlines()[0]
-                found.append(re.sub(r"[`*]", "", line))
-    return found
+ROOT = Path(__file__).resolve().parents[1]
+NO_BREAK = "\u00a0"  # a space at which no line is broken
+NOT_RUN = "not yet run"
+ACCURACY = "ours, test"
+COLUMNS = ("", "reported", ACCURACY, "images", "protocol", "seeds", "epochs", "time", "on")
+# A column that is the same in all rows is left out; a sentence below the table says it under this name.
+NAMES_BELOW = {"images": "Images", "protocol": "Protocol", "seeds": "Seeds", "on": "Machine"}
+PROTOCOLS = {"final": "tested once", "report": "test set watched", "honest": "validation split"}
 
 
-def with_alts(text, alts):
-    """Fill in the images' missing alt texts in order; where their number is not as expected, change none."""
-    if text.count(NO_ALT) != len(alts):
-        return text
-    following = iter(alts)
-    return re.sub(re.escape(NO_ALT), lambda _: f'alt="{html.escape(next(following))}"', text)
+def main(words=None):
+    """Write the tables into both pages, or check that they are up to date."""
+    parser = argparse.ArgumentParser(prog="python -m tools.pages", description=main.__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, fail where a page is out of date")
+    parser.add_argument("--pictures", action="store_true", help="draw README's pictures again, too")
+    options = parser.parse_args(words)
+    texts = pages()
+    stale = [path for path, text in texts.items() if path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        if options.check:
+            print(f"{path.relative_to(ROOT)}: out of date, run make results")
+        else:
+            path.write_text(texts[path], encoding="utf-8", newline="\n")
+            print(f"{path.relative_to(ROOT)}: written")
+    if options.pictures and not options.check:
+        draw_pictures(ROOT / "docs")
+    return 1 if options.check and stale else 0
+
+
+def pages(records=None):
+    """Return {path: text} of the two pages, their tables made from the records."""
+    if records is None:
+        records = list(read_records().values())
+    readme, page = ROOT / "README.md", RESULTS.parent / "README.md"
+    tables = {
+        "results": results_table(records),
+        "ablations": ablation_table(records),
+        "report C": report_table(C_ROWS, records),
+        "report D": report_table(D_ROWS, records),
+    }
+    readme_text = filled(readme.read_text(encoding="utf-8"), "results", tables["results"], readme)
+    page_text = page.read_text(encoding="utf-8")
+    for name, table in tables.items():
+        page_text = filled(page_text, name, table, page)
+    return {readme: readme_text, page: page_text}
+
+
+def results_table(records):
+    """Return the table of the reports A to E, our recipes and their rivals, and what the comparison with those says."""
+    rows = []
+    for letter, recipe in zip("ABCDE", SYSTEMS.values(), strict=True):
+        rows += rows_of(f"{letter} `{recipe.name}`", recipe, records)
+    for recipe in OURS.values():
+        rows += rows_of(f"ours: `{recipe.name}`", recipe, records)
+    for name in dict.fromkeys(record["system"] for record in records if "rival" in record):
+        rows += rows_of_rival(name, records)
+    rows.sort(key=lambda row: row[ACCURACY] == NOT_RUN)  # what was not run comes last
+    return markdown_table(rows) + markdown_list(comparisons_with_rivals(records))
+
+
+def ablation_table(records):
+    """Return the table of each recipe that has ablations, with its ablations, and how they compare."""
+    recipes = [recipe for base in GATED for recipe in (base, *WITHOUT_GATE[base.name])]
+    rows = [row for recipe in recipes for row in rows_of(f"`{recipe.name}`", recipe, records)]
+    return markdown_table(rows) + markdown_list(comparisons_of_ablations(records))
+
+
+def report_table(table_rows, records):
+    """Return the table of the recipes that a report compares."""
+    rows = [row for each in table_rows for row in rows_of(f"{each.number} {each.label}", each.recipe, records)]
+    if all(row[ACCURACY] == NOT_RUN for row in rows):
+        return f"None of its {len(rows)} rows has been run yet.\n"
+    return markdown_table(rows)
+
+
+def rows_of(title, recipe, records):
+    """Return a row for each protocol, kind of images and kind of device that a recipe ran with, or one for none."""
+    row = {"": title, "reported": reported_figures(recipe)}
+    of_recipe = [record for record in records if is_of(record, recipe)]
+    rows = [row | measured_figures(group) for group in group_records(of_recipe)]
+    return rows or [row | {ACCURACY: NOT_RUN}]
+
+
+def rows_of_rival(name, records):
+    """Return a row for each kind of images and kind of device that somebody else's code ran with."""
+    of_rival = [record for record in records if record["system"] == name and "rival" in record]
+    published = of_rival[0]["rival"]
+    accuracy = percent(published["accuracy"])
+    reported = f"{accuracy} on the original, {duration(published['seconds'])}, {published['on']}"
+    row = {"": f"[{name}]({published['address']})", "reported": reported}
+    return [row | measured_figures(group) for group in group_records(of_rival)]
+
+
+def is_of(record, recipe):
+    """Tell whether a record is of a recipe as it is today, with the same test-time augmentation."""
+    return record.get("recipe") == plain(recipe.describe()) and record["views"] == recipe.views
+
+
+def reported_figures(recipe):
+    """Return what a report gives for its recipe, or None for one of ours."""
+    if not recipe.reported:
+        return None
+    accuracy = percent(recipe.reported["test_acc"])
+    epochs = recipe.reported.get("epochs")
+    return f"{accuracy}, {epochs} epochs" if epochs else accuracy
+
+
+def measured_figures(group):
+    """Return the cells of records that differ in their seed or machine only."""
+    first = group[0]
+    timed = fastest_machine(group)
+    time = duration(median_seconds(timed))
+    if any(record.get("beside") for record in timed):
+        time += " at most"
+    if len(timed) == 1 < len(group):
+        time += " (one run)"
+    return {
+        ACCURACY: accuracy_with_spread(group),
+        "images": first["data"]["name"],
+        "protocol": PROTOCOLS[first["protocol"]],
+        "seeds": str(len(group)),
+        "epochs": str(first["epochs"]),
+        "time": time,
+        "on": machine(timed[0]),
+    }
+
+
+def accuracy_with_spread(group):
+    """Return "**89.03** ± 0.20 % (single prediction: 87.90 %)"."""
+    text = f"**{mean_points(group):.2f}**"
+    if len(group) > 1:
+        text += f" ± {spread_points(group):.2f}"
+    text += f"{NO_BREAK}%"
+    if group[0]["views"] != "plain":
+        single = statistics.fmean(record["plain_accuracy"] for record in group)
+        text += f" (single prediction: {percent(single, NO_BREAK)})"
+    return text
+
+
+def markdown_table(rows):
+    """Return rows as a Markdown table without empty columns; what is the same in all of them is said below it."""
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    measured = frame[frame[ACCURACY] != NOT_RUN]
+    alike = [name for name in NAMES_BELOW if measured[name].nunique() == 1]
+    sentences = [f"{NAMES_BELOW[name]} of all rows: {measured[name].iloc[0]}." for name in alike]
+    frame = frame.drop(columns=alike).dropna(axis="columns", how="all").fillna("")
+    lines = [f"| {' | '.join(cells)} |" for cells in (frame.columns, *frame.to_numpy())]
+    lines.insert(1, "|" + "---|" * len(frame.columns))
+    if sentences:
+        lines += ["", " ".join(sentences)]
+    return "\n".join(lines) + "\n"
+
+
+def comparisons_with_rivals(records):
+    """Return sentences on our recipes beside each rival on the same machine and images."""
+    groups = group_records(records)
+    rivals = [group for group in groups if "rival" in group[0]]
+    sentences = [comparison(group, rival) for rival in rivals for group in groups if group[0]["system"] in OURS]
+    for name, adapted in {group[0]["system"]: group[0]["rival"].get("adapted") for group in rivals}.items():
+        if adapted:
+            sentences.append(f"`{name}` was adapted: {adapted}.")
+    return sentences
+
+
+def comparisons_of_ablations(records):
+    """Return sentences on each ablation beside its recipe on the same machine and images."""
+    groups = {name: [] for name in (*OURS, *ABLATIONS)}
+    for group in group_records(records):
+        groups.setdefault(group[0]["system"], []).append(group)
+    sentences = []
+    for base in GATED:
+        for ablation in WITHOUT_GATE[base.name]:
+            pairs = [(group, other) for group in groups[ablation.name] for other in groups[base.name]]
+            sentences += [comparison(group, other) for group, other in pairs]
+    return sentences
+
+
+def comparison(group, other):
+    """Return a sentence on the accuracy, time and parameters of a group beside another on a machine that both ran on.
+
+    It is "" if there is no such machine, or if their protocols or images differ.
+    """
+    first, first_other = group[0], other[0]
+    devices = {record["device"] for record in other}
+    device = next((record["device"] for record in group if record["device"] in devices), None)
+    if device is None or conditions(first) != conditions(first_other):
+        return ""
+    timed = [record for record in group if record["device"] == device]
+    timed_other = [record for record in other if record["device"] == device]
+    points = mean_points(group) - mean_points(other)
+    text = f"{abs(points):.2f} points {'higher' if points > 0 else 'lower'}"
+    if min(len(group), len(other)) == 1:
+        text += " by a single seed"
+    elif abs(points) <= max(spread_points(group), spread_points(other)):
+        text += ", which is within the spread over seeds,"
+    if not any(record.get("beside") for record in (*timed, *timed_other)):  # those times are upper limits only
+        text += f" in {median_seconds(timed) / median_seconds(timed_other):.2f} times the time"
+    if "parameters" in first and "parameters" in first_other:
+        text = f"{text.rstrip(',')}, with {first['parameters'] / first_other['parameters']:.2f} times the parameters"
+    names = f"`{first['system']}` against `{first_other['system']}`"
+    return f"{names}, {first['data']['name']}, {machine(timed[0])}: {text.rstrip(',')}."
+
+
+def conditions(record):
+    """Return what must be alike in two trainings, besides the machine, before they are compared."""
+    return record["protocol"], record["data"]["fingerprint"]
+
+
+def mean_points(group):
+    """Return the mean accuracy over the seeds, in percent."""
+    return 100 * statistics.fmean(record["accuracy"] for record in group)
+
+
+def spread_points(group):
+    """Return the standard deviation over the seeds in points, 0 for a single seed."""
+    return 100 * statistics.stdev(record["accuracy"] for record in group) if len(group) > 1 else 0.0
+
+
+def machine(record):
+    """Return the name of a record's device without the software, and without the memory of a GPU."""
+    return re.sub(r" \(\d+ GiB\)", "", record["device"].partition(", torch")[0])
+
+
+def percent(fraction, space=" "):
+    """Return a fraction as a percentage."""
+    return f"{100 * fraction:.2f}{space}%"
+
+
+def markdown_list(sentences):
+    """Return a Markdown list, after an empty line, of the sentences that are not empty."""
+    items = [f"- {sentence}\n" for sentence in sentences if sentence]
+    return "\n" + "".join(items) if items else ""
+
+
+def draw_pictures(folder):
+    """Draw the picture of the synthetic images that README shows."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import numpy as np
+
+    from utils.data.sources import CLASSES, drawn
+    from utils.figures.basics import show_grid
+    from utils.notebook import style_figures
+
+    style_figures()
+    columns = 12
+    images = np.concatenate([drawn.draw_class(name, columns) for name in CLASSES])
+    figure = show_grid(images, rows=CLASSES, columns=columns)
+    figure.savefig(folder / "drawn_images.png", dpi=144, bbox_inches="tight", metadata={"Software": None})
+    print("docs/drawn_images.png: written")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,8 @@
-"""Owns the publishing address's way from pyproject.toml into badges and set-up cells. Fetches and uploads nothing."""
+"""Writes the address of the published suite into the badges of README and notebooks, and into the set-up cells.
+
+python -m tools.publish https://github.com/OWNER/NAME
+python -m tools.publish --check
+"""
 
 from __future__ import annotations
 
@@ -9,56 +13,64 @@ import sys
 from pathlib import Path
 
 from tools import notebooks
-from tools.marks import place_of
+from tools.marks import between_marks
 
 ROOT = Path(__file__).resolve().parents[1]
 ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9][A-Za-z0-9-]*)/([A-Za-z0-9._-]+?)(?:\.git)?/?")
-BADGES = place_of("badges")
+BADGES = between_marks("badges")
 COLAB = "https://colab.research.google.com"
 
-# The first code cell of every notebook, tagged "setup". It stands on its own: on Colab nothing else is there yet.
+# The first code cell of every notebook, tagged "setup". It uses the standard library only: on Colab the suite is not
+# there yet. An uploaded zip comes before the clone, because somebody chose to upload it.
 SETUP = """\
 import subprocess
 import sys
 from pathlib import Path
 from shutil import unpack_archive
 
-repository, branch, mark = REPOSITORY, BRANCH, "utils/notebook.py"  # `make publish` writes the address
+repository = REPOSITORY  # where the suite is published; `make publish` writes the address
+branch = BRANCH
+
 here = Path.cwd()
-suite = [p for p in (here, *here.parents) if (p / mark).is_file()] or [p.parents[1] for p in here.glob("*/" + mark)]
-if not suite:
-    if repository:
-        subprocess.run(["git", "clone", "--depth=1", "--branch", branch, repository, "cifar10-coursework"])
-    for archive in (*here.glob("cifar10-coursework*.zip"), *here.glob(f"*-{branch}.zip")):
-        unpack_archive(archive, here)
-    suite = [p.parents[1] for p in here.glob("*/" + mark)]
-if not suite:
-    raise FileNotFoundError("Upload cifar10-coursework.zip to this folder, then run this cell again.")
-sys.path.insert(0, str(suite[0]))
+suite = here.parent  # on your own computer this notebook is in the suite's folder notebooks/
+if not (suite / "utils" / "notebook.py").is_file():
+    suite = here / "cifar10-coursework"  # on Colab the suite comes from an uploaded zip file, or from the repository
+    archives = sorted(here.glob("cifar10-coursework*.zip"))
+    if archives and not suite.is_dir():
+        unpack_archive(archives[-1], here)
+    elif repository and not suite.is_dir():
+        subprocess.run(["git", "clone", "--depth=1", "--branch", branch, repository, suite])
+    if not suite.is_dir():
+        raise FileNotFoundError("Upload cifar10-coursework.zip to this folder, then run this cell again.")
+
+sys.path.insert(0, str(suite))
 from utils.notebook import start
 
 start()"""
 
 UPLOAD = """\
-On Colab: *File > Upload notebook*, then drop `cifar10-coursework.zip` (made by `make zip`; the repository's
-*Download ZIP* does as well) into the *Files* pane and run the set-up cell."""
+On Colab: *File > Upload notebook*, then drop `cifar10-coursework.zip` (made by `make zip`) into the *Files* pane and
+run the set-up cell."""
 
 
 def settings():
-    """Return the publishing address, "" when there is none, and its branch."""
+    """Return the address under which the suite is published ("" if it is not) and its branch."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     section = text.partition("[tool.coursework]")[2].partition("\n[")[0]
-    found = dict(re.findall(r'^(repository|branch) = "(.*)"', section, re.MULTILINE))
-    return check_address(found["repository"]), found["branch"]
+    values = dict(re.findall(r'^(repository|branch) = "(.*)"', section, re.MULTILINE))
+    return check_address(values["repository"]), values["branch"]
 
 
 def check_address(address):
-    """Return the address as https://github.com/OWNER/NAME, or "" for none; stop at anything else."""
-    found = ADDRESS.fullmatch(address.strip())
-    if address.strip() and not found:
-        what = f"'{address}' is no address that Colab can open notebooks from."
+    """Return the address as https://github.com/OWNER/NAME, or "" for none; refuse anything else."""
+    address = address.strip()
+    if not address:
+        return ""
+    match = ADDRESS.fullmatch(address)
+    if match is None:
+        what = f"'{address}' is not an address that Colab can open notebooks from."
         raise SystemExit(f"{what}\n  next:  Give one like https://github.com/OWNER/NAME.")
-    return "https://github.com/{}/{}".format(*found.groups()) if found else ""
+    return f"https://github.com/{match[1]}/{match[2]}"
 
 
 def write_address(address):
@@ -66,7 +78,7 @@ def write_address(address):
     path = ROOT / "pyproject.toml"
     text, count = re.subn(r'(?m)^repository = ".*"', f'repository = "{address}"', path.read_text(encoding="utf-8"))
     if count != 1:
-        raise SystemExit("pyproject.toml has no line `repository = ...` of its own.\n  next:  Put it back.")
+        raise SystemExit("pyproject.toml must have exactly one line `repository = ...`.\n  next:  Put it back.")
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -83,13 +95,15 @@ def colab_link(path):
 
 
 def notebook_badge(path):
-    """Return what opens a notebook: its Colab badge, or how to upload it."""
-    badge = f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({colab_link(path)})"
-    return _marked(badge if settings()[0] else UPLOAD)
+    """Return the top of a notebook: its Colab badge, or how to upload it to Colab."""
+    address, _ = settings()
+    if not address:
+        return _marked(UPLOAD)
+    return _marked(f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({colab_link(path)})")
 
 
 def readme_badges():
-    """Return README's badges: the tests', and one link for each notebook; or how to upload them."""
+    """Return README's badges: the tests' and a link for each notebook, or how to upload them to Colab."""
     address, branch = settings()
     if not address:
         return _marked(UPLOAD)
@@ -104,11 +118,12 @@ def _marked(text):
 
 
 def published(nb, path):
-    """Return a notebook with the right badge on top and the right set-up cell, changed in place."""
+    """Return a notebook with the current badge and the current set-up cell, changed in place."""
     first = nb.cells[0]
     badge = notebook_badge(path)
-    first.source = BADGES.sub(lambda _: badge, first.source, count=1)
-    if not BADGES.search(first.source):
+    if BADGES.search(first.source):
+        first.source = BADGES.sub(lambda _: badge, first.source, count=1)
+    else:
         first.source = f"{badge}\n\n{first.source}"
     for cell in nb.cells:
         if "setup" in cell.metadata.get("tags", []):
@@ -116,42 +131,40 @@ def published(nb, path):
     return nb
 
 
-def stale():
+def stale_files():
     """Return {path: its text as it should be} of the files whose badges or set-up cells are out of date."""
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8") if readme.exists() else ""
     if not BADGES.search(text):
-        raise SystemExit(
-            "README.md has no place for badges.\n  next:  Put <!-- badges --> and <!-- /badges --> into it."
-        )
-    pairs = {readme: (text, BADGES.sub(lambda _: readme_badges(), text, count=1))}
+        what = "README.md has no marks for the badges."
+        raise SystemExit(f"{what}\n  next:  Put <!-- badges --> and <!-- /badges --> on lines of their own.")
+    current = {readme: text}
+    wanted = {readme: BADGES.sub(lambda _: readme_badges(), text, count=1)}
     for path in notebooks.paths():
-        now, wanted = (notebooks.text_of(change(notebooks.read(path), path)) for change in (_as_it_is, published))
-        pairs[path] = now, wanted
-    return {path: wanted for path, (now, wanted) in pairs.items() if now != wanted}
+        current[path] = notebooks.text_of(notebooks.read(path))
+        wanted[path] = notebooks.text_of(published(notebooks.read(path), path))
+    return {path: wanted[path] for path in wanted if wanted[path] != current[path]}
 
 
-def _as_it_is(nb, path):
-    return nb
-
-
-def main(words):
-    """Write the address everywhere, or with --check only say where it is out of date."""
+def main(words=None):
+    """Write the address into all badges and set-up cells, or with --check only list those that are out of date."""
     parser = argparse.ArgumentParser(prog="python -m tools.publish", description=main.__doc__)
     parser.add_argument("address", nargs="?", help="https://github.com/OWNER/NAME, kept in pyproject.toml; '' for none")
-    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if something is stale")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a file is out of date")
     options = parser.parse_args(words)
     if options.address is not None and not options.check:
         write_address(check_address(options.address))
-    files = stale()
+    files = stale_files()
     for path, text in files.items():
-        if not options.check:
+        if options.check:
+            print(f"{path.relative_to(ROOT)}: out of date, run make publish")
+        else:
             path.write_text(text, encoding="utf-8", newline="\n")
-        print(f"{path.relative_to(ROOT)}: {'out of date, run make publish' if options.check else 'written'}")
+            print(f"{path.relative_to(ROOT)}: written")
     if not files:
-        print(f"Badges and set-up cells are up to date: {settings()[0] or 'not published, opened by upload'}.")
-    return int(options.check and bool(files))
+        print(f"Badges and set-up cells are up to date; address: {settings()[0] or 'none, notebooks are uploaded'}.")
+    return 1 if options.check and files else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

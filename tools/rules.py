@@ -1,27 +1,31 @@
-"""Owns the rules that committed notebooks and the suite's code keep, as functions that list what breaks them."""
+"""The rules that committed notebooks and the suite's code keep, as functions that list what breaks them.
+
+python -m tools.rules [NOTEBOOK ...]
+"""
 
 from __future__ import annotations
 
 import ast
 import collections
 import re
-import statistics
 import sys
 from pathlib import Path
 
 from tools import notebooks, publish
+from utils import ROOMS
 
 ROOT = Path(__file__).resolve().parents[1]
-LONGEST_CELL, MEDIAN_CELL = 20, 5  # lines of code
-PROSE = (500, 900)  # words in a notebook
-NEVER_CALLED = {
+# The notebooks still import from modules inside rooms. When they import from rooms only, set this to True.
+ROOM_IMPORTS_ARE_CHECKED = False
+IMPORTED_FILES = ("my_utils", "notebook", "devices")  # what notebooks import from utils/ besides rooms
+FORBIDDEN_CALLS = {
     "pickle.load": "runs whatever the file says: use an Unpickler with a list of what it may load",
     "pickle.loads": "runs whatever the bytes say: use an Unpickler with a list of what it may load",
     "eval": "runs any text",
     "exec": "runs any text",
     "os.system": "runs any text in a shell",
 }
-NEVER_SAID = {  # in any text, so in the words of a command, too
+FORBIDDEN_TEXTS = {  # in any string, and so in the words of a command
     r"(?<![\d.])0\.0\.0\.0(?![\d.])": "listening on every address opens it to the network",
     r"\btoken\s*=\s*(''|\"\"|$)": "an empty token lets anybody in",
 }
@@ -30,12 +34,14 @@ NEVER_SAID = {  # in any text, so in the words of a command, too
 def check(path):
     """List what is wrong with a committed notebook, each with the cell it is in."""
     nb = notebooks.read(path)
-    code = [cell for cell in nb.cells if cell.cell_type == "code"]
-    found = [*notebooks.refused(nb), *_file(path), *_skeleton(nb), *_sizes(nb, code), *_run(code), *_images(nb)]
+    problems = [*notebooks.refused(nb), *_file(path), *_skeleton(nb), *_execution(nb), *_figures(nb)]
     for number, cell in enumerate(nb.cells, 1):
         if cell.cell_type == "code":
-            found += [f"cell {number}: {problem}" for problem in forbidden(plain(cell.source))]
-    return found
+            source = as_python(cell.source)
+            problems += [f"cell {number}: {problem}" for problem in forbidden(source)]
+            if ROOM_IMPORTS_ARE_CHECKED:
+                problems += [f"cell {number}: {problem}" for problem in imports_past_rooms(source)]
+    return problems
 
 
 def _file(path):
@@ -56,56 +62,51 @@ def _skeleton(nb):
         yield "no list of goals before the set-up cell"
 
 
-def _sizes(nb, code):
-    lengths = [len(cell.source.splitlines()) for cell in code]
-    for number, cell in enumerate(nb.cells, 1):
-        lines = len(cell.source.splitlines())
-        if cell.cell_type == "code" and lines > LONGEST_CELL:
-            yield f"cell {number}: {lines} lines of code, at most {LONGEST_CELL}"
-    if lengths and statistics.median(lengths) > MEDIAN_CELL:
-        yield f"half of the code cells have over {MEDIAN_CELL} lines (median {statistics.median(lengths):g})"
-    count = words(nb)
-    if not PROSE[0] <= count <= PROSE[1]:
-        yield f"{count} words of prose, wanted {PROSE[0]} to {PROSE[1]}"
-
-
-def words(nb):
-    """Count a notebook's words of prose: without code blocks, badges, formulas and the addresses of links."""
-    text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
-    not_prose = (publish.BADGES.pattern, r"<!--.*?-->", r"```.*?```", r"\$\$?[^$]+\$\$?", r"\]\([^)]*\)")
-    for pattern in not_prose:
-        text = re.sub(pattern, " ", text, flags=re.DOTALL)
-    return len(re.findall(r"[^\W\d_][\w'’-]*", text))
-
-
-def _run(code):
-    counts = [cell.execution_count for cell in code]
-    if counts != list(range(1, len(code) + 1)):
+def _execution(nb):
+    code = [cell for cell in nb.cells if cell.cell_type == "code"]
+    if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
         yield f"its execution counts are not 1 to {len(code)}: run make notebooks"
     if not any(cell.outputs for cell in code):
         yield "no cell has an output: run make notebooks"
 
 
-def _images(nb):
-    """Every figure is said in words: text that its cell prints after it, or the next cell's prose."""
+def _figures(nb):
+    """Each figure is followed by text: what its cell prints after it, or the next cell's prose."""
     for number, cell in enumerate(nb.cells, 1):
         outputs = cell.get("outputs", [])
-        images = [index for index, output in enumerate(outputs) if "image/png" in output.get("data", {})]
-        if not images:
+        figures = [index for index, output in enumerate(outputs) if "image/png" in output.get("data", {})]
+        if not figures:
             continue
-        says = any(
-            output.get("text", "").strip() or "text/plain" in output.get("data", {})
-            for output in outputs[images[-1] + 1 :]
-        )
+        later = outputs[figures[-1] + 1 :]
+        is_printed = any(output.get("text", "").strip() or "text/plain" in output.get("data", {}) for output in later)
         following = nb.cells[number] if number < len(nb.cells) else None
         is_prose = following is not None and following.cell_type == "markdown" and not following.source.startswith("#")
-        if not says and not is_prose:
+        if not is_printed and not is_prose:
             yield f"cell {number}: a figure without a line of text after it"
 
 
-def plain(source):
+def as_python(source):
     """Return a cell's source as Python: IPython's own lines, %magic and !command, become comments."""
     return re.sub(r"(?m)^(\s*)([%!])", r"\1pass  # \2", source)
+
+
+def imports_past_rooms(source):
+    """List a notebook's imports from the suite that are neither from a room nor from `IMPORTED_FILES`."""
+    rooms = [room for room in ROOMS if (ROOT / "utils" / room).is_dir()]
+    allowed = {f"utils.{name}" for name in (*rooms, *IMPORTED_FILES)}
+    problems = []
+    for node in ast.walk(ast.parse(source)):
+        modules = []
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "utils":
+            modules = [f"utils.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules = [node.module or ""]
+        for module in modules:
+            if module.partition(".")[0] in ("utils", "tools", "tests") and module not in allowed:
+                problems.append(f"line {node.lineno}: {module} is not a room: import from utils.<room>")
+    return problems
 
 
 def definitions(source):
@@ -116,54 +117,55 @@ def definitions(source):
 
 def defined_twice(paths, modules):
     """List the names that two notebooks define, or a notebook and a module."""
-    places = collections.defaultdict(set)
+    owners = collections.defaultdict(set)
     for path in paths:
         for cell in notebooks.read(path).cells:
             if cell.cell_type == "code":
-                for name in definitions(plain(cell.source)):
-                    places[name].add(path.name)
-    shared = {name: module.name for module in modules for name in definitions(module.read_text(encoding="utf-8"))}
-    for name, owner in shared.items():
-        if name in places:
-            places[name].add(owner)
-    return [
-        f"{name} is defined in {' and '.join(sorted(owners))}" for name, owners in places.items() if len(owners) > 1
-    ]
+                for name in definitions(as_python(cell.source)):
+                    owners[name].add(path.name)
+    for module in modules:
+        for name in definitions(module.read_text(encoding="utf-8")) & set(owners):
+            owners[name].add(module.name)
+    return [f"{name} is defined in {' and '.join(sorted(files))}" for name, files in owners.items() if len(files) > 1]
 
 
 def forbidden(source):
     """List the calls and texts in a piece of Python that no code of the suite may hold, each with its line."""
     tree = ast.parse(source)
-    full = {}  # what an imported name stands for: {"np": "numpy", "load": "torch.load"}
+    full_names = {}  # what an imported name stands for: {"np": "numpy", "load": "torch.load"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            full.update({alias.asname or alias.name: alias.name for alias in node.names})
+            full_names.update({alias.asname or alias.name: alias.name for alias in node.names})
         elif isinstance(node, ast.ImportFrom):
-            full.update({alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names})
-    found = []
+            full_names.update({alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names})
+    problems = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            found += [(node.lineno, text) for text in _bad_call(node, full)]
+            problems += [(node.lineno, text) for text in _bad_call(node, full_names)]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found += [(node.lineno, what) for pattern, what in NEVER_SAID.items() if re.search(pattern, node.value)]
-    return [f"line {line}: {text}" for line, text in sorted(found)]
+            problems += [
+                (node.lineno, why) for pattern, why in FORBIDDEN_TEXTS.items() if re.search(pattern, node.value)
+            ]
+    return [f"line {line}: {text}" for line, text in sorted(problems)]
 
 
-def _bad_call(node, full):
+def _bad_call(node, full_names):
     first, _, rest = ast.unparse(node.func).partition(".")
-    name = full.get(first, first) + (f".{rest}" if rest else "")
-    given = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
-    if name in NEVER_CALLED:
-        yield f"{name} {NEVER_CALLED[name]}"
-    if name == "torch.load" and given.get("weights_only") is not True:
+    name = full_names.get(first, first)
+    if rest:
+        name = f"{name}.{rest}"
+    keywords = {keyword.arg: getattr(keyword.value, "value", None) for keyword in node.keywords}
+    if name in FORBIDDEN_CALLS:
+        yield f"{name} {FORBIDDEN_CALLS[name]}"
+    if name == "torch.load" and keywords.get("weights_only") is not True:
         yield "torch.load without weights_only=True runs whatever the file says"
-    if name == "numpy.load" and given.get("allow_pickle"):
+    if name == "numpy.load" and keywords.get("allow_pickle"):
         yield "numpy.load with allow_pickle=True runs whatever the file says"
     if name.endswith(".extractall"):
         yield "extractall writes wherever the archive says: read the members that are wanted"
-    if given.get("shell") is True:
+    if keywords.get("shell") is True:
         yield "shell=True runs any text in a shell"
-    if given.get("token") == "":
+    if keywords.get("token") == "":
         yield "an empty token lets anybody in"
 
 
@@ -172,8 +174,9 @@ def main(words):
     named = [Path(word) for word in words]
     problems = [f"{path.name}: {problem}" for path in named or notebooks.paths() for problem in check(path)]
     if not named:
-        problems += defined_twice(notebooks.paths(), sorted((ROOT / "utils").rglob("*.py")))
-        for path in sorted([*(ROOT / "utils").rglob("*.py"), *(ROOT / "tools").rglob("*.py")]):
+        modules = sorted((ROOT / "utils").rglob("*.py"))
+        problems += defined_twice(notebooks.paths(), modules)
+        for path in [*modules, *sorted((ROOT / "tools").rglob("*.py"))]:
             problems += [f"{path.relative_to(ROOT)}: {text}" for text in forbidden(path.read_text(encoding="utf-8"))]
     print("\n".join(problems) or "The notebooks and the code keep every rule.")
     return int(bool(problems))

@@ -1,8 +1,8 @@
-"""Owns training a system from the command line. The recipe, and all that it does, is utils/recipes/reported.py's.
+"""Trains a system from the command line.
 
     python -m tools.train NAME [--budget smoke|quick|full] [--seed 0] [--protocol honest|report|final] [--folder PATH]
 
-Typed again, it goes on where it was stopped.
+The same command resumes a training that was stopped.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from utils.training.live import in_words
 
 
 def main(words=None):
-    """Train the system named, and print what it measured after its last epoch."""
+    """Train the system named, and print what was measured after its last epoch."""
     parser = argparse.ArgumentParser(prog="python -m tools.train", description="Train one of the systems.")
     parser.add_argument("name", help=", ".join([*SYSTEMS, *OURS]))
-    parser.add_argument("--budget", choices=BUDGETS, help="how much of it (default: by hardware)")
+    parser.add_argument("--budget", choices=BUDGETS, help="how long it trains (default: full on a GPU, else quick)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--protocol", choices=PROTOCOLS, default="honest")
     parser.add_argument("--device", help="cpu, cuda, mps (default: the best there is)")
-    parser.add_argument("--folder", default="auto", help="where its checkpoints lie")
+    parser.add_argument(
+        "--folder", default="auto", help="the folder of its checkpoints (default: its run's folder in runs/)"
+    )
     parser.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS")
-    parser.add_argument("--compiled", action="store_true", help="let torch.compile fuse the network first")
-    text = "let no GPU replay the passes of an earlier batch"
+    parser.add_argument("--compiled", action="store_true", help="compile the network with torch.compile first")
+    text = "do not use CUDA graphs"
     parser.add_argument("--no-replay", dest="replay", action="store_const", const=False, default="auto", help=text)
     args = vars(parser.parse_args(words))
     try:
@@ -36,7 +38,7 @@ def main(words=None):
         print(error, file=sys.stderr)
         return 1
     print(in_words(trained.history.rows[-1]) if trained.history.rows else "No epoch was finished.")
-    print(f"Run {trained.folder.name}: record and checkpoints lie in {trained.folder}.")
+    print(f"Run {trained.folder.name}: record and checkpoints are in {trained.folder}.")
     return 0
 
 

@@ -23,4 +23,4 @@ def test_no_module_holds_a_forbidden_call(path):
 
 
 def test_badges_and_set_up_cells_are_up_to_date():
-    assert publish.stale() == {}
+    assert publish.stale_files() == {}

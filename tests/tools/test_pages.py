@@ -1,0 +1,149 @@
+"""Tests of tools/pages.py and tools/marks.py: tables say what the records say, and compare like with like."""
+
+import pytest
+
+from tools import marks, pages
+from utils.errors import CourseworkError
+from utils.experiments.results import read_results
+from utils.files import plain
+from utils.recipes import ABLATIONS, OURS, SYSTEMS
+from utils.recipes.tables import C_ROWS, D_ROWS
+
+CPU, OTHER_CPU = "AMD EPYC (2 cores), torch 2.11", "Xeon (2 cores), torch 2.11"
+
+
+def record(recipe=OURS["quick"], **changes):
+    """Return a record of a training as results/accuracy/ keeps it."""
+    return {
+        "system": recipe.name,
+        "protocol": "final",
+        "seed": 0,
+        "data": {"name": "copies", "fingerprint": "0123"},
+        "plain_accuracy": 0.88,
+        "views": recipe.views,
+        "accuracy": 0.9,
+        "epochs": 8,
+        "seconds": {"training": 80.0, "answers": 20.0},
+        "device": CPU,
+        "parameters": 1000,
+        "recipe": plain(recipe.describe()),
+    } | changes
+
+
+def rival(**changes):
+    """Return a record of somebody else's code."""
+    published = {"address": "https://example.org", "accuracy": 0.94, "seconds": 3.83, "on": "an A100"}
+    return record(recipe=OURS["fast"], system="airbench", rival=published, views="six") | {"recipe": None} | changes
+
+
+def test_the_pages_in_the_repository_are_those_of_the_records():
+    assert pages.main(["--check"]) == 0
+    recipes = [*SYSTEMS.values(), *OURS.values(), *ABLATIONS.values(), *(row.recipe for row in (*C_ROWS, *D_ROWS))]
+    for path, kept in read_results().items():
+        assert "rival" in kept or any(pages.is_of(kept, recipe) for recipe in recipes), f"{path.name}: another recipe"
+
+
+def test_a_row_has_mean_spread_and_seeds_and_another_recipe_is_not_yet_run():
+    quick = OURS["quick"]
+    (row,) = pages.rows_of("quick", quick, [record(), record(seed=1, accuracy=0.92)])
+    assert row["ours, test"] == "**91.00** ± 1.41\u00a0% (single prediction: 88.00\u00a0%)"
+    assert (row["seeds"], row["images"], row["time"], row["on"]) == ("2", "copies", "1 min 40 s", "AMD EPYC (2 cores)")
+    (row,) = pages.rows_of("other", quick.change(lr=1.0), [record()])
+    assert row["ours, test"] == pages.NOT_RUN
+    assert len(pages.rows_of("quick", quick, [record(), record(device="H100 (79 GiB), torch 2.11")])) == 2
+
+
+def test_the_time_is_that_of_the_fastest_machine_and_of_undisturbed_runs():
+    def run(device, seconds, **changes):
+        return record(device=device, seconds={"training": seconds, "answers": 10.0}, **changes)
+
+    runs = [run(OTHER_CPU, 290), run(CPU, 80, seed=1), run(CPU, 100, seed=2)]
+    assert pages.measured_figures(runs)["time"] == "1 min 40 s"
+    assert pages.measured_figures(runs[:2])["time"] == "1 min 30 s (one run)"
+    assert pages.measured_figures([run(CPU, 80, beside=4)])["time"] == "1 min 30 s at most"
+
+
+def test_a_gpu_is_named_without_its_memory():
+    assert pages.machine(record(device="NVIDIA H200 (140 GiB), torch 2.11")) == "NVIDIA H200"
+    assert pages.machine(record(device=CPU)) == "AMD EPYC (2 cores)"
+
+
+def test_a_table_leaves_out_what_is_empty_and_names_what_is_alike_below():
+    rows = pages.rows_of("a", OURS["quick"], [record(), record(seed=1, protocol="report")])
+    rows += pages.rows_of("b", OURS["fast"], [])
+    assert pages.markdown_table(rows).splitlines() == [
+        "|  | ours, test | protocol | epochs | time |",
+        "|---|---|---|---|---|",
+        "| a | **90.00**\u00a0% (single prediction: 88.00\u00a0%) | tested once | 8 | 1 min 40 s |",
+        "| a | **90.00**\u00a0% (single prediction: 88.00\u00a0%) | test set watched | 8 | 1 min 40 s |",
+        "| b | not yet run |  |  |  |",
+        "",
+        "Images of all rows: copies. Seeds of all rows: 1. Machine of all rows: AMD EPYC (2 cores).",
+    ]
+
+
+def test_what_was_not_run_comes_last_and_a_report_without_any_run_has_no_table():
+    lines = pages.results_table([record(OURS["fast"])]).splitlines()
+    assert "`fast`" in lines[2] and pages.NOT_RUN not in lines[2]
+    assert sum(pages.NOT_RUN in line for line in lines) == len(SYSTEMS) + len(OURS) - 1
+    assert pages.report_table(C_ROWS, []) == f"None of its {len(C_ROWS)} rows has been run yet.\n"
+    assert pages.report_table(C_ROWS, [record(C_ROWS[3].recipe)]).count(pages.NOT_RUN) == len(C_ROWS) - 1
+
+
+def test_a_rival_has_a_row_with_what_it_published():
+    (row,) = pages.rows_of_rival("airbench", [record(), rival(accuracy=0.91)])
+    assert row[""] == "[airbench](https://example.org)" and "94.00 %" in row["reported"]
+    assert row["ours, test"].startswith("**91.00**")
+
+
+def test_ours_are_compared_with_a_rival_on_the_same_machine_and_images():
+    ours = record(OURS["fast"], accuracy=0.91, seconds={"training": 60.0, "answers": 4.0})
+    theirs = rival(accuracy=0.9, seconds={"training": 80.0, "answers": 0.0})
+    (text,) = pages.comparisons_with_rivals([ours, theirs])
+    assert text.startswith("`fast` against `airbench`") and "1.00 points higher by a single seed in 0.80 times" in text
+    again = [kept | {"seed": 1, "accuracy": kept["accuracy"] + 0.03} for kept in (ours, theirs)]
+    (text,) = pages.comparisons_with_rivals([ours, theirs, *again])
+    assert "within the spread over seeds, in 0.80 times" in text and text.endswith("with 1.00 times the parameters.")
+    adapted = theirs | {"rival": theirs["rival"] | {"adapted": "no GPU"}}
+    assert pages.comparisons_with_rivals([ours, adapted])[-1] == "`airbench` was adapted: no GPU."
+    assert pages.comparisons_with_rivals([ours]) == []
+
+
+@pytest.mark.parametrize("change", [{"device": OTHER_CPU}, {"protocol": "report"}, {"data": {"fingerprint": "4567"}}])
+def test_what_ran_under_other_conditions_is_not_compared(change):
+    assert pages.comparison([record()], [record(OURS["fast"], **change)]) == ""
+
+
+def test_a_time_that_is_an_upper_limit_is_not_compared():
+    text = pages.comparison([record(accuracy=0.91)], [record(OURS["fast"], beside=2)])
+    assert "1.00 points higher by a single seed, with 1.00 times the parameters." in text
+
+
+def test_an_ablation_is_compared_with_its_own_recipe():
+    ablation = record(ABLATIONS["quick_one_branch"], accuracy=0.88, parameters=500)
+    texts = pages.comparisons_of_ablations([record(), ablation, record(OURS["fast"])])
+    assert len(texts) == 1 and texts[0].startswith("`quick_one_branch` against `quick`")
+    assert "2.00 points lower" in texts[0] and "0.50 times the parameters" in texts[0]
+
+
+def test_a_page_that_is_out_of_date_is_found_and_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "ROOT", tmp_path)
+    monkeypatch.setattr(pages, "RESULTS", tmp_path / "results" / "accuracy")
+    monkeypatch.setattr(pages, "read_records", lambda: {"one": record()})
+    (tmp_path / "results").mkdir()
+    text = "before\n<!-- results -->\nold\n<!-- /results -->\nafter\n"
+    (tmp_path / "README.md").write_text(text)
+    for name in ("ablations", "report C", "report D"):
+        text += f"<!-- {name} -->\n<!-- /{name} -->\n"
+    (tmp_path / "results" / "README.md").write_text(text)
+    assert pages.main(["--check"]) == 1
+    assert pages.main([]) == 0 and pages.main(["--check"]) == 0
+    written = (tmp_path / "README.md").read_text()
+    assert written.startswith("before\n") and written.endswith("\nafter\n")
+    assert "`quick`" in written and "old" not in written
+
+
+@pytest.mark.parametrize("text", ["<!-- x -->\nold\n", "", 2 * "<!-- x -->\n<!-- /x -->\n"])
+def test_a_page_without_exactly_one_pair_of_marks_is_refused(text):
+    with pytest.raises(CourseworkError, match="one pair of marks for x"):
+        marks.filled(text, "x", "new\n", "page.md")
