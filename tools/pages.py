@@ -267,13 +267,13 @@ def draw_pictures(folder):
     matplotlib.use("agg")
     import numpy as np
 
-    from utils.data.sources import CLASSES, drawn
+    from utils.data.sources import CLASSES, synthetic
     from utils.figures.basics import show_grid
     from utils.notebook import style_figures
 
     style_figures()
     columns = 12
-    images = np.concatenate([drawn.draw_class(name, columns) for name in CLASSES])
+    images = np.concatenate([synthetic.draw_class(name, columns) for name in CLASSES])
     figure = show_grid(images, rows=CLASSES, columns=columns)
     figure.savefig(folder / "drawn_images.png", dpi=144, bbox_inches="tight", metadata={"Software": None})
     print("docs/drawn_images.png: written")

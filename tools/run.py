@@ -207,8 +207,8 @@ def kernel_environment():
 
     images = load_cifar10()
     print(images, flush=True)
-    if images.source == "drawn":  # so that no kernel tries the download again
-        environ["CIFAR10_SOURCE"] = "drawn"
+    if images.source == "synthetic":  # so that no kernel tries the download again
+        environ["CIFAR10_SOURCE"] = "synthetic"
     return environ
 
 
@@ -292,7 +292,7 @@ def main(words=None):
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. A download resumes next time; with CIFAR10_SOURCE=drawn the notebooks run without CIFAR-10.")
+        print("\nStopped. A download resumes next time; with CIFAR10_SOURCE=synthetic the notebooks run without CIFAR-10.")
         return INTERRUPTED
 
 
