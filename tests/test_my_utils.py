@@ -202,10 +202,10 @@ def test_a_short_epoch_has_points_enough_for_a_curve(batches, every):
     assert training.history.every == every
 
 
-def test_watchers_hear_every_event_in_order():
+def test_callbacks_hear_every_event_in_order():
     net, train_iter, test_iter, optimizer = parts()
     note = Note()
-    train_ch3(net, train_iter, test_iter, F.cross_entropy, 2, optimizer, watchers=[note], curves=False)
+    train_ch3(net, train_iter, test_iter, F.cross_entropy, 2, optimizer, callbacks=[note], curves=False)
     batches = [("batch", 0, n) for n in range(1, 6)], [("batch", 1, n) for n in range(1, 6)]
     assert note.events == [
         ("start", 0, 0), *batches[0], ("epoch", 1, 0), *batches[1], ("epoch", 2, 0), ("end", 2, 0),
@@ -213,10 +213,10 @@ def test_watchers_hear_every_event_in_order():
 
 
 @pytest.mark.parametrize("batches", [1, 4, 5, 6, 9])
-def test_a_watcher_can_stop_the_training_between_two_batches(batches, capsys):
+def test_a_callback_can_stop_the_training_between_two_batches(batches, capsys):
     net, train_iter, test_iter, optimizer = parts()
     note, stop = Note(), StopAfter(batches)
-    history = train_ch3(net, train_iter, test_iter, F.cross_entropy, 2, optimizer, watchers=[note, stop], curves=False)
+    history = train_ch3(net, train_iter, test_iter, F.cross_entropy, 2, optimizer, callbacks=[note, stop], curves=False)
     assert [event for event in note.events if event[0] == "batch"][-1] == ("batch", *divmod(batches - 1, 5))[:2] + (
         (batches - 1) % 5 + 1,
     )
@@ -226,7 +226,7 @@ def test_a_watcher_can_stop_the_training_between_two_batches(batches, capsys):
     assert "Stopped after" in capsys.readouterr().out
 
 
-def test_an_error_reaches_the_caller_after_the_watchers_heard_of_the_end():
+def test_an_error_reaches_the_caller_after_the_callbacks_heard_of_the_end():
     net, train_iter, test_iter, optimizer = parts()
     note = Note()
 
@@ -234,7 +234,7 @@ def test_an_error_reaches_the_caller_after_the_watchers_heard_of_the_end():
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        train_ch3(net, train_iter, test_iter, None, 1, optimizer, step=step, watchers=[note], curves=False)
+        train_ch3(net, train_iter, test_iter, None, 1, optimizer, step=step, callbacks=[note], curves=False)
     assert note.events == [("start", 0, 0), ("end", 0, 0)]
 
 

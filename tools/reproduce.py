@@ -127,7 +127,7 @@ def train(job, data, device, deadline, budget):
         warm_up(job, data, device)
     begun = time.perf_counter()
     how = {"seed": job.seed, "protocol": job.protocol, "budget": budget, "device": device}
-    trained = job.recipe.train(data, **how, watchers=[deadline], curves=False, sweep="reproduce")
+    trained = job.recipe.train(data, **how, callbacks=[deadline], curves=False, sweep="reproduce")
     if trained.history.stopped:
         return None
     # Of a training that an earlier call began, the history knows all the seconds; of one of this call, the clock more.
@@ -152,7 +152,7 @@ def line(job, record):
 
 
 class Deadline:
-    """A watcher that stops a training between two batches when the time is over."""
+    """A callback that stops a training between two batches when the time is over."""
 
     def __init__(self, minutes=None):
         self._end = None if minutes is None else time.monotonic() + 60 * minutes

@@ -49,5 +49,5 @@ class CheckpointWarning(UserWarning):
     """A checkpoint could not be written, copied or read; the training goes on without it."""
 
 
-class LedgerWarning(UserWarning):
+class RecordWarning(UserWarning):
     """A part of a run's record could not be written; the training goes on without it."""

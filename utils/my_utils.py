@@ -3,8 +3,8 @@
 Every training of the suite runs through the loop of `train_epoch_ch3`. What a training may add to it, from mixed
 precision to checkpoints, attaches in two places and is not needed to understand it:
 - `step` does what is done with a batch; `train_batch` is the plain one, `utils/training/step.py` has others,
-- `watchers` are told what happens: any object that has one or more of the methods on_start, on_ready (all have started,
-  a resumed training is back in its place), after_batch, after_epoch and on_end, each called with the Training.
+- `callbacks` are told what happens: any object that has one or more of the methods on_start, on_ready (all have
+  started, a resumed training is back in its place), after_batch, after_epoch and on_end, each called with the Training.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def train_ch3(
     device=None,
     *,
     step=train_batch,
-    watchers=(),
+    callbacks=(),
     watched="test",
     curves=True,
     record=True,
@@ -116,17 +116,21 @@ def train_ch3(
     """
     device = place(net, device)
     if record:
-        from utils.runs.recorder import Ledger  # only those who keep a record need files
+        from utils.runs.recorder import Recorder  # only those who keep a record need files
 
-        kept = any(isinstance(watcher, Ledger) for watcher in watchers)
-        watchers = watchers if kept else (Ledger(name=record if isinstance(record, str) else "training"), *watchers)
+        kept = any(isinstance(callback, Recorder) for callback in callbacks)
+        callbacks = (
+            callbacks if kept else (Recorder(name=record if isinstance(record, str) else "training"), *callbacks)
+        )
     if curves:
         from utils.training.live import LiveCurves  # only those who draw need matplotlib
 
-        watchers = (*watchers, LiveCurves())
-    training = Training(net, train_iter, test_iter, loss, num_epochs, optimizer, device, step, watchers, watched, every)
+        callbacks = (*callbacks, LiveCurves())
+    training = Training(
+        net, train_iter, test_iter, loss, num_epochs, optimizer, device, step, callbacks, watched, every
+    )
     training.metric, predict = Accumulator(3), getattr(step, "predict", None)
-    with training.under_way():  # the watchers hear of it, and an interrupt waits for the end of a batch
+    with training.under_way():  # the callbacks hear of it, and an interrupt waits for the end of a batch
         while training.epoch < num_epochs:
             begun = {"metric": training.metric, "after_batch": training.after_batch}
             learned = train_epoch_ch3(net, training.rest_of_epoch(), loss, optimizer, device, step=step, **begun)

@@ -8,7 +8,7 @@ import torch
 from training_parts import images
 
 from utils.data.cifar10 import CLASSES, Cifar10
-from utils.errors import CourseworkError, LedgerWarning
+from utils.errors import CourseworkError, RecordWarning
 from utils.evaluation import evaluate as evaluation
 from utils.evaluation.evaluate import evaluate_run, weights_hash
 from utils.evaluation.metrics import wilson_interval
@@ -37,9 +37,9 @@ def data():
 def train(data, tmp_path):
     """Return a function that trains a small recipe in a folder of the test's."""
 
-    def make(network=GATED, folder=tmp_path / "run", watchers=(), **changes):
+    def make(network=GATED, folder=tmp_path / "run", callbacks=(), **changes):
         recipe = Recipe("small", network, mean=(0.5,) * 3, std=(0.25,) * 3, lr=0.01, num_epochs=2, **changes)
-        how = {"budget": Budget("all"), "device": "cpu", "precision": "fp32", "curves": False, "watchers": watchers}
+        how = {"budget": Budget("all"), "device": "cpu", "precision": "fp32", "curves": False, "callbacks": callbacks}
         return recipe.train(data, folder=folder, **how)
 
     return make
@@ -134,7 +134,7 @@ def test_a_record_that_cannot_be_written_is_returned_all_the_same(train, monkeyp
 
     trained = train()
     monkeypatch.setattr(evaluation, "write_json", full)
-    with pytest.warns(LedgerWarning, match="no space left"):
+    with pytest.warns(RecordWarning, match="no space left"):
         assert evaluate_run(trained, SMALL)["images"] == 110
 
 
@@ -144,7 +144,7 @@ def test_without_a_folder_the_record_is_only_returned(train):
 
 
 class StopAtOnce:
-    """A watcher that stops a training after its first batch."""
+    """A callback that stops a training after its first batch."""
 
     def after_batch(self, training):
         training.stop = True
@@ -153,7 +153,7 @@ class StopAtOnce:
 @pytest.mark.parametrize("kept", [True, False], ids=["in a folder", "nowhere"])
 def test_a_training_that_was_interrupted_is_refused_until_it_is_finished(train, data, tmp_path, monkeypatch, kept):
     folder = tmp_path / "run" if kept else None
-    stopped = train(folder=folder, watchers=[StopAtOnce()])
+    stopped = train(folder=folder, callbacks=[StopAtOnce()])
     loaded = [load_run(stopped.run, data, "cpu")] if kept else []
     with monkeypatch.context() as patched:
         patched.setattr(evaluation, "scores", lambda *_, **__: pytest.fail("the test images were touched"))

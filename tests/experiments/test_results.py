@@ -62,7 +62,7 @@ def test_under_the_reports_protocol_the_last_epoch_counts_and_the_best_is_named(
 
 
 def test_an_unfinished_training_gives_no_record(tiny, data):
-    stopped = train(tiny, data, watchers=[reproduce.Deadline(0.0)])
+    stopped = train(tiny, data, callbacks=[reproduce.Deadline(0.0)])
     assert stopped.history.stopped
     with pytest.raises(CourseworkError, match="tiny is not finished"):
         record_of(stopped, 1.0)

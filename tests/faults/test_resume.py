@@ -16,6 +16,7 @@ from victim import BATCHES, EVENTS, Broken, Happenings, Victim, break_at, differ
 from utils.errors import CheckpointError
 from utils.runs import checkpoints
 from utils.runs.checkpoint_files import NAME, dump, listed, load
+from utils.training.state import NORMAL
 
 KINDS = {
     "sgd": {},
@@ -166,8 +167,8 @@ PARTS = {
     "optimizer": "optimizer",
     "optimizer.state": "optimizer",
     "step.scaler": "step",
-    "watchers.Average": "average",
-    "watchers.Schedule": "schedule",
+    "callbacks.Average": "average",
+    "callbacks.Schedule": "schedule",
     "history": "rows",
     "history.points": "points",
     "history.last": "points",
@@ -252,7 +253,7 @@ def interrupt(*_):
 @pytest.mark.parametrize("event", [3, BATCHES, BATCHES + 1])
 def test_an_interrupt_returns_the_history_so_far_and_leaves_a_checkpoint(tmp_path, event, capsys):
     stopped = Victim(tmp_path, every=1e9)
-    stopped.train(Happenings(event, interrupt, order=0))
+    stopped.train(Happenings(event, interrupt, order=NORMAL))
     assert stopped.history.stopped and len(stopped.history) == event // (BATCHES + 1)
     assert "Stopped after" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -278,7 +279,7 @@ def test_a_second_interrupt_breaks_off_at_once_and_leaves_the_checkpoints_before
         interrupt()
 
     with pytest.raises(KeyboardInterrupt):
-        impatient.train(Happenings(4, twice, order=0))
+        impatient.train(Happenings(4, twice, order=NORMAL))
     assert listed(tmp_path)[0].name.startswith("checkpoint-00000-0000003-")
     assert differences(whole(), Victim(tmp_path, 99).train()) == []
 
@@ -289,7 +290,7 @@ def test_a_training_that_fails_saves_nothing_of_the_failure(tmp_path):
     assert listed(tmp_path) == []
 
 
-def test_two_watchers_of_one_kind_keep_apart(tmp_path):
+def test_two_callbacks_of_one_kind_keep_apart(tmp_path):
     fast, slow = checkpoints_of_two_averages(tmp_path / "whole", None)
     again = checkpoints_of_two_averages(tmp_path / "broken", MIDDLE)
     assert differences([fast, slow], [*again]) == []

@@ -34,8 +34,8 @@ def test_a_child_takes_the_moments_and_not_the_rates(data, tiny):
             seen.append((group["lr"], len(state)))
 
     parent = tiny.train(data, **SMALL)
-    tiny.change(lr=0.001).train(data, parent=parent.run, watchers=[Look()], **SMALL)
-    tiny.change(optimizer="sgd", lr=0.1).train(data, parent=parent.run, watchers=[Look()], **SMALL)
+    tiny.change(lr=0.001).train(data, parent=parent.run, callbacks=[Look()], **SMALL)
+    tiny.change(optimizer="sgd", lr=0.1).train(data, parent=parent.run, callbacks=[Look()], **SMALL)
     assert seen[0][0] == 0.001 and seen[0][1] > 0 and seen[1] == (0.1, 0)
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from training_parts import StopAfter, same
 
 from utils.data.augment import Shrink
-from utils.errors import CheckpointError, CourseworkError, LedgerWarning
+from utils.errors import CheckpointError, CourseworkError, RecordWarning
 from utils.models.blocks import GatedBlock, Plan, build, plan_from
 from utils.models.networks import NETWORKS
 from utils.my_utils import accuracy, evaluate_accuracy, train_epoch_ch3
@@ -198,7 +198,7 @@ def test_report_ds_polynomial_and_cyclic_rates_follow_each_other():
 
 def test_the_callers_random_numbers_are_as_they_were_after_a_training(tiny, data):
     class Draw:
-        """A watcher that draws, as an augmentation of a student's own might."""
+        """A callback that draws, as an augmentation of a student's own might."""
 
         def __init__(self):
             self.numbers = []
@@ -211,10 +211,10 @@ def test_the_callers_random_numbers_are_as_they_were_after_a_training(tiny, data
         random.seed(seed)
         np.random.seed(seed)
         expected = random.Random(seed).random(), np.random.RandomState(seed).rand()
-        watcher = Draw()
-        tiny.train(data, folder=None, watchers=[watcher], **SMALL)
+        callback = Draw()
+        tiny.train(data, folder=None, callbacks=[callback], **SMALL)
         assert (random.random(), np.random.rand()) == expected
-        draws.append(watcher.numbers)
+        draws.append(callback.numbers)
     assert draws[0] and draws[0] == draws[1]  # a training's own numbers depend on its seed alone
 
 
@@ -250,7 +250,7 @@ def test_figures_on_the_test_images_are_not_lost_where_they_cannot_be_noted(tiny
         raise OSError("No space left on device")
 
     monkeypatch.setattr(recipes, "note_test", full)
-    with pytest.warns(LedgerWarning, match="No space left"):
+    with pytest.warns(RecordWarning, match="No space left"):
         loss, acc = trained.test()
     assert 0 <= acc <= 1 and loss > 0
 
@@ -301,7 +301,7 @@ def test_the_ablations_change_nothing_but_the_gate():
 
 def test_a_stopped_training_goes_on_to_the_same_end(tiny, data, capsys):
     whole = tiny.train(data, folder=None, **SMALL)
-    stopped = tiny.train(data, watchers=[StopAfter(3)], **SMALL)
+    stopped = tiny.train(data, callbacks=[StopAfter(3)], **SMALL)
     assert stopped.history.stopped
     again = tiny.train(data, **SMALL)
     assert "Going on after 0 epochs and 3 batches" in capsys.readouterr().out
@@ -364,7 +364,7 @@ def test_a_training_cut_short_shrinks_its_images_for_its_share_of_the_epochs(tin
             sizes.append(training.train_iter.batch(training.epoch, 0)[0].shape[-1])
 
     recipe = tiny.change(augment=(Shrink(16, epochs=5),), num_epochs=8)
-    recipe.train(data, budget=Budget("short", images=100, epochs=2), folder=None, curves=False, watchers=[Watch()])
+    recipe.train(data, budget=Budget("short", images=100, epochs=2), folder=None, curves=False, callbacks=[Watch()])
     assert sizes == sorted(sizes) and sizes.count(16) == sizes.count(32) > 0
     assert Shrink(16, epochs=5).for_epochs(8, 8) == Shrink(16, epochs=5)
     assert Shrink(16, epochs=5).for_epochs(1, 8).epochs == 0

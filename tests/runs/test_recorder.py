@@ -16,7 +16,7 @@ from utils.my_utils import train_ch3
 from utils.runs import recorder as ledger
 from utils.runs.checkpoints import Checkpoints
 from utils.runs.claim import NAME
-from utils.runs.recorder import Ledger, new_folder
+from utils.runs.recorder import Recorder, new_folder
 from utils.runs.run import Run, find
 
 pytestmark = pytest.mark.usefixtures("ledger_folder")
@@ -47,7 +47,7 @@ def test_the_record_lies_where_the_checkpoints_lie(tmp_path):
 
 
 def test_each_run_has_one_ledger_even_if_one_is_given(tmp_path):
-    train(Ledger(tmp_path / "mine", "mine"))
+    train(Recorder(tmp_path / "mine", "mine"))
     assert Run(tmp_path / "mine").record["system"] == "mine" and not runs.all_runs()
 
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Watch:
-    """A watcher that keeps a copy of what `look` returns after each batch and after each epoch."""
+    """A callback that keeps a copy of what `look` returns after each batch and after each epoch."""
 
     def __init__(self, look):
         self.look, self.batches, self.epochs = look, [], []
@@ -33,7 +33,7 @@ def weights(training):
     return training.net.state_dict()
 
 
-def train(*watchers, epochs=3, seed=0, lr=0.5, measure=True, batches=4, folder=None):
+def train(*callbacks, epochs=3, seed=0, lr=0.5, measure=True, batches=4, folder=None):
     """Train a small network with batch norm on batches that are the same each time; return (history, data, loss)."""
     torch.manual_seed(7)
     X, y = torch.randn(batches, 20, 6), torch.randint(0, 3, (batches, 20))
@@ -41,9 +41,9 @@ def train(*watchers, epochs=3, seed=0, lr=0.5, measure=True, batches=4, folder=N
     net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 3))
     loss = make_loss("cross_entropy")
     data, optimizer = [*zip(X, y, strict=True)], torch.optim.SGD(net.parameters(), lr)
-    watchers = [*watchers, *([Checkpoints(folder, every=1e9)] if folder else [])]
+    callbacks = [*callbacks, *([Checkpoints(folder, every=1e9)] if folder else [])]
     test_iter = data[::-1] if measure else None
-    history = train_ch3(net, data, test_iter, loss, epochs, optimizer, watchers=watchers, watched="val", curves=False)
+    history = train_ch3(net, data, test_iter, loss, epochs, optimizer, callbacks=callbacks, watched="val", curves=False)
     return history, data, loss
 
 

@@ -335,5 +335,5 @@ def test_each_recipe_is_recorded(device, name):
     how = {"budget": Budget("full", epochs=2), "device": device, "folder": None, "curves": False, "protocol": "report"}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        recipe.change(batch_size=32, augment=()).train(data, watchers=[Look()], **how)
+        recipe.change(batch_size=32, augment=()).train(data, callbacks=[Look()], **how)
     assert kept[-1] == 1

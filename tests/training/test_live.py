@@ -41,9 +41,11 @@ def screen(monkeypatch):
     return page
 
 
-def train(num_epochs=2, watchers=(), every=1):
+def train(num_epochs=2, callbacks=(), every=1):
     net, train_iter, test_iter, optimizer = parts()
-    return train_ch3(net, train_iter, test_iter, F.cross_entropy, num_epochs, optimizer, watchers=watchers, every=every)
+    return train_ch3(
+        net, train_iter, test_iter, F.cross_entropy, num_epochs, optimizer, callbacks=callbacks, every=every
+    )
 
 
 def test_one_figure_and_one_line_are_renewed_in_place(screen):
@@ -74,7 +76,7 @@ def test_in_ci_only_the_end_is_shown(screen, monkeypatch):
 
 
 def test_an_interrupted_training_leaves_what_it_measured(screen, capsys):
-    train(watchers=[StopAfter(7)])
+    train(callbacks=[StopAfter(7)])
     figure, line = screen.shown
     assert len(figure.axes[0].lines) == 3  # points, training, test
     assert "after epoch 1" in repr(line)

@@ -13,6 +13,7 @@ from utils.errors import CourseworkError, DivergedError
 from utils.my_utils import evaluate, train_batch, train_ch3
 from utils.optim.losses import make_loss
 from utils.runs.checkpoints import Checkpoints
+from utils.training.state import EARLY
 from utils.training.step import NO_MEMORY, Step, best_precision, ran_out_of_memory
 
 DEVICES = [
@@ -149,9 +150,9 @@ def test_the_error_names_epoch_batch_and_learning_rate_and_checkpoints_stay(tmp_
 
     spoil = Spoil()
     kept = Checkpoints(tmp_path, every=0)
-    kept.order = -1  # here before Spoil, so that the first epoch is saved
+    kept.order = EARLY  # here before Spoil, so that the first epoch is saved
     with pytest.raises(DivergedError) as caught:
-        train_ch3(net, batches, None, loss, 3, optimizer, step=Step(), watchers=[kept, spoil], curves=False)
+        train_ch3(net, batches, None, loss, 3, optimizer, step=Step(), callbacks=[kept, spoil], curves=False)
     assert caught.value.where == "epoch 2, batch 2, learning rate 0.025"
     assert len(spoil.files) == 1 and {*tmp_path.glob("*.pt")} == spoil.files
     assert all(parameter.isfinite().all() for parameter in net.parameters())

@@ -32,6 +32,7 @@ from utils.models.networks import NETWORKS
 from utils.my_utils import train_ch3, train_epoch_ch3
 from utils.optim.optimizers import make_optimizer
 from utils.runs.checkpoints import Checkpoints
+from utils.training.state import LAST
 from utils.training.step import Step
 
 TITLE = "The loop"
@@ -139,7 +140,7 @@ def measure_save(name, device, saves):
         keeper = Checkpoints(folder, every=1e9)
         saver = _Saver(keeper, saves)
         train_ch3(
-            net, data, None, nn.CrossEntropyLoss(), 1, optimizer, watchers=[keeper, saver], curves=False, record=False
+            net, data, None, nn.CrossEntropyLoss(), 1, optimizer, callbacks=[keeper, saver], curves=False, record=False
         )
         size = max(path.stat().st_size for path in pathlib.Path(folder).iterdir())
     note(f"{name}: saved in {median(saver.seconds):.2f} s")
@@ -147,9 +148,9 @@ def measure_save(name, device, saves):
 
 
 class _Saver:
-    """A watcher that saves several times after the first batch, and notes how long each took."""
+    """A callback that saves several times after the first batch, and notes how long each took."""
 
-    order = 2
+    order = LAST
 
     def __init__(self, keeper, repeats):
         self.keeper, self.repeats, self.seconds = keeper, repeats, []

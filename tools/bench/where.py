@@ -51,7 +51,7 @@ def measure_recipe(recipe, device, settings):
 
 
 class Watch:
-    """A watcher of a training: lets some steps warm up, times as many, and profiles the next one."""
+    """A callback of a training: lets some steps warm up, times as many, and profiles the next one."""
 
     def __init__(self, device, steps):
         kinds = torch.profiler.ProfilerActivity

@@ -8,7 +8,7 @@ import warnings
 import torch
 
 from utils.data.cifar10 import CLASSES
-from utils.errors import CourseworkError, LedgerWarning
+from utils.errors import CourseworkError, RecordWarning
 from utils.evaluation.metrics import (
     calibration,
     class_gates,
@@ -100,7 +100,7 @@ def _keep(folder, record):
         what = (
             f"The evaluation could not be written: {error}\n  next:  make room or mend the folder, and evaluate again."
         )
-        warnings.warn(what, LedgerWarning, stacklevel=3)
+        warnings.warn(what, RecordWarning, stacklevel=3)
 
 
 def _measure(trained):

@@ -1,4 +1,4 @@
-"""Owns how the learning rate moves, as data and as a watcher of train_ch3, and the test that finds a rate to start at.
+"""Owns how the learning rate moves, as data and as a callback of train_ch3, and the test that finds a rate to start at.
 
 A schedule has as many steps as the run has batches (or epochs). Position t of it is the rate after t steps: batch 0 is
 trained at position 0, and the last position, the schedule's end, is reached when the last batch is done.
@@ -127,7 +127,9 @@ _NO_PART = ("one_cycle", "plateau", "sequential", "triangular")  # torch cannot 
 
 
 class Schedule:
-    """A watcher of train_ch3 that moves the learning rate after each batch or each epoch. Its end is then held."""
+    """A callback of train_ch3 that moves the learning rate after each batch or each epoch. Its end is then held."""
+
+    key = "Schedule"  # its state's name in checkpoints
 
     def __init__(self, name, scheduler, each, steps, settings):
         self.name, self.scheduler, self.each, self.steps, self.settings = name, scheduler, each, steps, settings
@@ -136,7 +138,7 @@ class Schedule:
         """Refuse to move the learning rate of an optimizer that is not the one in use."""
         what = f"The schedule '{self.name}' belongs to another optimizer than the one that trains."
         advice = "Make the schedule from the optimizer that train_ch3 is given."
-        require(training.optimizer is self.scheduler.optimizer, what, "watchers", advice)
+        require(training.optimizer is self.scheduler.optimizer, what, "callbacks", advice)
         if self.name == "plateau":
             what, where = "Plateau has no loss to look at: nothing is measured after an epoch.", "test_iter=None"
             advice = 'Give train_ch3 images to watch; a Recipe does under protocol="honest" or "report".'
@@ -188,7 +190,7 @@ class Schedule:
 
 
 def make_schedule(name, optimizer, *, num_epochs, batches, **settings):
-    """Make a Schedule of SCHEDULES for num_epochs of so many batches; it goes to train_ch3's watchers.
+    """Make a Schedule of SCHEDULES for num_epochs of so many batches; it goes to train_ch3's callbacks.
 
     Each group of the optimizer has its present lr as its peak.
     """

@@ -20,7 +20,7 @@ from utils.data.cifar10 import load_cifar10
 from utils.data.counter_rng import derive_seed
 from utils.data.loader import MEAN, STD, BatchLoader, make_iters
 from utils.devices import keep_memory, try_gpu
-from utils.errors import CourseworkError, LedgerWarning
+from utils.errors import CourseworkError, RecordWarning
 from utils.models.blocks import Plan, build, plan_from
 from utils.models.count import flops
 from utils.models.gated import GatedConv
@@ -31,7 +31,7 @@ from utils.optim.optimizers import make_optimizer
 from utils.optim.schedules import make_schedule
 from utils.runs.checkpoint_files import newest
 from utils.runs.checkpoints import Checkpoints, plain
-from utils.runs.recorder import Ledger, note_test, safe
+from utils.runs.recorder import Recorder, note_test, safe
 from utils.runs.run import Run, find, trainings
 from utils.training.average import Average
 from utils.training.budget import Budget, choose_budget, first
@@ -124,7 +124,7 @@ class Recipe:
         resume=True,
         parent=None,
         sweep=None,
-        watchers=(),
+        callbacks=(),
         curves=True,
         compiled=False,
     ):
@@ -159,18 +159,18 @@ class Recipe:
             if parent:
                 inherit(parent, net, optimizer)
             size = {"num_epochs": num_epochs, "batches": len(train_iter)}
-            watchers = [*watchers, make_schedule(self.schedule, optimizer, **size, **self.schedule_settings)]
+            callbacks = [*callbacks, make_schedule(self.schedule, optimizer, **size, **self.schedule_settings)]
             average = Average(self.average) if self.average else None
-            watchers += [average] if average else []
+            callbacks += [average] if average else []
             if folder is not None:
                 about = {"sweep": sweep, "macs": macs, "test_images": len(test_iter.split)}
                 about |= {"watched_images": len(watched_iter.split)} if watched_iter else {}
                 record = {"parent": None, **facts, "system": self.name, "budget": budget.name, **about}
-                watchers.append(Ledger(folder, self.name, record | {"data": images.train.origin}))
-                watchers.append(Checkpoints(folder, every=save_every, about=_flat(facts), resume=resume))
+                callbacks.append(Recorder(folder, self.name, record | {"data": images.train.origin}))
+                callbacks.append(Checkpoints(folder, every=save_every, about=_flat(facts), resume=resume))
             about = {"watched": WATCHED[protocol], "curves": curves, "record": folder is not None}
             arguments = (net, train_iter, watched_iter, loss, num_epochs, optimizer)
-            history = train_ch3(*arguments, step=step, watchers=watchers, **about)
+            history = train_ch3(*arguments, step=step, callbacks=callbacks, **about)
         step.release()
         return Trained(self, average.net if average else net, history, test_iter, loss, step, facts, folder)
 
@@ -239,7 +239,7 @@ class Trained:
             try:
                 note_test(self.folder, acc, loss)
             except OSError as error:  # a full disk, say: the figures are not lost for that
-                warnings.warn(f"This look at the test images could not be noted: {error}", LedgerWarning, stacklevel=2)
+                warnings.warn(f"This look at the test images could not be noted: {error}", RecordWarning, stacklevel=2)
         return loss, acc
 
 
@@ -328,7 +328,7 @@ def load_run(run, data=None, device=None):
     weights = state["net"]
     if recipe.average:
         prefix = "module."
-        averaged = state["watchers"]["Average"].items()
+        averaged = state["callbacks"]["Average"].items()
         weights = {name.removeprefix(prefix): value for name, value in averaged if name.startswith(prefix)}
     with own_randomness(0, device):  # the weights that it draws are replaced
         net = laid_out(build(recipe.network), device).to(device)

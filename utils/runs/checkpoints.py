@@ -15,10 +15,11 @@ import torch
 from utils.errors import CheckpointError, CheckpointWarning
 from utils.runs.checkpoint_files import clean, copy, dump, kept, load, newest, remove_old, write
 from utils.runs.same_training import compare, describe, named
+from utils.training.state import SAVING
 
 
 class Checkpoints:
-    """A watcher that keeps a training in a folder of its own; the same training, started again, goes on from there.
+    """A callback that keeps a training in a folder of its own; the same training, started again, goes on from there.
 
     It saves every so many seconds, at the end, and at an interrupt; more rarely where saving would take more than
     `share` of the time. keep: how many to keep, the newest. copy_to: a second folder, on a mounted drive, say, that
@@ -26,7 +27,7 @@ class Checkpoints:
     such as the data's fingerprint. resume=False begins anew and sets aside what was there.
     """
 
-    order = 1  # after the watchers whose state it saves
+    order = SAVING  # after the callbacks whose state it saves
 
     def __init__(self, folder, *, every=60.0, share=0.02, keep=2, copy_to=None, about=None, resume=True):
         self.folder, self.copy_to = Path(folder), Path(copy_to) if copy_to else None
@@ -39,11 +40,12 @@ class Checkpoints:
         self._saved, self.unsaved = None, None  # of an earlier training with the same object
         self._about = plain({**describe(training), **self.extra})
         present = capture(training, self._about)
-        next_step = "Let about, and each watcher's state_dict(), hold tensors, numbers, texts, lists and dicts."
+        next_step = "Let about, and each callback's state_dict(), hold tensors, numbers, texts, lists and dicts."
         load(dump({**present, "net": {}}), self.folder, next_step)  # here, and not when it is needed
         found = self._find()
         if found is not None:
             path, state = found
+            check_version(state, path)
             compare(state["about"], self._about, path)
             check_parts(state, present, path)
             restore(training, state)
@@ -126,7 +128,7 @@ def capture(training, about):
         "net": training.net.state_dict(),
         "optimizer": training.optimizer.state_dict(),
         "step": training.step.state_dict() if hasattr(training.step, "state_dict") else {},
-        "watchers": {name: watcher.state_dict() for name, watcher in _with_state(training).items()},
+        "callbacks": {name: callback.state_dict() for name, callback in _with_state(training).items()},
         "history": training.history.state_dict(),
         "metric": training.metric.data,
         "position": {
@@ -147,8 +149,8 @@ def restore(training, state):
     training.optimizer.load_state_dict(state["optimizer"])
     if hasattr(training.step, "load_state_dict"):
         training.step.load_state_dict(state["step"])
-    for name, watcher in _with_state(training).items():
-        watcher.load_state_dict(state["watchers"][name])
+    for name, callback in _with_state(training).items():
+        callback.load_state_dict(state["callbacks"][name])
     training.history.load_state_dict(state["history"])
     training.metric.data = [_to(value, training.device) for value in state["metric"]]
     position = state["position"]
@@ -159,10 +161,20 @@ def restore(training, state):
     set_random_state(state["random"], training.device)  # last: nothing above may draw after it
 
 
+def check_version(state, path):
+    """Refuse a checkpoint of the first version, which kept the callbacks' state under other names."""
+    if "watchers" in state:
+        raise CheckpointError(
+            "This checkpoint was written by an earlier version of the suite, which this version cannot resume.",
+            where=path,
+            next_step="Train again in another folder or with resume=False, or finish it with the earlier version.",
+        )
+
+
 def check_parts(state, present, path):
     """Require all that a training of this kind saves, before any of it is used."""
     missing = [part for part in present if part not in state]
-    for part in {"net", "optimizer", "step", "watchers", "history", "position", "random"} - set(missing):
+    for part in {"net", "optimizer", "step", "callbacks", "history", "position", "random"} - set(missing):
         missing += [f"{part}.{name}" for name in present[part] if name not in state[part] and name != "device"]
     if missing:
         raise CheckpointError(
@@ -173,7 +185,7 @@ def check_parts(state, present, path):
 
 
 def _with_state(training):
-    return {name: watcher for name, watcher in named(training.watchers).items() if hasattr(watcher, "state_dict")}
+    return {name: callback for name, callback in named(training.callbacks).items() if hasattr(callback, "state_dict")}
 
 
 def plain(value):

@@ -1,4 +1,4 @@
-"""Owns writing the ledger: a watcher that keeps a training's record while it runs. runs.py reads it."""
+"""Owns writing the ledger: a callback that keeps a training's record while it runs. runs.py reads it."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ from pathlib import Path
 import torch
 
 from utils.devices import describe
-from utils.errors import DivergedError, LedgerWarning
+from utils.errors import DivergedError, RecordWarning
 from utils.files import append_lines, read_json, write_json
 from utils.models.count import parameters
 from utils.runs.checkpoints import Checkpoints
 from utils.runs.claim import Claim
 from utils.runs.run import EVALUATION, FAULTS, METRICS, RECORD, Run, trainings
 from utils.runs.same_training import settings_of
+from utils.training.state import FIRST
 
 ROOT = Path(__file__).resolve().parents[2]
 POINTS_EVERY = 10.0  # seconds between two looks at the loss in mid-epoch: on a GPU, looking waits for it
 
 
-class Ledger:
-    """A watcher that puts a training on the ledger; train_ch3 adds one where there is none.
+class Recorder:
+    """A callback that puts a training on the ledger; train_ch3 adds one where there is none.
 
     folder: the run's own; without one it takes that of the Checkpoints, or makes a new one called `name` and the time.
     facts: what the training cannot tell of itself, such as recipe, seed and budget. A folder in which another process
     trains is refused; a folder that cannot be written costs a warning, and not the training.
     """
 
-    order = -1  # first at the beginning, so that nobody else touches a folder that is taken, and last at the end
+    order = FIRST  # at the end it is the last, as that event is told in reverse order
 
     def __init__(self, folder=None, name="training", facts=None):
         self.folder, self.name, self.facts = Path(folder) if folder else None, name, facts or {}
@@ -153,7 +154,7 @@ class Ledger:
     def _look(self, training):
         """Note that a step's batches were cut into smaller parts, or that a checkpoint could not be written."""
         part = getattr(training.step, "part", None)
-        unsaved = next((w.unsaved for w in training.watchers if isinstance(w, Checkpoints)), None)
+        unsaved = next((w.unsaved for w in training.callbacks if isinstance(w, Checkpoints)), None)
         seen = {"memory": part != self._part and f"Memory ran out: {part} images at a time.", "unsaved": unsaved}
         for kind, what in seen.items():
             if what and what != self._saw.get(kind):
@@ -194,7 +195,7 @@ class _Warning:
             next_step = "make room or mend the folder; the training goes on, what could not be written is missing."
             where = self.ledger.folder or trainings()
             what = f"The ledger could not be written: {error}\n  where: {where}\n  next:  {next_step}"
-            warnings.warn(what, LedgerWarning, stacklevel=4)
+            warnings.warn(what, RecordWarning, stacklevel=4)
         return True
 
 
@@ -272,7 +273,7 @@ def now():
 
 
 def _folder_of(training):
-    return next((w.folder for w in training.watchers if isinstance(w, Checkpoints)), None)
+    return next((w.folder for w in training.callbacks if isinstance(w, Checkpoints)), None)
 
 
 def _rows(training):

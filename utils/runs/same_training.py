@@ -24,17 +24,23 @@ def describe(training):
     facts["step"] = _settings(training.step)
     facts["batches"] = training.batches
     facts |= _loader(training.train_iter)
-    for name, watcher in named(training.watchers).items():
-        if hasattr(watcher, "describe"):
-            facts |= {f"{name}.{setting}": str(value) for setting, value in watcher.describe().items()}
+    for name, callback in named(training.callbacks).items():
+        if hasattr(callback, "describe"):
+            facts |= {f"{name}.{setting}": str(value) for setting, value in callback.describe().items()}
     return facts
 
 
-def named(watchers):
-    """Name each watcher by its type, and with a number where there are several of one."""
-    kinds = [type(watcher).__name__ for watcher in watchers]
-    names = [f"{kind}{kinds[:i].count(kind) + 1}" if kinds.count(kind) > 1 else kind for i, kind in enumerate(kinds)]
-    return dict(zip(names, watchers, strict=True))
+def named(callbacks):
+    """Return {key: callback}: the key that its class declares, else the class's name; numbered where several share it.
+
+    Checkpoints save a callback's state under this key, so that a class that declares one can be renamed.
+    """
+    keys = [getattr(callback, "key", type(callback).__name__) for callback in callbacks]
+    names = {}
+    for i, (key, callback) in enumerate(zip(keys, callbacks, strict=True)):
+        number = keys[:i].count(key) + 1 if keys.count(key) > 1 else ""
+        names[f"{key}{number}"] = callback
+    return names
 
 
 def compare(saved, present, path):
@@ -74,8 +80,8 @@ def settings_of(training):
     facts["augment"] = [repr(op) for op in loader.get("augment", ())]
     facts["loss"] = _settings(training.loss)
     facts["step"] = _settings(training.step)
-    for name, watcher in named(training.watchers).items():
-        described = watcher.describe() if hasattr(watcher, "describe") else {}
+    for name, callback in named(training.callbacks).items():
+        described = callback.describe() if hasattr(callback, "describe") else {}
         facts |= {name.lower() if key == "name" else f"{name.lower()}.{key}": value for key, value in described.items()}
     return facts
 

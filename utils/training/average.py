@@ -6,11 +6,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class Average:
-    """A watcher that keeps an exponential average of the weights, and lets that be measured instead of the network.
+    """A callback that keeps an exponential average of the weights, and lets that be measured instead of the network.
 
     The training itself goes on with the network's own weights. `net` is the average; decay is how much of it stays at
     each batch.
     """
+
+    key = "Average"  # its state's name in checkpoints
 
     def __init__(self, decay=0.999):
         self.decay, self._averaged, self._state = decay, None, None
@@ -49,7 +51,7 @@ class Average:
 
 
 class KeepBest:
-    """A watcher that remembers the weights of the best epoch: the highest accuracy on the watched images."""
+    """A callback that remembers the weights of the best epoch: the highest accuracy on the watched images."""
 
     def __init__(self):
         self.row, self.weights = None, None

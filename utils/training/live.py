@@ -6,15 +6,17 @@ import os
 import sys
 import time
 
+from utils.training.state import LAST
+
 LINE_EVERY, FIGURE_EVERY = 0.5, 1.0  # seconds, at least
 SHARE = 0.02  # of the time, at most, that drawing may take
 BAR = 20  # characters
 
 
 class LiveCurves:
-    """A watcher that shows the curves and a line with the time left: in a notebook renewed in place, else as text."""
+    """A callback that shows the curves and a line with the time left: in a notebook renewed in place, else as text."""
 
-    order = 2  # after the checkpoints, so that it begins where a resumed training is
+    order = LAST  # after the checkpoints, so that it begins where a resumed training is
 
     def __init__(self):
         self._line = self._figure = None  # display handles

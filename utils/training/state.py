@@ -10,6 +10,13 @@ import time
 from utils.errors import DivergedError
 from utils.training.history import History
 
+# When a callback is called at each event, by its attribute `order`; those of one order in the order of the list.
+FIRST = -2  # the recorder, which takes the run's folder before anyone else touches it
+EARLY = -1  # those that look at the folder once it is taken
+NORMAL = 0  # all that have no attribute `order`
+SAVING = 1  # checkpoints, which save what the others have done with the same batch
+LAST = 2  # those that show the result, such as the curves
+
 EVERY, POINTS = 50, 10  # batches between two points of the loss, or less where an epoch would have fewer points
 
 
@@ -18,15 +25,25 @@ class Stopped(Exception):
 
 
 class Training:
-    """What is going on in train_ch3. Watchers are given it, and change it to resume, to stop, or to be measured."""
+    """What is going on in train_ch3. Callbacks are given it, and change it to resume, to stop, or to be measured."""
 
     def __init__(
-        self, net, train_iter, test_iter, loss, num_epochs, optimizer, device, step, watchers=(), watched="", every=None
+        self,
+        net,
+        train_iter,
+        test_iter,
+        loss,
+        num_epochs,
+        optimizer,
+        device,
+        step,
+        callbacks=(),
+        watched="",
+        every=None,
     ):
         self.net, self.train_iter, self.test_iter, self.loss = net, train_iter, test_iter, loss
         self.num_epochs, self.optimizer, self.device, self.step = num_epochs, optimizer, device, step
-        # Checkpoints come last, so that they save what the others have done with the same batch.
-        self.watchers = tuple(sorted(watchers, key=lambda watcher: getattr(watcher, "order", 0)))
+        self.callbacks = tuple(sorted(callbacks, key=lambda callback: getattr(callback, "order", NORMAL)))
         self.watched = watched
         self.history = History(every or min(EVERY, max(1, (self.batches or EVERY * POINTS) // POINTS)))
         self.metric = None  # the sums of the epoch under way: loss, correct predictions, examples
@@ -36,7 +53,7 @@ class Training:
         self.stop = False  # set it to end the training after the batch under way
         self.error = None  # what broke the training off
         self.earlier, self.begun = 0.0, time.perf_counter()  # seconds of attempts before this one; when it began
-        self._listeners = [watcher.after_batch for watcher in self.watchers if hasattr(watcher, "after_batch")]
+        self._listeners = [callback.after_batch for callback in self.callbacks if hasattr(callback, "after_batch")]
 
     @property
     def batches(self):
@@ -57,17 +74,17 @@ class Training:
         return self.earlier + time.perf_counter() - self.begun
 
     def tell(self, event):
-        """Call this method of every watcher that has it."""
-        for watcher in self.watchers:
-            if hasattr(watcher, event):
-                getattr(watcher, event)(self)
+        """Call this method of every callback that has it."""
+        for callback in self.callbacks:
+            if hasattr(callback, event):
+                getattr(callback, event)(self)
 
     def tell_end(self):
-        """Tell the watchers in reverse order, each of them even if another one fails: what began first ends last."""
+        """Tell the callbacks in reverse order, each of them even if another one fails: what began first ends last."""
         with contextlib.ExitStack() as stack:
-            for watcher in self.watchers:
-                if hasattr(watcher, "on_end"):
-                    stack.callback(watcher.on_end, self)
+            for callback in self.callbacks:
+                if hasattr(callback, "on_end"):
+                    stack.callback(callback.on_end, self)
 
     def after_batch(self, metric):
         """Count the batch, note a point of the loss curve now and then, tell those who listen."""
@@ -107,7 +124,7 @@ class Training:
 
     @contextlib.contextmanager
     def under_way(self):
-        """Tell the watchers of the beginning and of the end, whatever the end is, and turn an interrupt into a stop."""
+        """Tell the callbacks of the start and of every kind of end, and turn an interrupt into a stop."""
         try:
             with self._interrupt_stops(), contextlib.suppress(Stopped):
                 self.tell("on_start")
