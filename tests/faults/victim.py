@@ -26,7 +26,8 @@ from utils.optim.losses import make_loss
 from utils.optim.optimizers import make_optimizer
 from utils.optim.schedules import make_schedule
 from utils.runs.checkpoints import Checkpoints
-from utils.training.average import Average, KeepBest
+from utils.training.average import Average
+from utils.training.callbacks import KeepBest
 from utils.training.state import LAST, NORMAL
 from utils.training.step import Step
 

@@ -36,7 +36,8 @@ def test_a_training_by_hand_is_on_the_ledger_without_a_line_for_it():
 
 def test_a_name_may_be_given_and_a_record_may_be_left_out(ledger_folder):
     train(record="my first/net")
-    assert runs.all_runs()[0].name.startswith("my_first_net-")
+    assert runs.all_runs()[0].name == "my_first_net"
+    assert runs.find("my first/net").record["system"] == "my first/net"
     train(record=False)
     assert len(runs.all_runs()) == 1
 

@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from utils.errors import CourseworkError
 from utils.my_utils import evaluate, train_ch3
 from utils.optim.losses import make_loss
 from utils.runs.checkpoints import Checkpoints
-from utils.training.average import Average, KeepBest
+from utils.training.average import Average
+from utils.training.callbacks import KeepBest
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -96,10 +98,9 @@ def test_keep_best_keeps_the_measured_weights_of_the_first_of_the_best_epochs(av
     assert not same(best.weights, seen.epochs[-1])
 
 
-def test_without_a_measure_there_is_no_best_epoch():
-    best = KeepBest()
-    train(best, measure=False)
-    assert best.row is None and best.weights is None
+def test_without_watched_images_there_is_no_best_epoch_to_keep():
+    with pytest.raises(CourseworkError, match="val_acc"):
+        train(KeepBest(), measure=False)
 
 
 def test_keep_best_forgets_the_training_before():

@@ -95,7 +95,8 @@ def test_a_terminal_gets_one_line_and_a_file_or_ci_none(tty, ci, monkeypatch, ca
 
 def test_progress_tells_place_and_time_left():
     history = types.SimpleNamespace(rows=[])
-    training = types.SimpleNamespace(epoch=1, batch=50, batches=100, num_epochs=3, history=history)
+    training = types.SimpleNamespace(epoch=1, batch=50, batches=100, num_epochs=3, complete=False)
+    training.history = history
     assert (
         progress(training, 75, final=False) == "[##########..........] epoch 2 of 3, batch 50 of 100; 1 min 15 s left"
     )
@@ -106,7 +107,7 @@ def test_progress_tells_place_and_time_left():
 
 def test_a_training_that_was_complete_before_is_in_no_epoch():
     row = {"epoch": 3, "train_loss": 1.5, "train_acc": 0.5, "seconds": 61}
-    training = types.SimpleNamespace(epoch=3, batch=0, batches=100, num_epochs=3)
+    training = types.SimpleNamespace(epoch=3, batch=0, batches=100, num_epochs=3, complete=True)
     training.history = types.SimpleNamespace(rows=[row])
     assert progress(training, None, final=False) == in_words(row)
 
@@ -136,7 +137,8 @@ def test_drawing_takes_a_small_share_of_the_time(screen, monkeypatch):
 
     monkeypatch.setattr("utils.figures.basics.show_history", draw)
     history = types.SimpleNamespace(rows=[], points=[1])
-    training = types.SimpleNamespace(epoch=0, batch=1, batches=1000, num_epochs=1, history=history)
+    training = types.SimpleNamespace(epoch=0, batch=1, batches=1000, num_epochs=1, complete=False)
+    training.history = history
     curves = LiveCurves()
     for _ in range(1000):
         clock[0] += 0.1

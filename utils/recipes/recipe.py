@@ -30,7 +30,7 @@ from utils.optim.losses import make_loss
 from utils.optim.optimizers import make_optimizer
 from utils.optim.schedules import make_schedule
 from utils.runs.checkpoint_files import newest
-from utils.runs.checkpoints import Checkpoints, plain
+from utils.runs.checkpoints import Checkpoints, plain, weights_of
 from utils.runs.recorder import Recorder, note_test, safe
 from utils.runs.run import Run, find, trainings
 from utils.training.average import Average
@@ -325,14 +325,9 @@ def load_run(run, data=None, device=None):
         next_step = "Set CIFAR10_ROOT to its images: its test images may be among those of others that are trained on."
         raise CourseworkError(what, where=run.folder, next_step=next_step)
     state, count = checkpoint_of(run), record.get("test_images", len(data.test))
-    weights = state["net"]
-    if recipe.average:
-        prefix = "module."
-        averaged = state["callbacks"]["Average"].items()
-        weights = {name.removeprefix(prefix): value for name, value in averaged if name.startswith(prefix)}
     with own_randomness(0, device):  # the weights that it draws are replaced
         net = laid_out(build(recipe.network), device).to(device)
-    net.load_state_dict(weights)
+    net.load_state_dict(weights_of(state))
     net.eval()
     test = first(data.test, count)
     test_iter = BatchLoader(test, measured_at_a_time(recipe, device), mean=recipe.mean, std=recipe.std, device=device)

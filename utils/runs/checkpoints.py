@@ -29,11 +29,16 @@ class Checkpoints:
 
     order = SAVING  # after the callbacks whose state it saves
 
-    def __init__(self, folder, *, every=60.0, share=0.02, keep=2, copy_to=None, about=None, resume=True):
+    def __init__(self, folder, *, every=60.0, share=0.02, keep=2, copy_to=None, about=None, resume=True, advice=None):
         self.folder, self.copy_to = Path(folder), Path(copy_to) if copy_to else None
         self.every, self.share, self.keep, self.resume = every, share, max(1, keep), resume
-        self.extra, self.unsaved = about or {}, None  # unsaved: why the last one could not be written
-        self._about, self._saved, self._due = None, None, 0.0
+        self.extra = about or {}
+        self.advice = advice
+        self.unsaved = None  # why the last one could not be written
+        self._about = None
+        self._saved = None
+        self._due = 0.0
+        self._affordable = 0.0
 
     def on_start(self, training):
         """Go on from the newest sound checkpoint, or begin."""
@@ -46,13 +51,12 @@ class Checkpoints:
         if found is not None:
             path, state = found
             check_version(state, path)
-            compare(state["about"], self._about, path)
+            compare(state["about"], self._about, path, self.advice)
             check_parts(state, present, path)
             restore(training, state)
             self._saved = training.epoch, training.batch
             place = f"Going on after {training.epoch} epochs and {training.batch} batches"
-            done = training.epoch >= training.num_epochs
-            print(f"{'This training is complete' if done else place} ({path.name}).")
+            print(f"{'This training is complete' if training.complete else place} ({path.name}).")
         self._due = time.monotonic() + self.every
 
     def after_batch(self, training):
@@ -61,8 +65,9 @@ class Checkpoints:
             self.save(training)
 
     def after_epoch(self, training):
-        """Save if it is time."""
-        if time.monotonic() >= self._due:
+        """Save if it is time; where the loader can only begin whole epochs, as often as `share` allows."""
+        due = self._due if hasattr(training.train_iter, "set_position") else self._affordable
+        if time.monotonic() >= due:
             self.save(training)
 
     def on_end(self, training):
@@ -83,9 +88,12 @@ class Checkpoints:
                 self._copy(path)
         except OSError as error:
             self._warn(f"{what}: {error}", self.folder)
-        took = time.monotonic() - begun
-        # every=0 asks for one after each batch, whatever it costs.
-        self._due = time.monotonic() + (max(self.every, took / self.share) if self.every else 0.0)
+        now = time.monotonic()
+        pause = (now - begun) / self.share
+        self._affordable = now + pause
+        self._due = now + max(self.every, pause)
+        if not self.every:  # every=0 asks for one after each batch, whatever it costs
+            self._due = self._affordable = now
 
     def _find(self):
         """Clean up after earlier attempts; return the newest sound checkpoint, if there is any."""
@@ -159,6 +167,19 @@ def restore(training, state):
     if hasattr(training.train_iter, "set_position"):
         training.train_iter.set_position(position["loader"], position["batch"])
     set_random_state(state["random"], training.device)  # last: nothing above may draw after it
+
+
+def weights_of(state) -> dict:
+    """Return the weights that a checkpoint's training hands over: the best epoch's, the averaged or the last ones."""
+    callbacks = state["callbacks"]
+    best = callbacks.get("KeepBest", {})
+    if best.get("restore") and best["weights"] is not None:
+        return best["weights"]
+    if "Average" in callbacks:
+        prefix = "module."
+        averaged = callbacks["Average"].items()
+        return {name.removeprefix(prefix): value for name, value in averaged if name.startswith(prefix)}
+    return state["net"]
 
 
 def check_version(state, path):

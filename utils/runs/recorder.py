@@ -6,7 +6,6 @@ import datetime
 import functools
 import os
 import platform
-import re
 import subprocess
 import time
 import warnings
@@ -15,17 +14,41 @@ from pathlib import Path
 import torch
 
 from utils.devices import describe
-from utils.errors import DivergedError, RecordWarning
+from utils.errors import CourseworkError, DivergedError, RecordWarning
 from utils.files import append_lines, read_json, write_json
 from utils.models.count import parameters
 from utils.runs.checkpoints import Checkpoints
 from utils.runs.claim import Claim
-from utils.runs.run import EVALUATION, FAULTS, METRICS, RECORD, Run, trainings
+from utils.runs.run import EVALUATION, FAULTS, METRICS, NETWORK, RECORD, Run, safe, trainings
 from utils.runs.same_training import settings_of
+from utils.training.callbacks import as_callbacks
 from utils.training.state import FIRST
 
 ROOT = Path(__file__).resolve().parents[2]
+SAVE_EVERY = 60.0  # seconds between two checkpoints of a training by hand
 POINTS_EVERY = 10.0  # seconds between two looks at the loss in mid-epoch: on a GPU, looking waits for it
+
+
+def recorded(callbacks, record):
+    """Return the callbacks with a Recorder, and with Checkpoints in the folder of that name where record is a name."""
+    callbacks = as_callbacks(callbacks)
+    where = f"record={record!r}"
+    if not isinstance(record, (bool, str)):
+        what = f"record must be True, False or a name, but is an object of type {type(record).__name__}."
+        raise CourseworkError(what, where=where, next_step='Write record="my first net", say.')
+    if any(isinstance(callback, Recorder) for callback in callbacks):
+        if isinstance(record, str):
+            what = "This training has two names: callbacks holds a Recorder, and record names another one."
+            raise CourseworkError(what, where=where, next_step="Leave one of them out.")
+        return callbacks
+    if record is True:
+        return [Recorder(), *callbacks]
+    if any(isinstance(callback, Checkpoints) for callback in callbacks):
+        return [Recorder(name=record), *callbacks]  # in the folder of those checkpoints
+    folder = trainings() / safe(record)
+    advice = f'Choose another name, such as record="{record} 2", or remove the folder if nobody needs its training.'
+    checkpoints = Checkpoints(folder, every=SAVE_EVERY, about={"record": record}, advice=advice)
+    return [Recorder(folder, record), *callbacks, checkpoints]
 
 
 class Recorder:
@@ -59,6 +82,8 @@ class Recorder:
             before = read_json(self.folder / RECORD)
             self._is_new = before is None
             self._record, self._state = self._describe(training, before or {}), (before or {}).get("state")
+            if network := network_facts(training):
+                write_json(self.folder / NETWORK, network)
             if self._is_new:  # the record of an older attempt stays until this is known to be the same training
                 write_json(self.folder / RECORD, self._record)
 
@@ -127,6 +152,8 @@ class Recorder:
                 attempt.update({"ended": now(), "how": how} if attempt.get("how") is None else {})
         self._look(training)
         self._record |= {"state": how, "seconds": training.seconds}
+        if training.history.ended_early:
+            self._record["ended_early"] = training.history.ended_early
         write_json(self.folder / RECORD, self._record)
 
     def _catch_up(self, training):
@@ -212,17 +239,22 @@ def ending(training):
     if training.error is not None:
         by_user = isinstance(training.error, KeyboardInterrupt)
         return "diverged" if isinstance(training.error, DivergedError) else "stopped" if by_user else "failed"
-    return "finished" if training.epoch >= training.num_epochs else "stopped"
+    return "finished" if training.complete else "stopped"
 
 
 def facts_of(training):
     """Return what can be told of any training: its images, network, settings, machine, and the suite's version."""
     split = getattr(training.train_iter, "split", None) or getattr(training.train_iter, "dataset", None)
     origin = getattr(split, "origin", None)
+    classes = getattr(split, "classes", None)
+    loader = training.train_iter.describe() if hasattr(training.train_iter, "describe") else {}
     return {
         "settings": settings_of(training),
         "data": dict(origin) if origin else None,
         "images": len(split) if hasattr(split, "__len__") else None,
+        "classes": list(classes) if classes is not None else None,
+        "mean": loader.get("mean"),
+        "std": loader.get("std"),
         "watched": training.watched,
         "num_epochs": training.num_epochs,
         "batches": training.batches,
@@ -232,6 +264,11 @@ def facts_of(training):
         "python": platform.python_version(),
         "git": git_state(),
     }
+
+
+def network_facts(training):
+    """Return what network.json keeps of the network; an empty dict writes no file."""
+    return {}
 
 
 @functools.lru_cache(maxsize=1)
@@ -260,11 +297,6 @@ def new_folder(name, parent=None):
         except FileExistsError:
             continue
     raise FileExistsError(f"10,000 runs of {stem}")
-
-
-def safe(name):
-    """Return a text as a part of a folder's name."""
-    return re.sub(r"[^\w.]+", "_", name).strip("_.") or "training"
 
 
 def now():

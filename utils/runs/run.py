@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,7 @@ from utils.runs.claim import is_alive
 from utils.training.history import History
 
 RECORD, METRICS, FAULTS, EVALUATION = "run.json", "metrics.jsonl", "faults.jsonl", "evaluation.json"
+NETWORK = "network.json"
 SETTLED = 0.01  # accuracy has settled when no later epoch is further below the best one
 NOT_A_NUMBER = float("nan")
 
@@ -23,6 +25,11 @@ NOT_A_NUMBER = float("nan")
 def trainings():
     """Return the ledger's folder: COURSEWORK_RUNS, else runs/ of the suite."""
     return Path(os.environ.get("COURSEWORK_RUNS") or Path(__file__).resolve().parents[2] / "runs")
+
+
+def safe(name):
+    """Return a text as a part of a folder's name."""
+    return re.sub(r"[^\w.]+", "_", name).strip("_.") or "training"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +78,9 @@ class Run:
 
     def history(self):
         """Return its History, of all attempts together: what an attempt did again counts once."""
-        return fold(self._lines[0])
+        history = fold(self._lines[0])
+        history.ended_early = self.record.get("ended_early")
+        return history
 
     @functools.cached_property
     def faults(self):
@@ -104,7 +113,7 @@ def all_runs(folder=None):
 def find(name, folder=None):
     """Return the run of this name, or of a beginning that only one has; "last" is the newest."""
     runs = all_runs(folder)
-    exact = [run for run in runs if run.name == name] or (runs[-1:] if name == "last" else [])
+    exact = [run for run in runs if run.name in (name, safe(str(name)))] or (runs[-1:] if name == "last" else [])
     found = exact or [run for run in runs if run.name.startswith(str(name))]
     if len(found) == 1:
         return found[0]

@@ -43,7 +43,7 @@ def named(callbacks):
     return names
 
 
-def compare(saved, present, path):
+def compare(saved, present, path, next_step=None):
     """Raise an error that lists the differences, if there are any."""
     names = sorted(saved.keys() | present.keys())
     changed = [name for name in names if saved.get(name) != present.get(name)]
@@ -56,7 +56,7 @@ def compare(saved, present, path):
     raise CheckpointError(
         "The checkpoint in this folder is of another training:\n    " + "\n    ".join(lines[:SHOWN] + more),
         where=path,
-        next_step="Give this training a folder of its own, or begin anew there: Checkpoints(..., resume=False).",
+        next_step=next_step or "Use another folder for it, or start anew there: Checkpoints(..., resume=False).",
     )
 
 
@@ -66,13 +66,18 @@ def _loader(train_iter):
     else:  # somebody's own, or a plain DataLoader
         names = ("batch_size", "seed", "augment", "drop_last", "shuffle")
         facts = {name: getattr(train_iter, name) for name in names if hasattr(train_iter, name)}
+        for name in ("dataset", "sampler"):
+            if hasattr(train_iter, name):
+                facts[name] = type(getattr(train_iter, name)).__name__
+        if hasattr(getattr(train_iter, "dataset", None), "__len__"):
+            facts["examples"] = len(train_iter.dataset)
     return {f"loader.{name}": str(value) for name, value in facts.items()}
 
 
 def settings_of(training):
     """Return a training's hyperparameters as a short flat dict, for a table."""
     group = training.optimizer.param_groups[0]
-    facts = {"optimizer": type(training.optimizer).__name__, "lr": group.get("initial_lr", group["lr"])}
+    facts = {"optimizer": type(training.optimizer).__name__, "lr": peak_lr(training)}
     names = ("momentum", "betas", "weight_decay", "nesterov")
     facts |= {name: group[name] for name in names if group.get(name)}
     loader = training.train_iter.describe() if hasattr(training.train_iter, "describe") else {}
@@ -84,6 +89,15 @@ def settings_of(training):
         described = callback.describe() if hasattr(callback, "describe") else {}
         facts |= {name.lower() if key == "name" else f"{name.lower()}.{key}": value for key, value in described.items()}
     return facts
+
+
+def peak_lr(training):
+    """Return the learning rate that the training was set to, that of the first group: its schedule's peak, if any."""
+    for callback in training.callbacks:
+        if getattr(callback, "peaks", None):
+            return callback.peaks[0]
+    group = training.optimizer.param_groups[0]
+    return group.get("initial_lr", group["lr"])
 
 
 def _optimizer(optimizer):

@@ -16,6 +16,7 @@ class History:
     def __init__(self, every=50):
         self.rows, self.every = [], every  # every: batches between two points
         self.stopped = False  # by the user, before the last epoch
+        self.ended_early = None  # why a callback made it shorter: {"epoch", "column", "best", "best_epoch", "patience"}
         self._points, self._unread = [], []
         self._last = (0.0, 0)  # summed loss and examples at the last point of this epoch
 
@@ -72,9 +73,16 @@ class History:
     def state_dict(self):
         """Return all of it as plain lists and numbers."""
         points = [dict(point) for point in self.points]
-        return {"rows": [dict(row) for row in self.rows], "points": points, "every": self.every, "last": self._last}
+        return {
+            "rows": [dict(row) for row in self.rows],
+            "points": points,
+            "every": self.every,
+            "last": self._last,
+            "ended_early": self.ended_early,
+        }
 
     def load_state_dict(self, state):
         """Become the history that state_dict told of."""
         self.rows, self._points = [dict(row) for row in state["rows"]], [dict(point) for point in state["points"]]
         self.every, self._last, self._unread = state["every"], tuple(state["last"]), []
+        self.ended_early = state.get("ended_early")

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 
+from utils.training.callbacks import as_callbacks
 from utils.training.state import LAST
 
 LINE_EVERY, FIGURE_EVERY = 0.5, 1.0  # seconds, at least
@@ -65,10 +66,15 @@ class LiveCurves:
         return passed / done * _left(training) if done > 0 and passed > 1 else None
 
 
+def with_curves(callbacks):
+    """Return the callbacks and one that draws the curves."""
+    return [*as_callbacks(callbacks), LiveCurves()]
+
+
 def progress(training, time_left, final):
     """Return a line that tells where a training stands: what it measured last, and how long it has still to go."""
     parts = []
-    if not final and training.epoch < training.num_epochs:  # one that was complete before has no place to be in
+    if not final and not training.complete:  # one that was complete before has no place to be in
         place = f"epoch {training.epoch + 1} of {training.num_epochs}, batch {training.batch}"
         place += f" of {training.batches}" if training.batches else ""
         filled = round(BAR * (1 - _left(training) / max(1, training.num_epochs)))
