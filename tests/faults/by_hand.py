@@ -2,8 +2,8 @@
 
     python by_hand.py RESULT LOADER SEED KILL_AT
 
-trains in the folder that COURSEWORK_RUNS names and writes what came out to RESULT. After KILL_AT batches in all it kills
-itself with SIGKILL; 0 lets it finish. SEED differs in each attempt, so that only the checkpoints can make ends equal.
+trains in the folder that COURSEWORK_RUNS names and writes the outcome to RESULT. After KILL_AT batches it kills itself
+with SIGKILL; 0 lets it finish. SEED differs in each attempt, so that only the checkpoints can make ends equal.
 """
 
 import os

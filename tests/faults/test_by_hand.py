@@ -1,4 +1,4 @@
-"""A training by hand with a name: killed by SIGKILL, started again in a new process, it ends the same to the last bit."""
+"""A training by hand with a name that is killed ends the same to the last bit when a new process starts it again."""
 
 import os
 import pathlib
@@ -32,7 +32,7 @@ def start(runs, result, loader, seed, kill_at=0):
 @pytest.mark.parametrize(
     ("loader", "kills", "begins"),
     [
-        ("device", (7, 12), [[0, 0], [1, 2], [2, 2]]),  # from the batch before
+        ("device", (7,), [[0, 0], [1, 2]]),  # from the batch before
         ("plain", (BATCHES + 2,), [[0, 0], [1, 0]]),  # from the beginning of the epoch
     ],
 )
