@@ -27,8 +27,10 @@ def main(words=None):
     parser.add_argument("--folder", default="auto", help="where its checkpoints lie")
     parser.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument("--compiled", action="store_true", help="let torch.compile fuse the network first")
-    text = "let no GPU replay the passes of an earlier batch"
-    parser.add_argument("--no-replay", dest="replay", action="store_const", const=False, default="auto", help=text)
+    text = "capture no CUDA graph on a GPU"
+    parser.add_argument(
+        "--no-cuda-graph", dest="cuda_graph", action="store_const", const=False, default="auto", help=text
+    )
     args = vars(parser.parse_args(words))
     try:
         trained = find_system(args.pop("name")).train(**args)

@@ -100,22 +100,30 @@ def test_a_training_broken_off_at_any_batch_goes_on_to_the_same_bit(tmp_path, ki
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("replay", [False, True])
+@pytest.mark.parametrize("cuda_graph", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_training_on_a_gpu_goes_on_to_the_same_bit(tmp_path, monkeypatch, kind, replay):
+def test_a_training_on_a_gpu_goes_on_to_the_same_bit(tmp_path, monkeypatch, kind, cuda_graph):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)  # a sum in any order is another sum
-    how = {"device": "cuda", "replay": replay, **KINDS[kind]}
+    how = {"device": "cuda", "cuda_graph": cuda_graph, **KINDS[kind]}
     assert differences(whole(**how), Victim(**how).train()) == []
     for event in (2, BATCHES, MIDDLE):
         broken(tmp_path / str(event), event, **how)
         assert differences(whole(**how), Victim(tmp_path / str(event), 99, **how).train()) == []
 
 
+class EndAtOnce:
+    """Break a training off when it is back in its place, before the next batch."""
+
+    def on_ready(self, training):
+        raise Broken
+
+
 @pytest.mark.parametrize("events", [(2, 4), (1, 3, 5), (5, 6, 7), (5, 5, 5), (6, 6, 12)])
 def test_several_resumes_are_as_good_as_none(tmp_path, events):
     for attempt, event in enumerate(events):
         if attempt and event == events[attempt - 1]:  # the same event does not happen a second time
-            Victim(tmp_path, attempt, epochs=0).train()
+            with pytest.raises(Broken):
+                Victim(tmp_path, attempt).train(EndAtOnce())
         else:
             broken(tmp_path, event, attempt)
     assert differences(whole(), Victim(tmp_path, 99).train()) == []

@@ -113,7 +113,7 @@ class Victim:
         *,
         optimizer="sgd",
         precision="fp32",
-        replay=False,
+        cuda_graph=False,
         loader="device",
         epochs=EPOCHS,
         device="cpu",
@@ -127,7 +127,7 @@ class Victim:
         self.net, self.epochs, self.device = build(PLAN, size=size).to(device), epochs, device
         self.optimizer = make_optimizer(optimizer, self.net, 0.05, **SETTINGS.get(optimizer, {}))
         self.schedule = make_schedule("one_cycle", self.optimizer, num_epochs=EPOCHS, batches=BATCHES)
-        self.step = Step(precision, clip_norm=1.0, replay=replay)
+        self.step = Step(precision, clip_norm=1.0, cuda_graph=cuda_graph)
         self.average, self.best = Average(0.8), KeepBest()
         self.checkpoints = Checkpoints(folder, **{"every": 0.0, "share": math.inf, **how}) if folder else None
 

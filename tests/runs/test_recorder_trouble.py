@@ -108,7 +108,7 @@ def test_an_interrupt_is_a_stop():
 def test_memory_that_runs_out_and_checkpoints_that_cannot_be_written_are_faults():
     class Spoil:
         def after_batch(self, training):
-            training.step.part = 7
+            training.step._micro_batches.size = 7
 
     train(Spoil(), step=Step())
     assert [fault["kind"] for fault in find("last").faults] == ["memory"]

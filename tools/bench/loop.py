@@ -123,7 +123,9 @@ def measure_loops(name, net, device, settings):
     train(bare, some[:1])  # warms up
     count = max(1, round(turn_of(settings, device) * len(some) / seconds_of(lambda: train(bare, some), device)))
     data = (some * (count // len(some) + 1))[:count]
-    loops = LOOPS | ({REPLAYED: functools.partial(guarded, step=Step(replay=True))} if device.type == "cuda" else {})
+    loops = LOOPS | (
+        {REPLAYED: functools.partial(guarded, step=Step(cuda_graph=True))} if device.type == "cuda" else {}
+    )
     ways = {way: lambda loop=loop: train(loop, data) for way, loop in loops.items()}
     seconds = in_turns(ways, settings["repeats"], device)
     rates = {way: [count * settings["batch_size"] / turn for turn in turns] for way, turns in seconds.items()}

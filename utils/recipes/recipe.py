@@ -118,7 +118,7 @@ class Recipe:
         device=None,
         precision="auto",
         form="auto",
-        replay="auto",
+        cuda_graph="auto",
         folder="auto",
         save_every=60.0,
         resume=True,
@@ -134,7 +134,7 @@ class Recipe:
         where its record and its checkpoints lie, one every save_every seconds ("auto": for each different training a
         folder of its own on the ledger; None: nowhere). parent: a run, or its name, whose weights it begins with and
         whose optimizer's moments, if that is of the same kind. sweep: the name of a group of runs it belongs to.
-        replay: let a GPU replay the passes of an earlier batch ("auto": unless it is compiled). compiled: let
+        cuda_graph: capture the step on a GPU as a CUDA graph ("auto": unless it is compiled). compiled: let
         torch.compile fuse the network first, which pays in a long run only.
         """
         data, device, seed = data or load_cifar10(), torch.device(device or try_gpu()), operator.index(seed)
@@ -146,7 +146,7 @@ class Recipe:
         folder = self.folder(facts) if folder == "auto" else folder and Path(folder)
         loss = make_loss(self.loss, **self.loss_settings)
         limits = {"clip_norm": self.clip_norm, "clip_value": self.clip_value}
-        step = Step(facts["precision"], replay=not compiled if replay == "auto" else replay, **limits)
+        step = Step(facts["precision"], cuda_graph=not compiled if cuda_graph == "auto" else cuda_graph, **limits)
         with own_randomness(derive_seed(seed, self.name), device):
             net = build(self.network, form=form)
             self._whiten(net, train_iter.split)

@@ -70,7 +70,7 @@ class Recorder:
     def on_start(self, training):
         """Take the folder, and write what is known before the first batch."""
         self._claim, self._begun, self._attempt = None, False, None
-        self._part = getattr(training.step, "part", None)
+        self._part = getattr(training.step, "micro_batch", None)
         with self._or_warn():
             self.folder = self.folder or _folder_of(training) or new_folder(self.name)
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,7 @@ class Recorder:
 
     def _look(self, training):
         """Note that a step's batches were cut into smaller parts, or that a checkpoint could not be written."""
-        part = getattr(training.step, "part", None)
+        part = getattr(training.step, "micro_batch", None)
         unsaved = next((w.unsaved for w in training.callbacks if isinstance(w, Checkpoints)), None)
         seen = {"memory": part != self._part and f"Memory ran out: {part} images at a time.", "unsaved": unsaved}
         for kind, what in seen.items():
