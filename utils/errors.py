@@ -1,4 +1,4 @@
-"""Owns the suite's errors: what is wrong, where, what to do next, in under ten lines. Imports nothing of the suite."""
+"""The suite's errors: what is wrong, where, and what to do next, in under ten lines."""
 
 
 class CourseworkError(Exception):
@@ -38,16 +38,16 @@ class DownloadError(DataError):
 
 
 class DivergedError(CourseworkError):
-    """A loss or a gradient is not a number any more; the step that would have spoilt the weights was not taken."""
+    """A loss or a gradient is not finite; the step that would have ruined the weights was not taken."""
 
 
 class CheckpointError(CourseworkError):
-    """A training cannot go on from what lies in its folder; nothing was changed."""
+    """A training cannot resume from what is in its folder; nothing was changed."""
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint could not be written, copied or read; the training goes on without it."""
+    """A checkpoint could not be written, copied or read; the training continues without it."""
 
 
 class RecordWarning(UserWarning):
-    """A part of a run's record could not be written; the training goes on without it."""
+    """A part of a run's record could not be written; the training continues without it."""

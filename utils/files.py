@@ -1,4 +1,4 @@
-"""Owns the files of a record: JSON whole or not at all, lines that survive any accident. Knows no run."""
+"""Files that are never half written: JSON, lines and bytes."""
 
 from __future__ import annotations
 

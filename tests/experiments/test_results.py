@@ -158,7 +158,7 @@ def test_a_job_that_the_time_cuts_off_in_the_middle_is_resumed(only_tiny, monkey
         reproduce.main([])
     assert "cut off by the time" in capsys.readouterr().out and not only_tiny.exists()
     reproduce.main([])
-    assert "Going on after" in capsys.readouterr().out
+    assert "Resumed after" in capsys.readouterr().out
     assert [found["attempts"] for found in read_results(only_tiny).values()] == [2, 1]
 
 

@@ -225,7 +225,7 @@ def test_a_folder_that_is_deleted_in_mid_run_is_made_again(tmp_path):
     assert said == [] and differences(result, Victim(folder, 99).train()) == []
 
 
-@pytest.mark.filterwarnings("ignore:The ledger could not be written")
+@pytest.mark.filterwarnings("ignore:The run log could not be written")
 def test_a_folder_replaced_by_a_file_is_warned_of_at_once_and_refused_at_the_next_start(tmp_path):
     folder = tmp_path / "kept"
 

@@ -86,7 +86,7 @@ def test_a_training_whose_newest_checkpoint_is_damaged_ends_the_same(tmp_path):
         Victim(tmp_path).train(break_at(8))
     path = listed(tmp_path)[0]
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.warns(CheckpointWarning, match=r"goes on from checkpoint-00001-0000001"):
+    with pytest.warns(CheckpointWarning, match=r"resumes from checkpoint-00001-0000001"):
         resumed = Victim(tmp_path, 99).train()
     assert differences(Victim().train(), resumed) == []
 

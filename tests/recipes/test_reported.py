@@ -304,7 +304,7 @@ def test_a_stopped_training_goes_on_to_the_same_end(tiny, data, capsys):
     stopped = tiny.train(data, callbacks=[StopAfter(3)], **SMALL)
     assert stopped.history.stopped
     again = tiny.train(data, **SMALL)
-    assert "Going on after 0 epochs and 3 batches" in capsys.readouterr().out
+    assert "Resumed after 0 epochs and 3 batches" in capsys.readouterr().out
     assert same(again.net.state_dict(), whole.net.state_dict())
     assert again.history["val_acc"] == whole.history["val_acc"]
     tiny.train(data, **SMALL)

@@ -1,4 +1,4 @@
-"""Owns a training's checkpoints: exact, checked, at least two of them. Runs no code that a file brings along."""
+"""A training's checkpoints: callbacks=[Checkpoints("runs/mine")] saves it and resumes it exactly."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from utils.training.state import SAVING
 
 
 class Checkpoints:
-    """A callback that keeps a training in a folder of its own; the same training, started again, goes on from there.
+    """A callback that saves a training in a folder; the same training, started again, resumes from there.
 
-    It saves every so many seconds, at the end, and at an interrupt; more rarely where saving would take more than
-    `share` of the time. keep: how many to keep, the newest. copy_to: a second folder, on a mounted drive, say, that
-    gets a copy of each and serves if the first is lost. about: more facts that must be the same to go on, as a dict,
-    such as the data's fingerprint. resume=False begins anew and sets aside what was there.
+    It saves every so many seconds, at the end, and at an interrupt; less often where saving would take more than
+    `share` of the time. A loader without set_position can only be resumed at the start of an epoch, so that with one
+    it also saves after epochs, as often as `share` allows. keep: how many of the newest to keep. copy_to: a second
+    folder, on a mounted drive, say, that gets a copy of each and serves if the first is lost. about: more facts that
+    must be equal to resume, as a dict. advice: what an error says to do if the folder holds another training.
+    resume=False starts anew and sets aside what was there.
     """
 
     order = SAVING  # after the callbacks whose state it saves
@@ -41,26 +43,27 @@ class Checkpoints:
         self._affordable = 0.0
 
     def on_start(self, training):
-        """Go on from the newest sound checkpoint, or begin."""
-        self._saved, self.unsaved = None, None  # of an earlier training with the same object
+        """Resume from the newest intact checkpoint, or start."""
+        self._saved = None  # these two are of an earlier training with the same object
+        self.unsaved = None
         self._about = plain({**describe(training), **self.extra})
         present = capture(training, self._about)
         next_step = "Let about, and each callback's state_dict(), hold tensors, numbers, texts, lists and dicts."
         load(dump({**present, "net": {}}), self.folder, next_step)  # here, and not when it is needed
-        found = self._find()
-        if found is not None:
-            path, state = found
+        saved = self._find()
+        if saved is not None:
+            path, state = saved
             check_version(state, path)
             compare(state["about"], self._about, path, self.advice)
             check_parts(state, present, path)
             restore(training, state)
             self._saved = training.epoch, training.batch
-            place = f"Going on after {training.epoch} epochs and {training.batch} batches"
-            print(f"{'This training is complete' if training.complete else place} ({path.name}).")
+            position = f"Resumed after {training.epoch} epochs and {training.batch} batches"
+            print(f"{'This training is complete' if training.complete else position} ({path.name}).")
         self._due = time.monotonic() + self.every
 
     def after_batch(self, training):
-        """Save if it is time, and if this loader can be put back to where it is."""
+        """Save if it is time, and if this loader can be resumed in the middle of an epoch."""
         if time.monotonic() >= self._due and hasattr(training.train_iter, "set_position"):
             self.save(training)
 
@@ -71,7 +74,7 @@ class Checkpoints:
             self.save(training)
 
     def on_end(self, training):
-        """Save the end, or the place of an interrupt; what a failing training left is not worth keeping."""
+        """Save the end, or the position of an interrupt; a training that failed is not saved."""
         at_boundary = training.batch == 0 or hasattr(training.train_iter, "set_position")
         if training.error is None and at_boundary and self._saved != (training.epoch, training.batch):
             self.save(training)
@@ -96,7 +99,7 @@ class Checkpoints:
             self._due = self._affordable = now
 
     def _find(self):
-        """Clean up after earlier attempts; return the newest sound checkpoint, if there is any."""
+        """Clean up after earlier attempts; return (path, state) of the newest intact checkpoint, or None."""
         folders = [folder for folder in (self.folder, self.copy_to) if folder]
         try:
             for folder in folders:
@@ -105,7 +108,8 @@ class Checkpoints:
                     path.replace(path.with_suffix(".old"))
             return newest(folders)
         except OSError as error:
-            what, next_step = f"The checkpoints cannot be read: {error}", "Mount or mend it, or choose another folder."
+            what = f"The checkpoints cannot be read: {error}"
+            next_step = "Mount or repair the folder, or choose another one."
             raise CheckpointError(what, where=self.folder, next_step=next_step) from None
 
     def _copy(self, path):
@@ -129,7 +133,7 @@ class Checkpoints:
 
 
 def capture(training, about):
-    """Return all that the rest of a training depends on, as tensors, numbers, texts, lists and dicts."""
+    """Return everything that the rest of a training depends on, as tensors, numbers, texts, lists and dicts."""
     # While an epoch is measured, its loader has already turned to the next one.
     loader_epoch = training.loader_epoch if training.batch else getattr(training.train_iter, "epoch", None)
     state = {
@@ -193,15 +197,15 @@ def check_version(state, path):
 
 
 def check_parts(state, present, path):
-    """Require all that a training of this kind saves, before any of it is used."""
+    """Refuse a checkpoint that lacks what a training of this kind saves, before any of it is used."""
     missing = [part for part in present if part not in state]
     for part in {"net", "optimizer", "step", "callbacks", "history", "position", "random"} - set(missing):
         missing += [f"{part}.{name}" for name in present[part] if name not in state[part] and name != "device"]
     if missing:
         raise CheckpointError(
-            f"This checkpoint lacks {', '.join(sorted(missing))}: a training cannot go on exactly without.",
+            f"This checkpoint lacks {', '.join(sorted(missing))}: a training cannot resume exactly without it.",
             where=path,
-            next_step="Remove it, and the training goes on from the one before, or begin anew: resume=False.",
+            next_step="Remove it, and the training resumes from the one before; or start anew: resume=False.",
         )
 
 
@@ -210,7 +214,7 @@ def _with_state(training):
 
 
 def plain(value):
-    """Make Python's numbers of NumPy's, such as an lr out of np.logspace: no file may bring those along."""
+    """Return a state with Python's numbers for NumPy's, such as an lr from np.logspace: no other type is loaded."""
     if isinstance(value, np.generic):
         return value.item()
     if type(value) is dict:  # not a network's, which holds tensors alone
@@ -244,4 +248,4 @@ def set_random_state(state, device):
 def _space(folder):
     parent = next((path for path in (folder, *folder.parents) if os.path.isdir(path)), None)
     free = f"{shutil.disk_usage(parent).free / 2**20:,.0f} MiB are free there" if parent else "there is no such disk"
-    return f"make room or mend the folder ({free}); the training goes on and tries again."
+    return f"make room or repair the folder ({free}); the training continues and tries again."

@@ -1,4 +1,4 @@
-"""Owns writing the ledger: a callback that keeps a training's record while it runs. runs.py reads it."""
+"""The run log's writer: a callback that keeps a training's record in its folder. utils/runs/run.py reads it."""
 
 from __future__ import annotations
 
@@ -52,25 +52,37 @@ def recorded(callbacks, record):
 
 
 class Recorder:
-    """A callback that puts a training on the ledger; train_ch3 adds one where there is none.
+    """A callback that writes a training's record; train_ch3 adds one unless there is one.
 
-    folder: the run's own; without one it takes that of the Checkpoints, or makes a new one called `name` and the time.
-    facts: what the training cannot tell of itself, such as recipe, seed and budget. A folder in which another process
-    trains is refused; a folder that cannot be written costs a warning, and not the training.
+    folder: the run's folder; by default that of the Checkpoints, or a new one called `name` and the time. facts: what
+    the training can't know about itself, such as recipe, seed and budget. A folder in which another process trains is
+    refused; a folder that can't be written costs a warning, not the training.
     """
 
     order = FIRST  # at the end it is the last, as that event is told in reverse order
 
     def __init__(self, folder=None, name="training", facts=None):
-        self.folder, self.name, self.facts = Path(folder) if folder else None, name, facts or {}
+        self.folder = Path(folder) if folder else None
+        self.name = name
+        self.facts = facts or {}
         self.unwritten = None  # why something could not be written
-        self._claim, self._record, self._saw, self._attempt = None, {}, {}, None
-        self._state, self._is_new, self._begun, self._points, self._due = None, True, False, 0, 0.0
+        self._claim = None
+        self._record = {}
+        self._attempt = None  # the entry of the attempt under way
+        self._state = None  # the one in the record of the attempt before
+        self._is_new = True
+        self._begun = False
+        self._micro_batch = None
+        self._trouble = {}  # what has been noted as a fault
+        self._points = 0  # points of the loss curve that are written
+        self._due = 0.0
 
     def on_start(self, training):
         """Take the folder, and write what is known before the first batch."""
-        self._claim, self._begun, self._attempt = None, False, None
-        self._part = getattr(training.step, "micro_batch", None)
+        self._claim = None
+        self._begun = False
+        self._attempt = None
+        self._micro_batch = getattr(training.step, "micro_batch", None)
         with self._or_warn():
             self.folder = self.folder or _folder_of(training) or new_folder(self.name)
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -81,9 +93,9 @@ class Recorder:
                 partial.unlink(missing_ok=True)
             before = read_json(self.folder / RECORD)
             self._is_new = before is None
-            self._record, self._state = self._describe(training, before or {}), (before or {}).get("state")
-            if network := network_facts(training):
-                write_json(self.folder / NETWORK, network)
+            before = before or {}
+            self._record = self._describe(training, before)
+            self._state = before.get("state")
             if self._is_new:  # the record of an older attempt stays until this is known to be the same training
                 write_json(self.folder / RECORD, self._record)
 
@@ -93,20 +105,23 @@ class Recorder:
         return record | facts_of(training) | self.facts | {"attempts": []} | kept
 
     def on_ready(self, training):
-        """Note an attempt and where it begins, now that a resumed training is back in its place."""
+        """Note the attempt and where it starts, now that a resumed training is where it was."""
         if self._claim is None:
             return
-        self._begun, place = True, [training.epoch, training.batch]
+        self._begun = True
+        position = [training.epoch, training.batch]
         with self._or_warn():
-            if place == [0, 0]:
+            if network := network_facts(training):
+                write_json(self.folder / NETWORK, network)
+            if position == [0, 0]:
                 self._set_tests_aside()
-            self._attempt = {"begun": now(), "host": platform.node(), "pid": os.getpid(), "from": place}
+            self._attempt = {"begun": now(), "host": platform.node(), "pid": os.getpid(), "from": position}
             self._record |= {"attempts": [*self._record["attempts"], self._attempt], "state": "running"}
             self._catch_up(training)
             write_json(self.folder / RECORD, self._record)
 
     def _set_tests_aside(self):
-        """Let no test of a network that was trained here before pass for one of the network that begins now."""
+        """Keep the tests of a network trained here before apart from those of the one that starts now."""
         if tests := self._record.pop("tests", None):
             self._record["earlier_tests"] = [*self._record.get("earlier_tests", ()), *tests]
         evaluation = self.folder / EVALUATION
@@ -114,13 +129,13 @@ class Recorder:
             evaluation.replace(evaluation.with_suffix(".old"))
 
     def after_batch(self, training):
-        """Note a fault that was mended, and now and then the newest points of the loss."""
+        """Note faults, and every few seconds the newest points of the loss curve."""
         if self._claim is None:
             return
         if self._claim.lost:
             self._claim = None
             raise RuntimeError(f"Another process has taken over this run while this one slept: {self.folder}")
-        self._look(training)
+        self._note_trouble(training)
         if time.monotonic() >= self._due:
             self._write(training)
 
@@ -130,7 +145,7 @@ class Recorder:
             self._write(training, training.history.rows[-1])
 
     def on_end(self, training):
-        """Write how it ended, and let go of the folder; a refused training leaves the record of another as it was."""
+        """Write how it ended and release the folder; a refused training leaves another one's record untouched."""
         if self._claim is None:
             return
         killed_at_the_end = training.error is None and self._state != "finished" and not self._begun
@@ -148,24 +163,25 @@ class Recorder:
             self._attempt |= {"ended": now(), "how": how, "at": [training.epoch, training.batch]}
         else:
             self._catch_up(training)
-            for attempt in self._record["attempts"][-1:]:
-                attempt.update({"ended": now(), "how": how} if attempt.get("how") is None else {})
-        self._look(training)
+            last = self._record["attempts"][-1] if self._record["attempts"] else None
+            if last is not None and last.get("how") is None:
+                last |= {"ended": now(), "how": how}
+        self._note_trouble(training)
         self._record |= {"state": how, "seconds": training.seconds}
         if training.history.ended_early:
             self._record["ended_early"] = training.history.ended_early
         write_json(self.folder / RECORD, self._record)
 
     def _catch_up(self, training):
-        """Write that what follows begins here, and what earlier attempts were killed too soon to write."""
+        """Write where this attempt starts, and the rows that killed attempts had no time to write."""
         self._due = time.monotonic() + POINTS_EVERY
-        part = training.epoch + training.batch / (training.batches or training.batch or 1)
+        position = training.epoch + training.batch / (training.batches or training.batch or 1)
         known = Run(self.folder).history()
         written = {row["epoch"] for row in known.rows}
         missing = [row for row in training.history.rows if row["epoch"] not in written]
-        attempt = {"attempt": len(self._record["attempts"]), "from": [training.epoch, part]}
+        attempt = {"attempt": len(self._record["attempts"]), "from": [training.epoch, position]}
         append_lines(self.folder / METRICS, [attempt, *missing])
-        self._points = sum(point["epoch"] <= part for point in known.points)
+        self._points = sum(point["epoch"] <= position for point in known.points)
         self._write(training)
 
     def _write(self, training, *rows):
@@ -178,16 +194,21 @@ class Recorder:
                 append_lines(self.folder / METRICS, [*lines, *rows])
             self._points += len(points)
 
-    def _look(self, training):
-        """Note that a step's batches were cut into smaller parts, or that a checkpoint could not be written."""
-        part = getattr(training.step, "micro_batch", None)
-        unsaved = next((w.unsaved for w in training.callbacks if isinstance(w, Checkpoints)), None)
-        seen = {"memory": part != self._part and f"Memory ran out: {part} images at a time.", "unsaved": unsaved}
-        for kind, what in seen.items():
-            if what and what != self._saw.get(kind):
+    def _note_trouble(self, training):
+        """Note that memory ran out, or that a checkpoint could not be written."""
+        size = getattr(training.step, "micro_batch", None)
+        trouble = {"memory": None, "unsaved": None}
+        if size != self._micro_batch:
+            trouble["memory"] = f"Memory ran out: {size} images at a time."
+        for callback in training.callbacks:
+            if isinstance(callback, Checkpoints):
+                trouble["unsaved"] = callback.unsaved
+        for kind, what in trouble.items():
+            if what and what != self._trouble.get(kind):
                 self.note_fault(kind, what, training)
-        if seen != self._saw:
-            self._saw, self._record["unsaved"] = seen, unsaved
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._record["unsaved"] = trouble["unsaved"]
 
     def _note_error(self, training, kind):
         error = training.error
@@ -206,10 +227,10 @@ class Recorder:
 
 
 class _Warning:
-    """Turn an OSError inside a with block into a warning, once for each message: training goes on without a record."""
+    """Turn an OSError inside a with block into a warning, once for each message: the training needs no record."""
 
-    def __init__(self, ledger):
-        self.ledger = ledger
+    def __init__(self, recorder):
+        self.recorder = recorder
 
     def __enter__(self):
         return self
@@ -217,17 +238,17 @@ class _Warning:
     def __exit__(self, kind, error, trace):
         if not isinstance(error, OSError):
             return False
-        if str(error) != self.ledger.unwritten:
-            self.ledger.unwritten = str(error)
-            next_step = "make room or mend the folder; the training goes on, what could not be written is missing."
-            where = self.ledger.folder or trainings()
-            what = f"The ledger could not be written: {error}\n  where: {where}\n  next:  {next_step}"
+        if str(error) != self.recorder.unwritten:
+            self.recorder.unwritten = str(error)
+            next_step = "make room or repair the folder. The training continues; what could not be written is missing."
+            where = self.recorder.folder or trainings()
+            what = f"The run log could not be written: {error}\n  where: {where}\n  next:  {next_step}"
             warnings.warn(what, RecordWarning, stacklevel=4)
         return True
 
 
 def note_test(folder, accuracy, loss):
-    """Add to a run's record that it was measured on the test images: how often that is done is a part of a result."""
+    """Add to a run's record that it was measured on the test images: how often belongs to a result."""
     record = read_json(folder / RECORD)
     if record is not None:
         test = {"when": now(), "accuracy": accuracy, "loss": loss}
@@ -236,14 +257,17 @@ def note_test(folder, accuracy, loss):
 
 def ending(training):
     """Name how a training ended: finished, stopped (by its user), diverged or failed."""
+    if isinstance(training.error, DivergedError):
+        return "diverged"
+    if isinstance(training.error, KeyboardInterrupt):
+        return "stopped"
     if training.error is not None:
-        by_user = isinstance(training.error, KeyboardInterrupt)
-        return "diverged" if isinstance(training.error, DivergedError) else "stopped" if by_user else "failed"
+        return "failed"
     return "finished" if training.complete else "stopped"
 
 
 def facts_of(training):
-    """Return what can be told of any training: its images, network, settings, machine, and the suite's version."""
+    """Return what any training's record holds: its images, network, settings, machine, and the suite's version."""
     split = getattr(training.train_iter, "split", None) or getattr(training.train_iter, "dataset", None)
     origin = getattr(split, "origin", None)
     classes = getattr(split, "classes", None)
@@ -275,8 +299,8 @@ def network_facts(training):
 def git_state():
     """Return the suite's commit, and whether its files were changed since; None where there is no git."""
 
-    def ask(*words):
-        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10)
+    def ask(*arguments):
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10)
         return done.stdout.strip() if done.returncode == 0 else None
 
     try:
@@ -287,7 +311,7 @@ def git_state():
 
 
 def new_folder(name, parent=None):
-    """Make a folder that no other run has: called by name and time, and by a number where two begin in one second."""
+    """Make a new folder, named after the run and the time, with a number where two start in one second."""
     stem = f"{safe(name)}-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in range(1, 10_000):
         folder = (parent or trainings()) / (stem if number == 1 else f"{stem}-{number}")
@@ -300,7 +324,7 @@ def new_folder(name, parent=None):
 
 
 def now():
-    """Return the time as every record gives it: UTC, to the second."""
+    """Return the time as text: UTC, to the second."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
@@ -309,7 +333,7 @@ def _folder_of(training):
 
 
 def _rows(training):
-    """Return which rows of the loader's split make the batch under way, where the loader can tell."""
+    """Return which rows of the loader's split make the batch under way, if the loader knows."""
     indices = getattr(training.train_iter, "indices", None)
     if indices is None or training.batches is None or training.batch >= training.batches:
         return None

@@ -1,4 +1,4 @@
-"""Owns what makes a training the same training: its description, and the comparison of two. Changes nothing."""
+"""Whether a training is the one that a checkpoint was written by: its description, and the comparison of two."""
 
 from __future__ import annotations
 
@@ -103,17 +103,17 @@ def peak_lr(training):
 def _optimizer(optimizer):
     facts = {"optimizer": type(optimizer).__name__}
     for i, group in enumerate(optimizer.param_groups):
-        # A schedule moves lr (and momentum) as the training goes on; what it began with is the same each time.
+        # A schedule moves lr (and momentum) during the training; the values it started with are the same each time.
         values = {**group, "lr": group.get("initial_lr", group["lr"]), "tensors": len(group["params"])}
         moving = {"params", "initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum"}
         moving |= {"momentum", "betas"} if "max_momentum" in group else set()
-        moving |= {"fused", "foreach", "capturable", "differentiable"}  # ways to compute the same
+        moving |= {"fused", "foreach", "capturable", "differentiable"}  # several ways to compute the same result
         facts |= {f"optimizer.{i}.{name}": _plain(v) for name, v in values.items() if name not in moving}
     return facts
 
 
 def _layer(module):
-    """Name a layer with its settings, but for the form of a gated convolution, all of which compute the same."""
+    """Name a layer with its settings, without the form of a gated convolution: all forms compute the same."""
     described = f"{type(module).__name__}({module.extra_repr()})"
     return re.sub(r",? ?form='\w+'| at 0x[0-9a-f]+", "", described)  # nor where a function lies in memory
 

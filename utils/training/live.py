@@ -1,4 +1,4 @@
-"""Owns what is seen while a training runs: one figure and one line, both renewed in place. Silent in CI."""
+"""The curves and the line of progress shown while a training runs, both renewed in place."""
 
 from __future__ import annotations
 
