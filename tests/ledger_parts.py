@@ -8,8 +8,8 @@ from utils.my_utils import train_ch3
 SMALL = {"budget": "smoke", "curves": False, "precision": "fp32", "device": "cpu"}
 
 
-def train(*watchers, epochs=2, **options):
+def train(*callbacks, epochs=2, **options):
     """Train the small network by hand."""
     net, train_iter, test_iter, optimizer = parts()
     options = {"curves": False, "every": 2, **options}
-    return train_ch3(net, train_iter, test_iter, F.cross_entropy, epochs, optimizer, watchers=watchers, **options)
+    return train_ch3(net, train_iter, test_iter, F.cross_entropy, epochs, optimizer, callbacks=callbacks, **options)

@@ -13,7 +13,7 @@ from utils.data.loader import BatchLoader
 from utils.errors import CourseworkError
 from utils.my_utils import Accumulator, accuracy, evaluate, evaluate_accuracy, train_ch3, train_epoch_ch3
 from utils.training.history import History
-from utils.training.state import Training
+from utils.training.state import points_every
 
 REDUCTIONS = {
     "mean": nn.CrossEntropyLoss(),
@@ -196,16 +196,13 @@ def test_the_points_are_means_over_the_batches_since_the_last_one(every):
 
 @pytest.mark.parametrize(("batches", "every"), [(1, 1), (9, 1), (45, 4), (351, 35), (500, 50), (5000, 50), (None, 50)])
 def test_a_short_epoch_has_points_enough_for_a_curve(batches, every):
-    net, _, _, optimizer = parts()
-    train_iter = [None] * batches if batches else iter(())
-    training = Training(net, train_iter, None, None, 1, optimizer, torch.device("cpu"), None)
-    assert training.history.every == every
+    assert points_every(batches) == every
 
 
-def test_watchers_hear_every_event_in_order():
+def test_callbacks_hear_every_event_in_order():
     net, train_iter, test_iter, optimizer = parts()
     note = Note()
-    train_ch3(net, train_iter, test_iter, F.cross_entropy, 2, optimizer, watchers=[note], curves=False)
+    train_ch3(net, train_iter, test_iter, F.cross_entropy, 2, optimizer, callbacks=[note], curves=False)
     batches = [("batch", 0, n) for n in range(1, 6)], [("batch", 1, n) for n in range(1, 6)]
     assert note.events == [
         ("start", 0, 0), *batches[0], ("epoch", 1, 0), *batches[1], ("epoch", 2, 0), ("end", 2, 0),
@@ -213,10 +210,10 @@ def test_watchers_hear_every_event_in_order():
 
 
 @pytest.mark.parametrize("batches", [1, 4, 5, 6, 9])
-def test_a_watcher_can_stop_the_training_between_two_batches(batches, capsys):
+def test_a_callback_can_stop_the_training_between_two_batches(batches, capsys):
     net, train_iter, test_iter, optimizer = parts()
     note, stop = Note(), StopAfter(batches)
-    history = train_ch3(net, train_iter, test_iter, F.cross_entropy, 2, optimizer, watchers=[note, stop], curves=False)
+    history = train_ch3(net, train_iter, test_iter, F.cross_entropy, 2, optimizer, callbacks=[note, stop], curves=False)
     assert [event for event in note.events if event[0] == "batch"][-1] == ("batch", *divmod(batches - 1, 5))[:2] + (
         (batches - 1) % 5 + 1,
     )
@@ -226,7 +223,7 @@ def test_a_watcher_can_stop_the_training_between_two_batches(batches, capsys):
     assert "Stopped after" in capsys.readouterr().out
 
 
-def test_an_error_reaches_the_caller_after_the_watchers_heard_of_the_end():
+def test_an_error_reaches_the_caller_after_the_callbacks_heard_of_the_end():
     net, train_iter, test_iter, optimizer = parts()
     note = Note()
 
@@ -234,7 +231,7 @@ def test_an_error_reaches_the_caller_after_the_watchers_heard_of_the_end():
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        train_ch3(net, train_iter, test_iter, None, 1, optimizer, step=step, watchers=[note], curves=False)
+        train_ch3(net, train_iter, test_iter, None, 1, optimizer, step=step, callbacks=[note], curves=False)
     assert note.events == [("start", 0, 0), ("end", 0, 0)]
 
 

@@ -34,7 +34,7 @@ def same(one, other):
 
 
 class Note:
-    """A watcher that notes every event with the training's place."""
+    """A callback that notes every event with the training's place."""
 
     def __init__(self):
         self.events = []
@@ -53,7 +53,7 @@ class Note:
 
 
 class StopAfter:
-    """A watcher that stops the training after so many batches."""
+    """A callback that stops the training after so many batches."""
 
     def __init__(self, batches):
         self.left = batches

@@ -132,9 +132,9 @@ def train(job, data, device, deadline, budget):
     """Train and measure; return the record, or None if the time was over first."""
     if device.type == "cuda":
         warm_up(job, data, device)
-    started = time.perf_counter()
-    options = {"seed": job.seed, "protocol": job.protocol, "budget": budget, "device": device}
-    trained = job.recipe.train(data, **options, watchers=[deadline], curves=False, sweep="reproduce")
+    begun = time.perf_counter()
+    how = {"seed": job.seed, "protocol": job.protocol, "budget": budget, "device": device}
+    trained = job.recipe.train(data, **how, callbacks=[deadline], curves=False, sweep="reproduce")
     if trained.history.stopped:
         return None
     # The history knows the seconds of earlier calls, too; the clock also knows those outside the epochs of this call.
@@ -160,7 +160,7 @@ def summary(job, record):
 
 
 class Deadline:
-    """Stops a training between two batches when the time is over."""
+    """A callback that stops a training between two batches when the time is over."""
 
     def __init__(self, minutes=None):
         self._end = None if minutes is None else time.monotonic() + 60 * minutes

@@ -28,9 +28,11 @@ def main(words=None):
         "--folder", default="auto", help="the folder of its checkpoints (default: its run's folder in runs/)"
     )
     parser.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS")
-    parser.add_argument("--compiled", action="store_true", help="compile the network with torch.compile first")
-    text = "do not use CUDA graphs"
-    parser.add_argument("--no-replay", dest="replay", action="store_const", const=False, default="auto", help=text)
+    parser.add_argument("--compiled", action="store_true", help="let torch.compile fuse the network first")
+    text = "capture no CUDA graph on a GPU"
+    parser.add_argument(
+        "--no-cuda-graph", dest="cuda_graph", action="store_const", const=False, default="auto", help=text
+    )
     args = vars(parser.parse_args(words))
     try:
         trained = find_system(args.pop("name")).train(**args)

@@ -58,7 +58,7 @@ class CheckpointWarning(UserWarning):
     """A checkpoint could not be written, copied or read; the training continues without it."""
 
 
-class LedgerWarning(UserWarning):
+class RecordWarning(UserWarning):
     """A part of a run's record could not be written; the training continues without it."""
 
 

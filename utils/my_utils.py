@@ -1,10 +1,10 @@
-"""Owns the coursework's heart: accuracy, Accumulator, evaluate_accuracy, train_epoch_ch3, train_ch3. Knows no file.
+"""The training loop of every notebook: accuracy, Accumulator, evaluate_accuracy, train_epoch_ch3, train_ch3.
 
-Every training of the suite runs through the loop of `train_epoch_ch3`. What a training may add to it, from mixed
-precision to checkpoints, attaches in two places and is not needed to understand it:
-- `step` does what is done with a batch; `train_batch` is the plain one, `utils/training/step.py` has others,
-- `watchers` are told what happens: any object that has one or more of the methods on_start, on_ready (all have started,
-  a resumed training is back in its place), after_batch, after_epoch and on_end, each called with the Training.
+    train_ch3(net, train_iter, test_iter, nn.CrossEntropyLoss(), num_epochs=10, optimizer=optimizer)
+
+Whatever else a training does attaches in two places:
+- `step` is called with each batch: `train_batch` below, or one of utils/training/step.py with mixed precision, say;
+- `callbacks` are told what happens: see utils/training/callbacks.py.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ def accuracy(y_hat, y):
 
 
 class Accumulator:
-    """Sums of n quantities. Tensors are added up on their device; float(sums[i]) reads one, and waits for it."""
+    """Sums of n quantities. Tensors are summed on their device: float(sums[i]) reads a sum, and waits for a GPU."""
 
     def __init__(self, n):
         self.data = [0] * n
 
-    def __len__(self):
-        return len(self.data)
-
-    def __getitem__(self, i):
-        return self.data[i]
-
     def add(self, *values):
         """Add one value to each sum."""
         if len(values) != len(self.data):
-            what = f"This accumulator keeps {len(self.data)} sums and was given {len(values)} values."
+            what = f"This accumulator keeps {len(self.data)} sums, but was given {len(values)} values."
             raise CourseworkError(what, where="Accumulator.add", next_step="Give one value for each sum.")
         self.data = [total + value for total, value in zip(self.data, values, strict=True)]
 
     def reset(self):
-        """Begin at zero again."""
+        """Set all sums to zero."""
         self.data = [0] * len(self.data)
+
+    def __getitem__(self, i):
+        return self.data[i]
+
+    def __len__(self):
+        return len(self.data)
 
 
 def evaluate_accuracy(net, data_iter, device=None, *, predict=None):
@@ -51,41 +51,47 @@ def evaluate_accuracy(net, data_iter, device=None, *, predict=None):
 
 
 @torch.no_grad()
-def evaluate(net, data_iter, loss, device=None, *, predict=None):
-    """Return (mean loss, fraction correct) over data_iter in eval mode; predict(net, X) may stand in for net(X)."""
+def evaluate(net, data_iter, loss, device=None, *, predict=None, metrics=()):
+    """Return (mean loss, fraction correct) over data_iter, with net in eval mode.
+
+    predict(net, X) may stand in for net(X); metrics are updated with (y_hat, y) of each batch.
+    """
     device = place(net, device)
-    metric = Accumulator(3)  # summed loss, correct predictions, examples
+    sums = Accumulator(3)  # summed loss, correct predictions, examples
     with in_mode(net, training=False):
         for X, y in data_iter:
             X, y = X.to(device, non_blocking=True), y.to(device, non_blocking=True)
             y_hat = net(X) if predict is None else predict(net, X)
-            average = mean_loss(loss, y_hat, y) if loss is not None else float("nan")
-            metric.add(average * len(y), accuracy(y_hat, y), len(y))
-    return means(metric)
+            batch_loss = float("nan") if loss is None else mean_loss(loss, y_hat, y)
+            sums.add(batch_loss * len(y), accuracy(y_hat, y), len(y))
+            for metric in metrics:
+                metric.update(y_hat, y)
+    return means(sums)
 
 
 def train_batch(net, X, y, loss, optimizer):
     """Take one step down the gradient of the batch's mean loss; return that loss and the scores before the step."""
     optimizer.zero_grad()
     y_hat = net(X)
-    average = mean_loss(loss, y_hat, y)
-    average.backward()
+    batch_loss = mean_loss(loss, y_hat, y)
+    batch_loss.backward()
     optimizer.step()
-    return average.detach(), y_hat.detach()
+    return batch_loss.detach(), y_hat.detach()
 
 
 def train_epoch_ch3(net, train_iter, loss, optimizer, device=None, *, step=train_batch, metric=None, after_batch=None):
-    """Train for one pass over train_iter; return its (mean loss, fraction correct), measured while it learned.
+    """Train for one epoch; return (mean loss, fraction correct) of its batches, each measured before its step.
 
-    metric holds the sums of an epoch that was begun before; after_batch(metric) is called after each batch.
+    metric: the sums of an epoch that is resumed in the middle. after_batch(metric) is called after each batch.
     """
     device = place(net, device)
-    metric = Accumulator(3) if metric is None else metric  # summed loss, correct predictions, examples
+    if metric is None:
+        metric = Accumulator(3)  # summed loss, correct predictions, examples
     with in_mode(net, training=True):
         for X, y in train_iter:
             X, y = X.to(device, non_blocking=True), y.to(device, non_blocking=True)
-            average, y_hat = step(net, X, y, loss, optimizer)
-            metric.add(average * len(y), accuracy(y_hat, y), len(y))
+            batch_loss, y_hat = step(net, X, y, loss, optimizer)
+            metric.add(batch_loss * len(y), accuracy(y_hat, y), len(y))
             if after_batch is not None:
                 after_batch(metric)
     return means(metric)
@@ -101,7 +107,7 @@ def train_ch3(
     device=None,
     *,
     step=train_batch,
-    watchers=(),
+    callbacks=(),
     watched="test",
     curves=True,
     record=True,
@@ -109,29 +115,33 @@ def train_ch3(
 ):
     """Train for num_epochs, measure on test_iter (or None) after each, draw the curves; return the History.
 
-    watched names the images of test_iter in the history: "test", or "val" if they are held-out training images. every
-    is the number of batches between two points of the training-loss curve: 50, or a tenth of a shorter epoch. record
-    puts the training on the ledger that utils/runs/run.py reads; a text names it there. An interrupt ends it after the
-    batch under way, and the history so far is returned.
+    record: True keeps a record in a new folder of runs/. A name, record="mine", keeps checkpoints too: the same call
+    with the same name resumes exactly, also in a new process. watched: what test_iter holds, "test" or "val" images.
+    every: batches between two points of the loss curve. An interrupt ends the training after the batch under way.
     """
-    device = place(net, device)
     if record:
-        from utils.runs.recorder import Ledger  # only those who keep a record need files
+        from utils.runs.recorder import recorded  # here, as a training without a record needs no files
 
-        kept = any(isinstance(watcher, Ledger) for watcher in watchers)
-        watchers = watchers if kept else (Ledger(name=record if isinstance(record, str) else "training"), *watchers)
+        callbacks = recorded(callbacks, record)
     if curves:
-        from utils.training.live import LiveCurves  # only those who draw need matplotlib
+        from utils.training.live import with_curves  # here, as matplotlib is slow to import
 
-        watchers = (*watchers, LiveCurves())
-    training = Training(net, train_iter, test_iter, loss, num_epochs, optimizer, device, step, watchers, watched, every)
-    training.metric, predict = Accumulator(3), getattr(step, "predict", None)
-    with training.under_way():  # the watchers hear of it, and an interrupt waits for the end of a batch
-        while training.epoch < num_epochs:
-            begun = {"metric": training.metric, "after_batch": training.after_batch}
-            learned = train_epoch_ch3(net, training.rest_of_epoch(), loss, optimizer, device, step=step, **begun)
+        callbacks = with_curves(callbacks)
+    training = Training(
+        net, train_iter, test_iter, loss, num_epochs, optimizer, device, step, callbacks, watched, every
+    )
+    training.metric = Accumulator(3)
+    with training.under_way():  # tells the callbacks, and lets an interrupt wait for the end of a batch
+        while not training.complete:
+            trained = train_epoch_ch3(
+                net, training.rest_of_epoch(), loss, optimizer, training.device,
+                step=step, metric=training.metric, after_batch=training.after_batch,
+            )  # fmt: skip
             measured = None
             if test_iter is not None:
-                measured = evaluate(training.scored, training.unless_stopped(test_iter), loss, device, predict=predict)
-            training.close_epoch(learned, measured)
+                measured = evaluate(
+                    training.scored, training.watched_batches(), loss, training.device,
+                    predict=getattr(step, "predict", None), metrics=training.metrics,
+                )  # fmt: skip
+            training.close_epoch(trained, measured)
     return training.history

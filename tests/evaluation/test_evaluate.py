@@ -15,7 +15,7 @@ from training_parts import images
 
 from utils.data.cifar10 import CLASSES, Cifar10, Split
 from utils.data.loader import BatchLoader
-from utils.errors import CourseworkError, LedgerWarning
+from utils.errors import CourseworkError, RecordWarning
 from utils.evaluation.evaluate import evaluate, evaluate_run, weights_hash
 from utils.evaluation.metrics import wilson_interval
 from utils.evaluation.own_picture import classify
@@ -153,7 +153,7 @@ def test_a_record_that_cannot_be_written_is_returned_all_the_same(train, monkeyp
 
     trained = train()
     monkeypatch.setattr(evaluation, "write_json", full)
-    with pytest.warns(LedgerWarning, match="no space left"):
+    with pytest.warns(RecordWarning, match="no space left"):
         assert evaluate_run(trained, SMALL)["images"] == 110
 
 
@@ -163,7 +163,7 @@ def test_without_a_folder_the_record_is_only_returned(train):
 
 
 class StopAtOnce:
-    """A watcher that stops a training after its first batch."""
+    """A callback that stops a training after its first batch."""
 
     def after_batch(self, training):
         training.stop = True

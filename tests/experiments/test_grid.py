@@ -106,10 +106,10 @@ def test_a_trial_that_fails_in_the_first_batch_of_each_attempt_is_tried_as_often
     def no_room(*args, **how):
         raise MemoryError("no room")
 
-    def without_memory(recipe, *args, watchers=(), **how):
+    def without_memory(recipe, *args, callbacks=(), **how):
         calls.append(how)
         broken = type("Broken", (), {"on_ready": lambda self, training: setattr(training.optimizer, "step", no_room)})
-        return train(recipe, *args, watchers=[*watchers, broken()], **how)
+        return train(recipe, *args, callbacks=[*callbacks, broken()], **how)
 
     monkeypatch.setattr(Recipe, "train", without_memory)
     for _ in range(3):
@@ -125,9 +125,9 @@ def test_a_trial_that_fails_once_is_finished_by_its_second_attempt(grid, monkeyp
             if len(calls) == 1 and training.batch == 2:
                 raise OSError("the drive was gone for a moment")
 
-    def disturbed(recipe, *args, watchers=(), **how):
+    def disturbed(recipe, *args, callbacks=(), **how):
         calls.append(how)
-        return train(recipe, *args, watchers=[*watchers, Hiccup()], **how)
+        return train(recipe, *args, callbacks=[*callbacks, Hiccup()], **how)
 
     monkeypatch.setattr(Recipe, "train", disturbed)
     table = grid({"seed": [0]})
@@ -150,8 +150,8 @@ def test_an_interrupt_saves_the_trial_under_way_and_the_next_call_goes_on(grid, 
             if len(seen) == 5:  # of the first trial's 6
                 signal.raise_signal(signal.SIGINT)
 
-    def watched(recipe, *args, watchers=(), **how):
-        return train(recipe, *args, watchers=[*watchers, Interrupt()], **how)
+    def watched(recipe, *args, callbacks=(), **how):
+        return train(recipe, *args, callbacks=[*callbacks, Interrupt()], **how)
 
     monkeypatch.setattr(Recipe, "train", watched)
     table = grid({"seed": [0, 1, 2]})

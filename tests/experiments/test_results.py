@@ -60,7 +60,7 @@ def test_under_the_reports_protocol_the_last_epoch_counts_and_the_best_is_named(
 
 
 def test_an_unfinished_training_gives_no_record(tiny, data):
-    stopped = train(tiny, data, watchers=[reproduce.Deadline(0.0)])
+    stopped = train(tiny, data, callbacks=[reproduce.Deadline(0.0)])
     assert stopped.history.stopped
     with pytest.raises(CourseworkError, match="tiny is not finished"):
         record_of(stopped, 1.0)
@@ -156,7 +156,7 @@ def test_a_job_that_the_time_cuts_off_in_the_middle_is_resumed(only_tiny, monkey
         reproduce.main([])
     assert "stopped because the time is over" in capsys.readouterr().out and not only_tiny.exists()
     reproduce.main([])
-    assert "Going on after" in capsys.readouterr().out
+    assert "Resumed after" in capsys.readouterr().out
     assert [found["attempts"] for found in read_results(only_tiny).values()] == [2, 1]
 
 

@@ -24,6 +24,7 @@ from victim import BATCHES, EPOCHS, Victim, differences
 
 from utils.runs import checkpoints
 from utils.runs.checkpoint_files import listed, load
+from utils.training.state import LAST, NORMAL
 
 EVERY = 2  # batches between two checkpoints
 PACE = 0.002  # seconds that each batch and each save take longer, so that kills find both of them under way
@@ -31,17 +32,17 @@ PHASES = ("starting", "training", "measuring", "saving", "done")
 
 
 class Witness:
-    """A watcher that tells, in memory that outlives a kill, how far an attempt came and what it was doing."""
+    """A callback that tells, in memory that outlives a kill, how far an attempt came and what it was doing."""
 
     def __init__(self, memory, order):
         self.memory, self.order = memory, order
 
     def on_start(self, training):
-        if self.order:  # after the checkpoints: this is where the attempt goes on
+        if self.order == LAST:  # after the checkpoints: this is where the attempt goes on
             note(self.memory, "training", *[_position(training)] * 2)
 
     def after_batch(self, training):
-        if not self.order:
+        if self.order == NORMAL:
             note(self.memory, "training", reached=_position(training))
             time.sleep(PACE)
         elif training.batch == training.batches:
@@ -60,7 +61,7 @@ def note(memory, phase, begun=None, reached=None):
 
 def attempt(folder, seed, memory):
     """Train in this process, or go on, to the end."""
-    witnesses, write = [Witness(memory, 0), Witness(memory, 2)], checkpoints.write
+    witnesses, write = [Witness(memory, NORMAL), Witness(memory, LAST)], checkpoints.write
     # The clock that the checkpoints go by; they ask for nothing else of the time.
     ticks = lambda: float(struct.unpack("3q", memory[:24])[2])  # noqa: E731
     checkpoints.time = types.SimpleNamespace(monotonic=ticks)

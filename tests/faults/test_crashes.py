@@ -16,6 +16,7 @@ from victim import EVENTS, Happenings, Victim, differences
 from utils.errors import CheckpointError, CheckpointWarning
 from utils.runs import checkpoint_files
 from utils.runs.checkpoint_files import copy, listed, newest, remove_old, write
+from utils.training.state import NORMAL
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="follows open files by /proc")
 resource = pytest.importorskip("resource")  # not on Windows
@@ -153,8 +154,11 @@ class Full:
     def __init__(self, folder, operation, number, events):
         self.folder, self.operation, self.number, self.events, self.patch = folder, operation, number, events, None
 
-    def watchers(self):
-        return [Happenings(self.events[0], self.begin, order=0), Happenings(self.events[1], self.end, order=0)]
+    def callbacks(self):
+        return [
+            Happenings(self.events[0], self.begin, order=NORMAL),
+            Happenings(self.events[1], self.end, order=NORMAL),
+        ]
 
     def begin(self, training):
         self.patch = pytest.MonkeyPatch()
@@ -178,7 +182,7 @@ def test_on_a_full_disk_a_training_warns_goes_on_and_saves_when_there_is_room_ag
     victim, full = Victim(tmp_path), Full(tmp_path, operation, errno.ENOSPC, (4, 6))
     seen = []
     look = Happenings(5, lambda training: seen.append((victim.checkpoints.unsaved, listed(tmp_path)[0].name[11:24])))
-    result, said = warned(lambda: victim.train(*full.watchers(), look))
+    result, said = warned(lambda: victim.train(*full.callbacks(), look))
     assert differences(Victim().train(), result) == []
     assert len(said) == 2 and all(re.search(r"No space left.*\n.*\n.*[\d,]+ MiB are free", text) for text in said)
     assert "No space left" in seen[0][0] and seen[0][1] == "00000-0000003"
@@ -189,7 +193,7 @@ def test_on_a_full_disk_a_training_warns_goes_on_and_saves_when_there_is_room_ag
 def test_on_a_disk_that_stays_full_the_status_says_unsaved_to_the_end(tmp_path):
     victim, full = Victim(tmp_path), Full(tmp_path, "write", errno.ENOSPC, (4, 99))
     try:
-        result, said = warned(lambda: victim.train(*full.watchers()))
+        result, said = warned(lambda: victim.train(*full.callbacks()))
     finally:
         full.end(None)
     assert len(said) == EVENTS - 3 + 1  # each event from the fourth on, and the end
@@ -199,14 +203,14 @@ def test_on_a_disk_that_stays_full_the_status_says_unsaved_to_the_end(tmp_path):
 
 def test_an_old_checkpoint_that_cannot_be_removed_is_not_called_a_failed_save(tmp_path):
     victim, full = Victim(tmp_path), Full(tmp_path, "list", errno.EACCES, (4, 5))
-    said = warned(lambda: victim.train(*full.watchers()))[1]
+    said = warned(lambda: victim.train(*full.callbacks()))[1]
     assert len(said) == 1 and said[0].startswith("The checkpoint was written, but no old one removed")
 
 
 @pytest.mark.skipif(getattr(os, "geteuid", int)() == 0, reason="root may write anywhere")
 def test_a_folder_that_becomes_read_only_is_warned_of_at_once(tmp_path):
     folder = tmp_path / "kept"
-    closing = Happenings(4, lambda training: folder.chmod(0o500), order=0)
+    closing = Happenings(4, lambda training: folder.chmod(0o500), order=NORMAL)
     try:
         said = warned(lambda: Victim(folder).train(closing))[1]
     finally:
@@ -216,12 +220,12 @@ def test_a_folder_that_becomes_read_only_is_warned_of_at_once(tmp_path):
 
 def test_a_folder_that_is_deleted_in_mid_run_is_made_again(tmp_path):
     folder = tmp_path / "kept"
-    moving = Happenings(4, lambda training: folder.rename(tmp_path / "away"), order=0)
+    moving = Happenings(4, lambda training: folder.rename(tmp_path / "away"), order=NORMAL)
     result, said = warned(lambda: Victim(folder).train(moving))
     assert said == [] and differences(result, Victim(folder, 99).train()) == []
 
 
-@pytest.mark.filterwarnings("ignore:The ledger could not be written")
+@pytest.mark.filterwarnings("ignore:The run log could not be written")
 def test_a_folder_replaced_by_a_file_is_warned_of_at_once_and_refused_at_the_next_start(tmp_path):
     folder = tmp_path / "kept"
 
@@ -230,7 +234,7 @@ def test_a_folder_replaced_by_a_file_is_warned_of_at_once_and_refused_at_the_nex
         folder.write_text("a file")
 
     victim = Victim(folder)
-    result, said = warned(lambda: victim.train(Happenings(4, swap, order=0)))
+    result, said = warned(lambda: victim.train(Happenings(4, swap, order=NORMAL)))
     assert differences(Victim().train(), result) == [] and len(said) == EVENTS - 3 + 1 and victim.checkpoints.unsaved
     with pytest.raises(CheckpointError, match="cannot be read"):
         Victim(folder, 99).train()
@@ -263,7 +267,7 @@ def unmount(monkeypatch, drive):
 def test_a_drive_unmounted_in_mid_run_is_warned_of_and_the_local_checkpoints_stay(tmp_path, monkeypatch, no_waiting):
     local, drive = tmp_path / "local", tmp_path / "drive"
     victim = Victim(local, copy_to=drive)
-    leaving = Happenings(4, lambda training: unmount(monkeypatch, drive), order=0)
+    leaving = Happenings(4, lambda training: unmount(monkeypatch, drive), order=NORMAL)
     result, said = warned(lambda: victim.train(leaving))
     monkeypatch.undo()
     assert said and "not its second copy" in said[0] and "not connected" in said[0]

@@ -86,7 +86,7 @@ def test_a_training_whose_newest_checkpoint_is_damaged_ends_the_same(tmp_path):
         Victim(tmp_path).train(break_at(8))
     path = listed(tmp_path)[0]
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.warns(CheckpointWarning, match=r"goes on from checkpoint-00001-0000001"):
+    with pytest.warns(CheckpointWarning, match=r"resumes from checkpoint-00001-0000001"):
         resumed = Victim(tmp_path, 99).train()
     assert differences(Victim().train(), resumed) == []
 
@@ -109,14 +109,16 @@ class Other(torch.nn.Module):
         return self.linear(X.flatten(1))
 
 
-def begin(folder, *, classes=10, batch_size=32, seed=0, about=None, watchers=(), loss=None, optimizer=None, **settings):
+def begin(
+    folder, *, classes=10, batch_size=32, seed=0, about=None, callbacks=(), loss=None, optimizer=None, **settings
+):
     """Train Other for one epoch with these settings, or go on with them; return it."""
     net = Other(classes)
     optimizer = (optimizer or torch.optim.SGD)(net.parameters(), **{"lr": 0.1, "momentum": 0.9} | settings)
     train_iter = BatchLoader(images(96), batch_size, shuffle=True, seed=seed)
-    watchers = [*watchers, Checkpoints(folder, about=about)]
+    callbacks = [*callbacks, Checkpoints(folder, about=about)]
     loss, net.before = loss or make_loss("cross_entropy"), net.linear.weight.detach().clone()
-    train_ch3(net, train_iter, None, loss, 1, optimizer, watchers=watchers, curves=False)
+    train_ch3(net, train_iter, None, loss, 1, optimizer, callbacks=callbacks, curves=False)
     return net
 
 
@@ -146,7 +148,7 @@ def test_a_checkpoint_of_another_training_is_refused_with_the_differences(tmp_pa
     seen = []
     watch = type("Watch", (), {"on_end": lambda self, training: seen.append(training)})()
     with pytest.raises(CheckpointError, match=f"another training:\n(.*\n)*.*{line}") as caught:
-        begin(tmp_path, **{"about": {"data": "a"}, "watchers": [watch]} | change)
+        begin(tmp_path, **{"about": {"data": "a"}, "callbacks": [watch]} | change)
     assert len(str(caught.value).splitlines()) < 10
     assert torch.equal(seen[0].net.before, seen[0].net.linear.weight) and seen[0].optimizer.state_dict()["state"] == {}
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -270,6 +272,6 @@ def test_a_list_of_batches_and_a_plain_dataloader_are_described_as_well(tmp_path
         net, folder = Other(), tmp_path / type(train_iter).__name__
         optimizer = torch.optim.SGD(net.parameters(), 0.1)
         for _ in range(2):
-            watchers, loss = [Checkpoints(folder)], make_loss("cross_entropy")
-            train_ch3(net, train_iter, None, loss, 1, optimizer, watchers=watchers, curves=False)
+            callbacks, loss = [Checkpoints(folder)], make_loss("cross_entropy")
+            train_ch3(net, train_iter, None, loss, 1, optimizer, callbacks=callbacks, curves=False)
         assert len(listed(folder)) == 1

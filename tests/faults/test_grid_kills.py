@@ -65,7 +65,7 @@ def small_data():
 
 
 class Slow:
-    """A watcher that takes its time."""
+    """A callback that takes its time."""
 
     def after_batch(self, training):
         time.sleep(PACE)
@@ -76,7 +76,9 @@ def run(folder, form, data):
     os.environ.update(COURSEWORK_RUNS=str(folder), CI="1")
     recipe = Recipe("tiny", Plan(layers=("conv 4", "relu", "mean", "linear 10")), batch_size=16, num_epochs=2)
     train = Recipe.train
-    Recipe.train = lambda recipe, *args, watchers=(), **how: train(recipe, *args, watchers=[*watchers, Slow()], **how)
+    Recipe.train = lambda recipe, *args, callbacks=(), **how: train(
+        recipe, *args, callbacks=[*callbacks, Slow()], **how
+    )
     options = {"data": data, "budget": Budget("all"), "device": "cpu", "precision": "fp32", "save_every": 0.0}
     try:
         with contextlib.redirect_stdout(io.StringIO()):

@@ -16,6 +16,7 @@ from victim import BATCHES, EVENTS, Broken, Happenings, Victim, break_at, differ
 from utils.errors import CheckpointError
 from utils.runs import checkpoints
 from utils.runs.checkpoint_files import NAME, dump, listed, load
+from utils.training.state import NORMAL
 
 KINDS = {
     "sgd": {},
@@ -99,22 +100,30 @@ def test_a_training_broken_off_at_any_batch_goes_on_to_the_same_bit(tmp_path, ki
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("replay", [False, True])
+@pytest.mark.parametrize("cuda_graph", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_training_on_a_gpu_goes_on_to_the_same_bit(tmp_path, monkeypatch, kind, replay):
+def test_a_training_on_a_gpu_goes_on_to_the_same_bit(tmp_path, monkeypatch, kind, cuda_graph):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)  # a sum in any order is another sum
-    how = {"device": "cuda", "replay": replay, **KINDS[kind]}
+    how = {"device": "cuda", "cuda_graph": cuda_graph, **KINDS[kind]}
     assert differences(whole(**how), Victim(**how).train()) == []
     for event in (2, BATCHES, MIDDLE):
         broken(tmp_path / str(event), event, **how)
         assert differences(whole(**how), Victim(tmp_path / str(event), 99, **how).train()) == []
 
 
+class EndAtOnce:
+    """Break a training off when it is back in its place, before the next batch."""
+
+    def on_ready(self, training):
+        raise Broken
+
+
 @pytest.mark.parametrize("events", [(2, 4), (1, 3, 5), (5, 6, 7), (5, 5, 5), (6, 6, 12)])
 def test_several_resumes_are_as_good_as_none(tmp_path, events):
     for attempt, event in enumerate(events):
         if attempt and event == events[attempt - 1]:  # the same event does not happen a second time
-            Victim(tmp_path, attempt, epochs=0).train()
+            with pytest.raises(Broken):
+                Victim(tmp_path, attempt).train(EndAtOnce())
         else:
             broken(tmp_path, event, attempt)
     assert differences(whole(), Victim(tmp_path, 99).train()) == []
@@ -135,7 +144,7 @@ def test_with_a_plain_dataloader_a_training_goes_on_from_the_end_of_an_epoch(tmp
     broken(tmp_path, event, loader="plain")
     assert [path.name[11:24] for path in listed(tmp_path)] == ["00001-0000000"]
     assert differences(whole(loader="plain"), Victim(tmp_path, 99, loader="plain").train()) == []
-    assert "Going on after 1 epochs and 0 batches" in capsys.readouterr().out
+    assert "Resumed after 1 epochs and 0 batches" in capsys.readouterr().out
 
 
 def test_an_interrupt_within_an_epoch_of_a_plain_dataloader_saves_nothing_that_is_not_exact(tmp_path):
@@ -159,8 +168,8 @@ PARTS = {
     "optimizer": "optimizer",
     "optimizer.state": "optimizer",
     "step.scaler": "step",
-    "watchers.Average": "average",
-    "watchers.Schedule": "schedule",
+    "callbacks.Average": "average",
+    "callbacks.Schedule": "schedule",
     "history": "rows",
     "history.points": "points",
     "history.last": "points",
@@ -245,7 +254,7 @@ def interrupt(*_):
 @pytest.mark.parametrize("event", [3, BATCHES, BATCHES + 1])
 def test_an_interrupt_returns_the_history_so_far_and_leaves_a_checkpoint(tmp_path, event, capsys):
     stopped = Victim(tmp_path, every=1e9)
-    stopped.train(Happenings(event, interrupt, order=0))
+    stopped.train(Happenings(event, interrupt, order=NORMAL))
     assert stopped.history.stopped and len(stopped.history) == event // (BATCHES + 1)
     assert "Stopped after" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -270,7 +279,7 @@ def test_a_second_interrupt_breaks_off_at_once_and_leaves_the_checkpoints_before
         interrupt()
 
     with pytest.raises(KeyboardInterrupt):
-        impatient.train(Happenings(4, twice, order=0))
+        impatient.train(Happenings(4, twice, order=NORMAL))
     assert listed(tmp_path)[0].name.startswith("checkpoint-00000-0000003-")
     assert differences(whole(), Victim(tmp_path, 99).train()) == []
 
@@ -281,7 +290,7 @@ def test_a_training_that_fails_saves_nothing_of_the_failure(tmp_path):
     assert listed(tmp_path) == []
 
 
-def test_two_watchers_of_one_kind_keep_apart(tmp_path):
+def test_two_callbacks_of_one_kind_keep_apart(tmp_path):
     fast, slow = checkpoints_of_two_averages(tmp_path / "whole", None)
     again = checkpoints_of_two_averages(tmp_path / "broken", MIDDLE)
     assert differences([fast, slow], [*again]) == []

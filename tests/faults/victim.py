@@ -26,7 +26,9 @@ from utils.optim.losses import make_loss
 from utils.optim.optimizers import make_optimizer
 from utils.optim.schedules import make_schedule
 from utils.runs.checkpoints import Checkpoints
-from utils.training.average import Average, KeepBest
+from utils.training.average import Average
+from utils.training.callbacks import KeepBest
+from utils.training.state import LAST, NORMAL
 from utils.training.step import Step
 
 BATCHES, BATCH_SIZE, EPOCHS = 5, 32, 2
@@ -40,9 +42,9 @@ class Broken(Exception):
 
 
 class Happenings:
-    """A watcher that calls `happen(training)` at one event: a batch or the end of an epoch, counted from 1."""
+    """A callback that calls `happen(training)` at one event: a batch or the end of an epoch, counted from 1."""
 
-    def __init__(self, event, happen, order=2):
+    def __init__(self, event, happen, order=LAST):
         self.event, self.happen, self.order = event, happen, order
 
     def after_batch(self, training):
@@ -57,7 +59,7 @@ class Happenings:
 
 
 class Noise:
-    """A watcher that shakes a bias with Python's and NumPy's generators, so that both of them count, too."""
+    """A callback that shakes a bias with Python's and NumPy's generators, so that both of them count, too."""
 
     def after_batch(self, training):
         with torch.no_grad():
@@ -75,7 +77,7 @@ def break_at(event):
 
 def stop_at(event):
     """Stop a training as an interrupt does, at this event."""
-    return Happenings(event, lambda training: setattr(training, "stop", True), order=0)
+    return Happenings(event, lambda training: setattr(training, "stop", True), order=NORMAL)
 
 
 def images(count, size=8, seed=0):
@@ -109,7 +111,7 @@ class Victim:
         *,
         optimizer="sgd",
         precision="fp32",
-        replay=False,
+        cuda_graph=False,
         loader="device",
         epochs=EPOCHS,
         device="cpu",
@@ -123,15 +125,15 @@ class Victim:
         self.net, self.epochs, self.device = build(PLAN, size=size).to(device), epochs, device
         self.optimizer = make_optimizer(optimizer, self.net, 0.05, **SETTINGS.get(optimizer, {}))
         self.schedule = make_schedule("one_cycle", self.optimizer, num_epochs=EPOCHS, batches=BATCHES)
-        self.step = Step(precision, clip_norm=1.0, replay=replay)
+        self.step = Step(precision, clip_norm=1.0, cuda_graph=cuda_graph)
         self.average, self.best = Average(0.8), KeepBest()
         self.checkpoints = Checkpoints(folder, **{"every": 0.0, "share": math.inf, **how}) if folder else None
 
-    def train(self, *watchers):
+    def train(self, *callbacks):
         """Train, or go on; return what came out."""
-        watchers = [self.average, self.best, self.schedule, Noise(), *watchers]
-        watchers += [self.checkpoints] if self.checkpoints else []
-        about = {"step": self.step, "watchers": watchers, "watched": "val", "curves": False, "every": 2}
+        callbacks = [self.average, self.best, self.schedule, Noise(), *callbacks]
+        callbacks += [self.checkpoints] if self.checkpoints else []
+        about = {"step": self.step, "callbacks": callbacks, "watched": "val", "curves": False, "every": 2}
         loss = make_loss("cross_entropy")
         self.history = train_ch3(self.net, self.train_iter, self.val_iter, loss, self.epochs, self.optimizer, **about)
         return self.result()

@@ -64,16 +64,16 @@ def test_a_training_follows_the_curve_without_a_warning(name):
     settings = {"patience": 0, "threshold": 0.9} if name == "plateau" else {}
     schedule = make_schedule(name, optimizer, num_epochs=3, batches=len(train_iter), **settings)
     seen = []
-    watcher = types.SimpleNamespace(after_batch=lambda training: seen.append(training.lr))
+    callback = types.SimpleNamespace(after_batch=lambda training: seen.append(training.lr))
     first = optimizer.param_groups[0]["lr"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        options = {"watchers": (schedule, watcher), "watched": "val", "curves": False}
+        options = {"callbacks": (schedule, callback), "watched": "val", "curves": False}
         history = train_ch3(net, train_iter, train_iter, nn.CrossEntropyLoss(), 3, optimizer, **options)
     losses = history["val_loss"] if name == "plateau" else None
     expected = lr_curve(name, 0.01, num_epochs=3, batches=4, losses=losses, **settings)[1]
     assert first == expected[0]
-    # Schedules by epochs move after the watcher has looked, and so it sees the batch's own rate.
+    # Schedules by epochs move after the callback has looked, and so it sees the batch's own rate.
     assert seen == (expected[:-1] if name in BY_EPOCH else expected[1:])
     assert optimizer.param_groups[0]["lr"] == expected[-1]
 
@@ -95,7 +95,7 @@ def test_a_schedule_of_another_optimizer_is_refused_at_the_start():
     before = [parameter.clone() for parameter in net.parameters()]
     with pytest.raises(CourseworkError, match="belongs to another optimizer"):
         mine = make_optimizer("sgd", net, 0.1)
-        train_ch3(net, train_iter, None, nn.CrossEntropyLoss(), 1, mine, watchers=(schedule,), curves=False)
+        train_ch3(net, train_iter, None, nn.CrossEntropyLoss(), 1, mine, callbacks=(schedule,), curves=False)
     assert all(torch.equal(one, other) for one, other in zip(before, net.parameters(), strict=True))
 
 
@@ -105,7 +105,7 @@ def test_plateau_without_anything_to_watch_says_so():
     schedule = make_schedule("plateau", optimizer, num_epochs=1, batches=4)
     before = [parameter.detach().clone() for parameter in net.parameters()]
     with pytest.raises(CourseworkError, match='no loss to look at(.|\n)*"honest" or "report"'):
-        train_ch3(net, train_iter, None, nn.CrossEntropyLoss(), 1, optimizer, watchers=(schedule,), curves=False)
+        train_ch3(net, train_iter, None, nn.CrossEntropyLoss(), 1, optimizer, callbacks=(schedule,), curves=False)
     assert all(torch.equal(one, other) for one, other in zip(before, net.parameters(), strict=True))  # said at once
 
 
@@ -139,7 +139,7 @@ def test_the_search_leaves_everything_bit_by_bit_as_it_was(name, step, trained):
     options = {"step": step} if step else {}
     if trained:
         schedule = make_schedule("cosine", optimizer, num_epochs=4, batches=4)  # it wraps optimizer.step
-        settings = {"watchers": (schedule,), "curves": False, **options}
+        settings = {"callbacks": (schedule,), "curves": False, **options}
         train_ch3(net, train_iter, None, nn.CrossEntropyLoss(), 1, optimizer, **settings)
     net[1].eval()
 

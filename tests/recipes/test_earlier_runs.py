@@ -44,9 +44,9 @@ def test_a_parent_of_another_network_or_without_checkpoint_is_refused(data, tiny
     other = tiny.change(network_settings={"channels": 4})
     with pytest.raises(CourseworkError, match="has a different network"):
         other.train(data, parent=parent, **SMALL)
-    train(record="by hand")
+    train()
     with pytest.raises(CourseworkError, match="no checkpoint"):
-        tiny.train(data, parent="by_hand", **SMALL)
+        tiny.train(data, parent="training-", **SMALL)
 
 
 def test_moments_for_other_groups_of_weights_are_refused(data, tiny):

@@ -17,6 +17,7 @@ from utils.runs import checkpoints
 from utils.runs.checkpoint_files import listed, newest, remove_old, write
 from utils.runs.checkpoints import Checkpoints, random_state, set_random_state
 from utils.runs.same_training import compare, named
+from utils.training.average import Average
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def clock(monkeypatch):
 
 
 class Pass:
-    """A watcher that lets so many seconds pass in each batch."""
+    """A callback that lets so many seconds pass in each batch."""
 
     def __init__(self, clock, seconds):
         self.clock, self.seconds = clock, seconds
@@ -37,16 +38,16 @@ class Pass:
         self.clock.now += self.seconds
 
 
-def train(folder, *watchers, epochs=2, **how):
+def train(folder, *callbacks, epochs=2, **how):
     """Train a linear network for epochs of 10 batches; return the places (epoch, batch) at which it saved."""
     torch.manual_seed(0)
     net, places = nn.Sequential(nn.Flatten(), nn.Linear(12, 10)), []
     data = Split(torch.randint(0, 256, (40, 3, 2, 2), dtype=torch.uint8), torch.arange(40) % 10)
-    optimizer, watcher = torch.optim.SGD(net.parameters(), 0.1), Checkpoints(folder, **how)
-    save = watcher.save
-    watcher.save = lambda training: places.append((training.epoch, training.batch)) or save(training)
-    watchers, loss = [watcher, *watchers], make_loss("cross_entropy")
-    options = {"watchers": watchers, "curves": False, "record": False}
+    optimizer, callback = torch.optim.SGD(net.parameters(), 0.1), Checkpoints(folder, **how)
+    save = callback.save
+    callback.save = lambda training: places.append((training.epoch, training.batch)) or save(training)
+    callbacks, loss = [callback, *callbacks], make_loss("cross_entropy")
+    options = {"callbacks": callbacks, "curves": False, "record": False}
     train_ch3(net, BatchLoader(data, 4), None, loss, epochs, optimizer, **options)
     return places
 
@@ -141,5 +142,26 @@ def test_many_differences_are_told_in_few_lines():
     compare(saved, dict(saved), "here")
 
 
-def test_watchers_of_one_kind_are_numbered():
+def test_callbacks_of_one_kind_are_numbered():
     assert [*named([1, 2.0, 3, "four"])] == ["int1", "float", "int2", "str"]
+
+
+def test_a_declared_key_names_a_callbacks_state_whatever_its_class_is_called(tmp_path):
+    class Renamed(Average):
+        pass
+
+    train(tmp_path, Average(0.5), epochs=1)
+    train(tmp_path, Renamed(0.5))
+    assert newest([tmp_path])[1]["callbacks"].keys() == {"Average"}
+
+
+def test_a_checkpoint_of_the_first_version_is_refused_by_name(tmp_path):
+    train(tmp_path, epochs=1)
+    (path,) = listed(tmp_path)
+    state = newest([tmp_path])[1]
+    state["watchers"] = state.pop("callbacks")
+    path.unlink()
+    write(tmp_path, state)
+    with pytest.raises(CheckpointError, match="earlier version"):
+        train(tmp_path)
+    train(tmp_path, resume=False)

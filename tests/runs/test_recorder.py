@@ -16,7 +16,7 @@ from utils.my_utils import train_ch3
 from utils.runs import recorder as ledger
 from utils.runs.checkpoints import Checkpoints
 from utils.runs.claim import NAME
-from utils.runs.recorder import Ledger, new_folder
+from utils.runs.recorder import Recorder, new_folder
 from utils.runs.run import Run, find
 
 pytestmark = pytest.mark.usefixtures("ledger_folder")
@@ -36,7 +36,8 @@ def test_a_training_by_hand_is_on_the_ledger_without_a_line_for_it():
 
 def test_a_name_may_be_given_and_a_record_may_be_left_out(ledger_folder):
     train(record="my first/net")
-    assert runs.all_runs()[0].name.startswith("my_first_net-")
+    assert runs.all_runs()[0].name == "my_first_net"
+    assert runs.find("my first/net").record["system"] == "my first/net"
     train(record=False)
     assert len(runs.all_runs()) == 1
 
@@ -47,7 +48,7 @@ def test_the_record_lies_where_the_checkpoints_lie(tmp_path):
 
 
 def test_each_run_has_one_ledger_even_if_one_is_given(tmp_path):
-    train(Ledger(tmp_path / "mine", "mine"))
+    train(Recorder(tmp_path / "mine", "mine"))
     assert Run(tmp_path / "mine").record["system"] == "mine" and not runs.all_runs()
 
 

@@ -13,7 +13,7 @@ from ledger_parts import SMALL, train
 from training_parts import StopAfter, parts
 
 from utils import runs
-from utils.errors import CourseworkError, DivergedError, LedgerWarning
+from utils.errors import CourseworkError, DivergedError, RecordWarning
 from utils.files import append_lines, read_json, write_json
 from utils.my_utils import train_ch3
 from utils.runs import claim as claims
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("ledger_folder")
 
 
 class Raise:
-    """A watcher that raises at the first batch of the second epoch."""
+    """A callback that raises at the first batch of the second epoch."""
 
     def __init__(self, error):
         self.error = error
@@ -39,7 +39,7 @@ class Raise:
 
 def test_attempts_are_counted_and_what_was_done_twice_counts_once(data, tiny):
     whole = tiny.train(data, folder=None, **SMALL)
-    tiny.train(data, watchers=[StopAfter(6)], **SMALL)
+    tiny.train(data, callbacks=[StopAfter(6)], **SMALL)
     run = find("last")
     assert run.state == "stopped" and len(run.history()) == 1
     # What a killed attempt wrote after its last checkpoint is done again.
@@ -54,7 +54,7 @@ def test_attempts_are_counted_and_what_was_done_twice_counts_once(data, tiny):
 
 
 def test_rows_that_a_lost_file_held_come_back_from_the_checkpoint(data, tiny):
-    tiny.train(data, watchers=[StopAfter(6)], **SMALL)
+    tiny.train(data, callbacks=[StopAfter(6)], **SMALL)
     run = find("last")
     (run.folder / "metrics.jsonl").unlink()
     trained = tiny.train(data, **SMALL)
@@ -67,10 +67,10 @@ def test_an_attempt_that_fails_in_its_first_batch_is_counted(data, tiny):
         def after_batch(self, training):
             raise ValueError("at once")
 
-    tiny.train(data, watchers=[StopAfter(6)], **SMALL)
+    tiny.train(data, callbacks=[StopAfter(6)], **SMALL)
     for _ in range(2):
         with pytest.raises(ValueError, match="at once"):
-            tiny.train(data, watchers=[Fail()], **SMALL)
+            tiny.train(data, callbacks=[Fail()], **SMALL)
     run = find("last")
     assert [attempt["how"] for attempt in run.record["attempts"]] == ["stopped", "failed", "failed"]
     assert run.state == "failed" and len(run.faults) == 2
@@ -108,7 +108,7 @@ def test_an_interrupt_is_a_stop():
 def test_memory_that_runs_out_and_checkpoints_that_cannot_be_written_are_faults():
     class Spoil:
         def after_batch(self, training):
-            training.step.part = 7
+            training.step._micro_batches.size = 7
 
     train(Spoil(), step=Step())
     assert [fault["kind"] for fault in find("last").faults] == ["memory"]
@@ -158,7 +158,7 @@ def test_a_run_that_was_killed_between_its_last_checkpoint_and_its_end_is_finish
 
 def test_a_folder_in_use_is_refused_and_left_as_it_is(data, tiny, monkeypatch):
     monkeypatch.setattr(claims, "PATIENCE", 0.0)
-    tiny.train(data, watchers=[StopAfter(1)], **SMALL)
+    tiny.train(data, callbacks=[StopAfter(1)], **SMALL)
     folder = find("last").folder
     holder = {"host": "elsewhere", "pid": 4, "token": "theirs", "since": "noon"}
     (folder / NAME).write_text(json.dumps(holder))
@@ -185,7 +185,7 @@ def test_tests_of_a_network_that_was_trained_here_before_are_not_those_of_the_ne
     write_json(first.folder / "evaluation.json", {"accuracy": 0.99})
     again = tiny.train(data, folder=tmp_path / "mine", **SMALL)  # it was complete: nothing begins
     assert runs.tested_accuracy(again.run) == 0.99 and len(again.run.record["tests"]) == 2
-    tiny.train(data, seed=1, folder=tmp_path / "mine", resume=False, watchers=[StopAfter(6)], **SMALL)
+    tiny.train(data, seed=1, folder=tmp_path / "mine", resume=False, callbacks=[StopAfter(6)], **SMALL)
     run = Run(tmp_path / "mine")
     assert run.evaluation is None and "tests" not in run.record
     assert [test["accuracy"] for test in run.record["earlier_tests"]] == looks  # that somebody looked is not forgotten
@@ -198,9 +198,9 @@ def test_tests_of_a_network_that_was_trained_here_before_are_not_those_of_the_ne
 
 def test_a_ledger_that_cannot_be_written_warns_once_and_the_training_goes_on(tmp_path, monkeypatch):
     (tmp_path / "runs").write_text("a file is in the way")
-    with pytest.warns(LedgerWarning, match="could not be written") as caught:
+    with pytest.warns(RecordWarning, match="could not be written") as caught:
         history = train()
-    assert len(history) == 2 and len([w for w in caught if w.category is LedgerWarning]) == 1
+    assert len(history) == 2 and len([w for w in caught if w.category is RecordWarning]) == 1
 
 
 def test_a_disk_that_fills_up_in_the_middle_warns_and_keeps_what_was_written(monkeypatch):
@@ -213,7 +213,7 @@ def test_a_disk_that_fills_up_in_the_middle_warns_and_keeps_what_was_written(mon
         real(path, rows)
 
     monkeypatch.setattr(ledger, "append_lines", full)
-    with pytest.warns(LedgerWarning, match="No space left"):
+    with pytest.warns(RecordWarning, match="No space left"):
         history = train(epochs=3)
     assert len(history) == 3
     run = find("last")

@@ -21,7 +21,7 @@ def train(folder, net=None, train_iter=None, loss=None):
     own, its_iter, _, _ = parts(count=48)
     net, train_iter, loss = net or own, train_iter or its_iter, loss or nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(net.parameters(), 0.05)
-    train_ch3(net, train_iter, None, loss, 1, optimizer, watchers=[Checkpoints(folder)], curves=False, record=False)
+    train_ch3(net, train_iter, None, loss, 1, optimizer, callbacks=[Checkpoints(folder)], curves=False, record=False)
 
 
 def net_with(**layers):
@@ -110,12 +110,12 @@ def test_a_function_in_a_layers_description_may_lie_elsewhere_in_memory(tmp_path
     assert "This training is complete" in capsys.readouterr().out
 
 
-def test_a_watcher_that_is_used_again_saves_again(tmp_path):
-    watcher, kept = Checkpoints(tmp_path / "one"), []
+def test_a_callback_that_is_used_again_saves_again(tmp_path):
+    callback, kept = Checkpoints(tmp_path / "one"), []
     for seed in (0, 1):
         net, train_iter, _, optimizer = parts(count=48, seed=seed)
-        watcher.folder = tmp_path / str(seed)
-        how = {"watchers": [watcher], "curves": False, "record": False}
+        callback.folder = tmp_path / str(seed)
+        how = {"callbacks": [callback], "curves": False, "record": False}
         train_ch3(net, train_iter, None, make_loss("cross_entropy"), 1, optimizer, **how)
-        kept.append(len(list(watcher.folder.glob("*.pt"))))
+        kept.append(len(list(callback.folder.glob("*.pt"))))
     assert kept == [1, 1]

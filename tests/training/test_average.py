@@ -4,16 +4,18 @@ import pytest
 import torch
 from torch import nn
 
+from utils.errors import CourseworkError
 from utils.my_utils import evaluate, train_ch3
 from utils.optim.losses import make_loss
 from utils.runs.checkpoints import Checkpoints
-from utils.training.average import Average, KeepBest
+from utils.training.average import Average
+from utils.training.callbacks import KeepBest
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Watch:
-    """A watcher that keeps a copy of what `look` returns after each batch and after each epoch."""
+    """A callback that keeps a copy of what `look` returns after each batch and after each epoch."""
 
     def __init__(self, look):
         self.look, self.batches, self.epochs = look, [], []
@@ -33,7 +35,7 @@ def weights(training):
     return training.net.state_dict()
 
 
-def train(*watchers, epochs=3, seed=0, lr=0.5, measure=True, batches=4, folder=None):
+def train(*callbacks, epochs=3, seed=0, lr=0.5, measure=True, batches=4, folder=None):
     """Train a small network with batch norm on batches that are the same each time; return (history, data, loss)."""
     torch.manual_seed(7)
     X, y = torch.randn(batches, 20, 6), torch.randint(0, 3, (batches, 20))
@@ -41,9 +43,9 @@ def train(*watchers, epochs=3, seed=0, lr=0.5, measure=True, batches=4, folder=N
     net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 3))
     loss = make_loss("cross_entropy")
     data, optimizer = [*zip(X, y, strict=True)], torch.optim.SGD(net.parameters(), lr)
-    watchers = [*watchers, *([Checkpoints(folder, every=1e9)] if folder else [])]
+    callbacks = [*callbacks, *([Checkpoints(folder, every=1e9)] if folder else [])]
     test_iter = data[::-1] if measure else None
-    history = train_ch3(net, data, test_iter, loss, epochs, optimizer, watchers=watchers, watched="val", curves=False)
+    history = train_ch3(net, data, test_iter, loss, epochs, optimizer, callbacks=callbacks, watched="val", curves=False)
     return history, data, loss
 
 
@@ -96,10 +98,9 @@ def test_keep_best_keeps_the_measured_weights_of_the_first_of_the_best_epochs(av
     assert not same(best.weights, seen.epochs[-1])
 
 
-def test_without_a_measure_there_is_no_best_epoch():
-    best = KeepBest()
-    train(best, measure=False)
-    assert best.row is None and best.weights is None
+def test_without_watched_images_there_is_no_best_epoch_to_keep():
+    with pytest.raises(CourseworkError, match="val_acc"):
+        train(KeepBest(), measure=False)
 
 
 def test_keep_best_forgets_the_training_before():

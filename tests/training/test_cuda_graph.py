@@ -12,9 +12,9 @@ from utils.errors import DivergedError
 from utils.my_utils import train_batch
 from utils.optim.optimizers import make_optimizer
 from utils.recipes import OURS, SYSTEMS
-from utils.training import cuda_graph as replay
+from utils.training import cuda_graph as cuda_graph
 from utils.training.budget import Budget
-from utils.training.cuda_graph import FIRST, MOST, Replay
+from utils.training.cuda_graph import FIRST, MOST, CudaGraphs
 from utils.training.step import Step
 
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
@@ -80,7 +80,7 @@ def batch(count=3):
 
 
 def test_a_shape_is_recorded_after_some_batches_and_then_replayed(recorder):
-    net, replayed = nn.Linear(2, 2), Replay()
+    net, replayed = nn.Linear(2, 2), CudaGraphs()
     work = Work(net, recorder)
     for i in range(FIRST + 4):
         X, y = batch()
@@ -92,7 +92,7 @@ def test_a_shape_is_recorded_after_some_batches_and_then_replayed(recorder):
 
 
 def test_each_shape_has_a_recording_of_its_own_up_to_a_limit(recorder):
-    net, replayed = nn.Linear(2, 2), Replay()
+    net, replayed = nn.Linear(2, 2), CudaGraphs()
     work = Work(net, recorder)
     for _ in range(FIRST + 2):
         for count in range(1, MOST + 3):
@@ -103,7 +103,7 @@ def test_each_shape_has_a_recording_of_its_own_up_to_a_limit(recorder):
 
 @pytest.mark.parametrize("change", ["network", "loss", "moved", "frozen", "mode", "hook"])
 def test_a_recording_does_not_serve_another_training(recorder, change):
-    net, loss, replayed = nn.Linear(2, 2), object(), Replay()
+    net, loss, replayed = nn.Linear(2, 2), object(), CudaGraphs()
     for _ in range(FIRST + 2):
         replayed.passes(Work(net, recorder), *batch(), (net, loss))
     assert len(recorder) == 1
@@ -125,7 +125,7 @@ def test_a_recording_does_not_serve_another_training(recorder, change):
 
 
 def test_a_network_with_hooks_is_not_recorded(recorder):
-    net, replayed, seen = nn.Sequential(nn.Linear(2, 2)), Replay(), []
+    net, replayed, seen = nn.Sequential(nn.Linear(2, 2)), CudaGraphs(), []
     net[0].register_forward_hook(lambda *_: seen.append(1))
     for _ in range(FIRST + 3):
         replayed.passes(Work(net, recorder), *batch(), (net,))
@@ -146,7 +146,7 @@ class Counting:
 
 
 def test_an_optimizers_step_is_recorded_once_and_given_each_batchs_rate(recorder):
-    net, replayed = nn.Linear(2, 2), Replay()
+    net, replayed = nn.Linear(2, 2), CudaGraphs()
     optimizer = Counting(net)
     work = Work(net, recorder)
 
@@ -174,19 +174,19 @@ def test_an_optimizers_step_is_recorded_once_and_given_each_batchs_rate(recorder
 
 
 def test_a_batch_in_parts_between_replays_gets_a_step_of_its_own(recorder):
-    net, replayed = nn.Linear(2, 2), Replay()
+    net, replayed = nn.Linear(2, 2), CudaGraphs()
     optimizer, work = Counting(net), Work(net, recorder)
     for _ in range(FIRST + 1):
         replayed.passes(work, *batch(), (net,))
         replayed.step(optimizer)
     (X, y), steps = batch(), len(optimizer.rates)
-    assert torch.equal(replayed.passes(work, X, y, (net,), recordable=False)[0], net(X).detach())
+    assert torch.equal(replayed.passes(work, X, y, (net,), capturable=False)[0], net(X).detach())
     replayed.step(optimizer)
     assert len(optimizer.rates) == steps + 1 and recorder[1].replays == 1
 
 
 def test_an_optimizer_that_may_wait_takes_its_own_steps(recorder):
-    net, replayed = nn.Linear(2, 2), Replay()
+    net, replayed = nn.Linear(2, 2), CudaGraphs()
     optimizer = Counting(net)
     optimizer.recordable = False
     for _ in range(FIRST + 3):
@@ -197,13 +197,13 @@ def test_an_optimizer_that_may_wait_takes_its_own_steps(recorder):
 
 def test_on_a_cpu_nothing_is_replayed(recorder):
     net, X, y = nn.Linear(2, 2), *batch()
-    step, optimizer = Step(replay=True), torch.optim.SGD(net.parameters(), 0.1)
+    step, optimizer = Step(cuda_graph=True), torch.optim.SGD(net.parameters(), 0.1)
     for _ in range(FIRST + 3):
         step(net, X, y, nn.CrossEntropyLoss(), optimizer)
     assert not recorder
 
 
-def test_where_memory_runs_out_recordings_go_before_the_batch_is_divided():
+def test_where_memory_runs_out_captures_go_before_the_batch_is_divided():
     class Full(nn.Module):
         sizes = []
 
@@ -214,12 +214,12 @@ def test_where_memory_runs_out_recordings_go_before_the_batch_is_divided():
             return X
 
     net, (X, y) = nn.Sequential(Full(), nn.Linear(2, 2)), batch(8)
-    step, optimizer, failing = Step(replay=True), torch.optim.SGD(net.parameters(), 0.1), (1, 2)
-    step._replay._recordings = {"some": "memory"}
+    step, optimizer, failing = Step(cuda_graph=True), torch.optim.SGD(net.parameters(), 0.1), (1, 2)
+    step._graphs._captures = {"some": "memory"}
     with pytest.warns(UserWarning) as caught:
         step(net, X, y, nn.CrossEntropyLoss(), optimizer)
-    assert Full.sizes == [8, 8, 4, 4] and step.part == 4
-    assert ["step by step" in str(w.message) for w in caught] == [True, False] and not step._replay._recordings
+    assert Full.sizes == [8, 8, 4, 4] and step.micro_batch == 4
+    assert ["CUDA graphs" in str(w.message) for w in caught] == [True, False] and not step._graphs._captures
 
 
 def make(device, dropout=False):
@@ -259,12 +259,12 @@ MUON = {"norm_lr": 1.0, "linear_lr": 0.01, "sgd_weight_decay": 0.01, "weight_dec
 def test_a_replayed_training_is_the_same_to_the_bit(in_order, monkeypatch, device, optimizer, precision, how):
     nets = []
     for first in (100, FIRST):  # batches that are done step by step
-        monkeypatch.setattr(replay, "FIRST", first)
+        monkeypatch.setattr(cuda_graph, "FIRST", first)
         net, loss, _ = make(device)
         settings = {"sgd": {"momentum": 0.9}, "adam": {}, "muon": MUON}[optimizer]
         descent = make_optimizer(optimizer, net, 0.1, **settings)
         net.append(Counted())
-        step, averages = Step(precision, replay=True, **how), []
+        step, averages = Step(precision, cuda_graph=True, **how), []
         for i in range(14):
             X, y = images(i, 16 if i % 4 else 10)  # an epoch's last batch is a smaller one
             descent.param_groups[0]["lr"] = 0.1 / (1 + i)
@@ -280,7 +280,7 @@ def test_a_replayed_training_is_the_same_to_the_bit(in_order, monkeypatch, devic
 def test_a_replay_draws_new_dropout_for_each_batch(device):
     net, loss, optimizer = make(device, dropout=True)
     optimizer.param_groups[0]["lr"] = 0.0
-    step, (X, y) = Step(replay=True), images(0)
+    step, (X, y) = Step(cuda_graph=True), images(0)
     found = [float(step(net, X, y, loss, optimizer)[0]) for _ in range(8)]
     assert len({*found}) == 8
     state = torch.cuda.get_rng_state()
@@ -292,7 +292,7 @@ def test_a_replay_draws_new_dropout_for_each_batch(device):
 @on_gpu
 def test_a_replayed_batch_that_is_not_finite_stops_before_the_step(device):
     net, loss, optimizer = make(device)
-    step = Step(replay=True)
+    step = Step(cuda_graph=True)
     for i in range(5):
         step(net, *images(i), loss, optimizer)
     before = [parameter.clone() for parameter in net.parameters()]
@@ -310,7 +310,7 @@ def test_what_cannot_be_recorded_is_done_step_by_step(in_order, device):
 
     (net, loss, optimizer), (plain, _, other) = make(device), make(device)
     net.insert(1, Reads())
-    step = Step(replay=True)
+    step = Step(cuda_graph=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for i in range(6):
@@ -330,10 +330,10 @@ def test_each_recipe_is_recorded(device, name):
 
     class Look:
         def after_epoch(self, training):
-            kept.append(len(training.step._replay._recordings))
+            kept.append(len(training.step._graphs._captures))
 
     how = {"budget": Budget("full", epochs=2), "device": device, "folder": None, "curves": False, "protocol": "report"}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        recipe.change(batch_size=32, augment=()).train(data, watchers=[Look()], **how)
+        recipe.change(batch_size=32, augment=()).train(data, callbacks=[Look()], **how)
     assert kept[-1] == 1

@@ -23,7 +23,7 @@ class Slow:
 
 net, train_iter, test_iter, optimizer = parts()
 keeper = Checkpoints({folder!r}, every=1e9)
-history = train_ch3(net, train_iter, test_iter, F.cross_entropy, 50, optimizer, watchers=[Slow(), keeper], every=1)
+history = train_ch3(net, train_iter, test_iter, F.cross_entropy, 50, optimizer, callbacks=[Slow(), keeper], every=1)
 """
 
 

@@ -41,9 +41,11 @@ def screen(monkeypatch):
     return page
 
 
-def train(num_epochs=2, watchers=(), every=1):
+def train(num_epochs=2, callbacks=(), every=1):
     net, train_iter, test_iter, optimizer = parts()
-    return train_ch3(net, train_iter, test_iter, F.cross_entropy, num_epochs, optimizer, watchers=watchers, every=every)
+    return train_ch3(
+        net, train_iter, test_iter, F.cross_entropy, num_epochs, optimizer, callbacks=callbacks, every=every
+    )
 
 
 def test_one_figure_and_one_line_are_renewed_in_place(screen):
@@ -74,7 +76,7 @@ def test_in_ci_only_the_end_is_shown(screen, monkeypatch):
 
 
 def test_an_interrupted_training_leaves_what_it_measured(screen, capsys):
-    train(watchers=[StopAfter(7)])
+    train(callbacks=[StopAfter(7)])
     figure, line = screen.shown
     assert len(figure.axes[0].lines) == 3  # points, training, test
     assert "after epoch 1" in repr(line)
@@ -93,7 +95,8 @@ def test_a_terminal_gets_one_line_and_a_file_or_ci_none(tty, ci, monkeypatch, ca
 
 def test_progress_tells_place_and_time_left():
     history = types.SimpleNamespace(rows=[])
-    training = types.SimpleNamespace(epoch=1, batch=50, batches=100, num_epochs=3, history=history)
+    training = types.SimpleNamespace(epoch=1, batch=50, batches=100, num_epochs=3, complete=False)
+    training.history = history
     assert (
         progress(training, 75, final=False) == "[##########..........] epoch 2 of 3, batch 50 of 100; 1 min 15 s left"
     )
@@ -104,7 +107,7 @@ def test_progress_tells_place_and_time_left():
 
 def test_a_training_that_was_complete_before_is_in_no_epoch():
     row = {"epoch": 3, "train_loss": 1.5, "train_acc": 0.5, "seconds": 61}
-    training = types.SimpleNamespace(epoch=3, batch=0, batches=100, num_epochs=3)
+    training = types.SimpleNamespace(epoch=3, batch=0, batches=100, num_epochs=3, complete=True)
     training.history = types.SimpleNamespace(rows=[row])
     assert progress(training, None, final=False) == in_words(row)
 
@@ -134,7 +137,8 @@ def test_drawing_takes_a_small_share_of_the_time(screen, monkeypatch):
 
     monkeypatch.setattr("utils.figures.basics.show_history", draw)
     history = types.SimpleNamespace(rows=[], points=[1])
-    training = types.SimpleNamespace(epoch=0, batch=1, batches=1000, num_epochs=1, history=history)
+    training = types.SimpleNamespace(epoch=0, batch=1, batches=1000, num_epochs=1, complete=False)
+    training.history = history
     curves = LiveCurves()
     for _ in range(1000):
         clock[0] += 0.1

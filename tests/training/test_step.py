@@ -13,7 +13,9 @@ from utils.errors import CourseworkError, DivergedError
 from utils.my_utils import evaluate, train_batch, train_ch3
 from utils.optim.losses import make_loss
 from utils.runs.checkpoints import Checkpoints
-from utils.training.step import NO_MEMORY, Step, best_precision, ran_out_of_memory
+from utils.training.micro_batches import NO_MEMORY, ran_out_of_memory
+from utils.training.state import EARLY
+from utils.training.step import Step, best_precision
 
 DEVICES = [
     "cpu",
@@ -80,7 +82,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("step", [Step(), Step(clip_norm=1.0), Step(clip_value=0.1), Step(part=5), Step("bf16")])
+@pytest.mark.parametrize("step", [Step(), Step(clip_norm=1.0), Step(clip_value=0.1), Step(micro_batch=5), Step("bf16")])
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 @pytest.mark.parametrize("spoil", SPOILT)
 def test_what_is_not_finite_stops_before_the_step(spoil, value, step, device):
@@ -149,9 +151,9 @@ def test_the_error_names_epoch_batch_and_learning_rate_and_checkpoints_stay(tmp_
 
     spoil = Spoil()
     kept = Checkpoints(tmp_path, every=0)
-    kept.order = -1  # here before Spoil, so that the first epoch is saved
+    kept.order = EARLY  # here before Spoil, so that the first epoch is saved
     with pytest.raises(DivergedError) as caught:
-        train_ch3(net, batches, None, loss, 3, optimizer, step=Step(), watchers=[kept, spoil], curves=False)
+        train_ch3(net, batches, None, loss, 3, optimizer, step=Step(), callbacks=[kept, spoil], curves=False)
     assert caught.value.where == "epoch 2, batch 2, learning rate 0.025"
     assert len(spoil.files) == 1 and {*tmp_path.glob("*.pt")} == spoil.files
     assert all(parameter.isfinite().all() for parameter in net.parameters())
@@ -196,7 +198,7 @@ def test_clipping_is_torchs_own(norm_type, limit):
 def test_parts_give_the_gradient_of_the_whole_batch(part, reduction):
     net, X, y, _, optimizer = make(dtype=torch.float64)
     loss, reference = make_loss("cross_entropy", reduction=reduction), make(dtype=torch.float64)
-    average, y_hat = Step(part=part)._gradients(net, X, y, loss, optimizer, part)
+    average, y_hat = Step(micro_batch=part)._gradients(net, X, y, loss, optimizer, part)
     expected = reference[3](reference[0](X), y)
     expected.backward()
     torch.testing.assert_close(gradients(net), gradients(reference[0]), rtol=1e-12, atol=1e-15)
@@ -245,7 +247,8 @@ def test_where_memory_runs_out_the_part_halves_and_the_step_stays_the_same(most,
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         average, y_hat = step(net, *rest)
-    assert step.part == part and len(caught) == (0 if part is None else len({*starved.sizes} - {12 % (part or 12)}) - 1)
+    halvings = 0 if part is None else len({*starved.sizes} - {12 % part}) - 1
+    assert step.micro_batch == part and len(caught) == halvings
     expected = train_batch(plain, *plain_rest)
     torch.testing.assert_close((average, y_hat), expected)
     torch.testing.assert_close(gradients(net), gradients(plain), rtol=1e-4, atol=1e-6)
@@ -267,7 +270,7 @@ def test_measuring_halves_its_part_too():
     step = Step()
     with pytest.warns(UserWarning, match="images at a time"):
         found = evaluate(net, [(X, y)], loss, predict=step.predict)
-    assert step.part == 3 and found == pytest.approx(expected)
+    assert step.micro_batch == 3 and found == pytest.approx(expected)
 
 
 def test_another_error_is_passed_on_at_once():
@@ -276,7 +279,7 @@ def test_another_error_is_passed_on_at_once():
     step = Step()
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         step(net, *rest)
-    assert step.part is None
+    assert step.micro_batch is None
 
 
 def test_ten_retries_leave_no_more_tensors_than_one():
@@ -317,7 +320,7 @@ def test_on_a_gpu_a_real_lack_of_memory_halves_the_part():
     step = Step()
     with pytest.warns(UserWarning, match="Memory ran out"):
         average, _ = step(net, X, y, loss, optimizer)
-    assert step.part == 128 and float(average) == pytest.approx(float(expected), rel=1e-4)
+    assert step.micro_batch == 128 and float(average) == pytest.approx(float(expected), rel=1e-4)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -409,6 +412,6 @@ def test_no_part_is_left_with_a_single_image(batch, part):
     net, X, y, loss, optimizer = make(batch, norm=True)
     sizes = []
     net[0].register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
-    Step(part=part)(net, X, y, loss, optimizer)
+    Step(micro_batch=part)(net, X, y, loss, optimizer)
     assert sum(sizes) == batch and max(sizes) <= part and max(sizes) - min(sizes) <= 1
     assert min(sizes) > 1

@@ -119,11 +119,11 @@ def noise(count, colours_last=False):
     return Split(images.permute(0, 3, 1, 2) if colours_last else images, torch.arange(count) % 10)
 
 
-def ours(recipe, split, device, watcher, **more):
+def ours(recipe, split, device, callback, **more):
     """Train by the one call, watched; the few test images that it measures after an epoch cost nothing."""
     data = Cifar10(split, split.subset(slice(0, 100)), "noise", "noise", "none")
     options = {"protocol": "report", "budget": Budget("full"), "device": device, "folder": None, "curves": False}
-    recipe.train(data, callbacks=[watcher], **options, **more)
+    recipe.train(data, callbacks=[callback], **options, **more)
 
 
 def plain(recipe, split, device, turns, workers):

@@ -31,6 +31,7 @@ from utils.models import REPORTED_NETWORKS
 from utils.my_utils import train_ch3, train_epoch_ch3
 from utils.optim.optimizers import make_optimizer
 from utils.runs.checkpoints import Checkpoints
+from utils.training.state import LAST
 from utils.training.step import Step
 
 TITLE = "The loop"
@@ -121,7 +122,9 @@ def measure_loops(name, net, device, settings):
     train(bare, some[:1])  # warms up
     count = max(1, round(turn_of(settings, device) * len(some) / seconds_of(lambda: train(bare, some), device)))
     data = (some * (count // len(some) + 1))[:count]
-    loops = LOOPS | ({REPLAYED: functools.partial(guarded, step=Step(replay=True))} if device.type == "cuda" else {})
+    loops = LOOPS | (
+        {REPLAYED: functools.partial(guarded, step=Step(cuda_graph=True))} if device.type == "cuda" else {}
+    )
     ways = {way: lambda loop=loop: train(loop, data) for way, loop in loops.items()}
     seconds = in_turns(ways, settings["repeats"], device)
     rates = {way: [count * settings["batch_size"] / turn for turn in turns] for way, turns in seconds.items()}
@@ -138,7 +141,7 @@ def measure_save(name, device, saves):
         keeper = Checkpoints(folder, every=1e9)
         saver = _Saver(keeper, saves)
         train_ch3(
-            net, data, None, nn.CrossEntropyLoss(), 1, optimizer, watchers=[keeper, saver], curves=False, record=False
+            net, data, None, nn.CrossEntropyLoss(), 1, optimizer, callbacks=[keeper, saver], curves=False, record=False
         )
         size = max(path.stat().st_size for path in pathlib.Path(folder).iterdir())
     note(f"{name}: saved in {median(saver.seconds):.2f} s")
@@ -146,9 +149,9 @@ def measure_save(name, device, saves):
 
 
 class _Saver:
-    """A watcher that saves several times after the first batch, and notes how long each took."""
+    """A callback that saves several times after the first batch, and notes how long each took."""
 
-    order = 2
+    order = LAST
 
     def __init__(self, keeper, repeats):
         self.keeper, self.repeats, self.seconds = keeper, repeats, []

@@ -44,14 +44,14 @@ def measure_recipe(recipe, device, settings):
     """Return a recipe's row: seconds of a step, shares of its parts; on a GPU also launches and idle share."""
     size, steps = settings["batch_size"] or recipe.batch_size, settings["steps"]
     watch = Watch(device, steps)
-    ours(recipe.change(batch_size=size, num_epochs=1), noise((2 * steps + 1) * size), device, watch, replay=False)
+    ours(recipe.change(batch_size=size, num_epochs=1), noise((2 * steps + 1) * size), device, watch, cuda_graph=False)
     row = {"system": recipe.name, "batch_size": size, "seconds": watch.seconds}
     note(f"{recipe.name}: {watch.seconds:.3f} s a step")
     return row | shares(watch.profile.events(), device, watch.seconds)
 
 
 class Watch:
-    """A watcher of a training: lets some steps warm up, times as many, and profiles the next one."""
+    """A callback of a training: lets some steps warm up, times as many, and profiles the next one."""
 
     def __init__(self, device, steps):
         kinds = torch.profiler.ProfilerActivity

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from utils.errors import CourseworkError, LedgerWarning
+from utils.errors import CourseworkError, RecordWarning
 from utils.evaluation.metrics import (
     calibration,
     class_gates,
@@ -162,7 +162,7 @@ def _keep(folder, record):
             f"The evaluation could not be written: {error}\n"
             "  next:  free some space or repair the folder, and evaluate again."
         )
-        warnings.warn(message, LedgerWarning, stacklevel=3)
+        warnings.warn(message, RecordWarning, stacklevel=3)
 
 
 def _measure(net, data_iter, loss, predict, classes):

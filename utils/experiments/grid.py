@@ -22,6 +22,7 @@ from utils.runs.checkpoints import plain
 from utils.runs.claim import is_alive
 from utils.runs.run import Run, all_runs, find, row
 from utils.training.budget import Budget, choose_budget
+from utils.training.state import EARLY
 
 HOW = ("seed", "protocol", "precision")  # what Recipe.train is told, beside the recipe's own fields
 BROKEN = ("diverged", "failed")
@@ -51,9 +52,9 @@ class Closed(Exception):
 
 
 class Look:
-    """A watcher that looks again whether a trial is to be done, now that its folder is this process's own."""
+    """A callback that looks again whether a trial is to be done, now that its folder is this process's own."""
 
-    order = -0.5  # after the ledger, which takes the folder
+    order = EARLY  # after the recorder, which takes the folder
 
     def __init__(self, folder, retries):
         self.folder, self.retries = folder, retries
@@ -164,10 +165,10 @@ def is_free(trial, retries):
 
 def train(trial, retries, arguments, errors):
     """Make an attempt; return "done", "again" if it failed and counts, "left" to another process, or "stopped"."""
-    before, watchers = trial.run.record, [Look(trial.folder, retries)]
+    before, callbacks = trial.run.record, [Look(trial.folder, retries)]
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # the bar keeps its line
-            trained = trial.recipe.train(folder=trial.folder, watchers=watchers, **trial.how, **arguments)
+            trained = trial.recipe.train(folder=trial.folder, callbacks=callbacks, **trial.how, **arguments)
     except Closed:
         return "left"
     except Exception as error:  # whatever ends one trial, the others are to be tried; its reason stands in the table

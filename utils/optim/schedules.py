@@ -132,6 +132,8 @@ _BY_BATCH = (lr_scheduler.OneCycleLR, lr_scheduler.CyclicLR)  # the schedulers o
 class Schedule:
     """A callback of train_ch3 that changes the learning rate after each batch or each epoch, then holds its end."""
 
+    key = "Schedule"  # the name of its state in checkpoints
+
     def __init__(self, name, scheduler, each, steps, settings, peaks):
         self.name = name
         self.scheduler = scheduler

@@ -18,7 +18,7 @@ from utils.data.cifar10 import load_cifar10
 from utils.data.counter_rng import derive_seed
 from utils.data.loader import BatchLoader, make_iters
 from utils.devices import keep_memory, try_gpu
-from utils.errors import CourseworkError, LedgerWarning
+from utils.errors import CourseworkError, RecordWarning
 from utils.models.basic_layers import Whiten
 from utils.models.convolution import use_fast_convolutions
 from utils.models.gated import GatedConv, set_form
@@ -143,7 +143,7 @@ class Trained:
                 note_test(self.folder, acc, loss)
             except OSError as error:  # a full disk, say: the figures are not lost for that
                 warnings.warn(
-                    f"That the test images were measured could not be noted: {error}", LedgerWarning, stacklevel=2
+                    f"That the test images were measured could not be noted: {error}", RecordWarning, stacklevel=2
                 )
         return loss, acc
 

@@ -1,4 +1,4 @@
-"""Owns the checkpoints as files: written whole or not at all, checked when read. Knows no training, runs no code."""
+"""Checkpoints as files: never half written, checked when read, and no code in them is ever run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from utils.files import sync_folder
 NAME = "checkpoint-{epoch:05d}-{batch:07d}-{hash}.pt"
 PATTERN = re.compile(r"checkpoint-(\d{5,})-(\d{7,})-([0-9a-f]{32})\.pt")
 
-# What torch.load raises for bytes that are none, as thousands of damaged ones have shown.
+# What torch.load raises for bytes that are not a checkpoint, as thousands of damaged ones have shown.
 NO_CHECKPOINT = (pickle.UnpicklingError, struct.error, RuntimeError, EOFError, LookupError, ValueError, TypeError)
 NO_CHECKPOINT += (AttributeError, AssertionError, ArithmeticError, MemoryError)
 
@@ -104,17 +104,17 @@ def clean(folder):
 
 
 def newest(folders):
-    """Return (path, state) of the newest sound checkpoint in some folders, or None if there never was one.
+    """Return (path, state) of the newest intact checkpoint in some folders, or None if there never was one.
 
-    One that is damaged is set aside as .corrupt, with a warning; if no other is left that is an error, and not a start
-    from nothing.
+    One that is damaged is set aside as .corrupt, with a warning; if no other is left, that is an error: the training
+    does not silently start again.
     """
     damaged, found = [], [path for folder in folders for path in listed(folder)]
     for path in sorted(found, key=lambda path: _place(path)[:2], reverse=True):
         state = _read(path)
         if state is not None:
             for bad in damaged:
-                what = f"A damaged checkpoint was set aside as {bad}; the training goes on from {path.name}."
+                what = f"A damaged checkpoint was set aside as {bad}; the training resumes from {path.name}."
                 warnings.warn(what, CheckpointWarning, stacklevel=4)
             return path, state
         aside = path.with_suffix(".corrupt")
@@ -125,7 +125,7 @@ def newest(folders):
         raise CheckpointError(
             f"Every checkpoint of this training is damaged: {len(aside)} set aside as .corrupt.",
             where=folders[0],
-            next_step="Copy a sound one there, or begin anew: Checkpoints(..., resume=False), or another folder.",
+            next_step="Copy an intact one there, or start anew: Checkpoints(..., resume=False), or another folder.",
         )
     return None
 

@@ -1,4 +1,4 @@
-"""Owns a training's checkpoints: exact, checked, at least two of them. Runs no code that a file brings along."""
+"""A training's checkpoints: callbacks=[Checkpoints("runs/mine")] saves it and resumes it exactly."""
 
 from __future__ import annotations
 
@@ -15,56 +15,66 @@ import torch
 from utils.errors import CheckpointError, CheckpointWarning
 from utils.runs.checkpoint_files import clean, copy, dump, kept, load, newest, remove_old, write
 from utils.runs.same_training import compare, describe, named
+from utils.training.state import SAVING
 
 
 class Checkpoints:
-    """A watcher that keeps a training in a folder of its own; the same training, started again, goes on from there.
+    """A callback that saves a training in a folder; the same training, started again, resumes from there.
 
-    It saves every so many seconds, at the end, and at an interrupt; more rarely where saving would take more than
-    `share` of the time. keep: how many to keep, the newest. copy_to: a second folder, on a mounted drive, say, that
-    gets a copy of each and serves if the first is lost. about: more facts that must be the same to go on, as a dict,
-    such as the data's fingerprint. resume=False begins anew and sets aside what was there.
+    It saves every so many seconds, at the end, and at an interrupt; less often where saving would take more than
+    `share` of the time. A loader without set_position can only be resumed at the start of an epoch, so that with one
+    it also saves after epochs, as often as `share` allows. keep: how many of the newest to keep. copy_to: a second
+    folder, on a mounted drive, say, that gets a copy of each and serves if the first is lost. about: more facts that
+    must be equal to resume, as a dict. advice: what an error says to do if the folder holds another training.
+    resume=False starts anew and sets aside what was there.
     """
 
-    order = 1  # after the watchers whose state it saves
+    order = SAVING  # after the callbacks whose state it saves
 
-    def __init__(self, folder, *, every=60.0, share=0.02, keep=2, copy_to=None, about=None, resume=True):
+    def __init__(self, folder, *, every=60.0, share=0.02, keep=2, copy_to=None, about=None, resume=True, advice=None):
         self.folder, self.copy_to = Path(folder), Path(copy_to) if copy_to else None
         self.every, self.share, self.keep, self.resume = every, share, max(1, keep), resume
-        self.extra, self.unsaved = about or {}, None  # unsaved: why the last one could not be written
-        self._about, self._saved, self._due = None, None, 0.0
+        self.extra = about or {}
+        self.advice = advice
+        self.unsaved = None  # why the last one could not be written
+        self._about = None
+        self._saved = None
+        self._due = 0.0
+        self._affordable = 0.0
 
     def on_start(self, training):
-        """Go on from the newest sound checkpoint, or begin."""
-        self._saved, self.unsaved = None, None  # of an earlier training with the same object
+        """Resume from the newest intact checkpoint, or start."""
+        self._saved = None  # these two are of an earlier training with the same object
+        self.unsaved = None
         self._about = plain({**describe(training), **self.extra})
         present = capture(training, self._about)
-        next_step = "Let about, and each watcher's state_dict(), hold tensors, numbers, texts, lists and dicts."
+        next_step = "Let about, and each callback's state_dict(), hold tensors, numbers, texts, lists and dicts."
         load(dump({**present, "net": {}}), self.folder, next_step)  # here, and not when it is needed
-        found = self._find()
-        if found is not None:
-            path, state = found
-            compare(state["about"], self._about, path)
+        saved = self._find()
+        if saved is not None:
+            path, state = saved
+            check_version(state, path)
+            compare(state["about"], self._about, path, self.advice)
             check_parts(state, present, path)
             restore(training, state)
             self._saved = training.epoch, training.batch
-            place = f"Going on after {training.epoch} epochs and {training.batch} batches"
-            done = training.epoch >= training.num_epochs
-            print(f"{'This training is complete' if done else place} ({path.name}).")
+            position = f"Resumed after {training.epoch} epochs and {training.batch} batches"
+            print(f"{'This training is complete' if training.complete else position} ({path.name}).")
         self._due = time.monotonic() + self.every
 
     def after_batch(self, training):
-        """Save if it is time, and if this loader can be put back to where it is."""
+        """Save if it is time, and if this loader can be resumed in the middle of an epoch."""
         if time.monotonic() >= self._due and hasattr(training.train_iter, "set_position"):
             self.save(training)
 
     def after_epoch(self, training):
-        """Save if it is time."""
-        if time.monotonic() >= self._due:
+        """Save if it is time; where the loader can only begin whole epochs, as often as `share` allows."""
+        due = self._due if hasattr(training.train_iter, "set_position") else self._affordable
+        if time.monotonic() >= due:
             self.save(training)
 
     def on_end(self, training):
-        """Save the end, or the place of an interrupt; what a failing training left is not worth keeping."""
+        """Save the end, or the position of an interrupt; a training that failed is not saved."""
         at_boundary = training.batch == 0 or hasattr(training.train_iter, "set_position")
         if training.error is None and at_boundary and self._saved != (training.epoch, training.batch):
             self.save(training)
@@ -81,12 +91,15 @@ class Checkpoints:
                 self._copy(path)
         except OSError as error:
             self._warn(f"{what}: {error}", self.folder)
-        took = time.monotonic() - begun
-        # every=0 asks for one after each batch, whatever it costs.
-        self._due = time.monotonic() + (max(self.every, took / self.share) if self.every else 0.0)
+        now = time.monotonic()
+        pause = (now - begun) / self.share
+        self._affordable = now + pause
+        self._due = now + max(self.every, pause)
+        if not self.every:  # every=0 asks for one after each batch, whatever it costs
+            self._due = self._affordable = now
 
     def _find(self):
-        """Clean up after earlier attempts; return the newest sound checkpoint, if there is any."""
+        """Clean up after earlier attempts; return (path, state) of the newest intact checkpoint, or None."""
         folders = [folder for folder in (self.folder, self.copy_to) if folder]
         try:
             for folder in folders:
@@ -95,7 +108,8 @@ class Checkpoints:
                     path.replace(path.with_suffix(".old"))
             return newest(folders)
         except OSError as error:
-            what, next_step = f"The checkpoints cannot be read: {error}", "Mount or mend it, or choose another folder."
+            what = f"The checkpoints cannot be read: {error}"
+            next_step = "Mount or repair the folder, or choose another one."
             raise CheckpointError(what, where=self.folder, next_step=next_step) from None
 
     def _copy(self, path):
@@ -119,14 +133,14 @@ class Checkpoints:
 
 
 def capture(training, about):
-    """Return all that the rest of a training depends on, as tensors, numbers, texts, lists and dicts."""
+    """Return everything that the rest of a training depends on, as tensors, numbers, texts, lists and dicts."""
     # While an epoch is measured, its loader has already turned to the next one.
     loader_epoch = training.loader_epoch if training.batch else getattr(training.train_iter, "epoch", None)
     state = {
         "net": training.net.state_dict(),
         "optimizer": training.optimizer.state_dict(),
         "step": training.step.state_dict() if hasattr(training.step, "state_dict") else {},
-        "watchers": {name: watcher.state_dict() for name, watcher in _with_state(training).items()},
+        "callbacks": {name: callback.state_dict() for name, callback in _with_state(training).items()},
         "history": training.history.state_dict(),
         "metric": training.metric.data,
         "position": {
@@ -147,8 +161,8 @@ def restore(training, state):
     training.optimizer.load_state_dict(state["optimizer"])
     if hasattr(training.step, "load_state_dict"):
         training.step.load_state_dict(state["step"])
-    for name, watcher in _with_state(training).items():
-        watcher.load_state_dict(state["watchers"][name])
+    for name, callback in _with_state(training).items():
+        callback.load_state_dict(state["callbacks"][name])
     training.history.load_state_dict(state["history"])
     training.metric.data = [_to(value, training.device) for value in state["metric"]]
     position = state["position"]
@@ -159,25 +173,48 @@ def restore(training, state):
     set_random_state(state["random"], training.device)  # last: nothing above may draw after it
 
 
+def weights_of(state) -> dict:
+    """Return the weights that a checkpoint's training hands over: the best epoch's, the averaged or the last ones."""
+    callbacks = state["callbacks"]
+    best = callbacks.get("KeepBest", {})
+    if best.get("restore") and best["weights"] is not None:
+        return best["weights"]
+    if "Average" in callbacks:
+        prefix = "module."
+        averaged = callbacks["Average"].items()
+        return {name.removeprefix(prefix): value for name, value in averaged if name.startswith(prefix)}
+    return state["net"]
+
+
+def check_version(state, path):
+    """Refuse a checkpoint of the first version, which kept the callbacks' state under other names."""
+    if "watchers" in state:
+        raise CheckpointError(
+            "This checkpoint was written by an earlier version of the suite, which this version cannot resume.",
+            where=path,
+            next_step="Train again in another folder or with resume=False, or finish it with the earlier version.",
+        )
+
+
 def check_parts(state, present, path):
-    """Require all that a training of this kind saves, before any of it is used."""
+    """Refuse a checkpoint that lacks what a training of this kind saves, before any of it is used."""
     missing = [part for part in present if part not in state]
-    for part in {"net", "optimizer", "step", "watchers", "history", "position", "random"} - set(missing):
+    for part in {"net", "optimizer", "step", "callbacks", "history", "position", "random"} - set(missing):
         missing += [f"{part}.{name}" for name in present[part] if name not in state[part] and name != "device"]
     if missing:
         raise CheckpointError(
-            f"This checkpoint lacks {', '.join(sorted(missing))}: a training cannot go on exactly without.",
+            f"This checkpoint lacks {', '.join(sorted(missing))}: a training cannot resume exactly without it.",
             where=path,
-            next_step="Remove it, and the training goes on from the one before, or begin anew: resume=False.",
+            next_step="Remove it, and the training resumes from the one before; or start anew: resume=False.",
         )
 
 
 def _with_state(training):
-    return {name: watcher for name, watcher in named(training.watchers).items() if hasattr(watcher, "state_dict")}
+    return {name: callback for name, callback in named(training.callbacks).items() if hasattr(callback, "state_dict")}
 
 
 def plain(value):
-    """Make Python's numbers of NumPy's, such as an lr out of np.logspace: no file may bring those along."""
+    """Return a state with Python's numbers for NumPy's, such as an lr from np.logspace: no other type is loaded."""
     if isinstance(value, np.generic):
         return value.item()
     if type(value) is dict:  # not a network's, which holds tensors alone
@@ -211,4 +248,4 @@ def set_random_state(state, device):
 def _space(folder):
     parent = next((path for path in (folder, *folder.parents) if os.path.isdir(path)), None)
     free = f"{shutil.disk_usage(parent).free / 2**20:,.0f} MiB are free there" if parent else "there is no such disk"
-    return f"make room or mend the folder ({free}); the training goes on and tries again."
+    return f"make room or repair the folder ({free}); the training continues and tries again."

@@ -1,4 +1,4 @@
-"""Owns who works in a folder: one process at a time, told by a file that it keeps touching. Needs no file locks."""
+"""One process at a time in a folder: it holds a file there and keeps touching it, as some drives know no locks."""
 
 from __future__ import annotations
 

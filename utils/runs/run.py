@@ -1,10 +1,11 @@
-"""Owns reading the ledger: every training as a Run, all of them as one table. Changes no file."""
+"""The run log's reader: each training as a Run, all of them as one table: `table()`, `find("last")`."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import os
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -16,18 +17,24 @@ from utils.runs.claim import is_alive
 from utils.training.history import History
 
 RECORD, METRICS, FAULTS, EVALUATION = "run.json", "metrics.jsonl", "faults.jsonl", "evaluation.json"
+NETWORK = "network.json"
 SETTLED = 0.01  # accuracy has settled when no later epoch is further below the best one
 NOT_A_NUMBER = float("nan")
 
 
 def trainings():
-    """Return the ledger's folder: COURSEWORK_RUNS, else runs/ of the suite."""
+    """Return the run log's folder: COURSEWORK_RUNS, else runs/ of the suite."""
     return Path(os.environ.get("COURSEWORK_RUNS") or Path(__file__).resolve().parents[2] / "runs")
+
+
+def safe(name):
+    """Return a text as a part of a folder's name."""
+    return re.sub(r"[^\w.]+", "_", name).strip("_.") or "training"
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A training as its folder tells of it, read when it is asked for; `record` is all that run.json says."""
+    """A training as its folder describes it, read when asked for; `record` is the content of run.json."""
 
     folder: Path
 
@@ -43,12 +50,12 @@ class Run:
     @property
     def state(self):
         """How it stands: running, finished, stopped, diverged, failed, or interrupted if it ended without a word."""
-        said = self.record.get("state")
-        if said is None:
+        state = self.record.get("state")
+        if state is None:
             return "unreadable"
         if is_alive(self.folder):
             return "running"
-        return "interrupted" if said == "running" else said
+        return "interrupted" if state == "running" else state
 
     @property
     def title(self):
@@ -61,8 +68,8 @@ class Run:
     @functools.cached_property
     def _lines(self):
         lines, bad = read_lines(self.folder / METRICS)
-        sound = [line for line in lines if _is_sound(line)]
-        return sound, bad + len(lines) - len(sound)
+        valid = [line for line in lines if _is_valid(line)]
+        return valid, bad + len(lines) - len(valid)
 
     @property
     def bad_lines(self):
@@ -71,7 +78,9 @@ class Run:
 
     def history(self):
         """Return its History, of all attempts together: what an attempt did again counts once."""
-        return fold(self._lines[0])
+        history = fold(self._lines[0])
+        history.ended_early = self.record.get("ended_early")
+        return history
 
     @functools.cached_property
     def faults(self):
@@ -100,7 +109,7 @@ class Run:
 
 
 def all_runs(folder=None):
-    """List the runs of a folder, by default of the ledger, oldest first."""
+    """List the runs in a folder, by default the run log's, oldest first."""
     folder = Path(folder) if folder else trainings()
     runs = [Run(path.parent) for path in folder.glob(f"*/{RECORD}")]
     return sorted(runs, key=lambda run: (str(run.record.get("created") or ""), run.name))
@@ -109,13 +118,13 @@ def all_runs(folder=None):
 def find(name, folder=None):
     """Return the run of this name, or of a beginning that only one has; "last" is the newest."""
     runs = all_runs(folder)
-    exact = [run for run in runs if run.name == name] or (runs[-1:] if name == "last" else [])
+    exact = [run for run in runs if run.name in (name, safe(str(name)))] or (runs[-1:] if name == "last" else [])
     found = exact or [run for run in runs if run.name.startswith(str(name))]
     if len(found) == 1:
         return found[0]
     what = f"{len(found)} runs are called {name}..." if found else f"There is no run {name!r}."
     names = ", ".join(run.name for run in (found or runs)[-8:])
-    next_step = f"Choose one of {names}." if names else "Train something first: every training is on the ledger."
+    next_step = f"Choose one of {names}." if names else "Train something first: every training is recorded."
     raise CourseworkError(what, where=Path(folder) if folder else trainings(), next_step=next_step)
 
 
@@ -214,8 +223,8 @@ def fold(lines):
     return history
 
 
-def _is_sound(line):
-    """Tell whether a line of metrics has the shape that the ledger writes; a line of another kind is none of fold's."""
+def _is_valid(line):
+    """Tell whether a line of metrics has the shape that the recorder writes; fold ignores lines of other kinds."""
     if "from" in line:
         return _are_numbers(line["from"], places=2)
     if "point" in line:

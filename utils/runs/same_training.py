@@ -1,4 +1,4 @@
-"""Owns what makes a training the same training: its description, and the comparison of two. Changes nothing."""
+"""Whether a training is the one that a checkpoint was written by: its description, and the comparison of two."""
 
 from __future__ import annotations
 
@@ -24,20 +24,26 @@ def describe(training):
     facts["step"] = _settings(training.step)
     facts["batches"] = training.batches
     facts |= _loader(training.train_iter)
-    for name, watcher in named(training.watchers).items():
-        if hasattr(watcher, "describe"):
-            facts |= {f"{name}.{setting}": str(value) for setting, value in watcher.describe().items()}
+    for name, callback in named(training.callbacks).items():
+        if hasattr(callback, "describe"):
+            facts |= {f"{name}.{setting}": str(value) for setting, value in callback.describe().items()}
     return facts
 
 
-def named(watchers):
-    """Name each watcher by its type, and with a number where there are several of one."""
-    kinds = [type(watcher).__name__ for watcher in watchers]
-    names = [f"{kind}{kinds[:i].count(kind) + 1}" if kinds.count(kind) > 1 else kind for i, kind in enumerate(kinds)]
-    return dict(zip(names, watchers, strict=True))
+def named(callbacks):
+    """Return {key: callback}: the key that its class declares, else the class's name; numbered where several share it.
+
+    Checkpoints save a callback's state under this key, so that a class that declares one can be renamed.
+    """
+    keys = [getattr(callback, "key", type(callback).__name__) for callback in callbacks]
+    names = {}
+    for i, (key, callback) in enumerate(zip(keys, callbacks, strict=True)):
+        number = keys[:i].count(key) + 1 if keys.count(key) > 1 else ""
+        names[f"{key}{number}"] = callback
+    return names
 
 
-def compare(saved, present, path):
+def compare(saved, present, path, next_step=None):
     """Raise an error that lists the differences, if there are any."""
     names = sorted(saved.keys() | present.keys())
     changed = [name for name in names if saved.get(name) != present.get(name)]
@@ -50,7 +56,7 @@ def compare(saved, present, path):
     raise CheckpointError(
         "The checkpoint in this folder is of another training:\n    " + "\n    ".join(lines[:SHOWN] + more),
         where=path,
-        next_step="Give this training a folder of its own, or begin anew there: Checkpoints(..., resume=False).",
+        next_step=next_step or "Use another folder for it, or start anew there: Checkpoints(..., resume=False).",
     )
 
 
@@ -62,17 +68,18 @@ def _loader(train_iter):
         facts = {name: getattr(train_iter, name) for name in names if hasattr(train_iter, name)}
         transform = str(getattr(getattr(train_iter, "dataset", None), "transform", None))
         facts["transform"] = re.sub(r" at 0x[0-9a-f]+", "", transform)  # where a function lies in memory says nothing
+        for name in ("dataset", "sampler"):
+            if hasattr(train_iter, name):
+                facts[name] = type(getattr(train_iter, name)).__name__
+        if hasattr(getattr(train_iter, "dataset", None), "__len__"):
+            facts["examples"] = len(train_iter.dataset)
     return {f"loader.{name}": str(value) for name, value in facts.items()}
 
 
 def settings_of(training):
     """Return a training's hyperparameters as a short flat dict, for a table."""
     group = training.optimizer.param_groups[0]
-    lr = group.get("initial_lr", group["lr"])
-    for watcher in training.watchers:
-        if hasattr(watcher, "peaks"):  # a Schedule: "initial_lr" may be the low rate at which its curve begins
-            lr = watcher.peaks[0]
-    facts = {"optimizer": type(training.optimizer).__name__, "lr": lr}
+    facts = {"optimizer": type(training.optimizer).__name__, "lr": peak_lr(training)}
     names = ("momentum", "betas", "weight_decay", "nesterov")
     facts |= {name: group[name] for name in names if group.get(name)}
     loader = training.train_iter.describe() if hasattr(training.train_iter, "describe") else {}
@@ -80,26 +87,35 @@ def settings_of(training):
     facts["augment"] = [repr(op) for op in loader.get("augment", ())]
     facts["loss"] = _settings(training.loss)
     facts["step"] = _settings(training.step)
-    for name, watcher in named(training.watchers).items():
-        described = watcher.describe() if hasattr(watcher, "describe") else {}
+    for name, callback in named(training.callbacks).items():
+        described = callback.describe() if hasattr(callback, "describe") else {}
         facts |= {name.lower() if key == "name" else f"{name.lower()}.{key}": value for key, value in described.items()}
     return facts
+
+
+def peak_lr(training):
+    """Return the learning rate that the training was set to, that of the first group: its schedule's peak, if any."""
+    for callback in training.callbacks:
+        if getattr(callback, "peaks", None):
+            return callback.peaks[0]
+    group = training.optimizer.param_groups[0]
+    return group.get("initial_lr", group["lr"])
 
 
 def _optimizer(optimizer):
     facts = {"optimizer": type(optimizer).__name__}
     for i, group in enumerate(optimizer.param_groups):
-        # A schedule moves lr (and momentum) as the training goes on; what it began with is the same each time.
+        # A schedule moves lr (and momentum) during the training; the values it started with are the same each time.
         values = {**group, "lr": group.get("initial_lr", group["lr"]), "tensors": len(group["params"])}
         moving = {"params", "initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum"}
         moving |= {"momentum", "betas"} if "max_momentum" in group else set()
-        moving |= {"fused", "foreach", "capturable", "differentiable"}  # ways to compute the same
+        moving |= {"fused", "foreach", "capturable", "differentiable"}  # several ways to compute the same result
         facts |= {f"optimizer.{i}.{name}": _plain(v) for name, v in values.items() if name not in moving}
     return facts
 
 
 def _layer(module):
-    """Name a layer with its settings, but for the form of a gated convolution, all of which compute the same."""
+    """Name a layer with its settings, without the form of a gated convolution: all forms compute the same."""
     described = f"{type(module).__name__}({module.extra_repr()})"
     return re.sub(r",? ?form='\w+'| at 0x[0-9a-f]+", "", described)  # nor where a function lies in memory
 

@@ -1,1 +1,8 @@
-"""The room of training."""
+"""One training in memory (notebook 04): callbacks, the training step, averaged weights, how much of a recipe is run."""
+
+from utils.training.average import Average
+from utils.training.budget import choose_budget
+from utils.training.callbacks import EachBatch, EachEpoch, EarlyStopping, KeepBest
+from utils.training.step import Step
+
+__all__ = ["Average", "EachBatch", "EachEpoch", "EarlyStopping", "KeepBest", "Step", "choose_budget"]

@@ -1,4 +1,4 @@
-"""Owns what a training measured: a row an epoch, and a finer curve of the training loss. Draws and trains nothing."""
+"""What a training measured: one row per epoch, and a finer curve of the training loss."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pandas as pd
 
 
 class History:
-    """A list of rows, one an epoch, and of points, one every few batches; history["train_loss"] is a column of rows.
+    """A list of rows, one per epoch, and of points, one every few batches; history["train_loss"] is a column of rows.
 
     A row has epoch, train_loss, train_acc (a fraction), the same two for the watched images (test_loss, test_acc, or
     val_), lr, and seconds since the training began. A point has epoch (as a fraction), loss (the mean over the batches
@@ -16,6 +16,7 @@ class History:
     def __init__(self, every=50):
         self.rows, self.every = [], every  # every: batches between two points
         self.stopped = False  # by the user, before the last epoch
+        self.ended_early = None  # why a callback made it shorter: {"epoch", "column", "best", "best_epoch", "patience"}
         self._points, self._unread = [], []
         self._last = (0.0, 0)  # summed loss and examples at the last point of this epoch
 
@@ -70,11 +71,18 @@ class History:
         self._unread = []
 
     def state_dict(self):
-        """Return all of it as plain lists and numbers."""
+        """Return its content as plain lists and numbers."""
         points = [dict(point) for point in self.points]
-        return {"rows": [dict(row) for row in self.rows], "points": points, "every": self.every, "last": self._last}
+        return {
+            "rows": [dict(row) for row in self.rows],
+            "points": points,
+            "every": self.every,
+            "last": self._last,
+            "ended_early": self.ended_early,
+        }
 
     def load_state_dict(self, state):
-        """Become the history that state_dict told of."""
+        """Continue with the state that state_dict returned."""
         self.rows, self._points = [dict(row) for row in state["rows"]], [dict(point) for point in state["points"]]
         self.every, self._last, self._unread = state["every"], tuple(state["last"]), []
+        self.ended_early = state.get("ended_early")

@@ -1,4 +1,4 @@
-"""Owns what is seen while a training runs: one figure and one line, both renewed in place. Silent in CI."""
+"""The curves and the line of progress shown while a training runs, both renewed in place."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import os
 import sys
 import time
 
+from utils.training.callbacks import as_callbacks
+from utils.training.state import LAST
+
 LINE_EVERY, FIGURE_EVERY = 0.5, 1.0  # seconds, at least
 SHARE = 0.02  # of the time, at most, that drawing may take
 BAR = 20  # characters
 
 
 class LiveCurves:
-    """A watcher that shows the curves and a line with the time left: in a notebook renewed in place, else as text."""
+    """A callback that shows the curves and a line with the time left: in a notebook renewed in place, else as text."""
 
-    order = 2  # after the checkpoints, so that it begins where a resumed training is
+    order = LAST  # after the checkpoints, so that it begins where a resumed training is
 
     def __init__(self):
         self._line = self._figure = None  # display handles
@@ -63,10 +66,15 @@ class LiveCurves:
         return passed / done * _left(training) if done > 0 and passed > 1 else None
 
 
+def with_curves(callbacks):
+    """Return the callbacks and one that draws the curves."""
+    return [*as_callbacks(callbacks), LiveCurves()]
+
+
 def progress(training, time_left, final):
     """Return a line that tells where a training stands: what it measured last, and how long it has still to go."""
     parts = []
-    if not final and training.epoch < training.num_epochs:  # one that was complete before has no place to be in
+    if not final and not training.complete:  # one that was complete before has no place to be in
         place = f"epoch {training.epoch + 1} of {training.num_epochs}, batch {training.batch}"
         place += f" of {training.batches}" if training.batches else ""
         filled = round(BAR * (1 - _left(training) / max(1, training.num_epochs)))

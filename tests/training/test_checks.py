@@ -1,0 +1,202 @@
+"""What train_ch3 accepts as network, batches, loss, epochs and optimizer, and what it refuses before it trains."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from training_parts import same
+
+from utils.errors import CourseworkError
+from utils.my_utils import train_ch3
+from utils.runs.run import all_runs
+
+pytestmark = pytest.mark.usefixtures("ledger_folder")
+
+
+def batches(count=3):
+    """Return a list of batches of 8 examples with 4 features and 3 classes."""
+    generator = torch.Generator().manual_seed(0)
+    return [(torch.randn(8, 4, generator=generator), torch.arange(8) % 3) for _ in range(count)]
+
+
+def generate():
+    """Yield the batches, as a student's generator function would."""
+    yield from batches()
+
+
+def train(**changes):
+    """Train a linear network on the batches, with these arguments changed; return (history, net)."""
+    torch.manual_seed(0)
+    net = changes.pop("net", None) or nn.Linear(4, 3)
+    arguments = {
+        "train_iter": batches(),
+        "test_iter": None,
+        "loss": F.cross_entropy,
+        "num_epochs": 2,
+        "optimizer": None,
+        "curves": False,
+        "record": False,
+    } | changes
+    if arguments["optimizer"] is None:
+        arguments["optimizer"] = torch.optim.SGD(net.parameters(), lr=0.1)
+    return train_ch3(net, **arguments), net
+
+
+@pytest.mark.parametrize("name", ["train_iter", "test_iter"])
+@pytest.mark.parametrize("given", [generate, tuple(batches())])
+def test_a_generator_function_or_a_tuple_of_batches_serves_like_a_list(name, given):
+    expected = train(**{name: batches()})
+    history, net = train(**{name: given})
+    assert same(net.state_dict(), expected[1].state_dict())
+    assert history["train_loss"] == expected[0]["train_loss"] and len(history) == 2
+
+
+def test_a_generator_trains_for_one_epoch():
+    assert len(train(train_iter=generate(), num_epochs=1)[0]) == 1
+
+
+@pytest.mark.parametrize("num_epochs", [1, np.int64(2)])
+def test_whole_numbers_of_epochs_are_accepted(num_epochs):
+    history = train(num_epochs=num_epochs)[0]
+    assert len(history) == num_epochs
+
+
+def dataset():
+    X, y = batches()[0]
+    return TensorDataset(X, y)
+
+
+def lazy_network():
+    return nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 3))
+
+
+def optimizer_of_an_older_network():
+    return torch.optim.Adam(nn.Linear(4, 3).parameters())
+
+
+REFUSED = {
+    "a generator for two epochs": ({"train_iter": generate()}, "read only once"),
+    "a generator watched twice": ({"test_iter": generate()}, "test_iter can be read only once"),
+    "a map": ({"train_iter": map(tuple, batches())}, "read only once"),
+    "a dataset": ({"train_iter": dataset()}, "single examples"),
+    "nothing to train on": ({"train_iter": None}, "iterable of batches"),
+    "a number": ({"test_iter": 5}, "iterable of batches"),
+    "images alone": ({"train_iter": [X for X, _ in batches()]}, "pair"),
+    "three in a batch": ({"train_iter": [(X, y, y) for X, y in batches()]}, "Tensor, Tensor, Tensor"),
+    "arrays": ({"train_iter": [(X.numpy(), y.numpy()) for X, y in batches()]}, "ndarray, ndarray"),
+    "a dict": ({"test_iter": [{"X": X, "y": y} for X, y in batches()]}, "type dict"),
+    "a loss's class": ({"loss": nn.CrossEntropyLoss}, "CrossEntropyLoss is a class"),
+    "a loss's name": ({"loss": "cross_entropy"}, "type str"),
+    "no loss": ({"loss": None}, "NoneType"),
+    "no epoch": ({"num_epochs": 0}, "but is 0"),
+    "less than none": ({"num_epochs": -1}, "but is -1"),
+    "a float": ({"num_epochs": 2.0}, "but is 2.0"),
+    "a truth": ({"num_epochs": True}, "but is True"),
+    "another network's optimizer": (
+        {"optimizer": optimizer_of_an_older_network()},
+        "none of this network's",
+    ),
+    "an optimizer's class": ({"optimizer": torch.optim.SGD}, "class SGD"),
+    "a function that updates": ({"optimizer": print}, "Optimizer"),
+    "a network's class": ({"net": nn.Flatten, "optimizer": optimizer_of_an_older_network()}, "class Flatten"),
+    "a function as network": ({"net": F.relu, "optimizer": optimizer_of_an_older_network()}, "nn.Module"),
+    "a lazy network": ({"net": lazy_network()}, "lazy layers"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(name):
+    changes, reason = REFUSED[name]
+    with pytest.raises(CourseworkError, match=reason) as caught:
+        train(**changes, record="refused")
+    assert caught.value.where and caught.value.next_step and not all_runs()
+
+
+@pytest.mark.parametrize("record", [3, ("a",), object()])
+def test_a_record_is_a_name_or_a_choice(record):
+    with pytest.raises(CourseworkError, match="record must be"):
+        train(record=record)
+
+
+def test_a_batch_in_the_middle_that_is_no_pair_is_an_error_that_names_the_loader():
+    class Loader:
+        def __iter__(self):
+            yield from batches()
+            yield torch.zeros(8, 4)
+
+    with pytest.raises(CourseworkError, match="pair") as caught:
+        train(train_iter=Loader())
+    assert caught.value.where == "train_iter"
+
+
+def test_a_lazy_network_is_trained_after_its_first_batch():
+    net = lazy_network()
+    net(batches()[0][0])
+    assert len(train(net=net)[0]) == 2
+
+
+def test_an_optimizer_may_hold_a_part_of_the_network():
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))
+    before = net[0].weight.detach().clone()
+    train(net=net, optimizer=torch.optim.SGD(net[1].parameters(), lr=0.1))
+    assert torch.equal(net[0].weight, before)
+
+
+def dense_optimizers():
+    """List torch's optimizers, but for the one of sparse gradients."""
+    kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type)]
+    return [kind for kind in kinds if kind not in (torch.optim.Optimizer, torch.optim.SparseAdam)]
+
+
+@pytest.mark.parametrize("kind", dense_optimizers(), ids=lambda kind: kind.__name__)
+def test_every_optimizer_of_torch_trains_or_is_refused(kind):
+    net = nn.Linear(4, 3, bias=kind.__name__ != "Muon")  # torch's Muon takes matrices only
+    before = net.weight.detach().clone()
+    optimizer = kind(net.parameters(), lr=0.01)
+    if kind is torch.optim.LBFGS:
+        with pytest.raises(CourseworkError, match="LBFGS"):
+            train(net=net, optimizer=optimizer)
+    else:
+        train(net=net, optimizer=optimizer)
+    assert torch.equal(net.weight, before) == (kind is torch.optim.LBFGS)
+
+
+def test_lbfgs_trains_by_a_step_of_the_callers_own():
+    def step(net, X, y, loss, optimizer):
+        def closure():
+            optimizer.zero_grad()
+            value = loss(net(X), y)
+            value.backward()
+            return value
+
+        value = optimizer.step(closure)
+        return value.detach(), net(X).detach()
+
+    net = nn.Linear(4, 3)
+    history = train(net=net, optimizer=torch.optim.LBFGS(net.parameters(), lr=0.1, max_iter=4), step=step)[0]
+    assert history["train_loss"][1] < history["train_loss"][0]
+
+
+def test_checking_a_data_loader_draws_no_random_number():
+    loader = DataLoader(dataset(), 4, shuffle=True)
+    torch.manual_seed(3)
+    expected = [(X.clone(), y) for X, y in loader]
+    seen = []
+
+    def step(net, X, y, loss, optimizer):
+        seen.append((X, y))
+        return torch.tensor(0.0), torch.zeros(len(y), 3)
+
+    net = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    torch.manual_seed(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train_ch3(net, loader, None, None, 1, optimizer, step=step, curves=False, record=False)
+    assert all(
+        torch.equal(a, b) for one, other in zip(seen, expected, strict=True) for a, b in zip(one, other, strict=True)
+    )
