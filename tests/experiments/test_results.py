@@ -6,13 +6,17 @@ import pytest
 import torch
 
 from tools import reproduce, results
+from utils import runs
 from utils.errors import CourseworkError
+from utils.experiments import results as kept_results
+from utils.experiments.compare import groups as group_runs
 from utils.experiments.results import groups, keep, path_of, read_results, record_of, table
-from utils.files import plain
+from utils.files import plain, write_json
 from utils.models.blocks import Plan
 from utils.recipes.recipe import Recipe
 from utils.recipes.reported import ABLATIONS, OURS, SYSTEMS
 from utils.recipes.tables import C_ROWS, D_ROWS
+from utils.runs.run import Run, tta_accuracy
 from utils.training.budget import Budget
 
 CPU = torch.device("cpu")
@@ -48,10 +52,32 @@ def test_a_record_says_what_was_reached_on_what_and_in_what_time(tiny, data, rec
     assert not any(results.same(record, tiny.change(**change)) for change in ({"lr": 0.02}, {"views": "plain"}))
 
 
-def test_each_look_at_the_test_images_is_noted_in_the_run(tiny, data):
+def test_single_predictions_and_test_time_augmentation_are_two_columns_of_the_table(tiny, data, monkeypatch):
+    monkeypatch.setattr(kept_results, "accuracy_of_views", lambda net, split, names, **how: dict.fromkeys(names, 0.875))
     trained = train(tiny, data)
     found = record_of(trained, 1.0)
-    assert [test["accuracy"] for test in trained.run.record["tests"]] == [found["accuracy"]]
+    assert found["accuracy"] == 0.875 != found["plain_accuracy"]
+    noted = [(test["accuracy"], test["views"], test["loss"]) for test in trained.run.record["tests"]]
+    assert noted == [(found["plain_accuracy"], "plain", found["loss"]), (0.875, "flip", None)]
+    line = runs.table().loc[trained.run.name]
+    assert line["test_acc"] == found["plain_accuracy"] == runs.tested_accuracy(trained.run)
+    assert line["test_acc_tta"] == 0.875 and line["error_rate"] == pytest.approx(1 - found["plain_accuracy"])
+    assert group_runs([trained.run])[0].mean == found["plain_accuracy"]  # "ours, best run" compares like with like
+
+
+@pytest.mark.parametrize(
+    ("tests", "single", "averaged"),
+    [
+        ([{"accuracy": 0.5, "views": "plain"}, {"accuracy": 0.75, "views": "flip"}], 0.5, 0.75),
+        ([{"accuracy": 0.75, "views": "flip"}], None, 0.75),
+        ([{"accuracy": 0.5}], 0.5, None),  # the first version noted no views
+        ([{"accuracy": 0.75}, {"accuracy": 0.5, "views": "plain"}, {"accuracy": 0.75}], 0.5, None),
+        ([], None, None),
+    ],
+)
+def test_an_accuracy_of_views_never_counts_as_one_of_single_predictions(tmp_path, tests, single, averaged):
+    write_json(tmp_path / "run.json", {"state": "finished", "tests": tests})
+    assert (runs.tested_accuracy(Run(tmp_path)), tta_accuracy(Run(tmp_path))) == (single, averaged)
 
 
 def test_under_the_reports_protocol_the_last_epoch_counts_and_the_best_is_named(tiny, data):

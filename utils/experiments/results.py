@@ -61,23 +61,26 @@ def record_of(trained, seconds):
 
 
 def _figures(trained):
-    """Return what one look at each test image and the recipe's views give, and the seconds of its answers by those."""
-    recipe, begun = trained.recipe, time.perf_counter()
-    if recipe.views == "plain":
-        looked = _look_once(trained)
-        accuracy, answered = looked["plain_accuracy"], time.perf_counter() - begun
+    """Return the accuracies of single predictions and of the recipe's views, and the seconds that the latter took."""
+    views, begun = trained.recipe.views, time.perf_counter()
+    if views == "plain":
+        single = _single_predictions(trained)
+        accuracy = single["plain_accuracy"]
+        seconds = time.perf_counter() - begun
     else:
-        how = {"mean": recipe.mean, "std": recipe.std, "predict": trained.step.predict}
-        accuracy = accuracy_of_views(trained.net, trained.test_iter.split, (recipe.views,), **how)[recipe.views]
-        answered = time.perf_counter() - begun
-        looked = _look_once(trained)  # to compare with, after the clock
+        options = {"mean": trained.recipe.mean, "std": trained.recipe.std, "predict": trained.step.predict}
+        accuracy = accuracy_of_views(trained.net, trained.test_iter.split, (views,), **options)[views]
+        seconds = time.perf_counter() - begun
+        single = _single_predictions(trained)  # to compare with, after the clock
     if trained.folder:
-        note_test(trained.folder, accuracy, looked["loss"])
-    return looked | {"views": recipe.views, "accuracy": accuracy}, answered
+        note_test(trained.folder, single["plain_accuracy"], single["loss"])
+        if views != "plain":
+            note_test(trained.folder, accuracy, None, views)
+    return single | {"views": views, "accuracy": accuracy}, seconds
 
 
-def _look_once(trained):
-    """Return loss and accuracy of one look at each test image; where they were watched, those of the last epoch."""
+def _single_predictions(trained):
+    """Return the test loss and accuracy of one prediction per image; if the test set was watched, the last epoch's."""
     last = trained.history.rows[-1]
     if "test_acc" not in last:
         loss, acc = evaluate(trained.net, trained.test_iter, trained.loss, predict=trained.step.predict)
