@@ -18,7 +18,7 @@ import time
 from utils.data.cifar10 import load_cifar10
 from utils.devices import describe, try_gpu
 from utils.errors import CourseworkError
-from utils.experiments.results import RESULTS, keep, path_of, record_of
+from utils.experiments.records import RESULTS, make_record, record_path, save_record
 from utils.recipes.recipe import Recipe
 from utils.recipes.reported import ABLATIONS, OURS, SYSTEMS
 from utils.recipes.tables import C_ROWS, D_ROWS
@@ -72,7 +72,7 @@ def main(words=None):
         return 1
     folder = trainings() / "rehearsal" if args.rehearse else RESULTS
     paths = {
-        job: path_of(job.recipe, data, seed=job.seed, protocol=job.protocol, device=device, folder=folder)
+        job: record_path(job.recipe, data, seed=job.seed, protocol=job.protocol, device=device, folder=folder)
         for job in chosen
     }
     left = [job for job in chosen if not paths[job].exists()]
@@ -114,7 +114,7 @@ def _work(left, paths, data, device, deadline, args):
         if record is None:
             print(f"{job}: cut off by the time, goes on with the next call", flush=True)
             break
-        keep(record | ({"beside": args.beside} if args.beside else {}), paths[job])
+        save_record(record | ({"beside": args.beside} if args.beside else {}), paths[job])
         print(line(job, record), flush=True)
     done = sum(paths[job].exists() for job in left)
     print(f"\n{done} done by this call, {len(left) - done} left, {failed} failed.")
@@ -132,7 +132,7 @@ def train(job, data, device, deadline, budget):
         return None
     # Of a training that an earlier call began, the history knows all the seconds; of one of this call, the clock more.
     seconds = max(time.perf_counter() - begun, trained.history.rows[-1]["seconds"])
-    return record_of(trained, seconds)
+    return make_record(trained, seconds)
 
 
 def warm_up(job, data, device):
@@ -142,7 +142,7 @@ def warm_up(job, data, device):
     """
     few = Budget("warm-up", images=2 * job.recipe.batch_size, epochs=2)
     how = {"protocol": job.protocol, "budget": few, "device": device}  # some schedules want what the protocol watches
-    record_of(job.recipe.train(data, **how, folder=None, curves=False), 0.0)
+    make_record(job.recipe.train(data, **how, folder=None, curves=False), 0.0)
 
 
 def line(job, record):

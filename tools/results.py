@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 from tools.marks import filled
-from utils.experiments.compare import percent
-from utils.experiments.results import RESULTS, fastest, groups, read_results, seconds
+from utils.experiments.compare import percent_text
+from utils.experiments.records import RESULTS, fastest_machine, group_records, median_seconds, read_records
 from utils.files import plain
 from utils.recipes.reported import ABLATIONS, GATED, OURS, SYSTEMS, WITHOUT_GATE
 from utils.recipes.tables import C_ROWS, D_ROWS
@@ -94,7 +94,7 @@ def main(words=None):
 
 def pages(records=None):
     """Return {path: text} of the two pages, from the records alone."""
-    records = list(read_results().values()) if records is None else records
+    records = list(read_records().values()) if records is None else records
     readme, table = ROOT / "README.md", tabulated(headline(records)) + beside(records)
     return {
         readme: filled(readme.read_text(encoding="utf-8"), "results", table, readme),
@@ -127,7 +127,7 @@ def headline(records):
 
 def beside(records):
     """Say how ours compare with a rival on the same machine and images, in points and in time; nothing without one."""
-    found = groups(records)
+    found = group_records(records)
     rivals = [group for group in found if "rival" in group[0]]
     said = [compared(ours, rival) for rival in rivals for ours in found if ours[0]["system"] in OURS]
     adapted = {group[0]["system"]: group[0]["rival"].get("adapted") for group in rivals}
@@ -136,7 +136,9 @@ def beside(records):
 
 def beside_ablations(records):
     """Say how each ablation compares with its recipe on the same machine and images."""
-    found = {name: [group for group in groups(records) if group[0]["system"] == name] for name in OURS | ABLATIONS}
+    found = {
+        name: [group for group in group_records(records) if group[0]["system"] == name] for name in OURS | ABLATIONS
+    }
     pairs = [(base.name, recipe.name) for base in GATED for recipe in WITHOUT_GATE[base.name]]
     return items([compared(one, two) for base, name in pairs for one in found[name] for two in found[base]])
 
@@ -157,7 +159,8 @@ def compared(ours, other):
     elif abs(points) <= max(spread(ours), spread(other)):
         said += ", which is within the spread over seeds"
     if not any(record.get("beside") for group in there for record in group):  # whose times are upper limits
-        said += f"{',' * said.endswith('seeds')} in {seconds(there[0]) / seconds(there[1]):.2f} times the time"
+        ratio = median_seconds(there[0]) / median_seconds(there[1])
+        said += f"{',' * said.endswith('seeds')} in {ratio:.2f} times the time"
     if "parameters" in ours[0] and "parameters" in other[0]:
         said += f", with {ours[0]['parameters'] / other[0]['parameters']:.2f} times the parameters"
     names = [group[0]["system"] for group in there]
@@ -200,15 +203,19 @@ def lines(title, recipe, records):
     """Return a row for each protocol, kind of images and device that a recipe was run under, or one that says none."""
     own = [record for record in records if same(record, recipe)]
     reported = reported_in_words(recipe)
-    return [(title, reported, *figures(group)) for group in groups(own)] or [(title, reported, NOT_RUN, *[""] * 6)]
+    return [(title, reported, *figures(group)) for group in group_records(own)] or [
+        (title, reported, NOT_RUN, *[""] * 6)
+    ]
 
 
 def rival_lines(name, records):
     """Return a row for each kind of images and device that somebody else's code was run on."""
     own = [record for record in records if record["system"] == name and "rival" in record]
     published = own[0]["rival"]
-    reported = f"{percent(published['accuracy'])} on the original, {duration(published['seconds'])}, {published['on']}"
-    return [(f"[{name}]({published['address']})", reported, *figures(group)) for group in groups(own)]
+    reported = (
+        f"{percent_text(published['accuracy'])} on the original, {duration(published['seconds'])}, {published['on']}"
+    )
+    return [(f"[{name}]({published['address']})", reported, *figures(group)) for group in group_records(own)]
 
 
 def same(record, recipe):
@@ -224,8 +231,8 @@ def figures(group):
     if one["views"] != "plain":
         plain = statistics.fmean(record["plain_accuracy"] for record in group)
         said += f" (one look: {100 * plain:.2f}{NB}%)"
-    protocol, images, timed = PROTOCOL[one["protocol"]], one["data"]["name"], fastest(group)
-    time = duration(seconds(timed)) + (" at most" if any(record.get("beside") for record in timed) else "")
+    protocol, images, timed = PROTOCOL[one["protocol"]], one["data"]["name"], fastest_machine(group)
+    time = duration(median_seconds(timed)) + (" at most" if any(record.get("beside") for record in timed) else "")
     time += " (one run)" if len(timed) == 1 < len(group) else ""
     return said, images, protocol, str(len(group)), str(one["epochs"]), time, hardware(timed[0])
 
@@ -235,7 +242,7 @@ def reported_in_words(recipe):
     if not recipe.reported:
         return ""
     epochs = recipe.reported.get("epochs")
-    return percent(recipe.reported["test_acc"]) + (f", {epochs} epochs" if epochs else "")
+    return percent_text(recipe.reported["test_acc"]) + (f", {epochs} epochs" if epochs else "")
 
 
 def tabulated(rows):

@@ -1,4 +1,4 @@
-"""Tests of results.py, tools/reproduce.py and tools/results.py: what is kept, what is left, what the tables say."""
+"""The trainings of tools/reproduce.py and the pages of tools/results.py: what is left to do, what the tables say."""
 
 import json
 
@@ -6,17 +6,13 @@ import pytest
 import torch
 
 from tools import reproduce, results
-from utils import runs
 from utils.errors import CourseworkError
-from utils.experiments import results as kept_results
-from utils.experiments.compare import groups as group_runs
-from utils.experiments.results import groups, keep, path_of, read_results, record_of, table
-from utils.files import plain, write_json
+from utils.experiments.records import make_record, read_records, results_table, save_record
+from utils.files import plain
 from utils.models.blocks import Plan
 from utils.recipes.recipe import Recipe
 from utils.recipes.reported import ABLATIONS, OURS, SYSTEMS
 from utils.recipes.tables import C_ROWS, D_ROWS
-from utils.runs.run import Run, tta_accuracy
 from utils.training.budget import Budget
 
 CPU = torch.device("cpu")
@@ -37,78 +33,12 @@ def train(recipe, data, protocol="final", **how):
 
 @pytest.fixture
 def record(tiny, data):
-    return json.loads(json.dumps(record_of(train(tiny, data), 12.5)))
+    return json.loads(json.dumps(make_record(train(tiny, data), 12.5)))
 
 
-def test_a_record_says_what_was_reached_on_what_and_in_what_time(tiny, data, record):
-    assert record["system"] == "tiny" and record["protocol"] == "final" and record["seed"] == 0
-    assert record["data"]["fingerprint"] == data.fingerprint and record["images"] == 200
-    assert record["test_images"] == 100 and record["epochs"] == 2 and record["seconds"]["training"] == 12.5
-    assert record["views"] == "flip" and {record["accuracy"], record["plain_accuracy"]} <= {i / 100 for i in range(101)}
-    low, high = record["interval"]
-    assert low < record["accuracy"] < high
-    assert "torch" in record["device"] and len(record["history"]["train_loss"]) == 2
+def test_a_record_is_of_the_recipe_that_it_was_trained_by_and_of_no_other(tiny, record):
     assert results.same(record, tiny)
     assert not any(results.same(record, tiny.change(**change)) for change in ({"lr": 0.02}, {"views": "plain"}))
-
-
-def test_single_predictions_and_test_time_augmentation_are_two_columns_of_the_table(tiny, data, monkeypatch):
-    monkeypatch.setattr(kept_results, "accuracy_of_views", lambda net, split, names, **how: dict.fromkeys(names, 0.875))
-    trained = train(tiny, data)
-    found = record_of(trained, 1.0)
-    assert found["accuracy"] == 0.875 != found["plain_accuracy"]
-    noted = [(test["accuracy"], test["views"], test["loss"]) for test in trained.run.record["tests"]]
-    assert noted == [(found["plain_accuracy"], "plain", found["loss"]), (0.875, "flip", None)]
-    line = runs.table().loc[trained.run.name]
-    assert line["test_acc"] == found["plain_accuracy"] == runs.tested_accuracy(trained.run)
-    assert line["test_acc_tta"] == 0.875 and line["error_rate"] == pytest.approx(1 - found["plain_accuracy"])
-    assert group_runs([trained.run])[0].mean == found["plain_accuracy"]  # "ours, best run" compares like with like
-
-
-@pytest.mark.parametrize(
-    ("tests", "single", "averaged"),
-    [
-        ([{"accuracy": 0.5, "views": "plain"}, {"accuracy": 0.75, "views": "flip"}], 0.5, 0.75),
-        ([{"accuracy": 0.75, "views": "flip"}], None, 0.75),
-        ([{"accuracy": 0.5}], 0.5, None),  # the first version noted no views
-        ([{"accuracy": 0.75}, {"accuracy": 0.5, "views": "plain"}, {"accuracy": 0.75}], 0.5, None),
-        ([], None, None),
-    ],
-)
-def test_an_accuracy_of_views_never_counts_as_one_of_single_predictions(tmp_path, tests, single, averaged):
-    write_json(tmp_path / "run.json", {"state": "finished", "tests": tests})
-    assert (runs.tested_accuracy(Run(tmp_path)), tta_accuracy(Run(tmp_path))) == (single, averaged)
-
-
-def test_under_the_reports_protocol_the_last_epoch_counts_and_the_best_is_named(tiny, data):
-    trained = train(tiny.change(views="plain"), data, "report")
-    found = record_of(trained, 1.0)
-    assert found["accuracy"] == found["plain_accuracy"] == trained.history["test_acc"][-1]
-    assert found["best_epoch"]["accuracy"] == max(trained.history["test_acc"])
-
-
-def test_an_unfinished_training_gives_no_record(tiny, data):
-    stopped = train(tiny, data, watchers=[reproduce.Deadline(0.0)])
-    assert stopped.history.stopped
-    with pytest.raises(CourseworkError, match="tiny is not finished"):
-        record_of(stopped, 1.0)
-
-
-def test_each_recipe_seed_protocol_device_and_kind_of_images_has_a_file_of_its_own(tiny, data):
-    how = {"seed": 0, "protocol": "final", "device": CPU}
-    changes = [{"seed": 1}, {"protocol": "report"}, {"device": torch.device("cuda", 0)}]
-    paths = {path_of(tiny, data, **(how | change)) for change in [{}, *changes]} | {
-        path_of(tiny.change(lr=1), data, **how)
-    }
-    assert len(paths) == 5 and path_of(tiny, data, **how) == path_of(tiny, data, **how)
-
-
-def test_what_is_kept_is_read_again_and_damage_is_said(tmp_path, record):
-    keep(record, tmp_path / "results" / "one.json")
-    assert list(read_results(tmp_path / "results").values()) == [record]
-    (tmp_path / "results" / "two.json").write_text('{"half')
-    with pytest.raises(CourseworkError, match="no record"):
-        read_results(tmp_path / "results")
 
 
 def test_the_jobs_are_all_there_and_each_system_comes_once_before_any_comes_twice():
@@ -137,18 +67,18 @@ def test_jobs_are_done_once_and_one_cut_off_by_the_time_goes_on(only_tiny, capsy
     assert reproduce.main(["--minutes", "0"]) == 0 and not only_tiny.exists()
     assert reproduce.main([]) == 0
     out = capsys.readouterr().out
-    assert "2 done by this call, 0 left, 0 failed" in out and len(read_results(only_tiny)) == 2
+    assert "2 done by this call, 0 left, 0 failed" in out and len(read_records(only_tiny)) == 2
     assert reproduce.main([]) == 0
     assert "2 trainings, 2 done before" in capsys.readouterr().out
 
 
 def test_a_record_made_again_of_a_finished_training_knows_how_long_that_took(only_tiny, capsys):
     reproduce.main([])
-    before = read_results(only_tiny)
+    before = read_records(only_tiny)
     for path in before:
         path.unlink()
     reproduce.main([])
-    for path, record in read_results(only_tiny).items():
+    for path, record in read_records(only_tiny).items():
         assert record["seconds"]["training"] >= before[path]["history"]["seconds"][-1]
         assert record["history"] == before[path]["history"] and record["accuracy"] == before[path]["accuracy"]
 
@@ -185,18 +115,18 @@ def test_a_job_that_the_time_cuts_off_in_the_middle_is_resumed(only_tiny, monkey
     assert "cut off by the time" in capsys.readouterr().out and not only_tiny.exists()
     reproduce.main([])
     assert "Going on after" in capsys.readouterr().out
-    assert [found["attempts"] for found in read_results(only_tiny).values()] == [2, 1]
+    assert [found["attempts"] for found in read_records(only_tiny).values()] == [2, 1]
 
 
 def test_a_rehearsal_keeps_nothing_among_the_results(only_tiny, tmp_path, capsys):
     assert reproduce.main(["--rehearse", "tiny"]) == 0
-    assert not only_tiny.exists() and len(read_results(tmp_path / "runs" / "rehearsal")) == 2
+    assert not only_tiny.exists() and len(read_records(tmp_path / "runs" / "rehearsal")) == 2
     assert reproduce.main(["--list"]) == 0 and capsys.readouterr().out.count("left  ") == 2
 
 
 def test_trainings_beside_others_are_marked_and_their_time_is_an_upper_limit(only_tiny):
     reproduce.main(["--seeds", "2", "--beside", "4"])
-    marked = list(read_results(only_tiny).values())
+    marked = list(read_records(only_tiny).values())
     assert [record["beside"] for record in marked] == [4, 4]
     alone = [{name: value for name, value in record.items() if name != "beside"} for record in marked]
     assert results.figures(marked)[-2] == results.figures(alone)[-2] + " at most"
@@ -209,7 +139,7 @@ def test_an_unknown_name_is_refused_with_those_that_are_known(only_tiny, capsys)
 
 def test_the_pages_in_the_repository_are_those_of_the_records():
     assert results.main(["--check"]) == 0
-    for path, found in read_results().items():
+    for path, found in read_records().items():
         recipe = next((r for r in recipes() if r.name == found["system"]), None)
         assert "rival" in found or results.same(found, recipe), f"{path.name} is of an earlier recipe"
 
@@ -239,22 +169,11 @@ def test_seeds_of_several_machines_have_one_accuracy_and_the_time_of_the_fastest
     assert row[5] == "3" and row[7:] == ("1 min 40 s", "quick (2 cores)")
     assert results.lines("tiny", tiny, runs[:2])[0][7] == "1 min 30 s (one run)"
     for one in runs:
-        keep(one, tmp_path / f"{one['seed']}.json")
-    assert table(tmp_path).loc["tiny", ["seconds", "on"]].tolist() == [100, quick]
+        save_record(one, tmp_path / f"{one['seed']}.json")
+    assert results_table(tmp_path).loc["tiny", ["seconds", "on"]].tolist() == [100, quick]
     others = [run(seed, slow, 140) for seed in (3, 4)]
     assert "0.00 points lower, which is within the spread over seeds, in 2.00 times" in results.compared(runs, others)
     assert results.compared(runs[1:], others) == ""
-
-
-def test_the_table_has_a_row_for_runs_that_differ_in_their_seed_only_and_the_best_comes_first(tmp_path, record):
-    assert table(tmp_path).empty
-    better = record | {"system": "other", "accuracy": 1.0}
-    for name, one in {"a": record, "b": record | {"seed": 1}, "c": better}.items():
-        keep(one, tmp_path / f"{name}.json")
-    found = table(tmp_path)
-    assert list(found.index) == ["other", "tiny"] and list(found["seeds"]) == [1, 2]
-    assert found.loc["tiny", "test accuracy"] == pytest.approx(100 * record["accuracy"])
-    assert found.loc["tiny", "spread"] == 0 and found.loc["tiny", "seconds"] > 12.5
 
 
 def test_a_rival_has_a_row_with_what_it_published_and_ours_are_compared_with_it(record):
@@ -319,15 +238,10 @@ def test_a_gpu_is_named_without_its_memory(record):
     assert results.hardware(record | {"device": "AMD EPYC (2 cores), torch 2.11"}) == "AMD EPYC (2 cores)"
 
 
-def test_an_apple_gpu_does_not_count_as_a_cpu(record):
-    devices = ["Apple M4 GPU (10 cores), torch 2.11", "Apple M4 (10 cores), torch 2.11"]
-    assert len(groups([record | {"device": device} for device in devices])) == 2
-
-
 def test_a_stale_page_is_found_and_mended(tmp_path, monkeypatch, record):
     monkeypatch.setattr(results, "ROOT", tmp_path)
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results" / "accuracy")
-    monkeypatch.setattr(results, "read_results", lambda: {"one": record})
+    monkeypatch.setattr(results, "read_records", lambda: {"one": record})
     (tmp_path / "results").mkdir()
     (tmp_path / "README.md").write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
     assert results.main(["--check"]) == 1
