@@ -50,9 +50,8 @@ def draw_curves(ax, runs, unit):
         points = [(x, 100 * accuracy) for x, accuracy in points if x is not None and accuracy is not None]
         if points:
             marker = "o" if len(points) <= MARKED else ""
-            label = plain_label(labels[run.name])
-            (line,) = ax.plot(*zip(*points, strict=True), marker=marker, markeredgewidth=0, label=label, **_line_style(i))
-            line.set_gid(f"curve-{i}")
+            style = {"marker": marker, "markeredgewidth": 0, **_line_style(i)}
+            ax.plot(*zip(*points, strict=True), label=plain_label(labels[run.name]), gid=f"curve-{i}", **style)
     if unit == "epoch":
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel=UNITS[unit], ylabel=_accuracy_label(runs))
