@@ -1,4 +1,4 @@
-"""Owns `make compare`: writes the page of all runs and prints its path. What is on it is utils/experiments/'s.
+"""Write the page that compares all runs and print its path; `make compare` calls this.
 
 python -m tools.compare [FOLDER]
 """
@@ -9,16 +9,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from utils.experiments.page import write_page
+from utils.experiments import write_page
 
 
-def main(words=None):
-    """Write a page that compares all runs of the ledger, or of another folder of runs; print its path."""
+def main(arguments=None):
+    """Write the page of all runs in the run log, or in another folder of runs; print its path."""
     parser = argparse.ArgumentParser(prog="python -m tools.compare", description=main.__doc__)
-    parser.add_argument("folder", nargs="?", help="where the runs lie (default: COURSEWORK_RUNS, else runs/)")
-    folder = parser.parse_args(words).folder
+    parser.add_argument("folder", nargs="?", help="the folder of runs (default: COURSEWORK_RUNS, else runs/)")
+    folder = parser.parse_args(arguments).folder
     if folder and not Path(folder).is_dir():
-        print(f"There is no folder {folder}.", file=sys.stderr)
+        print(f"There is no folder {folder}.\n  next:  give the folder that holds the runs.", file=sys.stderr)
         return 1
     print(write_page(folder).resolve())
     return 0

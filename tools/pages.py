@@ -17,11 +17,7 @@ import pandas as pd
 from utils.report.words import duration
 
 from tools.marks import filled
-from utils.experiments.results import RESULTS
-from utils.experiments.results import fastest as fastest_machine
-from utils.experiments.results import groups as group_records
-from utils.experiments.results import read_results as read_records
-from utils.experiments.results import seconds as median_seconds
+from utils.experiments.records import RESULTS, fastest_machine, group_records, median_seconds, read_records
 from utils.files import plain
 from utils.recipes import ABLATIONS, GATED, OURS, SYSTEMS, WITHOUT_GATE
 from utils.recipes.tables import C_ROWS, D_ROWS

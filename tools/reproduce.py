@@ -18,10 +18,7 @@ import time
 from utils.data.cifar10 import load_cifar10
 from utils.devices import describe, try_gpu
 from utils.errors import CourseworkError
-from utils.experiments.results import RESULTS
-from utils.experiments.results import keep as save_record
-from utils.experiments.results import path_of as record_path
-from utils.experiments.results import record_of as make_record
+from utils.experiments.records import RESULTS, make_record, record_path, save_record
 from utils.recipes import ABLATIONS, OURS, SYSTEMS, Recipe
 from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.runs.run import trainings
@@ -132,9 +129,9 @@ def train(job, data, device, deadline, budget):
     """Train and measure; return the record, or None if the time was over first."""
     if device.type == "cuda":
         warm_up(job, data, device)
-    begun = time.perf_counter()
-    how = {"seed": job.seed, "protocol": job.protocol, "budget": budget, "device": device}
-    trained = job.recipe.train(data, **how, callbacks=[deadline], curves=False, sweep="reproduce")
+    started = time.perf_counter()
+    options = {"seed": job.seed, "protocol": job.protocol, "budget": budget, "device": device}
+    trained = job.recipe.train(data, **options, callbacks=[deadline], curves=False, sweep="reproduce")
     if trained.history.stopped:
         return None
     # The history knows the seconds of earlier calls, too; the clock also knows those outside the epochs of this call.

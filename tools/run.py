@@ -292,7 +292,7 @@ def main(words=None):
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. A download resumes next time; with CIFAR10_SOURCE=synthetic the notebooks run without CIFAR-10.")
+        print("\nStopped. A download resumes next time. Without CIFAR-10, set CIFAR10_SOURCE=synthetic.")
         return INTERRUPTED
 
 

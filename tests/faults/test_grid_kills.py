@@ -25,7 +25,7 @@ from tqdm import tqdm
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))  # where it is started as a program of its own
 
 from utils.data.cifar10 import Cifar10, Split
-from utils.experiments.grid import BROKEN, failures, run_grid
+from utils.experiments.grid import FAILED, count_failures, run_grid
 from utils.models.blocks import Plan
 from utils.recipes import Recipe
 from utils.runs.run import all_runs, find
@@ -148,13 +148,13 @@ def check(table, expected, seen):
         record = find(name).record
         ends = [attempt.get("how") for attempt in record["attempts"]]
         finished = record["state"] == "finished"
-        once = ends.count("finished") == 1 and not failures(record) if finished else record["state"] in BROKEN
+        once = ends.count("finished") == 1 and not count_failures(record) if finished else record["state"] in FAILED
         epochs = [row["epoch"] for row in find(name).history().rows]
         seen["once"] += once and (not finished or epochs == [1, 2])
         seen["trials"] += 1
         seen["finished"] += finished
         seen["resumed"] += None in ends
-        seen["most_failures"] = max(seen["most_failures"], failures(record))
+        seen["most_failures"] = max(seen["most_failures"], count_failures(record))
 
 
 def accuracies(table):

@@ -206,7 +206,7 @@ def test_report_ds_polynomial_and_cyclic_rates_follow_each_other():
 
 def test_the_callers_random_numbers_are_as_they_were_after_a_training(tiny, data):
     class Draw:
-        """A watcher that draws, as an augmentation of a student's own might."""
+        """A callback that draws, as an augmentation of a student's own might."""
 
         def __init__(self):
             self.numbers = []
@@ -320,7 +320,7 @@ def test_a_stopped_training_goes_on_to_the_same_end(tiny, data, capsys):
     stopped = tiny.train(data, callbacks=[StopAfter(3)], **SMALL)
     assert stopped.history.stopped
     again = tiny.train(data, **SMALL)
-    assert "Going on after 0 epochs and 3 batches" in capsys.readouterr().out
+    assert "Resumed after 0 epochs and 3 batches" in capsys.readouterr().out
     assert same(again.net.state_dict(), whole.net.state_dict())
     assert again.history["val_acc"] == whole.history["val_acc"]
     tiny.train(data, **SMALL)

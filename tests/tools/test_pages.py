@@ -4,7 +4,7 @@ import pytest
 
 from tools import marks, pages
 from utils.errors import CourseworkError
-from utils.experiments.results import read_results
+from utils.experiments.records import read_records
 from utils.files import plain
 from utils.recipes import ABLATIONS, OURS, SYSTEMS
 from utils.recipes.tables import C_ROWS, D_ROWS
@@ -39,7 +39,7 @@ def rival(**changes):
 def test_the_pages_in_the_repository_are_those_of_the_records():
     assert pages.main(["--check"]) == 0
     recipes = [*SYSTEMS.values(), *OURS.values(), *ABLATIONS.values(), *(row.recipe for row in (*C_ROWS, *D_ROWS))]
-    for path, kept in read_results().items():
+    for path, kept in read_records().items():
         assert "rival" in kept or any(pages.is_of(kept, recipe) for recipe in recipes), f"{path.name}: another recipe"
 
 

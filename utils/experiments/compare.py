@@ -1,93 +1,91 @@
-"""Owns comparing runs: over seeds, one change at a time, with what was reported. Draws and changes nothing."""
+"""Groups of runs that differ only in their seed, and the settings in which two runs differ.
+
+base, changes = find_ablations("last")  # all runs that differ from the newest one in a single setting
+differences(runs.find("small-full-s0"), runs.find("small-full-s1"))
+"""
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
 import itertools
 import json
 import math
-import operator
 import statistics
 
 import pandas as pd
 
-from utils.data.sources import is_synthetic
+from utils.data.sources import is_synthetic as is_synthetic_source
 from utils.errors import CourseworkError
-from utils.files import plain
-from utils.recipes import SYSTEMS
-from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.runs.run import Run, all_runs, find, tested_accuracy
 
 KINDS = {"test": "test", "val": "validation"}
-FULL = "full"  # the budget of a training that may stand beside a reported figure; all others are trials
-SHOWN = 3  # settings that tell runs apart in a legend; where more differ, their names are shorter
-FOLLOWS = {"images"}  # what a budget in multiply-adds changes by itself where the network or the epochs are others
-TABLES = {"C": C_ROWS, "D": D_ROWS}
+LABEL_SETTINGS = 3  # at most so many settings tell runs apart in a legend; otherwise their names do
+SYNTHETIC = ("drawn", "synthetic")  # what records call the source of synthetic images
+# An effort in multiply-adds allows fewer images where the network is larger: that is no second change.
+DEPENDENT = "images"
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but their seed, oldest first; figures are of the finished ones, or of all if none."""
+    """Runs that differ only in their seed, oldest first; its accuracies are those of the finished runs, if any is."""
 
     runs: tuple
 
     @functools.cached_property
-    def settings(self):
-        """All that the runs have in common, as a flat dict."""
-        return settings_of(self.runs[0])
+    def settings(self) -> dict:
+        """What all of its runs have in common, see run_settings."""
+        return run_settings(self.runs[0])
 
     @functools.cached_property
     def _measured(self):
-        done = [run for run in self.runs if run.state == "finished"] or self.runs
-        known = [(run, figures) for run in done if (figures := accuracies(run))]
-        kind = next((kind for kind in KINDS if known and all(kind in figures for _, figures in known)), None)
-        return kind, [(run, figures[kind]) for run, figures in known] if kind else []
+        """The kind of accuracy that all of the runs have, and [(run, accuracy)]."""
+        runs = [run for run in self.runs if run.state == "finished"] or self.runs
+        known = {run: measured for run in runs if (measured := run_accuracies(run))}
+        for kind in KINDS:
+            if known and all(kind in measured for measured in known.values()):
+                return kind, [(run, measured[kind]) for run, measured in known.items()]
+        return None, []
 
     @property
-    def kind(self):
-        """What its accuracies were measured on, "test" if all of them were, else "validation"; None if nothing was."""
+    def kind(self) -> str | None:
+        """What its accuracies were measured on: "test" if all of them were, else "validation"; None without any."""
         return KINDS.get(self._measured[0])
 
     @property
-    def accuracies(self):
-        """The accuracy of each run that has one, as fractions."""
-        return [value for _, value in self._measured[1]]
+    def accuracies(self) -> list[float]:
+        """The accuracy of each run that has one, as a fraction."""
+        return [accuracy for _, accuracy in self._measured[1]]
 
     @property
-    def mean(self):
+    def mean(self) -> float:
         """The mean accuracy, or NaN."""
         return statistics.fmean(self.accuracies) if self.accuracies else math.nan
 
     @property
-    def std(self):
-        """The standard deviation over seeds, or NaN if there are not two."""
+    def std(self) -> float:
+        """The standard deviation over seeds, or NaN if there are fewer than two."""
         return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else math.nan
 
     @property
-    def best(self):
-        """The (run, accuracy) that is best, or None."""
+    def best(self) -> tuple | None:
+        """The (run, accuracy) with the highest accuracy, or None."""
         return max(self._measured[1], key=lambda pair: pair[1], default=None)
 
     @functools.cached_property
-    def is_done(self):
-        """Tell whether it has accuracies of finished runs: others cannot be compared with."""
+    def is_finished(self) -> bool:
+        """Whether it has accuracies of finished runs, so that it can be compared with others."""
         return bool(self.accuracies) and any(run.state == "finished" for run in self.runs)
 
     @property
-    def is_drawn(self):
-        """Tell whether its images are the drawn ones, whose figures say nothing of CIFAR-10."""
-        return is_drawn(self.runs[0])
-
-    def in_words(self):
-        """Say the accuracy in percent, with its spread if there is one."""
-        return percent(self.mean, self.std, len(self.accuracies))
+    def accuracy_text(self) -> str:
+        """The mean accuracy in percent, with the spread over seeds if there is one."""
+        return percent_text(self.mean, self.std, len(self.accuracies))
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """A group that differs from a base in exactly one setting; before and after are its values in words."""
+    """A group that differs from a base in exactly one setting; before and after are the two values as text."""
 
     setting: str
     before: str
@@ -98,226 +96,170 @@ class Change:
         return f"{self.setting}: {self.after}"
 
 
-def is_drawn(run):
-    """Tell whether a run was trained on the synthetic images."""
-    return is_synthetic((run.record.get("data") or {}).get("source"))
+def is_synthetic(run: Run) -> bool:
+    """Return whether a run was trained on synthetic images, whose accuracies say nothing about CIFAR-10."""
+    return is_synthetic_source((run.record.get("data") or {}).get("source"))
 
 
-def accuracies(run):
-    """Return what a run reached, {"test": fraction, "val": fraction}, of which one, both or none are known."""
-    rows, tested = run.history().rows, tested_accuracy(run)
-    figures = {"test": tested, "val": rows[-1].get("val_acc") if rows else None}
-    return {kind: value for kind, value in figures.items() if value is not None and value == value}
+def run_accuracies(run: Run) -> dict:
+    """Return the accuracies a run ended with, {"test": fraction, "val": fraction}, as far as they are known."""
+    rows = run.history().rows
+    accuracies = {"test": tested_accuracy(run), "val": rows[-1].get("val_acc") if rows else None}
+    return {kind: value for kind, value in accuracies.items() if value is not None and not math.isnan(value)}
 
 
-def settings_of(run):
-    """Return all that a run's result depends on but its seed, as a flat dict; without a recipe, its name alone."""
+def network_name(run: Run) -> str:
+    """Return what a run's network is called: its name or import path in the recipe, or its class."""
+    recipe = run.record.get("recipe")
+    network = recipe.get("network") if isinstance(recipe, dict) else None
+    if isinstance(network, str):
+        return network
+    summary = getattr(run, "network", None) or {}
+    return str(summary.get("path") or summary.get("class") or "")
+
+
+def run_settings(run: Run) -> dict:
+    """Return everything that a run's result depends on except its seed, {"optimizer_settings.momentum": 0.9, ...}.
+
+    Of a run without a recipe not everything is known, so its name is among them: no other run has the same settings.
+    """
     record = run.record
-    recipe = record.get("recipe")
-    if not isinstance(recipe, dict):
-        return {"run": run.name}
+    if isinstance(record.get("recipe"), dict):
+        settings = _flat(record["recipe"])
+        settings.pop("name", None)
+    else:
+        known = record.get("settings")
+        settings = {"run": run.name, "network": network_name(run)} | _flat(known if isinstance(known, dict) else {})
+    settings |= {name: record.get(name) for name in ("images", "budget", "protocol", "precision", "parent")}
+    settings["data"] = (record.get("data") or {}).get("fingerprint")
+    return settings
+
+
+def _flat(fields):
+    """Return a dict of dicts as one dict, {"field.entry": value}."""
     flat = {}
-    for field, value in recipe.items():
-        inside = isinstance(value, dict) and field != "network"
-        flat |= {f"{field}.{name}": entry for name, entry in value.items()} if inside else {field: value}
-    flat |= {name: record.get(name) for name in ("images", "budget", "protocol", "precision", "parent")}
-    flat["data"] = (record.get("data") or {}).get("fingerprint")
-    return {name: value for name, value in flat.items() if name != "name"}
+    for field, value in fields.items():
+        if isinstance(value, dict) and field != "network":  # in the first version a network was a dict of layers
+            flat |= {f"{field}.{entry}": item for entry, item in value.items()}
+        else:
+            flat[field] = value
+    return flat
 
 
-def groups(found=None):
-    """Return the runs, by default all on the ledger, in Groups of those that differ only in their seed."""
-    together = {}
-    for run in all_runs() if found is None else found:
-        together.setdefault(json.dumps(settings_of(run), sort_keys=True), []).append(run)
-    return [Group(tuple(same)) for same in together.values()]
+def group_runs(runs=None) -> list[Group]:
+    """Return runs, by default all of the run log, in Groups of those that differ only in their seed."""
+    members = {}
+    for run in all_runs() if runs is None else runs:
+        key = json.dumps(run_settings(run), sort_keys=True, default=str)
+        members.setdefault(key, []).append(run)
+    return [Group(tuple(same)) for same in members.values()]
 
 
-def difference(one, other):
-    """Return the name of the only setting in which two groups differ, or None if they differ in none or in several."""
-    a, b = one.settings, other.settings
-    # Other images are measured on, too; and who goes on from a parent has trained for longer.
-    if any(a.get(name) != b.get(name) for name in ("data", "parent")):
+def differences(one, other) -> pd.DataFrame:
+    """Return a table of all settings in which two runs differ, a row each; runs are given as a Run or by name."""
+    runs = [run if isinstance(run, Run) else find(run) for run in (one, other)]
+    before, after = ({"seed": run.record.get("seed")} | run_settings(run) for run in runs)
+    groups = [Group((run,)) for run in runs]
+    rows = {name: [setting_text(name, group) for group in groups] for name in _changed(before, after) if name != "run"}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[run.name for run in runs]).rename_axis("setting")
+
+
+def _changed(before, after):
+    """List the names under which two dicts differ; another network brings its own settings along."""
+    names = [name for name in before | after if before.get(name) != after.get(name)]
+    return _without_network_settings(names)
+
+
+def _without_network_settings(names):
+    if "network" not in names:
+        return names
+    return [name for name in names if not name.startswith("network_settings.")]
+
+
+def only_difference(one: Group, other: Group) -> str | None:
+    """Return the name of the only setting in which two groups differ, or None if there is none or several."""
+    names = _changed(one.settings, other.settings)
+    # Other images are also used to measure, and a run that continues from a parent has trained for longer.
+    if "data" in names or "parent" in names or not names:
         return None
-    found = []
-    for name in a.keys() | b.keys():
-        if a.get(name) != b.get(name) and name not in FOLLOWS:
-            found.append(name)
-            if len(found) > 1:
-                return None
-    if not found:  # a budget of other images, perhaps
-        found = [name for name in FOLLOWS if a.get(name) != b.get(name)]
-    elif found[0] not in ("network", "num_epochs") and any(a.get(name) != b.get(name) for name in FOLLOWS):
+    if names == [DEPENDENT]:
+        return DEPENDENT
+    others = [name for name in names if name != DEPENDENT]
+    if len(others) > 1:
         return None
-    return found[0] if found else None
+    explains_images = others[0].partition(".")[0] in ("network", "network_settings", "num_epochs")
+    if DEPENDENT in names and not explains_images:
+        return None
+    return others[0]
 
 
-def ablations(base, found=None):
-    """Return (Group of the base, [Change]): what differs from a run in exactly one setting, sorted by setting.
+def find_ablations(base, runs=None) -> tuple[Group, list[Change]]:
+    """Return (Group of the base, [Change]): the groups that differ from a run in exactly one setting.
 
-    base is a Run or its name; only finished runs with an accuracy of the base's kind are compared.
+    base is a Run or its name. Only finished runs whose accuracy is of the base's kind are compared.
     """
     base = base if isinstance(base, Run) else find(base)
-    every = groups(found)
-    own = next((group for group in every if any(run.name == base.name for run in group.runs)), None)
-    if own is None or not own.is_done or "run" in own.settings:
-        next_step = "Choose a run of a recipe that is finished."
-        raise CourseworkError(f"{base.name} cannot be a base to compare with.", where=base.folder, next_step=next_step)
-    changes = []
-    for group in every:
-        if group.is_done and group.kind == own.kind and (name := difference(own, group)):
-            changes.append(_change(name, own, group))
-    return own, sorted(changes, key=lambda change: (change.setting, change.group.mean))
+    groups = group_runs(runs)
+    base_group = next((group for group in groups if base.name in [run.name for run in group.runs]), None)
+    if base_group is None or not base_group.is_finished or "run" in base_group.settings:
+        what = f"{base.name} can't be the base of a comparison, because it is not a finished run of a recipe."
+        raise CourseworkError(what, where=base.folder, next_step="Choose a finished run that a recipe has trained.")
+    changes = [change for group in groups if (change := _change(base_group, group))]
+    return base_group, sorted(changes, key=lambda change: (change.setting, change.group.mean))
 
 
-def neighbours(every):
-    """Return for each of the groups its [(index of another, Change)] of those that differ in exactly one setting."""
-    found = [[] for _ in every]
-    for (i, one), (j, other) in itertools.combinations(enumerate(every), 2):
-        if one.is_done and other.is_done and one.kind == other.kind and (name := difference(one, other)):
-            found[i].append((j, _change(name, one, other)))
-            found[j].append((i, _change(name, other, one)))
-    return found
-
-
-def _change(name, one, other):
-    before, after = (in_words(name, group) for group in (one, other))
-    if name == "network":
-        after = _layers_changed(one.settings[name], other.settings[name]) or after
-    return Change(_title(name), before, after, other)
+def _change(one, other):
+    """Return the Change from one group to another, or None if they can't be compared."""
+    if not one.is_finished or not other.is_finished or one.kind != other.kind:
+        return None
+    name = only_difference(one, other)
+    if name is None:
+        return None
+    return Change(_title(name), setting_text(name, one), setting_text(name, other), other)
 
 
 def _title(name):
     return name.rpartition(".")[2].replace("_", " ")
 
 
-def _layers_changed(before, after):
-    """Say which layers one network has and the other does not, "+ 3 norm", or nothing where that would be long."""
-    if not all(isinstance(network, dict) for network in (before, after)):
-        return ""
-    a, b = (collections.Counter(network.get("layers") or ()) for network in (before, after))
-    rest = ({name: value for name, value in network.items() if name != "layers"} for network in (before, after))
-    changes = [f"{sign} {n} {layer}" for sign, some in (("+", b - a), ("-", a - b)) for layer, n in some.items()]
-    return ", ".join(changes) if operator.eq(*rest) and len(changes) <= 2 else ""
-
-
-def in_words(name, group):
-    """Say a setting's value shortly."""
-    value = group.runs[0].record.get("seed") if name == "seed" else group.settings.get(name)
-    if name == "network":
-        count = group.runs[0].record.get("parameters")
-        return f"{count:,} parameters" if isinstance(count, int) else "a network"
+def setting_text(name: str, group: Group) -> str:
+    """Return a setting's value as a short text."""
+    record = group.runs[0].record
+    value = record.get("seed") if name == "seed" else group.settings.get(name)
+    if isinstance(value, dict):  # a network of the first version
+        parameters = record.get("parameters")
+        return f"{parameters:,} parameters" if isinstance(parameters, int) else "a network"
     if isinstance(value, list):
-        return ", ".join(str(item).partition("(")[0] if name == "augment" else str(item) for item in value) or "none"
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+        items = [str(item).partition("(")[0] if name == "augment" else str(item) for item in value]
+        return ", ".join(items) or "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None else str(value)
 
 
-def labels(found):
-    """Return {run's name: what tells it from the others, "lr 0.02, seed 2", or the name where that would be long}."""
-    alone = {run.name: Group((run,)) for run in found}
-    every = {name: group.settings | {"seed": group.runs[0].record.get("seed")} for name, group in alone.items()}
-    names = dict.fromkeys(itertools.chain.from_iterable(every.values()))
-    values = {name: {json.dumps(facts.get(name), sort_keys=True) for facts in every.values()} for name in names}
-    differing = [name for name in names if len(values[name]) > 1]
-    differing = [name for name in differing if name not in FOLLOWS] or differing
-    if not differing or len(differing) > SHOWN or "run" in names:
-        return {name: name for name in alone}
-    words = {name: [f"{_title(key)} {in_words(key, group)}" for key in differing] for name, group in alone.items()}
-    said = {name: ", ".join(parts) for name, parts in words.items()}
-    return said if len(set(said.values())) == len(said) else {name: name for name in alone}
+def label_runs(runs) -> dict:
+    """Return {run's name: what tells it from the others, "lr 0.02, seed 2"}, or the name where that would be long."""
+    names = {run.name: run.name for run in runs}
+    groups = {run.name: Group((run,)) for run in runs}
+    settings = {run.name: groups[run.name].settings | {"seed": run.record.get("seed")} for run in runs}
+    differing = []
+    for name in dict.fromkeys(itertools.chain.from_iterable(settings.values())):
+        if len({json.dumps(facts.get(name), sort_keys=True, default=str) for facts in settings.values()}) > 1:
+            differing.append(name)
+    differing = _without_network_settings(differing)
+    differing = [name for name in differing if name != DEPENDENT] or differing
+    if not differing or len(differing) > LABEL_SETTINGS or "run" in differing:
+        return names
+    labels = {}
+    for run, group in groups.items():
+        labels[run] = ", ".join(f"{_title(name)} {setting_text(name, group)}" for name in differing)
+    is_unique = len(set(labels.values())) == len(labels)
+    return labels if is_unique else names
 
 
-def best_of(recipe, every):
-    """Return the group with the best run of a recipe as it stands, or None; a run with other settings is none of it.
-
-    Real images come before drawn ones, full trainings before trials, and test images before those held out.
-    """
-    described = plain(recipe.describe())
-    own = [group for group in every if group.best and group.runs[0].record.get("recipe") == described]
-
-    def worth(group):
-        run, accuracy = group.best
-        return not group.is_drawn, not is_trial(run), group.kind == KINDS["test"], accuracy
-
-    return max(own, key=worth, default=None)
-
-
-def is_trial(run):
-    """Tell whether a run is not its recipe's whole training: a smaller budget, or not finished."""
-    return run.record.get("budget") != FULL or run.state != "finished"
-
-
-def beside_reported(every=None):
-    """Return a row a reported system: what its report gives, and our best run of it with the spread over its seeds."""
-    every = groups() if every is None else every
-    return [
-        {"report": letter, "system": name, "title": recipe.report.partition(", ")[2].strip('"')}
-        | {"reported": recipe.reported["test_acc"], "reported_epochs": recipe.reported.get("epochs")}
-        | ours(best_of(recipe, every))
-        for letter, (name, recipe) in zip("ABCDE", SYSTEMS.items(), strict=True)
-    ]
-
-
-def beside_table(letter, every=None):
-    """Return a row for each run of report C's or D's table, with our best run of its recipe."""
-    every = groups() if every is None else every
-    return [
-        {"number": row.number, "label": row.label, "system": row.recipe.name, "reported": row.reported["test_acc"]}
-        | ours(best_of(row.recipe, every))
-        for row in TABLES[letter]
-    ]
-
-
-def ours(group):
-    """Return what a group gives for the column beside a reported figure; all is None if nothing was run yet."""
-    names = ("ours", "kind", "mean", "std", "seeds", "data", "is_drawn", "protocol", "budget", "epochs", "run")
-    names += ("is_trial", "measured")
-    if group is None:
-        return dict.fromkeys(names)
-    run, accuracy = group.best
-    record = run.record
-    values = (accuracy, group.kind, group.mean, group.std, len(group.accuracies), run.data, group.is_drawn)
-    values += (record.get("protocol"), record.get("budget"), len(run.history()), run.name)
-    values += (is_trial(run), record.get("test_images" if group.kind == KINDS["test"] else "watched_images"))
-    return dict(zip(names, values, strict=True))
-
-
-def frame(rows):
-    """Return rows of beside_reported or beside_table as a table to read: percentages, and "not yet run"."""
-    names = {"report": "report", "number": "row", "system": "system", "label": "run of the table"}
-    names = {name: title for name, title in names.items() if name in rows[0]}
-    names = {name: title for name, title in names.items() if not (name == "system" and "label" in names)}
-    lines = []
-    for row in rows:
-        line = {title: row[name] for name, title in names.items()} | {"reported, test": percent(row["reported"])}
-        lines.append(line | {"ours": ours_in_words(row), "of": circumstances(row)})
-    return pd.DataFrame(lines).set_index(next(iter(names.values())))
-
-
-def ours_in_words(row):
-    """Say our best figure, what it was measured on, and the spread over seeds; or that there is none of a full run."""
-    if row["ours"] is None or row["is_trial"]:
-        return "not yet run" if row["ours"] is None else "not yet run in full"
-    words = f"{percent(row['ours'])} {row['kind']}"
-    spread = percent(row["mean"], row["std"], row["seeds"])
-    return f"{words} ({spread})" if row["seeds"] > 1 else words
-
-
-def circumstances(row):
-    """Say of how many images our figure is, of which, under which protocol and budget, and after how many epochs."""
-    if row["ours"] is None:
+def percent_text(value: float | None, std: float = math.nan, seeds: int = 1) -> str:
+    """Return a fraction in percent, with its standard deviation over the seeds if that is known."""
+    if value is None or math.isnan(value):
         return ""
-    count = f"{row['measured']:,} {row['kind']} images" if row["measured"] else None
-    trial = " of ".join(part for part in (f"a trial: {percent(row['ours'])}", count) if part)
-    epochs = f"{row['epochs']} epoch{'s' * (row['epochs'] != 1)}"
-    protocol = f"protocol {row['protocol']}" if row["protocol"] else None
-    budget = f"budget {row['budget']}" if row["budget"] else None
-    first = trial if row["is_trial"] else count and f"of {count}"
-    return ", ".join(str(part) for part in (first, row["data"], protocol, budget, epochs) if part)
-
-
-def percent(value, std=math.nan, seeds=1):
-    """Say a fraction in percent, with its standard deviation over so many seeds if that is known."""
-    if value is None or value != value:
-        return ""
-    return f"{100 * value:.2f} %" + (f" ± {100 * std:.2f} over {seeds} seeds" if std == std else "")
+    spread = "" if math.isnan(std) else f" ± {100 * std:.2f} over {seeds} seeds"
+    return f"{100 * value:.2f} %{spread}"

@@ -1,9 +1,13 @@
-"""Owns grids of trainings: a trial for each combination of settings, each trained once however often asked for."""
+"""Grids of trainings: one trial for each combination of settings, each trained once however often it is asked for.
+
+table = run_grid(recipe, {"lr": [0.1, 0.01], "network_settings.width": [32, 64], "seed": [0, 1, 2]})
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import io
 import itertools
 import os
@@ -18,205 +22,222 @@ from utils.data.cifar10 import load_cifar10
 from utils.devices import try_gpu
 from utils.errors import CourseworkError
 from utils.recipes import Recipe
+from utils.recipes.train import WATCHED
 from utils.runs.checkpoints import plain
 from utils.runs.claim import is_alive
 from utils.runs.run import Run, all_runs, find, row
 from utils.training.budget import Budget, choose_budget
 from utils.training.state import EARLY
 
-HOW = ("seed", "protocol", "precision")  # what Recipe.train is told, beside the recipe's own fields
-BROKEN = ("diverged", "failed")
+TRAIN_OPTIONS = ("seed", "protocol", "precision")  # axes that are arguments of Recipe.train, not fields of the recipe
+FAILED = ("diverged", "failed")
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One training of a grid; its folder follows from all that it depends on, so it is the same in every process."""
+    """One training of a grid. Its folder follows from everything it depends on, so every process finds the same one."""
 
     settings: dict  # {axis: value}, as the table shows it
     recipe: Recipe
-    how: dict  # further arguments of Recipe.train
+    options: dict  # further arguments of Recipe.train
     folder: Path
 
     def __str__(self):
-        words = {axis: f"{value:g}" if isinstance(value, float) else value for axis, value in self.settings.items()}
-        return ", ".join(f"{axis} {value}" for axis, value in words.items())
+        texts = {axis: f"{value:g}" if isinstance(value, float) else value for axis, value in self.settings.items()}
+        return ", ".join(f"{axis} {value}" for axis, value in texts.items())
 
     @property
-    def run(self):
+    def run(self) -> Run:
         """The trial's Run, read anew."""
         return Run(self.folder)
 
 
-class Closed(Exception):
-    """Leaves a training before its first batch: another process has done it since this one looked."""
+class AlreadyTrained(Exception):
+    """Ends a training before its first batch, because another process has finished it in the meantime."""
 
 
-class Look:
-    """A callback that looks again whether a trial is to be done, now that its folder is this process's own."""
+class SkipIfTrained:
+    """A callback that checks, once the folder is locked, whether the trial still has to be trained."""
 
-    order = EARLY  # after the recorder, which takes the folder
+    order = EARLY  # after the recorder, which locks the folder
 
     def __init__(self, folder, retries):
         self.folder, self.retries = folder, retries
 
     def on_start(self, training):
-        """Leave if another process has done it since this one looked."""
+        """Leave if another process has trained it since this one looked."""
         if not is_due(Run(self.folder).record, self.retries):
-            raise Closed
+            raise AlreadyTrained
 
 
-def run_grid(recipe, axes, *, data=None, budget=None, name=None, retries=1, device=None, parent=None, **how):
-    """Train a recipe with all combinations of axes, {"lr": [0.1, 0.01], "seed": [0, 1]}; return a table, a row a trial.
+def run_grid(
+    recipe: Recipe, axes: dict, *, data=None, budget=None, name=None, retries=1, device=None, parent=None, **options
+) -> pd.DataFrame:
+    """Train a recipe with all combinations of axes, {"lr": [0.1, 0.01], "seed": [0, 1]}; return a row for each trial.
 
-    An axis is a field of the recipe, a path into one ("optimizer_settings.weight_decay"), seed, protocol or precision;
-    its values are a list, or a dict of {what to call it: value}. Called again, finished trials are not trained again,
-    interrupted ones go on, and failed ones are tried again, `retries` times in all. A trial that fails is a row with
-    its reason, and one that another process trains is left to it. how: further arguments of Recipe.train.
+    An axis is a field of the recipe ("lr", "network"), an entry of one ("network_settings.width"), seed, protocol or
+    precision. Its values are a list, or a dict {label: value}. In a second call finished trials are not trained again,
+    interrupted ones resume, and failed ones are tried again, `retries` times in all. A trial that fails is a row with
+    its reason; a trial that another process trains is left to it. options are further arguments of Recipe.train.
     """
     data, device = data or load_cifar10(), torch.device(device or try_gpu())
     budget = budget if isinstance(budget, Budget) else choose_budget(budget, device)
     name = name or f"{recipe.name}: {' x '.join(axes)}"
     parent = find(parent) if isinstance(parent, str) else parent
-    trials = make_trials(recipe, axes, data, budget, device, parent, how)
+    trials = make_trials(recipe, axes, data, budget, device, parent, options)
     arguments = {"data": data, "budget": budget, "device": device, "parent": parent, "sweep": name, "curves": False}
     errors = {}
     with tqdm(total=len(trials), desc=name, file=sys.stdout, disable=bool(os.environ.get("CI")), leave=False) as bar:
-        trained = work_through(trials, retries, arguments, errors, bar)
-    table = table_of(trials, errors)
-    print(summary(name, table, trained, strangers(name, trials)))
+        trained = train_trials(trials, retries, arguments, errors, bar)
+    table = pd.DataFrame([_trial_row(trial, errors.get(trial.folder)) for trial in trials])
+    print(grid_summary(name, table, trained, _other_runs(name, trials)))
     return table
 
 
-def work_through(trials, retries, arguments, errors, bar):
-    """Train what is to be trained and free; return how many trials that were. An interrupt ends it."""
+def train_trials(trials, retries, arguments, errors, bar) -> int:
+    """Train the trials that are due and that no process works on; return how many. An interrupt ends it."""
     trained = set()
-    # A second round, for what another process held in the first one may have been given up since.
+    # In a second round come trials that another process worked on during the first, and has given up since.
     for turn, trial in itertools.product(range(2), trials):
         bar.set_postfix_str(str(trial))
         outcome = "again"
         while outcome == "again" and trial.folder not in errors and is_free(trial, retries):
-            outcome = train(trial, retries, arguments, errors)
-            trained |= set() if outcome == "left" else {trial.folder}
+            outcome = train_trial(trial, retries, arguments, errors)
+            if outcome != "left":
+                trained.add(trial.folder)
         if outcome == "stopped":
             break
         bar.update(turn == 0)
     return len(trained)
 
 
-def make_trials(recipe, axes, data, budget, device, parent, how):
+def make_trials(recipe, axes, data, budget, device, parent, options) -> list[Trial]:
     """List the trials of all combinations, each once; an error says which axis does not exist."""
-    options = {axis: _options(axis, values) for axis, values in axes.items()}
-    macs, found = {}, {}
-    for values in itertools.product(*(values.items() for values in options.values())):
-        given = dict(zip(options, values, strict=True))
-        changed, told = recipe, {"seed": 0, "protocol": "honest", "precision": "auto", **how}
-        for axis, (_, value) in given.items():
-            changed, told = (changed, told | {axis: value}) if axis in HOW else (change(changed, axis, value), told)
-        if changed.network not in macs:
-            macs[changed.network] = changed.macs()
-        parts = {name: told[name] for name in HOW}
-        about = {"parent": parent, "macs": macs[changed.network], "compiled": told.get("compiled", False)}
-        facts = changed.facts(data, budget, device, **parts, **about)
-        folder = changed.folder(facts)
-        found.setdefault(folder, Trial({axis: label for axis, (label, _) in given.items()}, changed, told, folder))
-    return list(found.values())
+    values = [axis_values(axis, values) for axis, values in axes.items()]
+    recipe.macs()  # counted once for all trials that do not change the network
+    trials = {}
+    for combination in itertools.product(*(choices.items() for choices in values)):
+        varied, told = recipe, {"seed": 0, "protocol": "honest", "precision": "auto", **options}
+        for axis, (_, value) in zip(axes, combination, strict=True):
+            if axis in TRAIN_OPTIONS:
+                told[axis] = value
+            else:
+                varied = vary(varied, axis, value)
+        chosen = {option: told[option] for option in TRAIN_OPTIONS}
+        facts = varied.facts(data, budget, device, **chosen, parent=parent, compiled=told.get("compiled", False))
+        folder = varied.folder(facts)
+        settings = {axis: label for axis, (label, _) in zip(axes, combination, strict=True)}
+        trials.setdefault(folder, Trial(settings, varied, told, folder))
+    return list(trials.values())
 
 
-def _options(axis, values):
-    """Return an axis as {label: value}, with Python's numbers for NumPy's."""
-    if isinstance(values, str) or not hasattr(values, "__iter__"):
+def axis_values(axis: str, values) -> dict:
+    """Return an axis as {label: value}, with Python's numbers instead of NumPy's."""
+    if isinstance(values, str) or callable(values) or not hasattr(values, "__iter__"):
         values = [values]
-    values = values if isinstance(values, dict) else {_label(value): value for value in map(plain, values)}
-    values = {label: plain(value) for label, value in values.items()}
+    if not isinstance(values, dict):
+        values = [plain(value) for value in values]
+        values = {_label(value): value for value in values}
     if not values:
-        raise CourseworkError(f"The axis {axis!r} has no values.", next_step="Give it at least one, or leave it out.")
-    return values
+        what = f"The axis {axis!r} has no values."
+        raise CourseworkError(what, next_step="Give it at least one value, or leave the axis out.")
+    return {label: plain(value) for label, value in values.items()}
 
 
 def _label(value):
-    return value if isinstance(value, (bool, int, float, str)) or value is None else str(value)
+    """Return what the table shows for a value: a class or function by its name, other objects as text."""
+    if isinstance(value, functools.partial):
+        settings = ", ".join([*map(str, value.args), *(f"{name}={item}" for name, item in value.keywords.items())])
+        return f"{_label(value.func)}({settings})"
+    if callable(value):
+        return getattr(value, "__name__", type(value).__name__)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
 
 
-def change(recipe, axis, value):
-    """Return the recipe with a field changed, or with one entry of a field that is a dict: "loss_settings.weight"."""
+def vary(recipe: Recipe, axis: str, value) -> Recipe:
+    """Return the recipe with a field changed, or one entry of a field that is a dict: "network_settings.width"."""
     field, _, entry = axis.partition(".")
     fields = [f.name for f in dataclasses.fields(Recipe) if f.name not in ("report", "reported", "not_stated")]
     if field not in fields or (entry and not isinstance(getattr(recipe, field), dict)):
-        next_step = f"Choose from {', '.join((*HOW, *fields))}, or optimizer_settings.weight_decay and the like."
-        raise CourseworkError(f"A grid cannot vary {axis!r}.", next_step=next_step)
-    return recipe.change(**{field: getattr(recipe, field) | {entry: value} if entry else value})
+        next_step = f"Choose from {', '.join((*TRAIN_OPTIONS, *fields))}, or optimizer_settings.weight_decay and so on."
+        raise CourseworkError(f"A grid can't vary {axis!r}: a recipe has no such setting.", next_step=next_step)
+    if entry:
+        value = getattr(recipe, field) | {entry: value}
+    return recipe.change(**{field: value})
 
 
-def is_due(record, retries):
-    """Tell by a run's record whether it is still to be trained: not if it is finished, or has failed too often."""
+def is_due(record: dict, retries: int) -> bool:
+    """Return whether a trial with this record is still to be trained: neither finished nor failed too often."""
     state = record.get("state")
-    return failures(record) <= retries if state in BROKEN else state != "finished"
+    if state in FAILED:
+        return count_failures(record) <= retries
+    return state != "finished"
 
 
-def failures(record):
-    """Count the attempts that ended by an error."""
-    return sum(attempt.get("how") in BROKEN for attempt in record.get("attempts") or ())
+def count_failures(record: dict) -> int:
+    """Count the attempts that ended with an error."""
+    return sum(attempt.get("how") in FAILED for attempt in record.get("attempts") or ())
 
 
-def is_free(trial, retries):
-    """Tell whether a trial is to be trained, and nobody does."""
+def is_free(trial: Trial, retries: int) -> bool:
+    """Return whether a trial is due and no process works on it."""
     return is_due(trial.run.record, retries) and not is_alive(trial.folder)
 
 
-def train(trial, retries, arguments, errors):
+def train_trial(trial, retries, arguments, errors) -> str:
     """Make an attempt; return "done", "again" if it failed and counts, "left" to another process, or "stopped"."""
-    before, callbacks = trial.run.record, [Look(trial.folder, retries)]
+    failures = count_failures(trial.run.record)
+    callbacks = [SkipIfTrained(trial.folder, retries)]
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # the bar keeps its line
-            trained = trial.recipe.train(folder=trial.folder, callbacks=callbacks, **trial.how, **arguments)
-    except Closed:
+        with contextlib.redirect_stdout(io.StringIO()):  # only the progress bar is printed
+            trial.recipe.train(folder=trial.folder, callbacks=callbacks, **trial.options, **arguments)
+    except AlreadyTrained:
         return "left"
-    except Exception as error:  # whatever ends one trial, the others are to be tried; its reason stands in the table
+    except Exception as error:  # whatever ends one trial, the others are trained; the table shows the reason
         if isinstance(error, CourseworkError) and is_alive(trial.folder):
             return "left"
-        if failures(trial.run.record) > failures(before):
+        if count_failures(trial.run.record) > failures:
             return "again"
-        errors[trial.folder] = f"{type(error).__name__}: {getattr(error, 'what', error)}"  # it could not even begin
+        # It failed before its record began, so the record does not tell.
+        errors[trial.folder] = f"{type(error).__name__}: {getattr(error, 'what', error)}"
         return "done"
-    return "stopped" if trained.history.stopped else "done"
+    return "stopped" if trial.run.state == "stopped" else "done"
 
 
-def strangers(name, trials):
-    """List the runs of this name that the grid does not ask for: those of an earlier form of it."""
-    own = {trial.folder.resolve() for trial in trials}
-    return [run for run in all_runs() if run.record.get("sweep") == name and run.folder.resolve() not in own]
+def _other_runs(name, trials):
+    """List the runs of a grid of this name that are not among its trials: those of an earlier form of it."""
+    folders = {trial.folder.resolve() for trial in trials}
+    return [run for run in all_runs() if run.record.get("sweep") == name and run.folder.resolve() not in folders]
 
 
-def table_of(trials, errors):
-    """Return a grid's table: the settings, how each trial stands, what it reached, and why it failed if it did."""
-    return pd.DataFrame([_row(trial, errors.get(trial.folder)) for trial in trials])
-
-
-def _row(trial, error):
-    run, state = trial.run, trial.run.state
-    figures = row(run)
-    state = "failed" if error else "not begun" if state == "unreadable" else state
-    if state in BROKEN and not error:
-        fault = next((fault for fault in reversed(run.faults) if fault.get("kind") in BROKEN), {})
+def _trial_row(trial, error):
+    """Return a row of the table: the settings, the trial's state, what it reached, and why it failed if it did."""
+    run, state, figures = trial.run, trial.run.state, row(trial.run)
+    if error:
+        state = "failed"
+    elif state == "unreadable":
+        state = "not begun"
+    elif state == "running":
+        error = "another process trains it"
+    elif state in FAILED:
+        fault = next((fault for fault in reversed(run.faults) if fault.get("kind") in FAILED), {})
         error = f"{fault.get('what', 'unknown')} (epoch {fault.get('epoch', '?')}, batch {fault.get('batch', '?')})"
-    error = error or ("another process trains it" if state == "running" else "")
-    watched = "test_acc" if trial.how["protocol"] == "report" else "val_acc"
-    measured = {watched: figures[watched], "epochs": figures["epochs"], "seconds": figures["seconds"]}
-    return (
-        trial.settings
-        | {"state": state}
-        | measured
-        | {"attempts": figures["attempts"], "run": run.name, "error": error}
-    )
+    watched = "test_acc" if WATCHED.get(trial.options["protocol"]) == "test" else "val_acc"
+    measured = {name: figures[name] for name in (watched, "epochs", "seconds", "attempts")}
+    return {**trial.settings, "state": state, **measured, "run": run.name, "error": error or ""}
 
 
-def summary(name, table, trained, others):
-    """Return what became of a grid in one line, and one more where runs of its name belong to another form of it."""
+def grid_summary(name, table, trained, others) -> str:
+    """Return how the trials of a grid stand in one line, and a second one if an earlier form of it left runs."""
     states = ", ".join(f"{count} {state}" for state, count in table["state"].value_counts(sort=False).items())
-    lines = [f"{name}: {len(table)} trial{'s' * (len(table) > 1)}, {states}; {trained or 'none'} trained by this call."]
+    trials = "1 trial" if len(table) == 1 else f"{len(table)} trials"
+    lines = [f"{name}: {trials}, {states}; {trained or 'none'} trained by this call."]
     if set(table["state"]) & {"stopped", "not begun"}:
-        lines[0] += " The same call goes on."
+        lines[0] += " Call it again to resume."
     if others:
-        names = ", ".join(run.name for run in others[:4]) + ", ..." * (len(others) > 4)
-        lines.append(f"Another form of this grid left {len(others)} more, which are kept: {names}")
+        names = ", ".join(run.name for run in others[:4])
+        more = ", ..." if len(others) > 4 else ""
+        lines.append(f"An earlier form of this grid left {len(others)} more runs, which are kept: {names}{more}")
     return "\n".join(lines)

@@ -1,4 +1,7 @@
-"""Owns the comparison page: all runs in one HTML file that needs no network. What they amount to is __init__.py's."""
+"""The page that compares all runs: one HTML file with figures and a table to sort and filter, which needs no network.
+
+write_page()  # compare.html in the folder of runs
+"""
 
 from __future__ import annotations
 
@@ -6,175 +9,169 @@ import base64
 import datetime
 import hashlib
 import html
-import json
+import io
+import math
+import re
+import warnings
 from pathlib import Path
 
-from utils.experiments.compare import (
-    beside_reported,
-    beside_table,
-    circumstances,
-    groups,
-    is_drawn,
-    neighbours,
-    ours_in_words,
-    percent,
-)
-from utils.files import plain, write_bytes
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from utils.experiments.beside_reports import beside_reported, beside_table, comparison_table
+from utils.experiments.compare import group_runs, is_synthetic, network_name, percent_text
+from utils.experiments.plots import draw_curves, show_best_runs
+from utils.figures.style import STYLE
+from utils.files import write_bytes
 from utils.runs.run import all_runs, row, trainings
 
 HERE = Path(__file__).parent
 NAME = "compare.html"
-POINTS = 120  # of a curve, at most: more cannot be told apart on a screen
-# Only these go into the page; a title is what its heading says, a kind how its values are shown and sorted.
-COLUMNS = (
-    ("run", "run", "text", ""),
-    ("state", "state", "text", ""),
-    ("system", "system", "text", ""),
-    ("data", "images", "text", "which images it was trained on"),
-    ("val_acc", "val. acc.", "percent", "validation accuracy after its last epoch"),
-    ("test_acc", "test acc.", "percent", "test accuracy, if it was measured"),
-    ("error_rate", "error rate", "percent", "of the test images if they were measured, else of the watched ones"),
-    ("ms_per_iteration", "ms an iteration", "number", "an epoch's time, measuring included, by its batches"),
-    ("settled_s", "settled after, s", "number", "seconds until the accuracy stays within a point of its best"),
-    ("parameters", "parameters", "count", ""),
-    ("epochs", "epochs", "count", "whole epochs done"),
-    ("of", "of", "count", "epochs that were asked for"),
-    ("seed", "seed", "count", ""),
-    ("lr", "lr", "number", "learning rate"),
-    ("batch_size", "batch", "count", ""),
-    ("optimizer", "optimizer", "text", ""),
-    ("schedule", "schedule", "text", ""),
-    ("protocol", "protocol", "text", ""),
-    ("budget", "budget", "text", ""),
-    ("images", "trained on", "count", "training images"),
-    ("seconds", "seconds", "number", ""),
-    ("attempts", "attempts", "count", ""),
-    ("faults", "faults", "count", ""),
-    ("sweep", "sweep", "text", ""),
-    ("parent", "parent", "text", "the run whose weights it began with"),
-    ("created", "created", "text", ""),
-    ("device", "device", "text", ""),
-)
-FOUR = ("error_rate", "ms_per_iteration", "settled_s", "parameters")  # by which report E judges a network
+SYMBOLS = {"finished": "✓", "running": "▶", "stopped": "■", "interrupted": "◧", "diverged": "✕", "failed": "!"}
+# Only these columns of runs.table() go into the page, and the network; those in SETTINGS are chosen, not measured.
+COLUMNS = ("run", "state", "system", "network", "data", "val_acc", "test_acc", "test_acc_tta", "error_rate")
+COLUMNS += ("ms_per_iteration", "settled_s", "parameters", "epochs", "of", "seed", "lr", "batch_size", "optimizer")
+COLUMNS += ("schedule", "protocol", "budget", "images", "seconds", "attempts", "faults", "sweep", "parent", "created")
+COLUMNS += ("device",)
+PERCENTAGES = ("val_acc", "test_acc", "test_acc_tta", "error_rate")
+SETTINGS = ("system", "network", "data", "parameters", "of", "seed", "lr", "batch_size", "optimizer", "schedule")
+SETTINGS += ("protocol", "budget", "images", "parent")
+HINTS = {
+    "val_acc": "validation accuracy after the last epoch",
+    "test_acc": "test accuracy of single predictions",
+    "test_acc_tta": "test accuracy with test-time augmentation",
+    "error_rate": "of the test images if they were measured, else of the watched ones",
+    "ms_per_iteration": "time of an epoch, measuring included, divided by its batches",
+    "settled_s": "seconds until the accuracy stays within one point of its best",
+    "of": "epochs that were asked for",
+    "images": "training images",
+    "sweep": "the grid it is a trial of",
+    "parent": "the run whose weights it began with",
+}
 
 
-def write_page(folder=None):
-    """Write the page of all runs in a folder, by default the ledger's, into it; return the page's path."""
+def write_page(folder: str | Path | None = None) -> Path:
+    """Write the page of all runs in a folder, by default the run log, into that folder; return its path."""
     folder = Path(folder) if folder else trainings()
     folder.mkdir(parents=True, exist_ok=True)
-    text = page(folder).encode("utf-8", "replace")  # half a character is no text, and ends browsers
-    write_bytes(folder / NAME, text)
+    write_bytes(folder / NAME, comparison_page(folder).encode("utf-8", "replace"))  # half a character fits no file
     return folder / NAME
 
 
-def page(folder=None):
-    """Return the page as text: data, style and script are inside, and the script alone may run."""
-    found = all_runs(folder)
-    every = groups(found)
-    style, *scripts = (_read(name) for name in ("page.css", "charts.js", "page.js"))
-    script = "".join(scripts)
-    digest = base64.b64encode(hashlib.sha256(f"\n{script}".encode()).digest()).decode()
-    # Even if something hostile got past the escaping, a browser would neither run nor fetch it.
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'"
-    parts = {
+def comparison_page(folder: str | Path | None = None) -> str:
+    """Return the page as text. Styles, figures and the script are inside, and no other script may run."""
+    runs = all_runs(folder)
+    script = _read("page.js")
+    checksum = base64.b64encode(hashlib.sha256(f"\n{script}".encode()).digest()).decode()
+    # If a hostile text got past the escaping, a browser would still neither run nor fetch anything.
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{checksum}'; base-uri 'none'"
+    contents = {
         "policy": policy,
-        "style": style,
+        "style": _read("page.css"),
         "script": script,
-        "data": _json(payload(found, every)),
-        "about": _about(found),
-        "reported": _reported(every),
-        "tables": "\n".join(_table_of(letter, every) for letter in ("C", "D")),
+        "about": _about(runs),
+        "figures": _figures(runs),
+        "runs": _runs_table(runs),
+        "reported": _reported(group_runs(runs)),
     }
-    # Text, name, text, name, ..., text: what goes in is never searched for names itself.
+    # The template is text, name, text, name, ..., text. What is filled in is never searched for names itself.
     pieces = _read("page.html").split("@@")
-    return "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces))
+    return "".join(contents[piece] if i % 2 else piece for i, piece in enumerate(pieces))
 
 
 def _read(name):
     return (HERE / name).read_text(encoding="utf-8")
 
 
-def payload(found, every):
-    """Return what the script works with: columns, runs with thinned curves, and which groups differ in one setting."""
-    near = neighbours(every)
-    return {
-        "columns": [dict(zip(("key", "title", "kind", "hint"), column, strict=True)) for column in COLUMNS],
-        "four": FOUR,
-        "runs": [_run(run) for run in found],
-        "groups": [
-            {
-                "runs": [run.name for run in group.runs],
-                "name": _name(group),
-                "mean": group.mean,
-                "std": group.std,
-                "each": group.accuracies,
-                "kind": group.kind,
-                "images": group.runs[0].data,
-                "changes": [[j, str(change), change.before] for j, change in changes],
-            }
-            for group, changes in zip(every, near, strict=True)
-        ],
-    }
-
-
-def _name(group):
-    seeds = f" and {len(group.runs) - 1} more seeds" if len(group.runs) > 1 else ""
-    return group.runs[0].name + seeds
-
-
-def _run(run):
-    values = row(run)
-    rows, watched = run.history().rows, f"{run.record.get('watched') or 'val'}_acc"
-    rows = [line for line in rows if line.get(watched) is not None]
-    kept = rows if len(rows) <= POINTS else [rows[round(i * (len(rows) - 1) / (POINTS - 1))] for i in range(POINTS)]
-    curve = [[line["epoch"], round(line.get("seconds") or 0, 2), round(line[watched], 4)] for line in kept]
-    extra = {
-        "curve": curve,
-        "watched": watched[:-4],
-        "drawn": is_drawn(run),
-        "report": (run.folder / "report.html").is_file(),
-    }
-    return {key: values.get(key) for key, *_ in COLUMNS} | extra
-
-
-def _json(value):
-    """Return JSON that is no HTML, whatever texts it holds."""
-    text = json.dumps(plain(value), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _about(found):
-    """Say how many runs there are, when the page was written, and which of them are on drawn images."""
+def _about(runs):
+    if not runs:
+        return "There are no runs yet. Every training appears here once it has begun."
     written = datetime.datetime.now().astimezone().strftime("%d %B %Y, %H:%M")
-    if not found:
-        return "There are no runs yet: every training is put on the ledger, and then here."
-    drawn = sum(map(is_drawn, found))
-    runs = f"{len(found)} run{'s' * (len(found) > 1)}, as they stood on {written}."
-    said = f" {drawn} of them on drawn images (marked ✎): their figures say nothing of CIFAR-10." if drawn else ""
-    return runs + said
+    count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    synthetic = sum(map(is_synthetic, runs))
+    about = f"{count}, written on {written}."
+    if synthetic:
+        about += f" {synthetic} of them on synthetic images (marked ✎): their accuracies say nothing about CIFAR-10."
+    return about
 
 
-def _reported(every):
-    lines = [
-        (row["report"], row["system"], row["title"], percent(row["reported"]), ours_in_words(row), circumstances(row))
-        for row in beside_reported(every)
-    ]
-    return _table(("report", "system", "title", "reported, test", "ours, best run", "ours: circumstances"), lines)
+def _figures(runs):
+    """Return the three figures as HTML; a run's curve carries its number, by which the script shows and hides it."""
+    figures = {}
+    with plt.rc_context(STYLE):
+        for unit, title in (("epoch", "Accuracy by epoch"), ("seconds", "Accuracy by seconds of training")):
+            figure, ax = plt.subplots(figsize=(5.2, 3.4))
+            draw_curves(ax, runs, unit)
+            figures[title] = _svg(figure)
+        figures["Best accuracy by run"] = _svg(show_best_runs(runs))
+    return "\n".join(f"<figure><figcaption>{title}</figcaption>{svg}</figure>" for title, svg in figures.items())
 
 
-def _table_of(letter, every):
-    rows = beside_table(letter, every)
-    lines = [
-        (row["number"], row["label"], percent(row["reported"]), ours_in_words(row), circumstances(row)) for row in rows
-    ]
-    known = sum(row["is_trial"] is False for row in rows)
-    head = ("row", "run of the table", "reported, test", "ours, best run", "ours: circumstances")
-    said = f"Report {letter}'s table: {len(rows)} runs, of which ours has {known or 'none yet'} in full"
-    return f"<details><summary>{said}</summary>{_table(head, lines)}</details>"
+def _svg(figure):
+    """Return a figure as SVG to put into the page, and close it."""
+    file = io.StringIO()
+    with warnings.catch_warnings(), plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": str(figure.number)}):
+        warnings.simplefilter("ignore")  # characters that matplotlib's font lacks, the browser has
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r'<g id="curve-(\d+)">', r'<g class="curve" data-curve="\1">', svg)
+    svg = re.sub(r'<g id="\w+">', "<g>", svg)  # nobody refers to these, and no two figures may have the same
+    return re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), svg)
 
 
-def _table(head, lines):
-    titles = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in head)
-    cells = ("".join(f"<td>{html.escape(str(cell))}</td>" for cell in line) for line in lines)
-    body = "".join(f"<tr>{line}</tr>\n" for line in cells)
-    return f'<div class="wide"><table><thead><tr>{titles}</tr></thead><tbody>\n{body}</tbody></table></div>'
+def _runs_table(runs):
+    """Return the table of runs as HTML, newest first; the script adds what can be clicked."""
+    headings = []
+    for key in COLUMNS:
+        is_setting = " data-setting" if key in SETTINGS else ""
+        hint = HINTS.get(key, "")
+        headings.append(f'<th scope="col" title="{hint}" data-key="{key}"{is_setting}>{key.replace("_", " ")}</th>')
+    lines = [_run_line(i, run) for i, run in enumerate(runs)][::-1]
+    head = f"<thead><tr>{''.join(headings)}</tr></thead>"
+    return f'<table id="runs">{head}<tbody>\n{"".join(lines)}</tbody></table>'
+
+
+def _run_line(i, run):
+    values = row(run) | {"network": network_name(run)}
+    cells = []
+    for key in COLUMNS:
+        text = html.escape(_cell_text(key, values[key]))
+        if key == "state":
+            text = f'<span class="state-{text}">{SYMBOLS.get(values[key], "?")} {text}</span>'
+        if key == "data" and is_synthetic(run):
+            text = f"✎ {text}"
+        is_number = isinstance(values[key], (int, float))
+        number = f' data-value="{values[key]}"' if is_number and math.isfinite(values[key]) else ""
+        cells.append(f"<td{number}>{text}</td>")
+    report = " data-report" if (run.folder / "report.html").is_file() else ""
+    return f'<tr data-run="{html.escape(run.name)}" data-curve="{i}"{report}>{"".join(cells)}</tr>\n'
+
+
+def _cell_text(key, value):
+    if value is None or value != value:
+        return ""
+    if key in PERCENTAGES:
+        return percent_text(value)
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _reported(groups):
+    """Return our accuracies beside the reported ones: reports A to E as a table, and the runs of two tables to open."""
+    parts = [_table(beside_reported(groups))]
+    for letter in ("C", "D"):
+        rows = beside_table(letter, groups)
+        complete = sum(row["is_complete"] is True for row in rows)
+        title = f"Report {letter}'s table: {len(rows)} runs, {complete} of them run in full here"
+        parts.append(f"<details><summary>{title}</summary>{_table(rows)}</details>")
+    return "\n".join(parts)
+
+
+def _table(rows):
+    with pd.option_context("display.max_colwidth", None):
+        table = comparison_table(rows).reset_index().to_html(index=False, border=0, escape=True)
+    return f'<div class="wide">{table}</div>'

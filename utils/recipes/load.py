@@ -22,6 +22,7 @@ from utils.models.source import find_by_path, import_path
 from utils.optim.losses import LOSSES, make_loss
 from utils.recipes.recipe import Recipe
 from utils.recipes.train import Trained, check_scores, checkpoint_of, isolated_randomness, laid_out, measured_at_a_time
+from utils.runs.checkpoints import weights_of
 from utils.runs.run import Run, find
 from utils.training.budget import first
 from utils.training.step import Step
@@ -51,7 +52,7 @@ def load_run(
         net = network if isinstance(network, nn.Module) else recipe.make_network(len(data.classes))
         check_scores(recipe, net, test_images, len(data.classes))
         net = laid_out(net, device).to(device)
-    load_weights(run, net, averaged_weights(state) or state["net"])
+    load_weights(run, net, weights_of(state))
     if device.type == "cpu":
         use_fast_convolutions(net)
     net.eval()
@@ -129,14 +130,6 @@ def augmentation_of(entry: dict):
 def as_tuple(value):
     """Return a list from a JSON file as the tuple that it was."""
     return tuple(as_tuple(entry) for entry in value) if isinstance(value, list) else value
-
-
-def averaged_weights(state: dict) -> dict | None:
-    """Return the averaged weights in a checkpoint, or None if the training kept no average."""
-    average = state.get("callbacks", {}).get("Average") or state.get("watchers", {}).get("Average")
-    if average is None:
-        return None
-    return {name.removeprefix("module."): value for name, value in average.items() if name.startswith("module.")}
 
 
 def load_weights(run: Run, net: nn.Module, weights: dict) -> None:

@@ -86,7 +86,11 @@ class Recipe:
 
     def change(self, **changes) -> Recipe:
         """Return the same recipe with these fields changed."""
-        return dataclasses.replace(self, **changes)
+        changed = dataclasses.replace(self, **changes)
+        is_same_network = (changed.network, changed.network_settings) == (self.network, self.network_settings)
+        if is_same_network and "_probe" in self.__dict__:
+            changed.__dict__["_probe"] = self._probe
+        return changed
 
     def make_network(self, num_classes: int | None = None) -> nn.Module:
         """Return a new network; its weights come from torch's global generator.

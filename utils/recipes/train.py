@@ -29,7 +29,7 @@ from utils.optim.schedules import make_schedule
 from utils.recipes.recipe import Recipe, held_out
 from utils.runs.checkpoint_files import newest
 from utils.runs.checkpoints import Checkpoints
-from utils.runs.recorder import Ledger, note_test
+from utils.runs.recorder import Recorder, note_test
 from utils.runs.run import Run, find
 from utils.training.average import Average
 from utils.training.budget import Budget, choose_budget, first
@@ -50,7 +50,7 @@ def train_recipe(
     device=None,
     precision: str = "auto",
     form: str = "auto",
-    replay="auto",
+    cuda_graph="auto",
     folder="auto",
     save_every: float = 60.0,
     resume: bool = True,
@@ -65,9 +65,9 @@ def train_recipe(
     budget: smoke, taste, quick or full, or a Budget; without one COURSEWORK_BUDGET or the hardware chooses. folder:
     where its record and its checkpoints are kept, one every save_every seconds ("auto": a folder of its own for each
     different training; None: nowhere). parent: a run, or its name, whose weights it starts with, and whose optimizer
-    state if the optimizer is of the same kind. sweep: the name of the group of runs it belongs to. replay: let a GPU
-    replay CUDA graphs ("auto": unless it is compiled). compiled: let torch.compile fuse the network first, which pays
-    off in a long run only.
+    state if the optimizer is of the same kind. sweep: the name of the group of runs it belongs to. cuda_graph: let a
+    GPU replay each step as a CUDA graph ("auto": unless it is compiled). compiled: let torch.compile fuse the network
+    first, which pays off in a long run only.
     """
     data = data or load_cifar10()
     device = torch.device(device or try_gpu())
@@ -80,8 +80,9 @@ def train_recipe(
     loaders = make_loaders(recipe, images, num_epochs, protocol, seed, device)
     train_iter, watched_iter, test_iter = loaders
     loss = make_loss(recipe.loss, **recipe.loss_settings)
-    use_graphs = not compiled if replay == "auto" else replay
-    step = Step(facts["precision"], replay=use_graphs, clip_norm=recipe.clip_norm, clip_value=recipe.clip_value)
+    if cuda_graph == "auto":
+        cuda_graph = not compiled
+    step = Step(facts["precision"], cuda_graph=cuda_graph, clip_norm=recipe.clip_norm, clip_value=recipe.clip_value)
     with isolated_randomness(derive_seed(seed, recipe.name), device):
         net = prepared_network(recipe, data, train_iter.split, device, form)
         if compiled:
@@ -98,7 +99,7 @@ def train_recipe(
             callbacks.append(average)
         if folder is not None:
             record = record_of_training(recipe, facts, budget, sweep, images, loaders)
-            callbacks.append(Ledger(folder, recipe.name, record))
+            callbacks.append(Recorder(folder, recipe.name, record))
             callbacks.append(Checkpoints(folder, every=save_every, about=flattened(facts), resume=resume))
         history = train_ch3(
             net,
@@ -108,7 +109,7 @@ def train_recipe(
             num_epochs,
             optimizer,
             step=step,
-            watchers=callbacks,
+            callbacks=callbacks,
             watched=WATCHED[protocol],
             curves=curves,
             record=folder is not None,

@@ -247,11 +247,14 @@ class _Warning:
         return True
 
 
-def note_test(folder, accuracy, loss):
-    """Add to a run's record that it was measured on the test images: how often belongs to a result."""
+def note_test(folder: Path, accuracy: float, loss: float | None, views: str = "plain"):
+    """Add a measurement on the test images to a run's record.
+
+    views is "plain" for one prediction per image, else the name of the views that test-time augmentation averages over.
+    """
     record = read_json(folder / RECORD)
     if record is not None:
-        test = {"when": now(), "accuracy": accuracy, "loss": loss}
+        test = {"when": now(), "accuracy": accuracy, "views": views, "loss": loss}
         write_json(folder / RECORD, record | {"tests": [*record.get("tests", ()), test]})
 
 

@@ -1,34 +1,25 @@
 """The figures that compare runs, and the list to choose them from: what is drawn is what was given."""
 
-import json
-
 import ipywidgets
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from utils.experiments import choose as compare_widgets
-from utils.experiments.compare import Change, Group, beside_reported
-from utils.experiments.plots import show_changes, show_curves, show_going_on, show_reported, show_trials
-from utils.runs.run import all_runs, find
+from utils.experiments import choose
+from utils.experiments.beside_reports import beside_reported
+from utils.experiments.compare import Change, Group
+from utils.experiments.plots import (
+    plain_label,
+    show_best_runs,
+    show_changes,
+    show_continued,
+    show_curves,
+    show_reported,
+    show_trials,
+)
+from utils.runs.run import all_runs
 
 pytestmark = pytest.mark.usefixtures("close_figures")
-
-
-@pytest.fixture
-def add(tmp_path, monkeypatch):
-    """Return a function that puts a run with these accuracies on a ledger of the test's own."""
-    monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path))
-
-    def add(name, *accs, watched="val", data="CIFAR-10"):
-        (tmp_path / name).mkdir()
-        record = {"system": "s", "state": "finished", "watched": watched, "data": {"name": data}, "created": name}
-        (tmp_path / name / "run.json").write_text(json.dumps(record))
-        rows = [{"epoch": i, f"{watched}_acc": acc, "seconds": 3.0 * i} for i, acc in enumerate(accs, 1)]
-        (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        return find(name)
-
-    return add
 
 
 def lines(ax):
@@ -39,7 +30,7 @@ def test_curves_are_drawn_by_epoch_and_by_seconds_each_with_a_look_of_its_own(ad
     runs = [add("a", 0.25, 0.5), add("b", 0.75), add("without an epoch")]
     left, right = show_curves(runs, title="t").axes
     assert lines(left) == {"a": ([1, 2], [25, 50]), "b": ([1], [75])}
-    assert lines(right)["a"][0] == [3.0, 6.0]
+    assert lines(right)["a"][0] == [3.0, 6.0] and [line.get_gid() for line in right.lines] == ["curve-0", "curve-1"]
     assert left.get_ylabel() == "validation accuracy (%)"
     assert len({(line.get_color(), line.get_linestyle()) for line in left.lines}) == 2
 
@@ -49,14 +40,29 @@ def test_curves_of_test_and_validation_images_are_not_called_either(add):
     assert axes[0].get_ylabel() == "accuracy (%)"
 
 
-def test_a_grid_has_a_dot_for_each_trial_a_mean_and_a_cross_for_what_broke_off(add):
+def test_the_best_epoch_of_each_run_is_drawn_and_the_best_run_comes_first(add):
+    runs = [add("a", 0.25, 0.5, 0.375), add("b", 0.75, data=add.synthetic), add("c", 0.1, float("nan")), add("none")]
+    (ax,) = show_best_runs(runs, count=2).axes
+    assert [list(line.get_xdata()) for line in ax.lines] == [[75], [50]]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["b", "a"]
+    assert [line.get_markerfacecolor() == "white" for line in ax.lines] == [True, False]
+    show_best_runs([])
+
+
+def test_names_of_runs_are_drawn_as_they_are(add):
+    figure = show_curves([add("$\\nonsense$ _{", 0.5), add("x" * 99, 0.5)])
+    figure.canvas.draw()
+    assert len(figure.legends[0].texts[1].get_text()) == 60 and plain_label("a", 5) == "a"
+
+
+def test_a_grid_has_a_dot_for_each_trial_a_mean_and_a_cross_for_each_failure(add):
     states = ["finished", "finished", "finished", "diverged"]
     table = pd.DataFrame({"lr": [0.1, 0.1, 0.2, 1e6], "state": states, "val_acc": [0.5, 0.75, 0.25, 0.125]})
     (ax,) = show_trials(table, "lr").axes
     drawn = lines(ax)
     assert drawn["a trial"] == ([0, 0, 1], [50, 75, 25])
     assert drawn["mean"][1][:2] == [62.5, 25]
-    assert drawn["broken off"][0] == [2]
+    assert drawn["failed"][0] == [2]
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0.1", "0.2", "1e+06"]
 
 
@@ -71,9 +77,9 @@ def test_changes_have_bars_as_long_as_their_means_with_the_spread_over_seeds(add
     assert dots == [[50, 75], [25]]
 
 
-def test_a_child_goes_on_where_its_parent_of_the_same_seed_ended(add):
+def test_a_child_continues_where_its_parent_of_the_same_seed_ended(add):
     parents = [add("parent0", 0.25, 0.5), add("parent1", 0.25, 0.625)]
-    figure = show_going_on(parents, {"slower": [add("child0", 0.75), add("child1", 0.875)]})
+    figure = show_continued(parents, {"slower": [add("child0", 0.75), add("child1", 0.875)]})
     drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in figure.axes[0].lines]
     assert drawn[:2] == [([1, 2], [25, 50]), ([1, 2], [25, 62.5])]
     assert drawn[2:4] == [([2, 3], [50, 75]), ([2, 3], [62.5, 87.5])]
@@ -82,9 +88,16 @@ def test_a_child_goes_on_where_its_parent_of_the_same_seed_ended(add):
 
 def test_reported_figures_are_drawn_with_ours_or_the_words_that_there_is_none(add):
     rows = beside_reported([])
-    ours = {"ours": 0.5, "kind": "test", "data": "drawn images", "is_drawn": True, "is_trial": False, "budget": "full"}
+    ours = {
+        "ours": 0.5,
+        "kind": "test",
+        "data": "drawn images",
+        "is_synthetic": True,
+        "is_complete": True,
+        "budget": "full",
+    }
     rows[1] |= ours
-    rows[2] |= ours | {"is_trial": True, "budget": "taste"}
+    rows[2] |= ours | {"is_complete": False, "budget": "taste"}
     (ax,) = show_reported(rows).axes
     words = [text.get_text() for text in ax.texts]
     assert words.count("not yet run") == 3 and words.count("not yet run in full") == 1
@@ -115,7 +128,7 @@ def shown(monkeypatch):
         return boxes[-1]
 
     monkeypatch.setattr("utils.data.browse.display", display)
-    monkeypatch.setattr(compare_widgets.ipywidgets, "SelectMultiple", make)
+    monkeypatch.setattr(choose.ipywidgets, "SelectMultiple", make)
     return handle, bundles, boxes
 
 
@@ -123,21 +136,21 @@ def test_the_newest_runs_are_drawn_first_and_a_choice_draws_others(add, shown):
     figures, bundles, (boxes) = shown
     for i in range(6):
         add(f"run{i}", 0.1 * i)
-    compare_widgets.choose_runs()
+    choose.choose_runs()
     assert [*lines(figures[0].axes[0])] == ["run5", "run4", "run3", "run2"]
-    assert figures[0].get_suptitle() == "Ahead at its end: run5, at 50.0% (CIFAR-10)"
+    assert all(fact in figures[0].get_suptitle() for fact in ("run5", "50.0%", "CIFAR-10"))
     boxes[0].value = (boxes[0].options[-1],)
     assert [*lines(figures[-1].axes[0])] == ["run0"]
     boxes[0].value = ()
-    assert figures[-1].get_suptitle() == "No run with an accuracy (none is chosen)"
-    assert bundles[0]["text/plain"] == compare_widgets.STATIC and plt.get_fignums() == []
+    assert lines(figures[-1].axes[0]) == {}
+    assert bundles[0]["text/plain"] == choose.STATIC and plt.get_fignums() == []
 
 
 def test_runs_that_are_named_are_drawn_and_an_empty_ledger_is_an_empty_figure(add, shown):
     figures, _, _ = shown
-    compare_widgets.choose_runs([])
+    choose.choose_runs([])
     assert lines(figures[0].axes[0]) == {}
     add("a", 0.5)
     add("b", 0.5)
-    compare_widgets.choose_runs(chosen=all_runs()[:1])
+    choose.choose_runs(chosen=all_runs()[:1])
     assert [*lines(figures[-1].axes[0])] == ["a"]

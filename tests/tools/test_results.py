@@ -7,7 +7,7 @@ import torch
 
 from tools import pages, reproduce
 from utils.errors import CourseworkError
-from utils.experiments.results import groups, keep, path_of, read_results, record_of, table
+from utils.experiments.records import group_records, make_record, read_records, record_path, results_table, save_record
 from utils.models.blocks import Plan
 from utils.recipes import ABLATIONS, OURS, SYSTEMS, Recipe
 from utils.recipes.tables import C_ROWS, D_ROWS
@@ -31,7 +31,7 @@ def train(recipe, data, protocol="final", **how):
 
 @pytest.fixture
 def record(tiny, data):
-    return json.loads(json.dumps(record_of(train(tiny, data), 12.5)))
+    return json.loads(json.dumps(make_record(train(tiny, data), 12.5)))
 
 
 def test_a_record_says_what_was_reached_on_what_and_in_what_time(tiny, data, record):
@@ -48,13 +48,13 @@ def test_a_record_says_what_was_reached_on_what_and_in_what_time(tiny, data, rec
 
 def test_each_look_at_the_test_images_is_noted_in_the_run(tiny, data):
     trained = train(tiny, data)
-    found = record_of(trained, 1.0)
+    found = make_record(trained, 1.0)
     assert [test["accuracy"] for test in trained.run.record["tests"]] == [found["accuracy"]]
 
 
 def test_under_the_reports_protocol_the_last_epoch_counts_and_the_best_is_named(tiny, data):
     trained = train(tiny.change(views="plain"), data, "report")
-    found = record_of(trained, 1.0)
+    found = make_record(trained, 1.0)
     assert found["accuracy"] == found["plain_accuracy"] == trained.history["test_acc"][-1]
     assert found["best_epoch"]["accuracy"] == max(trained.history["test_acc"])
 
@@ -63,24 +63,24 @@ def test_an_unfinished_training_gives_no_record(tiny, data):
     stopped = train(tiny, data, callbacks=[reproduce.Deadline(0.0)])
     assert stopped.history.stopped
     with pytest.raises(CourseworkError, match="tiny is not finished"):
-        record_of(stopped, 1.0)
+        make_record(stopped, 1.0)
 
 
 def test_each_recipe_seed_protocol_device_and_kind_of_images_has_a_file_of_its_own(tiny, data):
     how = {"seed": 0, "protocol": "final", "device": CPU}
     changes = [{"seed": 1}, {"protocol": "report"}, {"device": torch.device("cuda", 0)}]
-    paths = {path_of(tiny, data, **(how | change)) for change in [{}, *changes]} | {
-        path_of(tiny.change(lr=1), data, **how)
+    paths = {record_path(tiny, data, **(how | change)) for change in [{}, *changes]} | {
+        record_path(tiny.change(lr=1), data, **how)
     }
-    assert len(paths) == 5 and path_of(tiny, data, **how) == path_of(tiny, data, **how)
+    assert len(paths) == 5 and record_path(tiny, data, **how) == record_path(tiny, data, **how)
 
 
 def test_what_is_kept_is_read_again_and_damage_is_said(tmp_path, record):
-    keep(record, tmp_path / "results" / "one.json")
-    assert list(read_results(tmp_path / "results").values()) == [record]
+    save_record(record, tmp_path / "results" / "one.json")
+    assert list(read_records(tmp_path / "results").values()) == [record]
     (tmp_path / "results" / "two.json").write_text('{"half')
     with pytest.raises(CourseworkError, match="no record"):
-        read_results(tmp_path / "results")
+        read_records(tmp_path / "results")
 
 
 def test_the_jobs_are_all_there_and_each_system_comes_once_before_any_comes_twice():
@@ -109,18 +109,18 @@ def test_jobs_are_done_once_and_one_cut_off_by_the_time_goes_on(only_tiny, capsy
     assert reproduce.main(["--minutes", "0"]) == 0 and not only_tiny.exists()
     assert reproduce.main([]) == 0
     out = capsys.readouterr().out
-    assert "2 done by this call, 0 open, 0 failed" in out and len(read_results(only_tiny)) == 2
+    assert "2 done by this call, 0 open, 0 failed" in out and len(read_records(only_tiny)) == 2
     assert reproduce.main([]) == 0
     assert "2 trainings, 2 done before" in capsys.readouterr().out
 
 
 def test_a_record_made_again_of_a_finished_training_knows_how_long_that_took(only_tiny, capsys):
     reproduce.main([])
-    before = read_results(only_tiny)
+    before = read_records(only_tiny)
     for path in before:
         path.unlink()
     reproduce.main([])
-    for path, record in read_results(only_tiny).items():
+    for path, record in read_records(only_tiny).items():
         assert record["seconds"]["training"] >= before[path]["history"]["seconds"][-1]
         assert record["history"] == before[path]["history"] and record["accuracy"] == before[path]["accuracy"]
 
@@ -157,18 +157,18 @@ def test_a_job_that_the_time_cuts_off_in_the_middle_is_resumed(only_tiny, monkey
     assert "stopped because the time is over" in capsys.readouterr().out and not only_tiny.exists()
     reproduce.main([])
     assert "Resumed after" in capsys.readouterr().out
-    assert [found["attempts"] for found in read_results(only_tiny).values()] == [2, 1]
+    assert [found["attempts"] for found in read_records(only_tiny).values()] == [2, 1]
 
 
 def test_a_rehearsal_keeps_nothing_among_the_results(only_tiny, tmp_path, capsys):
     assert reproduce.main(["--rehearse", "tiny"]) == 0
-    assert not only_tiny.exists() and len(read_results(tmp_path / "runs" / "rehearsal")) == 2
+    assert not only_tiny.exists() and len(read_records(tmp_path / "runs" / "rehearsal")) == 2
     assert reproduce.main(["--list"]) == 0 and capsys.readouterr().out.count("open  ") == 2
 
 
 def test_trainings_beside_others_are_marked_and_their_time_is_an_upper_limit(only_tiny):
     reproduce.main(["--seeds", "2", "--beside", "4"])
-    marked = list(read_results(only_tiny).values())
+    marked = list(read_records(only_tiny).values())
     assert [record["beside"] for record in marked] == [4, 4]
     alone = [{name: value for name, value in record.items() if name != "beside"} for record in marked]
     assert pages.measured_figures(marked)["time"] == pages.measured_figures(alone)["time"] + " at most"
@@ -180,11 +180,11 @@ def test_an_unknown_name_is_refused_with_those_that_are_known(only_tiny, capsys)
 
 
 def test_the_table_has_a_row_for_runs_that_differ_in_their_seed_only_and_the_best_comes_first(tmp_path, record):
-    assert table(tmp_path).empty
+    assert results_table(tmp_path).empty
     better = record | {"system": "other", "accuracy": 1.0}
     for name, one in {"a": record, "b": record | {"seed": 1}, "c": better}.items():
-        keep(one, tmp_path / f"{name}.json")
-    found = table(tmp_path)
+        save_record(one, tmp_path / f"{name}.json")
+    found = results_table(tmp_path)
     assert list(found.index) == ["other", "tiny"] and list(found["seeds"]) == [1, 2]
     assert found.loc["tiny", "test accuracy"] == pytest.approx(100 * record["accuracy"])
     assert found.loc["tiny", "spread"] == 0 and found.loc["tiny", "seconds"] > 12.5
@@ -192,4 +192,4 @@ def test_the_table_has_a_row_for_runs_that_differ_in_their_seed_only_and_the_bes
 
 def test_an_apple_gpu_does_not_count_as_a_cpu(record):
     devices = ["Apple M4 GPU (10 cores), torch 2.11", "Apple M4 (10 cores), torch 2.11"]
-    assert len(groups([record | {"device": device} for device in devices])) == 2
+    assert len(group_records([record | {"device": device} for device in devices])) == 2

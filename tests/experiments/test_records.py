@@ -1,0 +1,130 @@
+"""A record of a finished training says what was reached, with single predictions and with test-time augmentation."""
+
+import json
+
+import pytest
+import torch
+
+from utils import runs
+from utils.errors import CourseworkError
+from utils.experiments import records
+from utils.experiments.compare import group_runs
+from utils.experiments.records import (
+    group_records,
+    make_record,
+    read_records,
+    record_path,
+    results_table,
+    save_record,
+)
+from utils.files import plain, write_json
+from utils.models.blocks import Plan
+from utils.recipes.recipe import Recipe
+from utils.runs.run import Run, tta_accuracy
+from utils.training.budget import Budget
+
+CPU = torch.device("cpu")
+FEW = Budget("few", images=200, epochs=2)
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """Return a recipe that trains in a second, with its trainings in a folder of the test."""
+    monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path / "runs"))
+    plan = Plan(layers=("conv 8", "norm", "relu", "pool 2", "mean", "linear 10"))
+    return Recipe("tiny", plan, batch_size=48, num_epochs=2, lr=0.01, views="flip", reported={"test_acc": 0.5})
+
+
+def train(recipe, data, protocol="final", **options):
+    return recipe.train(data, protocol=protocol, budget=FEW, device="cpu", curves=False, **options)
+
+
+@pytest.fixture
+def record(tiny, data):
+    return json.loads(json.dumps(make_record(train(tiny, data), 12.5)))
+
+
+def test_a_record_says_what_was_reached_on_what_and_in_what_time(tiny, data, record):
+    assert record["system"] == "tiny" and record["protocol"] == "final" and record["seed"] == 0
+    assert record["data"]["fingerprint"] == data.fingerprint and record["images"] == 200
+    assert record["test_images"] == 100 and record["epochs"] == 2 and record["seconds"]["training"] == 12.5
+    assert record["views"] == "flip" and {record["accuracy"], record["plain_accuracy"]} <= {i / 100 for i in range(101)}
+    low, high = record["interval"]
+    assert low < record["accuracy"] < high
+    assert "torch" in record["device"] and len(record["history"]["train_loss"]) == 2
+    assert record["recipe"] == plain(tiny.describe())
+
+
+def test_single_predictions_and_test_time_augmentation_are_two_columns_of_the_table(tiny, data, monkeypatch):
+    monkeypatch.setattr(records, "accuracy_of_views", lambda net, split, names, **how: dict.fromkeys(names, 0.875))
+    trained = train(tiny, data)
+    found = make_record(trained, 1.0)
+    assert found["accuracy"] == 0.875 != found["plain_accuracy"]
+    noted = [(test["accuracy"], test["views"], test["loss"]) for test in trained.run.record["tests"]]
+    assert noted == [(found["plain_accuracy"], "plain", found["loss"]), (0.875, "flip", None)]
+    line = runs.table().loc[trained.run.name]
+    assert line["test_acc"] == found["plain_accuracy"] == runs.tested_accuracy(trained.run)
+    assert line["test_acc_tta"] == 0.875 and line["error_rate"] == pytest.approx(1 - found["plain_accuracy"])
+    assert group_runs([trained.run])[0].mean == found["plain_accuracy"]  # "ours, best run" compares like with like
+
+
+@pytest.mark.parametrize(
+    ("tests", "single", "averaged"),
+    [
+        ([{"accuracy": 0.5, "views": "plain"}, {"accuracy": 0.75, "views": "flip"}], 0.5, 0.75),
+        ([{"accuracy": 0.75, "views": "flip"}], None, 0.75),
+        ([{"accuracy": 0.5}], 0.5, None),  # the first version noted no views
+        ([{"accuracy": 0.75}, {"accuracy": 0.5, "views": "plain"}, {"accuracy": 0.75}], 0.5, None),
+        ([], None, None),
+    ],
+)
+def test_an_accuracy_of_views_never_counts_as_one_of_single_predictions(tmp_path, tests, single, averaged):
+    write_json(tmp_path / "run.json", {"state": "finished", "tests": tests})
+    assert (runs.tested_accuracy(Run(tmp_path)), tta_accuracy(Run(tmp_path))) == (single, averaged)
+
+
+def test_under_the_reports_protocol_the_last_epoch_counts_and_the_best_is_named(tiny, data):
+    trained = train(tiny.change(views="plain"), data, "report")
+    found = make_record(trained, 1.0)
+    assert found["accuracy"] == found["plain_accuracy"] == trained.history["test_acc"][-1]
+    assert found["best_epoch"]["accuracy"] == max(trained.history["test_acc"])
+
+
+def test_an_unfinished_training_gives_no_record(tiny, data):
+    trained = train(tiny, data)
+    trained.history.stopped = True
+    with pytest.raises(CourseworkError, match="tiny"):
+        make_record(trained, 1.0)
+
+
+def test_each_recipe_seed_protocol_device_and_kind_of_images_has_a_file_of_its_own(tiny, data):
+    how = {"seed": 0, "protocol": "final", "device": CPU}
+    changes = [{"seed": 1}, {"protocol": "report"}, {"device": torch.device("cuda", 0)}]
+    paths = {record_path(tiny, data, **(how | change)) for change in [{}, *changes]} | {
+        record_path(tiny.change(lr=1), data, **how)
+    }
+    assert len(paths) == 5 and record_path(tiny, data, **how) == record_path(tiny, data, **how)
+
+
+def test_what_is_kept_is_read_again_and_damage_is_said(tmp_path, record):
+    save_record(record, tmp_path / "results" / "one.json")
+    assert list(read_records(tmp_path / "results").values()) == [record]
+    (tmp_path / "results" / "two.json").write_text('{"half')
+    with pytest.raises(CourseworkError, match="record"):
+        read_records(tmp_path / "results")
+
+
+def test_the_table_has_a_row_for_runs_that_differ_in_their_seed_only_and_the_best_comes_first(tmp_path, record):
+    assert results_table(tmp_path).empty
+    better = record | {"system": "other", "accuracy": 1.0}
+    for name, one in {"a": record, "b": record | {"seed": 1}, "c": better}.items():
+        save_record(one, tmp_path / f"{name}.json")
+    found = results_table(tmp_path)
+    assert list(found.index) == ["other", "tiny"] and list(found["seeds"]) == [1, 2]
+    assert found.loc["tiny", "test accuracy"] == pytest.approx(100 * record["accuracy"])
+    assert found.loc["tiny", "spread"] == 0 and found.loc["tiny", "seconds"] > 12.5
+
+
+def test_an_apple_gpu_does_not_count_as_a_cpu(record):
+    devices = ["Apple M4 GPU (10 cores), torch 2.11", "Apple M4 (10 cores), torch 2.11"]
+    assert len(group_records([record | {"device": device} for device in devices])) == 2

@@ -1,0 +1,160 @@
+"""The small records of finished trainings in results/accuracy, on which every figure of the README rests.
+
+results_table()  # a row for each system, best first
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from utils.devices import describe
+from utils.errors import CourseworkError
+from utils.evaluation.metrics import wilson_interval
+from utils.evaluation.robustness import accuracy_of_views
+from utils.files import read_json, write_json
+from utils.my_utils import evaluate
+from utils.recipes.recipe import Recipe, Trained
+from utils.runs.recorder import git_state, note_test, now
+
+RESULTS = Path(__file__).resolve().parents[2] / "results" / "accuracy"
+
+
+def record_path(recipe: Recipe, data, *, seed, protocol, device, folder=RESULTS) -> Path:
+    """Return the file of a training's record; its name changes with the recipe, the images and the kind of device."""
+    described = json.dumps([recipe.describe(), recipe.views, data.fingerprint], sort_keys=True)
+    digest = hashlib.sha256(described.encode()).hexdigest()[:8]
+    return folder / f"{recipe.name}-{protocol}-s{seed}-{device.type}-{digest}.json"
+
+
+def make_record(trained: Trained, seconds: float) -> dict:
+    """Measure a finished training on its test images and return its record; seconds is how long the training took."""
+    if trained.history.stopped:
+        what = f"The training of {trained.recipe.name} is not finished, so it has no result yet."
+        raise CourseworkError(what, where=trained.folder, next_step="Call train() again: it resumes and finishes.")
+    facts, run, images = trained.facts, trained.run, trained.test_iter.split
+    device = next(trained.net.parameters()).device
+    measured, answer_seconds = _measure(trained)
+    correct = round(measured["accuracy"] * len(images))
+    return {
+        "format": 1,
+        "system": trained.recipe.name,
+        "protocol": facts["protocol"],
+        "seed": facts["seed"],
+        "data": dict(images.origin),
+        "images": facts["images"],
+        "test_images": len(images),
+        **measured,
+        "interval": list(wilson_interval(correct, len(images))),
+        "epochs": len(trained.history),
+        "seconds": {"training": seconds, "answers": answer_seconds},
+        "attempts": len(run.record.get("attempts", ())) if run else 1,
+        "device": describe(device),
+        "precision": facts["precision"],
+        "parameters": sum(parameter.numel() for parameter in trained.net.parameters()),
+        "macs": trained.recipe.macs(),
+        "git": git_state(),
+        "finished": now(),
+        "recipe": trained.recipe.describe(),
+        "history": {name: trained.history[name] for name in trained.history.rows[0]},
+    }
+
+
+def _measure(trained):
+    """Return the accuracies of single predictions and of the recipe's views, and the seconds that the latter took."""
+    views, begun = trained.recipe.views, time.perf_counter()
+    if views == "plain":
+        single = _single_predictions(trained)
+        accuracy = single["plain_accuracy"]
+        seconds = time.perf_counter() - begun
+    else:
+        options = {"mean": trained.recipe.mean, "std": trained.recipe.std, "predict": trained.step.predict}
+        accuracy = accuracy_of_views(trained.net, trained.test_iter.split, (views,), **options)[views]
+        seconds = time.perf_counter() - begun
+        single = _single_predictions(trained)  # to compare with, after the clock
+    if trained.folder:
+        note_test(trained.folder, single["plain_accuracy"], single["loss"])
+        if views != "plain":
+            note_test(trained.folder, accuracy, None, views)
+    return single | {"views": views, "accuracy": accuracy}, seconds
+
+
+def _single_predictions(trained):
+    """Return the test loss and accuracy of one prediction per image; if the test set was watched, the last epoch's."""
+    last = trained.history.rows[-1]
+    if "test_acc" not in last:
+        loss, acc = evaluate(trained.net, trained.test_iter, trained.loss, predict=trained.step.predict)
+        return {"loss": loss, "plain_accuracy": acc}
+    best = trained.history.best("test_acc")
+    watched = {"best_epoch": {"epoch": best["epoch"], "accuracy": best["test_acc"]}}
+    return {"loss": last["test_loss"], "plain_accuracy": last["test_acc"], **watched}
+
+
+def save_record(record: dict, path: Path):
+    """Write a record to its file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, record)
+
+
+def read_records(folder: Path = RESULTS) -> dict:
+    """Return {path: record} of all records in a folder; a damaged file is an error, so that no result gets lost."""
+    records = {}
+    for path in sorted(Path(folder).glob("*.json")):
+        records[path] = read_json(path)
+        if records[path] is None:
+            next_step = f"Restore it: git checkout -- {path.name}; or delete it."
+            raise CourseworkError("A record of results/ can't be read.", where=path, next_step=next_step)
+    return records
+
+
+def group_records(records) -> list[list]:
+    """Return lists of records that differ only in their seed and in which CPU, or which GPU, they ran on."""
+    groups = {}
+    for record in records:
+        # A CPU is named with its cores, a GPU with its memory; Apple's GPU is named beside its processor.
+        is_cpu = " core" in record["device"] and " GPU (" not in record["device"]
+        key = (record["system"], record["protocol"], record["data"]["fingerprint"], is_cpu)
+        groups.setdefault(key, []).append(record)
+    return list(groups.values())
+
+
+def median_seconds(records) -> float:
+    """Return the median time, training and answers: a run that was disturbed does not change it much."""
+    return statistics.median(sum(record["seconds"].values()) for record in records)
+
+
+def fastest_machine(records) -> list:
+    """Return the records of the machine that took the least time: times of two machines can't be put together."""
+    machines = {}
+    for record in records:
+        machines.setdefault(record["device"], []).append(record)
+    return min(machines.values(), key=median_seconds)
+
+
+def results_table(folder: Path = RESULTS) -> pd.DataFrame:
+    """Return a table of all records, best first: means over seeds in percent, times of the fastest machine."""
+    rows = []
+    for records in group_records(read_records(folder).values()):
+        accuracies = pd.Series([100 * record["accuracy"] for record in records])
+        fastest = fastest_machine(records)
+        rows.append(
+            {
+                "system": records[0]["system"],
+                "test accuracy": accuracies.mean(),
+                "spread": accuracies.std(),
+                "seeds": len(records),
+                "images": records[0]["data"]["name"],
+                "protocol": records[0]["protocol"],
+                "epochs": records[0]["epochs"],
+                "seconds": median_seconds(fastest),
+                "on": fastest[0]["device"],
+            }
+        )
+    if not rows:
+        return pd.DataFrame()
+    return pd.DataFrame(rows).sort_values("test accuracy", ascending=False).set_index("system")
