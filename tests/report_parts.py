@@ -17,7 +17,7 @@ RECIPE = {
     "name": "gated_small",
     "network": "gated_net",
     "network_settings": {"channels": [3, 24, 48, 96]},
-    "augment": ["Flip(p=0.5)", "Crop(padding=4, mode='zero')"],
+    "augment": [{"Flip": {"p": 0.5}}, {"Crop": {"padding": 4, "mode": "zero"}}],
     "mean": list(MEAN),
     "std": list(STD),
     "batch_size": 150,

@@ -52,7 +52,9 @@ RUNS = {
         "tested": {},
     },
     "first_version": {
-        "about": record({**PLAIN, "network": {"blocks": [], "layers": ["flatten", "linear 10"]}}),
+        "about": record(
+            {**RECIPE, "network": {"blocks": []}, "augment": ["Flip(p=0.5)", "Crop(padding=4, mode='zero')"]}
+        ),
         "net": {},
         "tested": evaluation(gates=None, views=None, robustness=None, mistakes=[]),
     },

@@ -276,7 +276,10 @@ EVIL = 'a|b*c* [x](javascript:y) <script>z</script> ![](words/../run.json) {{ 7 
 def test_names_in_a_record_are_text_and_nothing_else(tmp_path, blank_figures):
     evil_data = {"name": f"::: start appendix\n{EVIL}", "source": "image folder", "fingerprint": EVIL}
     layers = [{**entry, "text": EVIL, "name": EVIL} for entry in network()["layers"]]
-    about = record({**RECIPE, "augment": [EVIL], "loss": EVIL, "optimizer": EVIL, "schedule": EVIL}, data=evil_data)
+    about = record(
+        {**RECIPE, "augment": [EVIL, {EVIL: {EVIL: EVIL}}], "loss": EVIL, "optimizer": EVIL, "schedule": EVIL},
+        data=evil_data,
+    )
     about |= {"system": EVIL, "device": EVIL, "git": {"commit": EVIL}, "state": "failed", "unsaved": EVIL}
     run = fake_run(
         tmp_path / "run",

@@ -13,7 +13,7 @@ SIDES = {"l": "left", "c": "center", "r": "right"}
 MARKS = {"strong": "strong", "emph": "em", "strike": "s", "code": "code"}
 
 
-def write(document):
+def write(document: dict) -> str:
     """Return a report's document as the text of an HTML file."""
     sections = "\n".join(_section(section) for section in document["sections"])
     title = _escape(document["title"])
@@ -91,13 +91,13 @@ def _figure(block):
 
 
 def _table(block):
-    """Write a table, in as many parts side by side as it may be cut into; they wrap on a narrow screen."""
+    """Write a table, cut into several side by side where that is allowed; they wrap on a narrow screen."""
     rows = block["rows"]
     size = max(1, -(-len(rows) // block["fold"]))
-    parts = [_rows(block, i, rows[i : i + size]) for i in range(0, max(1, len(rows)), size)]
+    tables = [_rows(block, i, rows[i : i + size]) for i in range(0, max(1, len(rows)), size)]
     caption = f"<figcaption>{_inline([block['caption']])}</figcaption>" if block["caption"] else ""
     kind = "matrix" if block["shade"] else "plain" if block["head"] else "facts"
-    return f'<figure class="{kind}"><div class="row tables">{"".join(parts)}</div>{caption}</figure>'
+    return f'<figure class="{kind}"><div class="row tables">{"".join(tables)}</div>{caption}</figure>'
 
 
 def _rows(block, first, rows):

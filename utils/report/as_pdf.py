@@ -20,7 +20,7 @@ LONGEST, PIECE = 28, 6  # letters of a word that is not broken, and of what a lo
 NO_TEXT = ("kind", "align", "svg", "to", "alt", "start")  # keys of a block that are not printed
 
 
-def write(document):
+def write(document: dict) -> bytes:
     """Return a report's document as the bytes of a PDF, in the largest letters with which it fits on two pages.
 
     The second page begins where the first is full, or with the section that is marked if that leaves room for larger
@@ -61,20 +61,20 @@ def _largest(compile_at, halves):
     return best
 
 
-def pages(pdf):
+def pages(pdf: bytes) -> int:
     """Count the pages of a PDF that typst made."""
     return len(re.findall(rb"/Type\s*/Page\b", pdf))
 
 
-def _breakable(thing):
+def _breakable(value):
     """Allow a break inside very long words, which would run over the edge of the page."""
-    if isinstance(thing, str):
-        return re.sub(rf"\S{{{LONGEST + 1},}}", lambda match: _pieces(match[0]), thing)
-    if isinstance(thing, list):
-        return [_breakable(item) for item in thing]
-    if isinstance(thing, dict):
-        return {key: item if key in NO_TEXT else _breakable(item) for key, item in thing.items()}
-    return thing
+    if isinstance(value, str):
+        return re.sub(rf"\S{{{LONGEST + 1},}}", lambda match: _pieces(match[0]), value)
+    if isinstance(value, list):
+        return [_breakable(item) for item in value]
+    if isinstance(value, dict):
+        return {key: item if key in NO_TEXT else _breakable(item) for key, item in value.items()}
+    return value
 
 
 def _pieces(word):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable
 
 SAFE_LINK = re.compile(r"(https?://|mailto:)[^\s]+", re.IGNORECASE)
 LONGEST = 200_000  # characters that are read of one file
@@ -54,24 +55,24 @@ def figure(svg, alt, caption, full=None):
     return {"kind": "figure", "svg": svg, "alt": alt, "caption": caption, **size}
 
 
-def plain_text(thing):
+def plain_text(value) -> str:
     """Return everything that a block, a list of blocks or a text says, as one string."""
-    if isinstance(thing, str):
-        return thing
-    if isinstance(thing, list):
-        return "".join(plain_text(item) for item in thing)
-    if thing is None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(plain_text(item) for item in value)
+    if value is None:
         return ""
     keys = ("text", "head", "rows", "caption", "columns", "items", "blocks")
-    return "\n".join(plain_text(thing[key]) for key in keys if thing.get(key))
+    return "\n".join(plain_text(value[key]) for key in keys if value.get(key))
 
 
-def read_markdown(text):
+def read_markdown(text: str) -> list[dict]:
     """Return a student's Markdown as blocks. HTML stays the text that it is, a picture becomes its description."""
     return _blocks(_parse(text[:LONGEST]))
 
 
-def read_report(text, insert):
+def read_report(text: str, insert: Callable[[str, str, str], list[dict]]) -> dict:
     """Return the Markdown of a report as a document: {"title", "first_line", "about", "sections"}.
 
     A paragraph that is a picture, ![caption](name "description"), is replaced by the blocks that

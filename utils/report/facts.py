@@ -24,14 +24,6 @@ WATCHED = {"honest": "val", "report": "test", "final": "nothing"}  # what each p
 NETWORK_ROWS = 36  # of the table of layers
 
 
-def augmentation_facts(entry: dict | str) -> dict:
-    """Return an augmentation's name and text; a record has {"Crop": {"padding": 4}}, older ones "Crop(padding=4)"."""
-    if isinstance(entry, dict):
-        (name, settings), *_ = entry.items()
-        entry = f"{name}({', '.join(f'{key}={value}' for key, value in settings.items())})"
-    return {"text": entry, "name": entry.partition("(")[0]}
-
-
 def facts(run: Run) -> dict:
     """Return everything that the report says of a run."""
     record = run.record
@@ -110,10 +102,17 @@ def _loader(run):
         "mean": mean,
         "std": std,
         "is_mean_of_cifar10": bool(mean and std) and (tuple(mean), tuple(std)) == (tuple(MEAN), tuple(STD)),
-        # None: unknown; each as its text, such as Crop(padding=4), with the name of its class.
-        "augment": augment and [augmentation_facts(entry) for entry in augment],
-        "is_augment_known": augment is not None,
+        "augment": None if augment is None else [_augmentation(entry) for entry in augment],
     }
+
+
+def _augmentation(entry):
+    """Return name and text of an augmentation, such as Crop and Crop(padding=4), however it was recorded."""
+    if isinstance(entry, str):  # the first version, and a training by hand
+        return {"name": entry.partition("(")[0], "text": entry}
+    ((name, settings),) = entry.items()
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    return {"name": name, "text": f"{name}({', '.join(f'{key}={value!r}' for key, value in settings.items())})"}
 
 
 def _network(summary):
@@ -257,14 +256,18 @@ def _reported(run):
         "epochs": len(rows),
         "seconds": run.record.get("seconds") or last.get("seconds"),
     }
-    recipe = _recipe(run)
     theirs = json.loads(json.dumps(system.describe()))
-    ignored = ("network", "network_settings") if isinstance(recipe.get("network"), dict) else ()
+    recipes = [
+        {**recipe, "augment": [_augmentation(entry) for entry in recipe.get("augment") or ()]}
+        for recipe in (theirs, _recipe(run))
+    ]
+    ignored = ("network", "network_settings") if isinstance(_recipe(run).get("network"), dict) else ()
+    differences = [name for name in theirs if name not in ignored and recipes[0][name] != recipes[1].get(name)]
     return {
         "report": system.report,
         "short": system.report.partition(",")[0],
         "figures": [{"name": n, "theirs": system.reported[n], "ours": ours[n]} for n in ours if n in system.reported],
-        "differences": [name for name, value in theirs.items() if name not in ignored and recipe.get(name) != value],
+        "differences": differences,
         "not_stated": system.not_stated,
     }
 
