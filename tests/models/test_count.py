@@ -15,7 +15,6 @@ from utils.models.count import gate_outputs
 from utils.models.draw import draw_network
 from utils.models.gated import FORMS
 
-
 BY_HAND = 27 * 4 * 1024 + 4 * 2 + (9 + 1) * 4 * 6 * 1024 + 6 * 10  # multiply-adds of NetByHand
 NETS = {
     "small_cnn": (small_cnn, 27 * 8 + 8 + 16 + 90, 27 * 8 * 1024 + 80, 2),
@@ -60,6 +59,8 @@ def test_a_gated_network_counts_as_a_loop_in_every_form(form):
 
 
 def test_one_example_gives_size_and_channels():
+    gated = nn.Sequential(GatedBlock(1, 4, (3,)), nn.Conv2d(4, 2, 1))
+    assert flops(gated, size=8) == 1 + 9 * 4 * 64 + 8 * 64
     net = nn.Sequential(nn.Conv2d(5, 4, 3), nn.ReLU())
     assert flops(net, 8) == 45 * 4 * 36 and flops(net, image=torch.zeros(7, 5, 4, 6)) == 45 * 4 * 2 * 4
 

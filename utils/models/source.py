@@ -113,10 +113,9 @@ def code_digest(sources: dict[str, str]) -> str | None:
 
 def _meaning(text: str) -> str:
     """Return source text as Python itself writes it, without comments and docstrings."""
-    if text[:1].isspace():  # a class inside a function
-        text = f"if True:\n{text}"
+    is_indented = text[:1].isspace()  # such as a class inside a function
     try:
-        tree = ast.parse(text)
+        tree = ast.parse(f"if True:\n{text}" if is_indented else text)
     except SyntaxError:  # a lambda in the middle of a line
         return text.strip()
     for node in ast.walk(tree):
@@ -124,4 +123,4 @@ def _meaning(text: str) -> str:
         is_first_a_text = isinstance(body, list) and body and isinstance(body[0], ast.Expr)
         if is_first_a_text and isinstance(body[0].value, ast.Constant):
             node.body = body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+    return ast.unparse(tree.body[0].body if is_indented else tree)
