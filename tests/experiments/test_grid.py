@@ -7,18 +7,17 @@ import signal
 import numpy as np
 import pytest
 import torch
+from networks import small_cnn
 
 from utils.errors import CourseworkError
 from utils.experiments import grid as grids
 from utils.experiments.grid import axis_values, count_failures, is_due, run_grid, vary
 from utils.files import read_json, write_json
-from utils.models.blocks import Plan
 from utils.recipes import SYSTEMS, Recipe
 from utils.runs.claim import Claim
 from utils.runs.run import RECORD, Run, all_runs, find, trainings
 from utils.training.budget import BUDGETS, Budget
 
-PLAN = Plan(layers=("conv 8", "relu", "pool 2", "mean", "linear 10"))
 SMALL = Budget("small", images=100)
 
 
@@ -26,7 +25,7 @@ SMALL = Budget("small", images=100)
 def tiny(tmp_path, monkeypatch, one_thread):
     """Return a recipe that trains in a moment, with a ledger of the test's own."""
     monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path))
-    return Recipe("tiny", PLAN, batch_size=30, num_epochs=2, optimizer="sgd", lr=0.01)
+    return Recipe("tiny", small_cnn, batch_size=30, num_epochs=2, optimizer="sgd", lr=0.01)
 
 
 @pytest.fixture
@@ -234,8 +233,8 @@ def test_another_grid_of_the_same_name_keeps_the_old_trials_and_names_them(grid,
 
 
 def test_an_axis_can_be_a_path_into_settings_or_have_names_for_its_values(grid):
-    other = Plan(layers=("conv 4", "relu", "mean", "linear 10"))
-    axes = {"optimizer_settings.momentum": [0.0, 0.9], "network": {"wide": PLAN, "narrow": other}}
+    narrow = functools.partial(small_cnn, channels=4)
+    axes = {"optimizer_settings.momentum": [0.0, 0.9], "network": {"wide": small_cnn, "narrow": narrow}}
     table = grid(axes)
     assert list(table["network"]) == ["wide", "narrow"] * 2
     records = [find(name).record for name in table["run"]]
@@ -265,7 +264,7 @@ def test_an_axis_of_networks_is_labelled_by_their_names(tiny):
 
 def test_combinations_that_are_the_same_training_are_one_row(grid):
     assert len(grid({"lr": [0.01, 0.010], "seed": 0})) == 1
-    assert len(grid({"network": {"one": PLAN, "the same": PLAN}, "seed": 0})) == 1
+    assert len(grid({"network": {"one": small_cnn, "the same": small_cnn}, "seed": 0})) == 1
 
 
 @pytest.mark.parametrize("axis", ["learning_rate", "lr.x", "reported", ""])

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from networks import small_cnn
 
 from utils import runs
 from utils.errors import CourseworkError
@@ -18,7 +19,6 @@ from utils.experiments.records import (
     save_record,
 )
 from utils.files import plain, write_json
-from utils.models.blocks import Plan
 from utils.recipes.recipe import Recipe
 from utils.runs.run import Run, tta_accuracy
 from utils.training.budget import Budget
@@ -31,8 +31,7 @@ FEW = Budget("few", images=200, epochs=2)
 def tiny(tmp_path, monkeypatch):
     """Return a recipe that trains in a second, with its trainings in a folder of the test."""
     monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path / "runs"))
-    plan = Plan(layers=("conv 8", "norm", "relu", "pool 2", "mean", "linear 10"))
-    return Recipe("tiny", plan, batch_size=48, num_epochs=2, lr=0.01, views="flip", reported={"test_acc": 0.5})
+    return Recipe("tiny", small_cnn, batch_size=48, num_epochs=2, lr=0.01, views="flip", reported={"test_acc": 0.5})
 
 
 def train(recipe, data, protocol="final", **options):

@@ -120,14 +120,12 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from utils.data.cifar10 import load_cifar10
 from utils.errors import CourseworkError
-from utils.models.blocks import Plan
 from utils.recipes import Recipe
 data = load_cifar10(source="synthetic")
-plan = Plan(layers=("conv 8", "norm", "relu", "pool 2", "mean", "linear 10"))
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    Recipe("tiny", plan, batch_size=8, num_epochs=int(sys.argv[2]), lr=0.01).train(
+    Recipe("tiny", "gated_backbone", {"channels": (6,)}, batch_size=8, num_epochs=int(sys.argv[2]), lr=0.01).train(
         data, budget="smoke", curves=False, precision="fp32", device="cpu"
     )
     print("trained")

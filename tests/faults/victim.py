@@ -13,6 +13,7 @@ import sys
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))  # where it is started as a program of its own
@@ -20,7 +21,7 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))  # where it is
 from utils.data.augment import Crop, Flip
 from utils.data.cifar10 import Split
 from utils.data.loader import BatchLoader
-from utils.models.blocks import Block, Plan, build
+from utils.models import GatedBlock
 from utils.my_utils import train_ch3
 from utils.optim.losses import make_loss
 from utils.optim.optimizers import make_optimizer
@@ -33,8 +34,13 @@ from utils.training.step import Step
 
 BATCHES, BATCH_SIZE, EPOCHS = 5, 32, 2
 EVENTS = (BATCHES + 1) * EPOCHS  # each batch, and each end of an epoch
-PLAN = Plan((Block((3, 8), (1, 3), after=("norm", "leaky_relu", "dropout 0.2")),), ("flatten", "linear 10"))
 SETTINGS = {"sgd": {"momentum": 0.9, "nesterov": True}}
+
+
+def make_network(size):
+    """Return one gated block with batch norm and dropout, and a linear layer on the whole map."""
+    after = nn.Sequential(nn.BatchNorm2d(8), nn.LeakyReLU(), nn.Dropout(0.2))
+    return nn.Sequential(GatedBlock(3, 8, (1, 3), after=after), nn.Flatten(), nn.Linear(8 * size**2, 10))
 
 
 class Broken(Exception):
@@ -122,7 +128,7 @@ class Victim:
         self.train_iter = make_loader(loader, device)
         size = 32 if isinstance(loader, int) else 8
         self.val_iter = BatchLoader(images(40, size, seed=1), BATCH_SIZE, device=device)
-        self.net, self.epochs, self.device = build(PLAN, size=size).to(device), epochs, device
+        self.net, self.epochs, self.device = make_network(size).to(device), epochs, device
         self.optimizer = make_optimizer(optimizer, self.net, 0.05, **SETTINGS.get(optimizer, {}))
         self.schedule = make_schedule("one_cycle", self.optimizer, num_epochs=EPOCHS, batches=BATCHES)
         self.step = Step(precision, clip_norm=1.0, cuda_graph=cuda_graph)

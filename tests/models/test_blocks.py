@@ -1,206 +1,227 @@
-"""The networks: a block is its formula, what does not fit is refused; stem, names and forms."""
+"""The gated block equals one that is written out by hand, takes any parts, and starts as it is told."""
+
+import copy
+import math
 
 import pytest
 import torch
 import torch.nn.functional as F
-from net_parts import images
-from utils.models.networks import NETWORKS
+from torch import nn
 
 from utils.errors import CourseworkError
-from utils.models.blocks import Block, Plan, build, build_block, plan_from
-from utils.models.count import describe
-from utils.models.gated import FORMS, GatedConv
+from utils.models import Branches, ConstantGate, GatedBlock, GatedConv, initialise, make_gate
+from utils.models.blocks import can_join, conv, identity_kernel_
 
 
-def filled(module, seed=0):
-    """Give every parameter and running statistic a random value, so that no term of a formula is missed."""
-    generator = torch.Generator().manual_seed(seed)
-    for value in [*module.parameters(), *(b for b in module.buffers() if b.is_floating_point())]:
-        value.data = torch.rand(value.shape, generator=generator) * 0.5 + 0.1
-    return module.eval()
+class BlockByHand(nn.Module):
+    """The formula of the assignment, line by line: three convolutions, the gate, a shortcut, and what follows."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+        self.conv1 = nn.Conv2d(3, 6, 3, padding=1)
+        self.conv2 = nn.Conv2d(3, 6, 1)
+        self.conv3 = nn.Conv2d(3, 6, 5, padding=2)
+        self.shortcut = nn.Conv2d(3, 6, 1)
+        self.norm = nn.BatchNorm2d(6)
+
+    def forward(self, X):
+        a = torch.softmax(self.linear(X.mean(dim=(2, 3))), dim=1).view(-1, 3, 1, 1, 1)
+        total = a[:, 0] * self.conv1(X) + a[:, 1] * self.conv2(X) + a[:, 2] * self.conv3(X) + self.shortcut(X)
+        return torch.relu(self.norm(total))
 
 
-@pytest.mark.parametrize("gate", ["softmax", "sigmoid", "none"])
-@pytest.mark.parametrize("form", FORMS)
-def test_a_plain_block_is_its_formula(gate, form):
-    block, shape = build_block(Block((3, 6), (3, 1, 5), gate, after=("norm", "leaky_relu", "pool 2")), (3, 8, 8), form)
-    X = images()
-    linear, norm = filled(block).gate[1], block.after[0]
-    scores = X.mean((2, 3)) @ linear.weight.T + linear.bias
-    a = {"softmax": scores.softmax(1), "sigmoid": 1 / (1 + (-scores).exp()), "none": scores}[gate]
-    total = 0
-    for j, (weight, bias) in enumerate(block.branches.branches()):
-        total = total + a[:, j].view(-1, 1, 1, 1) * F.conv2d(X, weight, bias, padding=weight.shape[-1] // 2)
-    expected = F.max_pool2d(F.leaky_relu(norm(total), 0.01), 2)
-    assert isinstance(block.branches, GatedConv) and shape == (6, 4, 4)
-    torch.testing.assert_close(block.weights(X), a)
-    torch.testing.assert_close(block(X), expected, rtol=1e-4, atol=1e-5)
+def images(channels=3, size=8, count=4):
+    return torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(1)).double()
 
 
-def test_a_constant_gate_weighs_all_branches_alike_and_learns_nothing():
-    block = build_block(Block((3, 6), (3, 1), "constant", after=()), (3, 8, 8))[0]
-    X = images()
-    assert torch.equal(block.weights(X), torch.full((len(X), 2), 0.5)) and not list(block.gate.parameters())
-    parts = [F.conv2d(X, weight, bias, padding=weight.shape[-1] // 2) for weight, bias in block.branches.branches()]
-    torch.testing.assert_close(block(X), sum(parts) / 2, rtol=1e-4, atol=1e-5)
-    assert describe(block.plan)["gate"] == "1/2 for every image" and repr(block.gate[0]) == "Constant(2)"
+def test_a_block_is_the_block_by_hand():
+    torch.manual_seed(0)
+    hand = BlockByHand().double()
+    after = nn.Sequential(nn.BatchNorm2d(6), nn.ReLU())
+    block = GatedBlock(3, 6, kernel_sizes=(3, 1, 5), shortcut=nn.Conv2d(3, 6, 1), after=after).double()
+    block.gate[2].load_state_dict(hand.linear.state_dict())
+    block.shortcut.load_state_dict(hand.shortcut.state_dict())
+    convs = (hand.conv1, hand.conv2, hand.conv3)
+    for (weight, bias), by_hand in zip(block.branches.branches(), convs, strict=True):
+        weight.copy_(by_hand.weight.detach())
+        bias.copy_(by_hand.bias.detach())
+    for mode in (True, False):
+        X, X_hand = (images().requires_grad_() for _ in range(2))
+        O, expected = block.train(mode)(X), hand.train(mode)(X_hand)  # noqa: E741
+        torch.testing.assert_close(O, expected)
+        for result in (O, expected):
+            (result * torch.linspace(-1, 2, result.numel()).view_as(result)).sum().backward()
+        torch.testing.assert_close(X.grad, X_hand.grad)
+    torch.testing.assert_close(block.gate[2].weight.grad, hand.linear.weight.grad)
+    torch.testing.assert_close(block.branches.weights[1].grad[0], hand.conv2.weight.grad)
 
 
-@pytest.mark.parametrize("branch", [("conv", "relu"), ("conv", "gelu", "leaky_relu")])
-@pytest.mark.parametrize("channels_last", [False, True])
-def test_branches_at_once_are_the_branches_one_by_one(branch, channels_last):
-    branches = build_block(Block((3, 5), (3, 3, 3), branch=branch), (3, 8, 8))[0].branches
-    assert branches.joinable
-    X, a = images().requires_grad_(), torch.rand(len(images()), 3, requires_grad=True)
-    if channels_last:
-        branches.to(memory_format=torch.channels_last)
-    ways = [branches(X, a), branches.at_once(X, a)]
-    weighting = torch.linspace(-1, 2, ways[0].numel()).sin().view_as(ways[0])
-    given = [X, a, *branches.parameters()]
-    one_by_one, at_once = ([Y, *torch.autograd.grad((Y * weighting).sum(), given)] for Y in ways)
-    for expected, found in zip(one_by_one, at_once, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+def test_a_block_without_further_parts_is_the_weighted_sum_alone():
+    block, X = GatedBlock(3, 6).double(), images()
+    a = block.gate(X)
+    expected = sum(
+        a[:, j, None, None, None] * F.conv2d(X, weight, bias, padding=1)
+        for j, (weight, bias) in enumerate(block.branches.branches())
+    )
+    torch.testing.assert_close(block(X), expected)
 
 
 @pytest.mark.parametrize(
-    "block",
+    ("activation", "formula"),
+    [(None, lambda z: z.exp() / z.exp().sum(1, keepdim=True)), (nn.Sigmoid(), lambda z: 1 / (1 + (-z).exp()))],
+)
+def test_a_gate_is_a_function_of_the_mean_of_each_channel(activation, formula):
+    gate, X = make_gate(3, 4, activation).double(), images()
+    linear = gate[2]
+    torch.testing.assert_close(gate(X), formula(X.sum((2, 3)) / 64 @ linear.weight.T + linear.bias))
+
+
+class Half(nn.Module):
+    """Branches of one module: called with the image and the weights."""
+
+    def forward(self, X, a):
+        return X * a[:, 0].view(-1, 1, 1, 1) / 2
+
+
+@pytest.mark.parametrize(
+    ("parts", "formula"),
     [
-        Block((3, 5), (3, 3), branch=("conv", "norm", "relu")),  # a norm's numbers depend on each other
-        Block((3, 5), (3, 3), branch=("conv", "relu", "dropout 0.2")),
-        Block((3, 5), (3, 5), branch=("conv", "relu")),
-        Block((3, 5), (2, 2), branch=("conv", "relu")),  # padded by one on both sides, and larger than before
-        Block((3, 5, 7), (3, 3), branch=("conv", "relu")),
-        Block((3, 5), (3, 3), branch=("conv stride 2", "relu")),
+        ({"gate": ConstantGate(1), "branches": [nn.ReLU()]}, lambda X: X.relu()),
+        ({"gate": ConstantGate(2), "branches": [nn.Identity(), nn.ReLU()]}, lambda X: (X + X.relu()) / 2),
+        ({"gate": ConstantGate(1), "branches": (nn.Tanh() for _ in range(1))}, lambda X: X.tanh()),
+        ({"gate": ConstantGate(1), "branches": Half()}, lambda X: X / 2),
+        ({"branches": [nn.Tanh(), nn.Tanh()]}, lambda X: X.tanh()),  # the weights of a softmax add up to 1
+        ({"branches": nn.ModuleList([nn.Tanh(), nn.Tanh()]), "shortcut": nn.Identity()}, lambda X: X.tanh() + X),
+        ({"branches": [nn.Tanh()], "shortcut": nn.ReLU(), "after": nn.AvgPool2d(2)}, None),
     ],
 )
-def test_only_branches_of_one_convolution_and_activations_are_joined(block):
-    assert not build_block(block, (3, 8, 8))[0].branches.joinable
+def test_every_part_can_be_replaced(parts, formula):
+    X = images()
+    expected = F.avg_pool2d(X.tanh() + X.relu(), 2) if formula is None else formula(X)
+    torch.testing.assert_close(GatedBlock(3, 3, **parts).double()(X), expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "k"),
+    [
+        ({}, 3),
+        ({"kernel_sizes": (3, 5)}, 2),
+        ({"branches": [nn.Conv2d(3, 6, 1) for _ in range(5)]}, 5),
+        ({"branches": nn.ModuleList(nn.Conv2d(3, 6, 1) for _ in range(4))}, 4),
+        ({"branches": GatedConv(3, 6, (3, 3))}, 2),
+    ],
+)
+def test_the_gate_gives_one_weight_for_each_branch(settings, k):
+    block, X = GatedBlock(3, 6, **settings).double(), images()
+    assert block.gate(X).shape == (4, k) and block(X).shape == (4, 6, 8, 8)
+
+
+def test_as_many_weights_as_branches_are_asked_for():
+    with pytest.raises(CourseworkError, match="at least one branch"):
+        GatedBlock(3, 6, branches=[])
+    with pytest.raises(ValueError):
+        GatedBlock(3, 3, gate=ConstantGate(3), branches=[nn.Tanh(), nn.Tanh()])(images())
+
+
+def test_a_constant_gate_weighs_all_branches_alike_and_learns_nothing():
+    gate, X = ConstantGate(4), images()
+    assert torch.equal(gate(X), torch.full((4, 4), 0.25, dtype=X.dtype)) and not list(gate.parameters())
+    block = GatedBlock(3, 6, (3, 3, 3, 3), gate=gate).double()
+    kernels, biases = zip(*block.branches.branches(), strict=True)
+    torch.testing.assert_close(block(X), F.conv2d(X, sum(kernels) / 4, sum(biases) / 4, padding=1))
+
+
+@pytest.mark.parametrize("activations", [[nn.ReLU()], [nn.GELU(), nn.LeakyReLU(0.2)], []])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_joined_branches_give_the_sum_of_the_branches(activations, channels_last):
+    torch.manual_seed(0)
+    branches = Branches(nn.Sequential(conv(3, 5), *copy.deepcopy(activations)) for _ in range(3)).double()
+    assert branches.can_be_joined()
+    X, a = images().requires_grad_(), torch.rand(4, 3, dtype=torch.double, requires_grad=True)
+    if channels_last:
+        branches.to(memory_format=torch.channels_last)
+    gradients = []
+    for O in (branches(X, a), branches.joined(X, a)):  # noqa: E741
+        weighting = torch.linspace(-1, 2, O.numel()).sin().view_as(O)
+        gradients.append([O, *torch.autograd.grad((O * weighting).sum(), [X, a, *branches.parameters()])])
+    for expected, value in zip(*gradients, strict=True):
+        torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize(
+    "make_layers",
+    [
+        lambda j: [conv(3, 5), nn.BatchNorm2d(5), nn.ReLU()],
+        lambda j: [conv(3, 5), nn.ReLU(), nn.Dropout(0.2)],
+        lambda j: [conv(3, 5, kernel_size=3 + 2 * j), nn.ReLU()],
+        lambda j: [conv(3, 5, stride=2), nn.ReLU()],
+        lambda j: [nn.Conv2d(3, 5, 3, padding=1, bias=False), nn.ReLU()],
+        lambda j: [conv(3, 5), nn.LeakyReLU(0.1 * j)],
+        lambda j: [conv(3, 5), nn.Softmax(1)],
+        lambda j: [nn.ReLU()],
+        lambda j: [],
+    ],
+)
+def test_only_equal_convolutions_with_activations_are_joined(make_layers):
+    assert not can_join([nn.Sequential(*make_layers(j)) for j in range(2)])
+
+
+def test_branches_are_compared_anew_after_a_layer_was_replaced():
+    branches = Branches(nn.Sequential(conv(3, 5), nn.ReLU()) for _ in range(2))
+    assert branches.can_be_joined()
+    branches[1][1] = nn.GELU()
+    assert not branches.can_be_joined()
+    assert copy.deepcopy(branches).can_be_joined() is False
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_joins_branches_and_gives_the_same():
-    branches = build_block(Block((3, 5), (3, 3, 3), branch=("conv", "relu")), (3, 8, 8))[0].branches
-    X, a = images(), torch.rand(len(images()), 3)
+    branches = Branches(nn.Sequential(conv(3, 5), nn.ReLU()) for _ in range(3))
+    X, a = images().float(), torch.rand(4, 3)
     expected, calls = branches(X, a), []
     branches.cuda()[1][0].register_forward_hook(lambda *_: calls.append(1))
     torch.testing.assert_close(branches(X.cuda(), a.cuda()).cpu(), expected, rtol=1e-3, atol=1e-3)
-    assert not calls  # a branch's own convolution is not asked
+    assert not calls
 
 
-@pytest.mark.parametrize("shortcut", [None, (), ("conv", "relu", "norm"), ("conv 1x1", "norm")])
-def test_a_block_of_stacks_is_its_formula_with_every_kind_of_shortcut(shortcut):
-    words = ("conv", "norm", "relu", "dropout 0.2")
-    plan = Block((3, 5, 3), (3, 3), "sigmoid", hidden=(7,), branch=words, shortcut=shortcut, after=("leaky_relu",))
-    block = filled(build_block(plan, (3, 8, 8))[0])
-    X = images()
-    first, second = block.gate[1], block.gate[3]
-    a = torch.sigmoid(second(torch.relu(first(X.mean((2, 3))))))
-    total = 0
-    for j, branch in enumerate(block.branches):
-        conv1, norm1, _, _, conv2, norm2, _, _ = branch
-        total = total + a[:, j, None, None, None] * norm2(conv2(norm1(conv1(X)).relu())).relu()
-    if shortcut == ():
-        total = total + X
-    elif shortcut is not None:
-        conv, norm = block.shortcut[0], block.shortcut[-1]
-        total = total + (norm(conv(X).relu()) if "relu" in shortcut else norm(conv(X)))
-        assert conv.kernel_size == ((3, 3) if "relu" in shortcut else (1, 1))
-    torch.testing.assert_close(block(X), F.leaky_relu(total, 0.01))
+DRAWS = {  # the standard deviation that each is defined by, for a fan in and a fan out
+    nn.init.xavier_normal_: lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out)),
+    nn.init.xavier_uniform_: lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out)),
+    nn.init.kaiming_normal_: lambda fan_in, fan_out: math.sqrt(2 / fan_in),
+}
 
 
-def test_branches_of_bare_convolutions_may_have_several_steps():
-    block, shape = build_block(Block((3, 5, 7), (3, 1), "none", after=()), (3, 8, 8))
-    X = images()
-    first, second = (branch[1](branch[0](X)) for branch in block.branches)
-    a = block.weights(X)[:, :, None, None, None]
-    assert shape == (7, 8, 8)
-    torch.testing.assert_close(block(X), a[:, 0] * first + a[:, 1] * second)
-
-
-@pytest.mark.parametrize(
-    "block, shape",
-    [
-        (Block((3, 8), (2, 3)), (3, 8, 8)),
-        (Block((3, 8), (3, 5), branch=("conv pad 0",)), (3, 8, 8)),
-        (Block((3, 8), branch=("conv 7",)), (3, 8, 8)),
-        (Block((3, 8), branch=("mean",)), (3, 8, 8)),
-        (Block((3, 8), shortcut=()), (3, 8, 8)),
-        (Block((3, 8), shortcut=("conv", "pool 2")), (3, 8, 8)),
-        (Block((3, 8)), (4, 8, 8)),
-    ],
-)
-def test_parts_that_do_not_fit_together_are_refused_with_both_shapes(block, shape):
-    with pytest.raises(CourseworkError, match=r"shape is \(.*has to be \("):
-        build_block(block, shape)
-
-
-@pytest.mark.parametrize(
-    "plan, place",
-    [
-        (Plan(stem=("conv 8", "cnov 8")), "stem, word 2 of 2"),
-        (Plan(layers=("mean", "linaer 10")), "layers, word 2 of 2"),
-        (Plan((Block((3, 8)), Block((9, 8)))), "block 2, what comes in"),
-        (Plan((Block((3, 8)), Block((8, 8), branch=("conv", "rulu")))), "block 2, branch 1, word 2 of 2"),
-        (Plan((Block((3, 8), shortcut=("conv 1x1", "nrom")),)), "block 1, shortcut, word 2 of 2"),
-        (Plan((Block((3, 8), after=("pool 64",)),)), "block 1, after, word 1 of 1"),
-    ],
-)
-def test_what_is_wrong_is_told_with_its_place_in_the_network(plan, place):
-    with pytest.raises(CourseworkError) as caught:
-        build(plan)
-    assert str(caught.value.where).startswith(place)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        lambda: Block((3,)),
-        lambda: Block((3, 8), ()),
-        lambda: Block((3, 8), (3.0,)),
-        lambda: Block((3, 0)),
-        lambda: Block((3, 8), hidden=(0,)),
-        lambda: Block((3, 8), gate="relu"),
-        lambda: Block((3, 8), after="norm"),
-        lambda: Block((3, 8), shortcut="conv"),
-        lambda: Plan(layers="linear 10"),
-        lambda: Plan(init="xavier"),
-        lambda: Plan(init_of="conv"),
-        lambda: build(NETWORKS["plain_cnn"], form="fast"),
-        lambda: plan_from({"layer": ["mean"]}),
-        lambda: plan_from({"blocks": [{"width": [3, 8]}]}),
-    ],
-)
-def test_data_that_describe_no_network_are_refused(wrong):
-    with pytest.raises(CourseworkError) as caught:
-        wrong()
-    assert caught.value.next_step and str(caught.value).count("\n") < 9
-
-
-def test_layers_are_named_by_kind_and_number_and_the_plan_is_kept():
-    plan = Plan([Block((3, 4))], ("conv 8", "relu", "conv 8", "mean", "linear 10"))
-    net = build(plan, size=8)
-    assert [name for name, _ in net.named_children()] == ["block1", "conv1", "relu1", "conv2", "mean1", "linear1"]
-    assert net.block1.branches.form == "auto"
-    assert net.plan is plan and net.in_shape == (3, 8, 8) and len(net[1:3]) == 2
-
-
-def test_a_stem_comes_before_the_blocks_and_its_layers_are_numbered_with_the_others():
-    block = Block((24, 16), after=("norm fixed", "gelu", "pool 2"))
-    net = build(Plan((block,), ("conv 20", "mean", "linear 10", "scale 0.125"), stem=("whiten 2", "conv 24", "gelu")))
-    names = ["whiten1", "conv1", "gelu1", "block1", "conv2", "mean1", "linear1", "scale1"]
-    assert [name for name, _ in net.named_children()] == names
-    assert net(torch.randn(2, 3, 32, 32)).shape == (2, 10)
-    with pytest.raises(CourseworkError, match="has to be"):
-        build(Plan((Block((8, 16)),), stem=("conv 24",)))
-
-
-def test_a_network_trained_in_one_form_loads_into_any_other():
+@pytest.mark.parametrize("draw", DRAWS, ids=lambda draw: draw.__name__)
+def test_each_branch_starts_with_the_spread_of_its_own_fan(draw):
     torch.manual_seed(0)
-    plan = Plan([Block((3, 8), (3, 3, 1), after=("norm", "relu", "pool 2")), Block((8, 6))])
-    net = build(plan, form="loop", size=8).eval()
-    for form in ("auto", *FORMS):
-        other = build(plan, form=form, size=8).eval()
-        other.load_state_dict(net.state_dict())
-        assert all(block.branches.form == form for block in other[:2])
-        torch.testing.assert_close(other(images()), net(images()), rtol=1e-5, atol=1e-5)
+    net = nn.Sequential(GatedConv(64, 128, (1, 3, 5)), nn.Conv2d(64, 96, 3), nn.Linear(256, 300))
+    assert initialise(net, draw) is net
+    for weight in [*(kernel for kernel, _ in net[0].branches()), net[1].weight, net[2].weight]:
+        pixels = weight[0, 0].numel()
+        expected = DRAWS[draw](weight.shape[1] * pixels, weight.shape[0] * pixels)
+        assert weight.std().item() == pytest.approx(expected, rel=0.05)
+        largest = (weight.abs().max() / weight.std()).item()
+        assert largest < math.sqrt(3) * 1.05 if draw is nn.init.xavier_uniform_ else largest > 2.5
+
+
+def test_biases_frozen_weights_and_other_kinds_stay():
+    net = nn.Sequential(GatedConv(3, 4, (3, 3, 1)), GatedConv(3, 4, (1,)), nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3))
+    net.extend([nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 4)])
+    for parameter in (net[0].weights[1], net[1].bias, net[2].weight, net[3].bias):
+        parameter.requires_grad_(False)
+    before = copy.deepcopy(net.state_dict())
+    initialise(net, nn.init.zeros_, kinds=(nn.Conv2d, GatedConv))
+    changed = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"0.weights.0", "1.weights.0", "3.weight", "4.weight"}
+    assert not any(net.state_dict()[name].any() for name in changed)
+
+
+@pytest.mark.parametrize("out_channels", [2, 3, 8])
+def test_an_identity_kernel_passes_on_as_many_channels_as_it_can(out_channels):
+    X, layer = images(), nn.Conv2d(3, out_channels, 3, padding=1, bias=False).double()
+    before = layer.weight.detach().clone()
+    assert identity_kernel_(layer.weight) is layer.weight
+    torch.testing.assert_close(layer(X)[:, :3], X[:, :out_channels])
+    assert torch.equal(layer.weight[3:], before[3:]) and layer.weight.requires_grad

@@ -8,11 +8,12 @@ import sys
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from tools.bench import _parts, _shared, _ways, data_path, gated_conv, loop, page, recipes, small_maps, startup, where
 from utils.data.augment import Shrink
 from utils.errors import CourseworkError
-from utils.models.blocks import Block, Plan, build
+from utils.models import GatedBlock, set_form
 from utils.models.gated import GatedConv
 from utils.recipes import OURS, SYSTEMS, find_system
 
@@ -143,12 +144,12 @@ class Counter:
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_the_plain_way_trains_each_system_the_reports_way(system, monkeypatch):
     made = []
-    for name in ("build", "make_optimizer"):
+    for name in ("set_form", "make_optimizer"):
         real = getattr(_ways, name)
         monkeypatch.setattr(_ways, name, lambda *a, real=real, **k: made.append(real(*a, **k)) or made[-1])
     recipe = SYSTEMS[system].change(batch_size=2)
     torch.manual_seed(0)
-    before = build(recipe.network)
+    before = recipe.make_network()
     with pytest.raises(EOFError):
         _ways.plain(recipe, _ways.noise(6, colours_last=True), CPU, Counter(4), workers=0)  # into a second epoch
     net, optimizer = made
@@ -181,7 +182,9 @@ def test_the_parts_of_a_step_make_up_the_whole_of_it(smoke):
 
 
 def test_backward_operations_belong_to_the_part_of_their_forward_ones():
-    net = build(Plan((Block((3, 4), (3, 3), after=("norm", "gelu", "pool 2")),)), form="stacked")
+    after = nn.Sequential(nn.BatchNorm2d(4), nn.GELU(), nn.MaxPool2d(2))
+    block = GatedBlock(3, 4, (3, 3), after=after)
+    net = set_form(nn.Sequential(block, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)), "stacked")
     loader = type("Loader", (), {"batch": staticmethod(lambda: torch.randn(2, 3, 8, 8))})()
     _parts.label(net, loader)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
@@ -201,7 +204,7 @@ def test_backward_operations_belong_to_the_part_of_their_forward_ones():
 
 @pytest.mark.parametrize(("kernels", "size", "product"), [((1, 1), 16, "aten::baddbmm"), ((3, 3), 2, "aten::linear")])
 def test_a_gated_convolutions_own_products_are_convolutions_and_its_gates_are_not(kernels, size, product):
-    net = build(Plan((Block((3, 4), kernels),)), size=size)
+    net = nn.Sequential(GatedBlock(3, 4, kernels), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
     X = torch.randn(32, 3, size, size)
     _parts.label(net, type("Loader", (), {"batch": None}))
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:

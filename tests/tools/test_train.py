@@ -3,9 +3,9 @@
 import dataclasses
 
 import pytest
+from networks import small_cnn
 
 from tools import train
-from utils.models.blocks import Plan
 from utils.recipes import Recipe
 from utils.recipes import reported as systems
 
@@ -13,8 +13,9 @@ from utils.recipes import reported as systems
 @pytest.fixture
 def tiny(monkeypatch):
     """Put a recipe that trains in a second among the systems."""
-    plan = Plan(layers=("conv 4", "relu", "mean", "linear 10"))
-    monkeypatch.setitem(systems.SYSTEMS, "tiny", Recipe("tiny", plan, batch_size=60, num_epochs=2))
+    monkeypatch.setitem(
+        systems.SYSTEMS, "tiny", Recipe("tiny", small_cnn, {"channels": 4}, batch_size=60, num_epochs=2)
+    )
     monkeypatch.setenv("CIFAR10_SOURCE", "synthetic")
     return "tiny"
 

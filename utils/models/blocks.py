@@ -41,8 +41,11 @@ class GatedBlock(nn.Module):
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = out_channels
-        if branches is not None and not isinstance(branches, nn.Module):
+        is_list = type(branches) is nn.ModuleList or not isinstance(branches, nn.Module)
+        if branches is not None and is_list:
             branches = Branches(branches)
+        if isinstance(branches, GatedConv):
+            kernel_sizes = branches.kernel_sizes
         k = len(branches) if isinstance(branches, Branches) else len(kernel_sizes)
         self.gate = make_gate(in_channels, k) if gate is None else gate
         self.branches = GatedConv(in_channels, out_channels, kernel_sizes) if branches is None else branches
@@ -89,12 +92,20 @@ class Branches(nn.ModuleList):
         super().__init__(branches)
         if not len(self):
             raise CourseworkError("A gated block needs at least one branch.", next_step="Give a list of modules.")
-        self._can_join = can_join(list(self))
+        self._checked_layers, self._can_join = [], False
 
     def forward(self, X: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-        if X.is_cuda and self._can_join:
+        if X.is_cuda and self.can_be_joined():
             return self.joined(X, a)
         return weighted_sum((a_j, branch(X)) for a_j, branch in zip(a.unbind(1), self, strict=True))
+
+    def can_be_joined(self) -> bool:
+        """Tell whether `joined` computes these branches; they are compared anew after a layer has been replaced."""
+        layers = [layer for branch in self for layer in branch.modules()]
+        if layers != self._checked_layers:
+            self._checked_layers = layers
+            self._can_join = can_join(list(self))
+        return self._can_join
 
     def joined(self, X: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
         """Convolve once to the channels of all branches, which takes a GPU less time than k small convolutions."""
@@ -134,10 +145,12 @@ def initialise(net: nn.Module, draw: Callable, kinds: tuple = (nn.Linear, nn.Con
     for layer in net.modules():
         if not isinstance(layer, kinds):
             continue
-        weights = [weight for weight, _ in layer.branches()] if isinstance(layer, GatedConv) else [layer.weight]
-        if all(parameter.requires_grad for parameter in layer.parameters(recurse=False)):
-            for weight in weights:
-                draw(weight)
+        if isinstance(layer, GatedConv):
+            weights = [kernel for group in layer.weights if group.requires_grad for kernel in group.detach()]
+        else:
+            weights = [layer.weight] if layer.weight.requires_grad else []
+        for weight in weights:
+            draw(weight)
     return net
 
 

@@ -90,8 +90,9 @@ def gate_outputs(net: nn.Module, image: torch.Tensor | None = None) -> dict[str,
 
 def example_image(net: nn.Module, size: int = 32) -> torch.Tensor:
     """Return zeros (1, C, size, size) on the network's device, with the channels that its first convolution takes."""
-    convolution = next((layer for layer in net.modules() if isinstance(layer, nn.Conv2d) and layer.in_channels), None)
-    channels = convolution.in_channels if convolution is not None else 3
+    convolutions = (layer for layer in net.modules() if isinstance(layer, (nn.Conv2d, GatedConv)) and layer.in_channels)
+    first = next(convolutions, None)
+    channels = 3 if first is None else first.in_channels
     like = next((parameter for parameter in net.parameters() if parameter.is_floating_point()), torch.empty(0))
     return torch.zeros(1, channels, size, size, device=like.device, dtype=like.dtype)
 

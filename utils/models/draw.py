@@ -19,9 +19,10 @@ from matplotlib.patches import Circle, FancyBboxPatch, Patch, PathPatch, Polygon
 from matplotlib.path import Path
 from torch import nn
 
+from utils.errors import CourseworkError
 from utils.figures.style import COLOURS
-from utils.models.count import example_image, gate_outputs
-from utils.models.summary import gated_facts, summarise
+from utils.models.count import example_image, gate_outputs, measured
+from utils.models.summary import gated_facts, shape_of, summarise
 
 BLUE, RED, GREEN, PINK, ORANGE, _, BLACK = COLOURS
 MIDDLE, FLOOR = 2.12, 1.1  # heights in inches: of the arrows, and of the first line under the boxes
@@ -260,9 +261,16 @@ def facts_of_block(block: nn.Module) -> dict:
     """Return what a gated block consists of, learned from passing an image with as many channels as it takes."""
     channels = getattr(block, "in_channels", None)
     image = example_image(block) if channels is None else example_image(block)[:, :1].expand(1, channels, -1, -1)
-    k = next(a.shape[1] for a in gate_outputs(block, image).values())
-    out_channels = getattr(block, "out_channels", None)
-    return gated_facts(block, k, [image.shape[1]], [out_channels])
+    weights = gate_outputs(block, image).get("network")
+    if weights is None:
+        raise CourseworkError(
+            "A block is drawn by its gate, but this module has none that gives one weight for each branch.",
+            where=f"draw_block({type(block).__name__})",
+            next_step="Give a module whose submodule `gate` returns (B, k), or use draw_network.",
+        )
+    with measured(block):
+        O = block(image)  # noqa: E741  (the formula's own letter)
+    return gated_facts(block, weights.shape[1], [image.shape[1]], shape_of(O))
 
 
 def _draw_branch(ax, facts, j, heights, times, plus):

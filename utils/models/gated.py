@@ -33,6 +33,8 @@ class GatedConv(nn.Module):
     ):
         super().__init__()
         _check(tuple(kernel_sizes), form)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
         self.kernel_sizes = tuple(kernel_sizes)
         self.form = form
         # Neighbouring branches of one kernel size share a tensor (branches, out, in, size, size).
@@ -67,8 +69,7 @@ class GatedConv(nn.Module):
         return functools.reduce(torch.add, sums)
 
     def extra_repr(self):
-        out_channels, in_channels = self.weights[0].shape[1:3]
-        return f"{in_channels}, {out_channels}, kernel_sizes={self.kernel_sizes}"
+        return f"{self.in_channels}, {self.out_channels}, kernel_sizes={self.kernel_sizes}"
 
 
 def set_form(net: nn.Module, form: str) -> nn.Module:

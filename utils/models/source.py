@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import importlib
 import inspect
 import linecache
 import sys
@@ -13,53 +14,58 @@ from collections.abc import Callable
 from torch import nn
 
 LIBRARIES = ("torch", "torchvision", "utils")  # whose code is not recorded: their version is
+PACKAGES = ("my_network", "torchvision.models", "utils.models")  # whose functions a record may name
 
 
 def import_path(code: Callable) -> str:
     """Return where a class or function can be imported from, such as "my_network.MyNet"."""
-    if isinstance(code, functools.partial):
-        return import_path(code.func)
-    if not hasattr(code, "__qualname__"):
-        code = type(code)
+    code = _class_or_function(code)
     return f"{code.__module__}.{code.__qualname__}"
 
 
 def is_library(code: Callable) -> bool:
     """Tell whether a class or function belongs to torch, torchvision or the suite itself."""
-    return getattr(code, "__module__", "").partition(".")[0] in LIBRARIES
+    return (getattr(_class_or_function(code), "__module__", None) or "").partition(".")[0] in LIBRARIES
+
+
+def _class_or_function(code: Callable) -> Callable:
+    """Return the function in a partial, and the class of an object that can be called."""
+    if isinstance(code, functools.partial):
+        return _class_or_function(code.func)
+    return code if hasattr(code, "__qualname__") else type(code)
 
 
 def find_by_path(path: str) -> Callable | None:
     """Return the class or function at an import path, or None where it cannot be had.
 
     The path may come from somebody else's record, so only what is certain to be a network is taken: a class that is an
-    nn.Module, or a function of torchvision's models, of the suite's or of the notebook itself. No other module is
-    imported for it.
+    nn.Module, or a function that was written in one of PACKAGES or in the notebook itself. No other module is imported
+    for it.
     """
-    module_name, _, name = path.rpartition(".")
-    while module_name and module_name not in sys.modules and "." in module_name:
-        module_name, _, outer = module_name.rpartition(".")  # a class inside a class
-        name = f"{outer}.{name}"
-    if module_name.startswith("torchvision.models"):
-        pass  # only for a network from there: it takes seconds
-    if module_name == "my_network" and module_name not in sys.modules:
+    package = next((name for name in PACKAGES if path.startswith(f"{name}.")), None)
+    if package is not None:
         try:
-            __import__(module_name)
+            importlib.import_module(package)
         except ImportError:
             return None
-    found = sys.modules.get(module_name)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    if isinstance(found, type):
-        return found if issubclass(found, nn.Module) else None
-    is_known = module_name.startswith(("__main__", "my_network", "torchvision.models", "utils.models"))
-    return found if inspect.isfunction(found) and is_known else None
+    module_name, _, name = path.rpartition(".")
+    while module_name not in sys.modules and "." in module_name:
+        module_name, _, outer = module_name.rpartition(".")  # a class inside a class
+        name = f"{outer}.{name}"
+    code = sys.modules.get(module_name)
+    for attribute in name.split("."):
+        code = getattr(code, attribute, None)
+    if isinstance(code, type):
+        return code if issubclass(code, nn.Module) else None
+    # A module that is imported in one of ours is an attribute of it, so the path alone proves nothing.
+    home = getattr(code, "__module__", None) or ""
+    is_known = any(f"{home}.".startswith(f"{name}.") for name in ("__main__", *PACKAGES))
+    return code if inspect.isfunction(code) and is_known else None
 
 
 def source_of(code: Callable) -> str | None:
     """Return the source text of a class or function, also of one that was typed in a notebook cell; None if unknown."""
-    if isinstance(code, functools.partial):
-        code = code.func
+    code = _class_or_function(code)
     try:
         return inspect.getsource(code)
     except (OSError, TypeError):
@@ -77,7 +83,8 @@ def _from_cell(kind: type) -> str | None:
         except SyntaxError:
             continue
         for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef) and node.name == kind.__name__:
+            is_class = isinstance(node, ast.ClassDef) and node.name == kind.__name__
+            if is_class and node.lineno <= method.__code__.co_firstlineno <= node.end_lineno:
                 return ast.get_source_segment(text, node)
     return None
 
@@ -105,17 +112,15 @@ def code_digest(sources: dict[str, str]) -> str | None:
 
 
 def _meaning(text: str) -> str:
+    """Return source text as Python itself writes it, without comments and docstrings."""
+    is_indented = text[:1].isspace()  # such as a class inside a function
     try:
-        tree = ast.parse(inspect.cleandoc(text))
+        tree = ast.parse(f"if True:\n{text}" if is_indented else text)
     except SyntaxError:  # a lambda in the middle of a line
         return text.strip()
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-        ):
+        is_first_a_text = isinstance(body, list) and body and isinstance(body[0], ast.Expr)
+        if is_first_a_text and isinstance(body[0].value, ast.Constant):
             node.body = body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+    return ast.unparse(tree.body[0].body if is_indented else tree)

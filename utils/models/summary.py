@@ -229,8 +229,7 @@ def gated_facts(block: nn.Module, k: int, shape_in: list, shape_out: list) -> di
 def steps_of(branches, k: int) -> list[list[str]]:
     """Return for each branch the texts of its steps, each of which begins with a convolution."""
     if isinstance(branches, GatedConv):
-        channels = branches.bias.shape[1]
-        return [[f"conv {size}x{size}, {channels}"] for size in branches.kernel_sizes]
+        return [[f"conv {size}x{size}, {branches.out_channels}"] for size in branches.kernel_sizes]
     result = []
     for branch in branches:
         layers = list(branch) if isinstance(branch, nn.Sequential) else [branch]
