@@ -239,7 +239,7 @@ def test_an_axis_can_be_a_path_into_settings_or_have_names_for_its_values(grid):
     assert list(table["network"]) == ["wide", "narrow"] * 2
     records = [find(name).record for name in table["run"]]
     assert [record["recipe"]["optimizer_settings"]["momentum"] for record in records] == [0.0, 0.0, 0.9, 0.9]
-    assert [record["parameters"] for record in records[:2]] == [8 * 27 + 8 + 90, 4 * 27 + 4 + 50]
+    assert [record["parameters"] for record in records[:2]] == [8 * 27 + 8 + 16 + 90, 4 * 27 + 4 + 8 + 50]
 
 
 class Net(torch.nn.Module):

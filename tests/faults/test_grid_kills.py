@@ -22,8 +22,9 @@ import pytest
 import torch
 from tqdm import tqdm
 
-for folder in pathlib.Path(__file__).resolve().parents[1:3]:
-    sys.path.append(str(folder))  # where it is started as a program of its own
+# Where this file is started as a program of its own:
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))
 
 from networks import small_cnn
 

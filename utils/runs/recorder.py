@@ -19,6 +19,7 @@ from utils.files import append_lines, read_json, write_json
 from utils.models.count import parameters
 from utils.runs.checkpoints import Checkpoints
 from utils.runs.claim import Claim
+from utils.runs.network_record import FirstImage, describe_network
 from utils.runs.run import EVALUATION, FAULTS, METRICS, NETWORK, RECORD, Run, safe, trainings
 from utils.runs.same_training import settings_of
 from utils.training.callbacks import as_callbacks
@@ -73,6 +74,7 @@ class Recorder:
         self._is_new = True
         self._begun = False
         self._micro_batch = None
+        self._first_image = None  # until network.json is written
         self._trouble = {}  # what has been noted as a fault
         self._points = 0  # points of the loss curve that are written
         self._due = 0.0
@@ -109,10 +111,9 @@ class Recorder:
         if self._claim is None:
             return
         self._begun = True
+        self._first_image = FirstImage(training.net)
         position = [training.epoch, training.batch]
         with self._or_warn():
-            if network := network_facts(training):
-                write_json(self.folder / NETWORK, network)
             if position == [0, 0]:
                 self._set_tests_aside()
             self._attempt = {"begun": now(), "host": platform.node(), "pid": os.getpid(), "from": position}
@@ -135,9 +136,21 @@ class Recorder:
         if self._claim.lost:
             self._claim = None
             raise RuntimeError(f"Another process has taken over this run while this one slept: {self.folder}")
+        if self._first_image is not None:
+            self._write_network(training)
         self._note_trouble(training)
         if time.monotonic() >= self._due:
             self._write(training)
+
+    def _write_network(self, training):
+        """Write what the network is, once its first batch has shown the shape of its images."""
+        image = self._first_image.image
+        self._first_image.remove()
+        self._first_image = None
+        recipe = self.facts.get("recipe") or {}
+        network = describe_network(training.net, image, recipe.get("network"), recipe.get("network_settings"))
+        with self._or_warn():
+            write_json(self.folder / NETWORK, network)
 
     def after_epoch(self, training):
         """Write the epoch's row."""
@@ -148,6 +161,8 @@ class Recorder:
         """Write how it ended and release the folder; a refused training leaves another one's record untouched."""
         if self._claim is None:
             return
+        if self._first_image is not None:  # no batch came
+            self._first_image.remove()
         killed_at_the_end = training.error is None and self._state != "finished" and not self._begun
         if self._begun or self._is_new or killed_at_the_end:
             with self._or_warn():
@@ -291,11 +306,6 @@ def facts_of(training):
         "python": platform.python_version(),
         "git": git_state(),
     }
-
-
-def network_facts(training):
-    """Return what network.json keeps of the network; an empty dict writes no file."""
-    return {}
 
 
 @functools.lru_cache(maxsize=1)

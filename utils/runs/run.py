@@ -95,7 +95,7 @@ class Run:
     @property
     def network(self):
         """What network.json says of the network, or None: runs of the first version have none."""
-        return read_json(self.folder / "network.json")
+        return read_json(self.folder / NETWORK)
 
     @property
     def checkpoint(self):

@@ -1,0 +1,108 @@
+"""Any nn.Module is trained, killed, resumed to the bit, loaded, evaluated, synthetic, reported and compared."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import student_networks
+import torch
+from PIL import Image
+
+from utils import runs
+from utils.data import load_cifar10
+from utils.errors import CourseworkError
+from utils.evaluation import evaluate
+from utils.experiments.page import write_page
+from utils.models.draw import draw_network
+from utils.recipes import Recipe, load_run
+from utils.report import write_report
+
+HERE = Path(__file__).parent
+BATCHES = 4  # of an epoch: 180 images in batches of 48
+
+
+def run_script(kind, folder, batch, way, result, code=0):
+    """Train in a process of its own that is killed after this many batches, or not if that is 0."""
+    command = [sys.executable, str(HERE / "train_and_die.py"), kind, str(folder), str(batch), way, str(result)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("way", ["recipe", "hand"])
+@pytest.mark.parametrize("kind", student_networks.KINDS)
+def test_a_killed_training_of_a_students_network_resumes_to_the_same_bits(kind, way, tmp_path):
+    run_script(kind, tmp_path / "whole", 0, way, tmp_path / "whole.pt")
+    run_script(kind, tmp_path / "killed", BATCHES + 2, way, tmp_path / "killed.pt", code=-9)
+    printed = run_script(kind, tmp_path / "killed", 0, way, tmp_path / "killed.pt")
+    assert "esum" in printed or "ontinu" in printed or "oing on" in printed
+    whole, resumed = torch.load(tmp_path / "whole.pt"), torch.load(tmp_path / "killed.pt")
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_cifar10(source="synthetic")
+
+
+@pytest.fixture
+def ledger(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+@pytest.mark.parametrize("kind", student_networks.KINDS)
+def test_a_students_network_is_loaded_evaluated_synthetic_reported_and_compared(kind, data, ledger):
+    network, settings, fields = student_networks.KINDS[kind]
+    recipe = Recipe("student", network, settings, **{"batch_size": 48, "num_epochs": 2, "lr": 0.01} | fields)
+    trained = recipe.train(data, budget="smoke", device="cpu", curves=False)
+    run = trained.run
+    is_class = isinstance(network, type)
+    if is_class:
+        loaded = load_run(run, data, "cpu")
+    else:
+        with pytest.raises(CourseworkError, match=f"load_run.*network={network.__name__}"):
+            load_run(run, data, "cpu")
+        loaded = load_run(run, data, "cpu", network=network)
+    weights = loaded.net.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in trained.net.state_dict().items())
+
+    record = evaluate(loaded)
+    assert record["images"] == len(trained.test_iter.split) and 0 <= record["accuracy"] <= 1
+    gates = {name.rpartition(".")[0] for name, _ in trained.net.named_modules() if name.rpartition(".")[2] == "gate"}
+    assert bool(record["gates"]) == bool(gates)
+
+    network_facts = run.network
+    assert network_facts["settings"] == settings and network_facts["parameters"] > 0 and network_facts["macs"] > 0
+    assert network.__name__ in network_facts["path"] and network_facts["layers"]
+    assert draw_network(network_facts).axes
+    paths = write_report(run)
+    assert {path.name for path in paths} == {"report.html", "report.pdf"}
+    assert "<svg" in paths[0].read_text(encoding="utf-8")
+    assert run.name in write_page().read_text(encoding="utf-8")
+    assert runs.table().loc[run.name, "state"] == "finished"
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_a_network_is_trained_on_images_of_other_classes(count, rng, tmp_path, ledger):
+    names = [f"kind {number:02d}" for number in range(count)]
+    for split, images in (("train", 12), ("test", 4)):
+        for i, name in enumerate(names):
+            folder = tmp_path / "images" / split / name
+            folder.mkdir(parents=True)
+            for number in range(images):
+                pixels = (rng.integers(0, 60, (32, 32, 3)) + 190 * i // count).astype("uint8")
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    images = load_cifar10(tmp_path / "images")
+    assert list(images.classes) == names
+    recipe = Recipe("classes", student_networks.small_images, batch_size=16, num_epochs=2, lr=0.01)
+    trained = recipe.train(images, device="cpu", curves=False, budget="full")
+    record = evaluate(trained)
+    assert record["classes"] == names and len(record["confusion"]) == count
+    assert json.loads((trained.folder / "run.json").read_text())["classes"] == names
+    assert names[-1] in write_report(trained.run)[0].read_text(encoding="utf-8")
+    with pytest.raises(CourseworkError, match="score for each"):
+        Recipe("few", student_networks.small_images, {"num_classes": 2}).train(images, device="cpu", curves=False)
