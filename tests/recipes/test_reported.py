@@ -14,7 +14,7 @@ from torch import nn
 from training_parts import StopAfter, same
 
 from utils.data.augment import Shrink
-from utils.errors import CheckpointError, CourseworkError, LedgerWarning
+from utils.errors import CheckpointError, CourseworkError, RecordWarning
 from utils.models import NETWORKS, GatedBlock, summarise
 from utils.models.basic_layers import GlobalMaxPool, Whiten
 from utils.my_utils import accuracy, evaluate_accuracy, train_epoch_ch3
@@ -258,7 +258,7 @@ def test_figures_on_the_test_images_are_not_lost_where_they_cannot_be_noted(tiny
         raise OSError("No space left on device")
 
     monkeypatch.setattr(training, "note_test", full)
-    with pytest.warns(LedgerWarning, match="No space left"):
+    with pytest.warns(RecordWarning, match="No space left"):
         loss, acc = trained.test()
     assert 0 <= acc <= 1 and loss > 0
 
