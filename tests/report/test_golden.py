@@ -28,7 +28,7 @@ from utils.report.facts import facts
 from utils.report.template import render
 
 GOLDEN = Path(__file__).with_name("golden")
-FAULTS = [{"kind": "memory", "what": f"Memory ran out {i} times.", "epoch": 2, "batch": i} for i in range(5)]
+FAULTS = [{"kind": "memory", "what": f"Memory ran out (fault {i}).", "epoch": 2, "batch": i} for i in range(5)]
 DIVERGED = {"kind": "diverged", "what": "The loss is NaN.", "epoch": 4, "batch": 7}
 ATTEMPTS = [{"from": [0, 0], "how": None}, {"from": [1, 40], "how": None}]
 RUNS = {
