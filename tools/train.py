@@ -16,7 +16,7 @@ from utils.training.budget import BUDGETS
 from utils.training.live import in_words
 
 
-def main(words=None):
+def main(arguments=None):
     """Train the system named, and print what was measured after its last epoch."""
     parser = argparse.ArgumentParser(prog="python -m tools.train", description="Train one of the systems.")
     parser.add_argument("name", help=", ".join([*SYSTEMS, *OURS]))
@@ -31,7 +31,7 @@ def main(words=None):
     parser.add_argument("--compiled", action="store_true", help="compile the network with torch.compile first")
     text = "do not use CUDA graphs"
     parser.add_argument("--no-replay", dest="replay", action="store_const", const=False, default="auto", help=text)
-    args = vars(parser.parse_args(words))
+    args = vars(parser.parse_args(arguments))
     try:
         trained = find_system(args.pop("name")).train(**args)
     except CourseworkError as error:
