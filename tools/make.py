@@ -121,7 +121,7 @@ def install(python, folder):
         print(f"Only {free:.1f} GB of disk space are free here, which may not be enough.")
     if run([python, "-m", "pip", "install", "--log", log, "-r", "requirements.txt"]):
         tail = log.read_text(errors="replace")[-200_000:] if log.exists() else ""
-        help_ = next((help_ for words, help_ in CLUES if any(word in tail for word in words)), "See pip's lines above")
+        help_ = next((help_ for signs, help_ in CLUES if any(sign in tail for sign in signs)), "See pip's lines above")
         fail("The packages could not be installed.", help_ + "; then run the same command again. Downloads are kept.")
 
 
@@ -154,11 +154,11 @@ def stages(commands):
     return int(any(codes.values()))
 
 
-def pytest(python, markers, *words):
+def pytest(python, markers, *arguments):
     """Return the command that runs pytest in several processes, each file (and notebook) in one of them."""
     workers = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     spread = ["-n", workers, "--dist", "loadfile", "--no-loadscope-reorder"]
-    return [python, "-m", "pytest", "-q", *spread, "-m", markers, *words]
+    return [python, "-m", "pytest", "-q", *spread, "-m", markers, *arguments]
 
 
 def lab(extra):
@@ -219,7 +219,7 @@ def tracked_files():
     return [Path(os.fsdecode(name)) for name in names if name and (ROOT / os.fsdecode(name)).is_file()]
 
 
-def found_files():
+def files_on_disk():
     """List all files except caches, environments, runs, archives and the user's images."""
     files = []
     for top, folders, names in os.walk(str(ROOT)):
@@ -235,7 +235,7 @@ def found_files():
 
 def pack(extra):
     """Pack the suite into one file for an upload to Colab."""
-    files = sorted(tracked_files() or found_files())
+    files = sorted(tracked_files() or files_on_disk())
     part = ROOT / (ZIP + ".part")
     with zipfile.ZipFile(str(part), "w", zipfile.ZIP_DEFLATED) as archive:
         for name in files:
@@ -272,10 +272,10 @@ TARGETS = {  # name: (function, its help text if that is not the first line of t
 }
 
 
-def main(words):
+def main(arguments):
     """Run the target that the first argument names; return its exit code."""
     check_python()
-    name, *extra = words or ["help"]
+    name, *extra = arguments or ["help"]
     if name not in TARGETS:
         fail(f"There is no target '{name}'.", "Choose one of " + ", ".join(TARGETS) + ".")
     # The commands run in the suite's folder, but the caller may be in another one.

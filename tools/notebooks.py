@@ -183,10 +183,10 @@ def _with_alternative_texts(nb):
     return nb
 
 
-def main(words):
+def main(arguments):
     """Clean the named notebooks in place, or all of them; list what must not be committed."""
     failed = False
-    for path in [Path(word) for word in words] or paths():
+    for path in [Path(word) for word in arguments] or paths():
         nb = clean(read(path))
         problems = refused(nb)
         for problem in problems:

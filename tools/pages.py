@@ -32,12 +32,12 @@ NAMES_BELOW = {"images": "Images", "protocol": "Protocol", "seeds": "Seeds", "on
 PROTOCOLS = {"final": "tested once", "report": "test set watched", "honest": "validation split"}
 
 
-def main(words=None):
+def main(arguments=None):
     """Write the tables into both pages, or check that they are up to date."""
     parser = argparse.ArgumentParser(prog="python -m tools.pages", description=main.__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, fail where a page is out of date")
     parser.add_argument("--pictures", action="store_true", help="draw README's pictures again, too")
-    options = parser.parse_args(words)
+    options = parser.parse_args(arguments)
     texts = pages()
     stale = [path for path, text in texts.items() if path.read_text(encoding="utf-8") != text]
     for path in stale:

@@ -146,12 +146,12 @@ def stale_files():
     return {path: wanted[path] for path in wanted if wanted[path] != current[path]}
 
 
-def main(words=None):
+def main(arguments=None):
     """Write the address into all badges and set-up cells, or with --check only list those that are out of date."""
     parser = argparse.ArgumentParser(prog="python -m tools.publish", description=main.__doc__)
     parser.add_argument("address", nargs="?", help="https://github.com/OWNER/NAME, kept in pyproject.toml; '' for none")
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a file is out of date")
-    options = parser.parse_args(words)
+    options = parser.parse_args(arguments)
     if options.address is not None and not options.check:
         write_address(check_address(options.address))
     files = stale_files()

@@ -16,12 +16,12 @@ from utils.report import write_report
 from utils.runs import all_runs
 
 
-def main(words=None):
+def main(arguments=None):
     """Write the report of the run named, and print where it is."""
     parser = argparse.ArgumentParser(prog="python -m tools.report", description=main.__doc__)
     parser.add_argument("run", nargs="?", help="a run's name or its unique beginning (default: last reported)")
     parser.add_argument("--folder", help="the folder of the runs (default: COURSEWORK_RUNS, else runs/)")
-    args = parser.parse_args(words)
+    args = parser.parse_args(arguments)
     name = args.run
     if name is None:
         run = last_reported(args.folder)

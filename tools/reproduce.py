@@ -59,9 +59,9 @@ def jobs(seeds=3):
     ]
 
 
-def main(words=None):
+def main(arguments=None):
     """Run the jobs that have no record yet, or those of the systems named, until all are done or the time is over."""
-    args = parse(words)
+    args = parse(arguments)
     device = try_gpu()
     data = load_cifar10()
     every = jobs(args.seeds)
@@ -87,7 +87,7 @@ def main(words=None):
     return _run(open_jobs, paths, data, device, Deadline(args.minutes), args)
 
 
-def parse(words):
+def parse(arguments):
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.reproduce", description=main.__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these systems")
@@ -97,7 +97,7 @@ def parse(words):
     parser.add_argument("--list", action="store_true", help="list what is done and what is open, and run nothing")
     text = "run each job for one short epoch, to see that it runs; results/ stays as it is"
     parser.add_argument("--rehearse", action="store_true", help=text)
-    return parser.parse_args(words)
+    return parser.parse_args(arguments)
 
 
 def _run(open_jobs, paths, data, device, deadline, args):

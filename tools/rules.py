@@ -169,9 +169,9 @@ def _bad_call(node, full_names):
         yield "an empty token lets anybody in"
 
 
-def main(words):
+def main(arguments):
     """Print what is wrong with the named notebooks, or with all of them and the code."""
-    named = [Path(word) for word in words]
+    named = [Path(word) for word in arguments]
     problems = [f"{path.name}: {problem}" for path in named or notebooks.paths() for problem in check(path)]
     if not named:
         modules = sorted((ROOT / "utils").rglob("*.py"))

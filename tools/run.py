@@ -276,12 +276,12 @@ def find_notebooks(names):
     return notebooks.paths(names)
 
 
-def main(words=None):
+def main(arguments=None):
     """Run the notebooks in order; leave an executed page of each in runs/coursework/."""
     parser = argparse.ArgumentParser(prog="python -m tools.run", description=main.__doc__)
     parser.add_argument("names", nargs="*", metavar="04", help="the beginnings of their names (default: 01 to 05)")
     parser.add_argument("--in-place", action="store_true", help="rewrite the notebooks themselves, cleaned")
-    options = parser.parse_args(words)
+    options = parser.parse_args(arguments)
     sys.stdout.reconfigure(errors="replace")  # a notebook may print what this terminal's encoding lacks
     try:
         paths = find_notebooks(options.names)

@@ -16,7 +16,7 @@ from utils.training.budget import BUDGETS
 from utils.training.live import in_words
 
 
-def main(words=None):
+def main(arguments=None):
     """Train the system named, and print what was measured after its last epoch."""
     parser = argparse.ArgumentParser(prog="python -m tools.train", description="Train one of the systems.")
     parser.add_argument("name", help=", ".join([*SYSTEMS, *OURS]))
@@ -28,12 +28,12 @@ def main(words=None):
         "--folder", default="auto", help="the folder of its checkpoints (default: its run's folder in runs/)"
     )
     parser.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS")
-    parser.add_argument("--compiled", action="store_true", help="let torch.compile fuse the network first")
-    text = "capture no CUDA graph on a GPU"
+    parser.add_argument("--compiled", action="store_true", help="compile the network with torch.compile first")
+    text = "do not use CUDA graphs"
     parser.add_argument(
         "--no-cuda-graph", dest="cuda_graph", action="store_const", const=False, default="auto", help=text
     )
-    args = vars(parser.parse_args(words))
+    args = vars(parser.parse_args(arguments))
     try:
         trained = find_system(args.pop("name")).train(**args)
     except CourseworkError as error:

@@ -1,4 +1,4 @@
-"""Training from the command line: the recipe's own training, its figures printed, mistakes said in words."""
+"""Tests of tools/train.py: it trains a recipe, resumes it, prints its accuracy, and explains mistakes."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ def tiny(monkeypatch):
     return "tiny"
 
 
-def test_it_trains_keeps_checkpoints_and_goes_on(tiny, tmp_path, capsys):
+def test_it_trains_saves_checkpoints_and_resumes(tiny, tmp_path, capsys):
     words = [tiny, "--budget", "smoke", "--folder", str(tmp_path), "--device", "cpu"]
     assert train.main(words) == 0
     out = capsys.readouterr().out
@@ -32,7 +32,7 @@ def test_it_trains_keeps_checkpoints_and_goes_on(tiny, tmp_path, capsys):
     assert "This training is complete" in capsys.readouterr().out
 
 
-def test_an_unknown_name_ends_in_words_and_not_in_a_traceback(capsys):
+def test_an_unknown_name_is_explained_without_a_traceback(capsys):
     assert train.main(["resnet"]) == 1
     error = capsys.readouterr().err
     assert "There is no system 'resnet'" in error
@@ -48,7 +48,7 @@ def test_a_folder_of_another_training_is_refused(tiny, tmp_path, capsys, monkeyp
 
 
 @pytest.mark.parametrize("words", [[], ["plain_cnn", "--budget", "huge"], ["plain_cnn", "--protocol", "best"]])
-def test_wrong_words_are_refused_before_anything_is_loaded(words, capsys):
+def test_wrong_arguments_are_refused_before_anything_is_loaded(words, capsys):
     with pytest.raises(SystemExit) as stop:
         train.main(words)
     assert stop.value.code == 2
