@@ -45,7 +45,7 @@ def test_the_best_epoch_of_each_run_is_drawn_and_the_best_run_comes_first(add):
     (ax,) = show_best_runs(runs, count=2).axes
     assert [list(line.get_xdata()) for line in ax.lines] == [[75], [50]]
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["b", "a"]
-    assert [line.get_markerfacecolor() == "white" for line in ax.lines] == [True, False]
+    assert [line.get_marker() for line in ax.lines] == ["^", "o"] and "synthetic" in ax.get_xlabel()
     show_best_runs([])
 
 

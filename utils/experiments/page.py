@@ -103,7 +103,7 @@ def _figures(runs):
             figure, ax = plt.subplots(figsize=(5.2, 3.4))
             draw_curves(ax, runs, unit)
             figures[title] = _svg(figure)
-        figures["Best accuracy by run"] = _svg(show_best_runs(runs))
+        figures["Best accuracy by run"] = _svg(show_best_runs(runs, count=12))
     return "\n".join(f"<figure><figcaption>{title}</figcaption>{svg}</figure>" for title, svg in figures.items())
 
 
@@ -156,7 +156,7 @@ def _cell_text(key, value):
     if key in PERCENTAGES:
         return percent_text(value)
     if isinstance(value, float):
-        return f"{value:.3g}"
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

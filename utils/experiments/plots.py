@@ -60,7 +60,7 @@ def draw_curves(ax, runs, unit):
 
 
 def show_best_runs(runs, *, count=20, title=None):
-    """Draw a dot for the best watched accuracy of each run, for the best `count` of them."""
+    """Draw the best watched accuracy of each run, for the best `count` of them."""
     best = []
     for run in runs:
         column = watched_column(run)
@@ -72,11 +72,13 @@ def show_best_runs(runs, *, count=20, title=None):
     figure, ax = plt.subplots(figsize=(5.2, 1.3 + 0.24 * max(len(best), 4)))
     beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
     for i, (accuracy, run) in enumerate(best):
-        fill = "white" if is_synthetic(run) else COLOURS[0]
-        ax.plot(accuracy, i, "o", color=COLOURS[0], markerfacecolor=fill)
+        ax.plot(accuracy, i, "^" if is_synthetic(run) else "o", color=COLOURS[0], markersize=6, markeredgewidth=0)
         ax.annotate(f"{accuracy:.1f}", (accuracy, i), **beside)
     ax.set_yticks(range(len(best)), [plain_label(run.name, 28) for _, run in best], fontsize=9)
-    ax.set(ylim=(max(len(best), 1) - 0.5, -0.5), xlabel=f"best {_accuracy_label([run for _, run in best])}")
+    xlabel = f"best {_accuracy_label([run for _, run in best])}"
+    if any(is_synthetic(run) for _, run in best):
+        xlabel += "\n(triangle: synthetic images)"
+    ax.set(ylim=(max(len(best), 1) - 0.5, -0.5), xlabel=xlabel)
     ax.margins(x=0.12)
     ax.grid(axis="both")
     figure.suptitle(title, x=0.01, ha="left")
