@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from networks import small_cnn
 from PIL import Image
 
 from utils.data.cifar10 import load_cifar10
@@ -134,8 +135,6 @@ def data():
 def tiny():
     """Return a recipe that trains in a second."""
     from utils.data.augment import Flip  # imported here: it all takes a second, and most test files need none of it
-    from utils.models.blocks import Plan
-    from utils.recipes.recipe import Recipe
+    from utils.recipes import Recipe
 
-    plan = Plan(layers=("conv 8", "norm", "relu", "pool 2", "mean", "linear 10"))
-    return Recipe("tiny", plan, augment=(Flip(),), batch_size=48, num_epochs=2, lr=0.01)
+    return Recipe("tiny", small_cnn, augment=(Flip(),), batch_size=48, num_epochs=2, lr=0.01)

@@ -7,7 +7,7 @@ import json
 
 from utils.data.sources import CLASSES
 from utils.files import write_json
-from utils.recipes.reported import SYSTEMS, Recipe
+from utils.recipes import SYSTEMS, Recipe
 from utils.runs.run import Run
 
 ENDS = ("norm", "leaky_relu", "pool 2")

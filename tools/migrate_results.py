@@ -1,6 +1,6 @@
 """Give the records of trainings the names of networks as nn.Modules: run once, when the plans of strings went.
 
-    python tools/migrate_results.py OLD    # OLD: a checkout of the commit before, whose recipes the records belong to
+python tools/migrate_results.py OLD    # OLD: a checkout of the commit before, whose recipes the records belong to
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ print(json.dumps({recipe.name: recipe.describe() for recipe in recipes}))
 
 
 def main(old):
-    answer = subprocess.run([sys.executable, "-c", OLD_RECIPES, old], capture_output=True, text=True, check=True, cwd=old)
+    answer = subprocess.run(
+        [sys.executable, "-c", OLD_RECIPES, old], capture_output=True, text=True, check=True, cwd=old
+    )
     old_recipes = json.loads(answer.stdout)
     recipes = [*(SYSTEMS | OURS | ABLATIONS).values(), *(row.recipe for row in (*C_ROWS, *D_ROWS))]
     by_name = {recipe.name: recipe for recipe in recipes}

@@ -19,8 +19,7 @@ from utils.data.cifar10 import load_cifar10
 from utils.devices import describe, try_gpu
 from utils.errors import CourseworkError
 from utils.experiments.results import RESULTS, keep, path_of, record_of
-from utils.recipes.recipe import Recipe
-from utils.recipes.reported import ABLATIONS, OURS, SYSTEMS
+from utils.recipes import ABLATIONS, OURS, SYSTEMS, Recipe
 from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.runs.run import trainings
 from utils.training.budget import BUDGETS, Budget

@@ -17,7 +17,7 @@ from tools.marks import filled
 from utils.experiments.compare import percent
 from utils.experiments.results import RESULTS, fastest, groups, read_results, seconds
 from utils.files import plain
-from utils.recipes.reported import ABLATIONS, GATED, OURS, SYSTEMS, WITHOUT_GATE
+from utils.recipes import ABLATIONS, GATED, OURS, SYSTEMS, WITHOUT_GATE
 from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.report.words import NB, duration
 

@@ -11,7 +11,7 @@ import argparse
 import sys
 
 from utils.errors import CourseworkError
-from utils.recipes.reported import OURS, PROTOCOLS, SYSTEMS, find_system
+from utils.recipes import OURS, PROTOCOLS, SYSTEMS, find_system
 from utils.training.budget import BUDGETS
 from utils.training.live import in_words
 

@@ -15,7 +15,7 @@ from utils.evaluation.metrics import wilson_interval
 from utils.evaluation.robustness import STRENGTHS, VIEWS
 from utils.models.blocks import Block, Plan
 from utils.models.count import flops
-from utils.recipes.reported import Recipe, load_run
+from utils.recipes import Recipe, load_run
 from utils.runs.run import EVALUATION
 from utils.training.budget import Budget
 

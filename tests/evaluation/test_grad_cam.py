@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from utils.models.networks import NETWORKS
 
 from utils.errors import CourseworkError
 from utils.evaluation.grad_cam import class_map
 from utils.models.blocks import Block, Plan, build
-from utils.models.networks import NETWORKS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -15,7 +15,7 @@ from utils.data.cifar10 import CLASSES, Split
 from utils.data.loader import BatchLoader
 from utils.errors import CourseworkError, DataError
 from utils.evaluation.own_picture import LARGEST, classify, read_picture
-from utils.recipes.reported import SYSTEMS, Trained
+from utils.recipes import SYSTEMS, Trained
 from utils.training.step import Step
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 from training_parts import images
+from utils.models.layers import Mean
 
 from utils.data.cifar10 import Split
 from utils.evaluation.robustness import (
@@ -24,7 +25,6 @@ from utils.evaluation.robustness import (
     shift,
     spread_rows,
 )
-from utils.models.layers import Mean
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,7 +14,7 @@ from utils.data.cifar10 import CLASSES, Split
 from utils.data.loader import BatchLoader
 from utils.evaluation import upload as evaluation_widgets
 from utils.evaluation.upload import STATIC, upload, uploaded
-from utils.recipes.reported import SYSTEMS, Trained
+from utils.recipes import SYSTEMS, Trained
 from utils.training.step import Step
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -20,7 +20,7 @@ from utils.experiments.compare import (
     neighbours,
     settings_of,
 )
-from utils.recipes.reported import SYSTEMS
+from utils.recipes import SYSTEMS
 from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.runs.run import all_runs, find
 

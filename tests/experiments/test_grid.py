@@ -11,7 +11,7 @@ from utils.experiments import grid as grids
 from utils.experiments.grid import failures, is_due, run_grid
 from utils.files import read_json, write_json
 from utils.models.blocks import Plan
-from utils.recipes.reported import SYSTEMS, Recipe
+from utils.recipes import SYSTEMS, Recipe
 from utils.runs.claim import Claim
 from utils.runs.run import RECORD, Run, all_runs, find, trainings
 from utils.training.budget import BUDGETS, Budget

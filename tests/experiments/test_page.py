@@ -13,7 +13,7 @@ import pytest
 from tools import compare
 from utils import files as records
 from utils.experiments.page import COLUMNS, POINTS, page, write_page
-from utils.recipes.reported import SYSTEMS
+from utils.recipes import SYSTEMS
 
 REAL = {"name": "CIFAR-10", "source": "archive", "fingerprint": "a" * 16}
 DRAWN = {"name": "drawn images", "source": "drawn", "fingerprint": "d" * 16}

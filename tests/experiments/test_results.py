@@ -10,8 +10,7 @@ from utils.errors import CourseworkError
 from utils.experiments.results import groups, keep, path_of, read_results, record_of, table
 from utils.files import plain
 from utils.models.blocks import Plan
-from utils.recipes.recipe import Recipe
-from utils.recipes.reported import ABLATIONS, OURS, SYSTEMS
+from utils.recipes import ABLATIONS, OURS, SYSTEMS, Recipe
 from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.training.budget import Budget
 

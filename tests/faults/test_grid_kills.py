@@ -27,7 +27,7 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))  # where it is
 from utils.data.cifar10 import Cifar10, Split
 from utils.experiments.grid import BROKEN, failures, run_grid
 from utils.models.blocks import Plan
-from utils.recipes.reported import Recipe
+from utils.recipes import Recipe
 from utils.runs.run import all_runs, find
 from utils.training.budget import Budget
 

@@ -121,7 +121,7 @@ sys.path.insert(0, sys.argv[1])
 from utils.data.cifar10 import load_cifar10
 from utils.errors import CourseworkError
 from utils.models.blocks import Plan
-from utils.recipes.recipe import Recipe
+from utils.recipes import Recipe
 data = load_cifar10(source="drawn")
 plan = Plan(layers=("conv 8", "norm", "relu", "pool 2", "mean", "linear 10"))
 print("ready", flush=True)

@@ -3,10 +3,10 @@
 import dataclasses
 
 import pytest
+from utils.models.networks import NETWORKS
 
 from utils.models.blocks import Block, Plan
-from utils.models.networks import NETWORKS
-from utils.recipes.reported import OURS
+from utils.recipes import OURS
 from utils.report.marking import BANDS, TASKS, backbone_faults, band, plain_gates
 
 GATED = Plan((Block((3, 8)), Block((8, 16))), ("mean", "linear 10"))

@@ -15,7 +15,7 @@ from tools.report import main
 from utils.errors import CourseworkError
 from utils.models.blocks import Block, Plan, build
 from utils.models.count import flops, parameters
-from utils.recipes.reported import SYSTEMS, Recipe
+from utils.recipes import SYSTEMS, Recipe
 from utils.report import SECTIONS, content, write_report
 from utils.report.blocks import plain_text
 from utils.runs.run import Run

@@ -10,7 +10,7 @@ import pytest
 from report_parts import ENDS, evaluation, fake_run, metrics, record
 
 from utils.models.blocks import Block, Plan
-from utils.recipes.reported import Recipe
+from utils.recipes import Recipe
 from utils.report import as_html, as_pdf, content
 from utils.report.blocks import plain_text, read_markdown
 

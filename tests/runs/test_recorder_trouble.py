@@ -119,7 +119,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from utils.data.cifar10 import load_cifar10
 from utils.models.blocks import Plan
-from utils.recipes.recipe import Recipe, load_run
+from utils.recipes import Recipe, load_run
 plan = Plan(layers=("conv 8", "norm", "relu", "pool 2", "mean", "linear 10"))
 recipe = Recipe("tiny", plan, batch_size=4, num_epochs=500, lr=0.01)
 recipe.train(load_cifar10(source="drawn"), budget="taste", curves=False, precision="fp32", device="cpu", save_every=0.2)

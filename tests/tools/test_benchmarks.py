@@ -14,7 +14,7 @@ from utils.data.augment import Shrink
 from utils.errors import CourseworkError
 from utils.models.blocks import Block, Plan, build
 from utils.models.gated import GatedConv
-from utils.recipes.reported import OURS, SYSTEMS, find_system
+from utils.recipes import OURS, SYSTEMS, find_system
 
 pytestmark = pytest.mark.usefixtures("one_thread", "close_figures")
 CPU = torch.device("cpu")

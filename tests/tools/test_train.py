@@ -6,8 +6,8 @@ import pytest
 
 from tools import train
 from utils.models.blocks import Plan
+from utils.recipes import Recipe
 from utils.recipes import reported as systems
-from utils.recipes.reported import Recipe
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from utils.data.cifar10 import Cifar10, Split
 from utils.errors import DivergedError
 from utils.my_utils import train_batch
 from utils.optim.optimizers import make_optimizer
-from utils.recipes.reported import OURS, SYSTEMS
+from utils.recipes import OURS, SYSTEMS
 from utils.training import cuda_graph as replay
 from utils.training.budget import Budget
 from utils.training.cuda_graph import FIRST, MOST, Replay

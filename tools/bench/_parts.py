@@ -7,7 +7,7 @@ from torch import nn
 from torch.profiler import record_function
 
 from utils.models.blocks import GatedBlock
-from utils.models.convolution import PaddedConv
+from utils.models.convolution import FastConv2d
 from utils.models.gated import GatedConv
 
 CONVOLUTION, BACKWARD, GATE, OPTIMIZER, REST = (
@@ -20,7 +20,7 @@ CONVOLUTION, BACKWARD, GATE, OPTIMIZER, REST = (
 BRANCHES = "branches"  # of a GatedConv: its products are convolutions, all else is combination
 PRODUCTS = ("aten::baddbmm", "aten::linear")  # by which it convolves where it does not call a convolution
 KINDS = {  # layers whose forward and backward, but for what lies within another label, count as one part
-    CONVOLUTION: (PaddedConv,),
+    CONVOLUTION: (FastConv2d,),
     "norms": (nn.modules.batchnorm._BatchNorm,),
     "pooling": (nn.MaxPool2d, nn.AdaptiveAvgPool2d),
     "activations": (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.Sigmoid),

@@ -19,10 +19,10 @@ from utils.data.augment import AlternatingFlip, Flip, Shrink
 from utils.data.cifar10 import Cifar10, Split
 from utils.data.loader import torch_loader
 from utils.errors import CourseworkError
-from utils.models.blocks import build
+from utils.models.gated import set_form
 from utils.optim.losses import make_loss
 from utils.optim.optimizers import FUSED, make_optimizer
-from utils.recipes.reported import find_system
+from utils.recipes import find_system
 from utils.training.budget import Budget
 
 WARM_UP = 4  # batches: the first one makes the optimizer's moments, on a GPU the third is recorded for replays
@@ -122,7 +122,7 @@ def ours(recipe, split, device, watcher, **more):
     """Train by the one call, watched; the few test images that it measures after an epoch cost nothing."""
     data = Cifar10(split, split.subset(slice(0, 100)), "noise", "noise", "none")
     options = {"protocol": "report", "budget": Budget("full"), "device": device, "folder": None, "curves": False}
-    recipe.train(data, watchers=[watcher], **options, **more)
+    recipe.train(data, callbacks=[watcher], **options, **more)
 
 
 def plain(recipe, split, device, turns, workers):
@@ -133,7 +133,7 @@ def plain(recipe, split, device, turns, workers):
     options |= {"persistent_workers": workers > 0, "pin_memory": device.type == "cuda"}
     loader = torch_loader(split, recipe.batch_size, **options)
     torch.manual_seed(0)
-    net = build(recipe.network, form="loop").to(device)
+    net = set_form(recipe.make_network(), "loop").to(device)
     loss = make_loss(recipe.loss, **recipe.loss_settings)
     unfused = {"fused": None} if recipe.optimizer in FUSED else {}  # as torch makes it when nothing is asked for
     optimizer = make_optimizer(recipe.optimizer, net, recipe.lr, **unfused, **recipe.optimizer_settings)

@@ -16,6 +16,7 @@ cannot be applied before it.
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import torch
@@ -24,11 +25,10 @@ import torch.nn.functional as F
 from tools.bench import _figures
 from tools.bench._shared import Setting, Table, main, median, milliseconds, note, ratio, recorded, span
 from utils.devices import keep_memory
-from utils.models.blocks import build
-from utils.models.gated import FORMS, GatedConv, choose_form
-from utils.models.networks import SOFTMAX_GATED
-from utils.recipes.recipe import laid_out
-from utils.recipes.reported import OURS, SYSTEMS
+from utils.models.convolution import use_fast_convolutions
+from utils.models.gated import FORMS, GatedConv, choose_form, set_form
+from utils.recipes import OURS, SYSTEMS
+from utils.recipes.train import laid_out
 from utils.training.step import DTYPES, best_precision
 
 TITLE = "Gated convolutions"
@@ -38,7 +38,8 @@ SETTINGS = {
     "networks": Setting(0, 0, 1, "how many of the gated ones, the smallest first; 0 is all"),
     "repeats": Setting(5, 2, 1, "of every measurement"),
 }
-SHAPES = [((3,) * 5, *block.widths, 32 >> i // 2) for i, block in enumerate(SOFTMAX_GATED.blocks)]
+CHANNELS_OF_A = (3, 32, 64, 64, 128, 128, 256, 256, 512, 512, 1024)
+SHAPES = [((3,) * 5, c, d, 32 >> i // 2) for i, (c, d) in enumerate(itertools.pairwise(CHANNELS_OF_A))]
 SHAPES += [((1, 1), *shape) for shape in ((24, 128, 31), (128, 128, 15), (128, 384, 15), (384, 384, 7), (384, 384, 3))]
 GPU_TIMES = 4  # as many images on a GPU
 KERNEL_LIMIT = 2**31  # bytes of kernels, one for each image, above which "aggregated" is left out
@@ -67,14 +68,14 @@ def as_in_training(device):
 def is_gated(recipe):
     """Tell whether a recipe's network has gated convolutions, which "auto" may take in another form than the loop."""
     with torch.device("meta"):
-        return any(isinstance(layer, GatedConv) for layer in build(recipe.network).modules())
+        return any(isinstance(layer, GatedConv) for layer in recipe.make_network().modules())
 
 
 def measure_shape(kernel_sizes, inside, out, size, device, settings):
     """Return the form that auto takes, and the milliseconds of each form and of one convolution without a gate."""
     count, kernel = images(device, settings), kernel_sizes[0]
     layer = GatedConv(inside, out, kernel_sizes).to(device)
-    as_it_is = layer.merges and device.type == "cpu"  # as laid_out leaves it
+    as_it_is = layer.merges_kernels and device.type == "cpu"  # as laid_out leaves it
     layout = torch.contiguous_format if as_it_is else torch.channels_last
     dtype = DTYPES[best_precision(device)]  # that of the maps between two layers
     X = torch.randn(count, inside, size, size, device=device).to(dtype=dtype, memory_format=layout).requires_grad_()
@@ -106,14 +107,14 @@ def measure_shape(kernel_sizes, inside, out, size, device, settings):
 def measure_network(recipe, device, settings):
     """Return the milliseconds of a whole network's step, its gated convolutions as loops and in auto's forms."""
     torch.manual_seed(0)
-    net = laid_out(build(recipe.network), device).to(device)
+    net = laid_out(recipe.make_network(), device).to(device)
+    if device.type == "cpu":
+        use_fast_convolutions(net)
     X = torch.randn(images(device, settings), 3, 32, 32, device=device)
     y = torch.arange(len(X), device=device) % 10
 
     def step(form):
-        for layer in net.modules():
-            if isinstance(layer, GatedConv):
-                layer.form = form
+        set_form(net, form)
         net.zero_grad()
         with as_in_training(device):
             y_hat = net(X).float()

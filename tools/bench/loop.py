@@ -27,8 +27,7 @@ from tools.bench import _figures
 from tools.bench._shared import Setting, Table, in_turns, main, median, note, ratio, seconds_of, span, turn_of
 from utils.data.cifar10 import Split
 from utils.data.loader import BatchLoader
-from utils.models.blocks import build
-from utils.models.networks import NETWORKS
+from utils.models import REPORTED_NETWORKS
 from utils.my_utils import train_ch3, train_epoch_ch3
 from utils.optim.optimizers import make_optimizer
 from utils.runs.checkpoints import Checkpoints
@@ -48,8 +47,8 @@ INTERVAL = 60.0  # seconds between two checkpoints, for the share that saving ta
 def measure(device, settings):
     """Return {"loops", "checkpoints"}."""
     loops = [measure_loops(name, net, device, settings) for name, net in networks().items()]
-    sizes = {name: sum(value.numel() for value in build(plan).parameters()) for name, plan in NETWORKS.items()}
-    systems = sorted(NETWORKS, key=sizes.get)[: settings["systems"] or None]
+    sizes = {name: sum(p.numel() for p in make().parameters()) for name, make in REPORTED_NETWORKS.items()}
+    systems = sorted(REPORTED_NETWORKS, key=sizes.get)[: settings["systems"] or None]
     return {"loops": loops, "checkpoints": [measure_save(name, device, settings["saves"]) for name in systems]}
 
 
@@ -66,7 +65,7 @@ def networks():
             nn.Flatten(),
             nn.Linear(256, 10),
         ),  # fmt: skip
-        "plain_cnn": build(NETWORKS["plain_cnn"]),
+        "plain_cnn": REPORTED_NETWORKS["plain_cnn"](),
     }
 
 
@@ -132,7 +131,7 @@ def measure_loops(name, net, device, settings):
 
 def measure_save(name, device, saves):
     """Return a row with the size of a system's checkpoint, Adam's state included, and the seconds that saving takes."""
-    net = build(NETWORKS[name]).to(device)
+    net = REPORTED_NETWORKS[name]().to(device)
     optimizer = make_optimizer("adam", net, 1e-3)
     data = batches(1, 2, device)
     with tempfile.TemporaryDirectory() as folder:

@@ -20,7 +20,7 @@ import sys
 from tools.bench import _figures
 from tools.bench._shared import Setting, Table, main, matrix_rate, median, note, ratio, row_by_row, span, turn_of
 from tools.bench._ways import Way
-from utils.recipes.reported import OURS, SYSTEMS, find_system
+from utils.recipes import OURS, SYSTEMS, find_system
 from utils.training.step import DTYPES, best_precision
 
 TITLE = "Training the recipes"

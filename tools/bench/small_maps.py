@@ -3,7 +3,7 @@
     python -m tools.bench.small_maps
 
 The shapes are those of report A's last two blocks; the gated convolutions of report B's last three take the matrix as
-well. Both ways are a `PaddedConv` in the device's best precision, with a pixel's channels side by side; a network takes
+well. Both ways are a `FastConv2d` in the device's best precision, with a pixel's channels side by side; a network takes
 the matrix on a CPU only, from 32 images on. The limit is the matrix rate, measured in the same run: the share of it
 that is reached counts the multiply-adds that do not fall on padding.
 """
@@ -17,18 +17,17 @@ from torch import nn
 
 from tools.bench import _figures
 from tools.bench._shared import Setting, Table, main, matrix_rate, median, milliseconds, note, ratio, span
-from utils.models.convolution import MANY, PaddedConv, as_matrix
-from utils.models.networks import SOFTMAX_GATED
+from utils.models.convolution import MIN_IMAGES, FastConv2d, as_matrix
 from utils.training.step import DTYPES, best_precision
 
 TITLE = "Convolutions over the smallest maps"
 SETTINGS = {
-    "batch_sizes": Setting(f"{MANY},150", "150", "2", "images, with commas"),
+    "batch_sizes": Setting(f"{MIN_IMAGES},150", "150", "2", "images, with commas"),
     "shapes": Setting(2, 2, 1, "how many, the narrowest first"),
     "repeats": Setting(10, 3, 1, "of every measurement"),
 }
 SIDE = 2
-SHAPES = [block.widths for block in SOFTMAX_GATED.blocks[-2:]]
+SHAPES = [(512, 512), (512, 1024)]  # the last two blocks of report A
 
 
 def measure(device, settings):
@@ -43,7 +42,7 @@ def measure(device, settings):
 def measure_case(widths, size, device, dtype, repeats):
     """Return the milliseconds of each turn of both ways."""
     layout = {"device": device, "memory_format": torch.channels_last}
-    layer, X = PaddedConv(*widths, 3).to(**layout), torch.randn(size, widths[0], SIDE, SIDE).to(**layout)
+    layer, X = FastConv2d(*widths, 3, padding=1).to(**layout), torch.randn(size, widths[0], SIDE, SIDE).to(**layout)
     X.requires_grad_()
 
     def step(convolve):

@@ -21,7 +21,7 @@ from tools.bench import _figures
 from tools.bench._parts import PARTS, label, shares
 from tools.bench._shared import Setting, Table, main, note
 from tools.bench._ways import noise, of_whole_images, ours
-from utils.recipes.reported import OURS, SYSTEMS, find_system
+from utils.recipes import OURS, SYSTEMS, find_system
 from utils.training.step import best_precision
 
 TITLE = "Where the time goes"

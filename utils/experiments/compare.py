@@ -15,7 +15,7 @@ import pandas as pd
 
 from utils.errors import CourseworkError
 from utils.files import plain
-from utils.recipes.reported import SYSTEMS
+from utils.recipes import SYSTEMS
 from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.runs.run import Run, all_runs, find, tested_accuracy
 

@@ -93,10 +93,9 @@ def recipe_of(run: Run, network=None) -> Recipe:
         make, settings = type(network), {}
     elif network is None:
         make = named_network(run, path)
-    loader = record.get("loader") or {}
-    for name in ("mean", "std", "batch_size"):
-        if name not in facts and loader.get(name) is not None:
-            facts[name] = loader[name]
+    for name in ("mean", "std"):  # a run by hand has them from its loader
+        if name not in facts and record.get(name) is not None:
+            facts[name] = record[name]
     known = {field.name for field in dataclasses.fields(Recipe)} - {"name", "network", "network_settings", "augment"}
     values = {name: as_tuple(value) for name, value in facts.items() if name in known}
     values["views"] = record.get("views") or "plain"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from utils.models.blocks import plan_from
-from utils.recipes.reported import SYSTEMS
+from utils.recipes import SYSTEMS
 from utils.report import figures
 from utils.report.blocks import figure, paragraph, row, strong, table
 from utils.report.marking import BANDS, TASKS, backbone_faults, band, plain_gates

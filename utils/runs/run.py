@@ -84,6 +84,11 @@ class Run:
         return read_json(self.folder / EVALUATION)
 
     @property
+    def network(self):
+        """What network.json says of the network, or None: runs of the first version have none."""
+        return read_json(self.folder / "network.json")
+
+    @property
     def checkpoint(self):
         """The newest checkpoint's path, or None."""
         return next(iter(listed(self.folder)), None)
