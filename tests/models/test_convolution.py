@@ -6,7 +6,6 @@ import pytest
 import torch
 from networks import small_cnn
 from torch import nn
-from utils.models.layers import build_layers
 
 from utils.models import convolution
 from utils.models.convolution import MIN_IMAGES, FastConv2d, as_matrix, use_fast_convolutions

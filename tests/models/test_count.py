@@ -8,7 +8,6 @@ import torchvision
 from networks import small_cnn, small_gated
 from networks_by_hand import NetByHand, Wrapper, lazy_net
 from torch import nn
-from utils.models.networks import NETWORKS
 
 from utils.models import GatedBlock, GatedConv, depth, find_gates, flops, network_table, parameters, set_form, summarise
 from utils.models.blocks import conv

@@ -9,7 +9,6 @@ import torchvision
 from networks import small_gated
 from networks_by_hand import NetByHand, Wrapper
 from torch import nn
-from utils.models.networks import NETWORKS
 
 from utils.errors import CourseworkError
 from utils.figures.style import STYLE
