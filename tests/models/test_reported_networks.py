@@ -154,7 +154,7 @@ def test_what_a_report_does_not_say_is_listed():
     assert all(ASSUMPTIONS[name] for name in ASSUMPTIONS if name != "plain_cnn")
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", COUNTS)
 def test_every_network_runs_forward_and_backward_and_all_of_it_learns(name):
     torch.manual_seed(0)
     net = NETWORKS[name](num_classes=3)

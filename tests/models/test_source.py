@@ -143,7 +143,7 @@ def test_all_code_that_belongs_to_no_library_is_listed():
 CODE = "class Net(nn.Module):\n    def forward(self, X):\n        return self.linear(X)\n"
 SAME = [
     "class Net(nn.Module):\n    # a comment\n\n    def forward(self, X):  # another\n        return self.linear(X)",
-    'class Net( nn.Module ):\n    "A text"\n    def forward(self,X):\n        """More."""\n        return self.linear(X)',
+    'class Net( nn.Module ):\n    "A text"\n    def forward(self,X):\n        "More"\n        return self.linear(X)',
     "class Net(nn.Module):\n  def forward(self, X):\n    return (self\n            .linear(X))\n",
     textwrap.indent(CODE, "    ") + "# a comment at the left\n",
 ]
