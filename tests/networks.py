@@ -25,3 +25,9 @@ def small_gated(channels: tuple = (6, 8), num_classes: int = 10) -> nn.Module:
     net.add_module("block1", GatedBlock(3, c, after=nn.Sequential(nn.BatchNorm2d(c), nn.ReLU(), nn.MaxPool2d(2))))
     net.add_module("block2", GatedBlock(c, d, after=nn.Sequential(nn.BatchNorm2d(d), nn.ReLU())))
     return net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(d, num_classes)])
+
+
+def bare_cnn(channels: int = 8, num_classes: int = 10) -> nn.Module:
+    """Return a convolution, a ReLU and a linear layer on the mean of the map: nothing keeps it from diverging."""
+    layers = [nn.Conv2d(3, channels, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(channels, num_classes))

@@ -14,13 +14,13 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from utils.report.words import duration
 
 from tools.marks import filled
 from utils.experiments.records import RESULTS, fastest_machine, group_records, median_seconds, read_records
 from utils.files import plain
 from utils.recipes import ABLATIONS, GATED, OURS, SYSTEMS, WITHOUT_GATE
 from utils.recipes.tables import C_ROWS, D_ROWS
+from utils.report.formats import duration
 
 ROOT = Path(__file__).resolve().parents[1]
 NO_BREAK = "\u00a0"  # a space at which no line is broken

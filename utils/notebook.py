@@ -26,6 +26,7 @@ NEEDED = {
     "matplotlib": "matplotlib",
     "pandas": "pandas",
     "PIL": "pillow",
+    "jinja2": "jinja2",
     "tqdm": "tqdm",
     "filelock": "filelock",
     "ipywidgets": "ipywidgets",

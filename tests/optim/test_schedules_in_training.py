@@ -68,7 +68,7 @@ def test_a_training_follows_the_curve_without_a_warning(name):
     first = optimizer.param_groups[0]["lr"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        options = {"callbacks": (schedule, callback), "watched": "val", "curves": False}
+        options = {"callbacks": (schedule, watcher), "watched": "val", "curves": False}
         history = train_ch3(net, train_iter, train_iter, nn.CrossEntropyLoss(), 3, optimizer, **options)
     losses = history["val_loss"] if name == "plateau" else None
     expected = lr_curve(name, 0.01, num_epochs=3, batches=4, losses=losses, **settings)[1]
@@ -84,7 +84,7 @@ def test_the_run_log_notes_the_learning_rate_that_was_chosen(name):
     optimizer = make_optimizer("sgd", net, 0.005, momentum=0.9)
     schedule = make_schedule(name, optimizer, num_epochs=2, batches=4)
     watcher = types.SimpleNamespace(after_epoch=lambda training: noted.append(settings_of(training)["lr"]))
-    options = {"watchers": (schedule, watcher), "curves": False, "record": False}
+    options = {"callbacks": (schedule, watcher), "curves": False, "record": False}
     train_ch3(net, bowl_batches(4), bowl_batches(4), nn.CrossEntropyLoss(), 2, optimizer, **options)
     assert noted == [0.005, 0.005]
 

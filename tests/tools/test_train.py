@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from networks import small_cnn
+from networks import bare_cnn
 
 from tools import train
 from utils.recipes import Recipe
@@ -13,9 +13,7 @@ from utils.recipes import reported as systems
 @pytest.fixture
 def tiny(monkeypatch):
     """Put a recipe that trains in a second among the systems."""
-    monkeypatch.setitem(
-        systems.SYSTEMS, "tiny", Recipe("tiny", small_cnn, {"channels": 4}, batch_size=60, num_epochs=2)
-    )
+    monkeypatch.setitem(systems.SYSTEMS, "tiny", Recipe("tiny", bare_cnn, {"channels": 4}, batch_size=60, num_epochs=2))
     monkeypatch.setenv("CIFAR10_SOURCE", "synthetic")
     return "tiny"
 

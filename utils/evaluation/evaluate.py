@@ -55,6 +55,7 @@ def evaluate(
     *,
     classes: Iterable | None = None,
     predict: Callable | None = None,
+    network: Callable | None = None,
     budget=None,
 ) -> dict:
     """Measure a network on batches (X, y), or a finished training on its test images; return the record.
@@ -66,7 +67,8 @@ def evaluate(
     place of the data's own.
 
     A training is a Trained, a Run or the name of a run: see evaluate_run. It brings its own loss and test images; for a
-    Run, data may be the images that it was trained on, as load_cifar10 returns them.
+    Run, data may be the images that it was trained on, as load_cifar10 returns them, and network the class of its
+    network, where the record's import path does not lead to it.
     """
     if isinstance(net_or_run, nn.Module):
         if not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
@@ -78,7 +80,7 @@ def evaluate(
     if isinstance(net_or_run, (str, Run)):
         from utils.recipes import load_run
 
-        net_or_run = load_run(net_or_run, data)
+        net_or_run = load_run(net_or_run, data, network=network)
         data = None
     if not hasattr(net_or_run, "test_iter"):
         raise CourseworkError(

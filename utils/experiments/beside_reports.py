@@ -9,7 +9,7 @@ import pandas as pd
 
 from utils.experiments.compare import KINDS, Group, group_runs, is_synthetic, percent_text
 from utils.files import plain
-from utils.recipes.recipe import Recipe
+from utils.recipes import Recipe
 from utils.recipes.reported import SYSTEMS
 from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.runs.run import Run

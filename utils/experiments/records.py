@@ -19,7 +19,7 @@ from utils.evaluation.metrics import wilson_interval
 from utils.evaluation.robustness import accuracy_of_views
 from utils.files import read_json, write_json
 from utils.my_utils import evaluate
-from utils.recipes.recipe import Recipe, Trained
+from utils.recipes import Recipe, Trained
 from utils.runs.recorder import git_state, note_test, now
 
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "accuracy"

@@ -2,7 +2,7 @@
 
 from utils.models.blocks import Branches, ConstantGate, GatedBlock, initialise, make_gate
 from utils.models.count import depth, find_gates, flops, network_table, parameters
-from utils.models.gated import GatedConv, set_form
+from utils.models.gated import FORMS, GatedConv, choose_form, set_form
 from utils.models.our_networks import OUR_NETWORKS
 from utils.models.reported_networks import ASSUMPTIONS, REPORTED_NETWORKS
 from utils.models.summary import summarise
@@ -12,13 +12,17 @@ NETWORKS = REPORTED_NETWORKS | OUR_NETWORKS | TABLE_NETWORKS  # every network th
 
 __all__ = [
     "ASSUMPTIONS",
+    "FORMS",
     "NETWORKS",
     "REPORTED_NETWORKS",
     "Branches",
     "ConstantGate",
     "GatedBlock",
     "GatedConv",
+    "choose_form",
     "depth",
+    "draw_block",
+    "draw_network",
     "find_gates",
     "flops",
     "initialise",
@@ -28,3 +32,11 @@ __all__ = [
     "set_form",
     "summarise",
 ]
+
+
+def __getattr__(name):
+    if name in ("draw_block", "draw_network"):  # matplotlib takes a while to import, and only drawings need it
+        from utils.models import draw
+
+        return getattr(draw, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

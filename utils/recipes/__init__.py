@@ -4,10 +4,13 @@ from utils.recipes.load import load_run
 from utils.recipes.ours import ABLATIONS, GATED, OURS, WITHOUT_GATE, find_system
 from utils.recipes.recipe import PROTOCOLS, Recipe
 from utils.recipes.reported import SYSTEMS
+from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.recipes.train import Trained, train_recipe
 
 __all__ = [
     "ABLATIONS",
+    "C_ROWS",
+    "D_ROWS",
     "GATED",
     "OURS",
     "PROTOCOLS",

@@ -111,7 +111,7 @@ def named_network(run: Run, path: str | None):
     if path in NETWORKS:
         return path
     make = find_by_path(path) if path else None
-    if make is None:
+    if make is None or make.__module__.startswith("torch.nn"):  # of an nn.Sequential nobody knows the layers
         name = (path or (run.network or {}).get("class") or "MyNet").rpartition(".")[2]
         raise CourseworkError(
             f"The network of {run.name} cannot be found again: {path or 'its class was not recorded'}.",
@@ -124,7 +124,13 @@ def named_network(run: Run, path: str | None):
 def augmentation_of(entry: dict):
     """Return the augmentation that a recipe's description tells of."""
     (name, settings), *_ = entry.items()
-    return getattr(augmentations, name)(**{key: as_tuple(value) for key, value in settings.items()})
+    kind = getattr(augmentations, name, None)
+    if not dataclasses.is_dataclass(kind) or kind.__module__ != augmentations.__name__:
+        raise CourseworkError(
+            f"There is no augmentation {name!r}.",
+            next_step="It was the author's own, or the record is damaged: train again with a recipe that names it.",
+        )
+    return kind(**{key: as_tuple(value) for key, value in settings.items()})
 
 
 def as_tuple(value):
