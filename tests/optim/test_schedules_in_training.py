@@ -64,7 +64,7 @@ def test_a_training_follows_the_curve_without_a_warning(name):
     settings = {"patience": 0, "threshold": 0.9} if name == "plateau" else {}
     schedule = make_schedule(name, optimizer, num_epochs=3, batches=len(train_iter), **settings)
     seen = []
-    callback = types.SimpleNamespace(after_batch=lambda training: seen.append(training.lr))
+    watcher = types.SimpleNamespace(after_batch=lambda training: seen.append(training.lr))
     first = optimizer.param_groups[0]["lr"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
