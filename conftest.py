@@ -22,7 +22,7 @@ def pytest_configure(config):
         os.environ.setdefault("CIFAR10_SOURCE", "synthetic")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # idle threads keep no core busy, see utils/notebook.py
     os.environ.setdefault("CI", "true")  # no live figures
-    os.environ.setdefault("COURSEWORK_BUDGET", "smoke")
+    os.environ.setdefault("COURSEWORK_EFFORT", "check")
     # A ledger for each process: trainings of earlier tests would be gone on with, and two at once refused.
     config.trainings = os.environ["COURSEWORK_RUNS"] = tempfile.mkdtemp(prefix="coursework-")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's job in the background hands that on to all others

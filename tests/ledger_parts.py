@@ -5,7 +5,7 @@ from training_parts import parts
 
 from utils.my_utils import train_ch3
 
-SMALL = {"budget": "smoke", "curves": False, "precision": "fp32", "device": "cpu"}
+SMALL = {"effort": "check", "curves": False, "precision": "fp32", "device": "cpu"}
 
 
 def train(*callbacks, epochs=2, **options):

@@ -108,7 +108,7 @@ def record(made_by=RECIPE, **changes):
         "protocol": "honest",
         "watched": "val",
         "seed": 0,
-        "budget": "full",
+        "effort": "full",
         "precision": "fp32",
         "num_epochs": made_by["num_epochs"],
         "batches": 300,

@@ -11,7 +11,7 @@ from training_parts import Note, StopAfter, images, parts, same
 
 from utils.data.loader import BatchLoader
 from utils.errors import CourseworkError
-from utils.my_utils import Accumulator, accuracy, evaluate, evaluate_accuracy, train_ch3, train_epoch_ch3
+from utils.my_utils import Accumulator, accuracy, evaluate_accuracy, loss_and_accuracy, train_ch3, train_epoch_ch3
 from utils.training.history import History
 from utils.training.state import points_every
 
@@ -65,7 +65,7 @@ def test_evaluation_gives_the_same_figures_for_any_batch_and_any_reduction(batch
     X, y = BatchLoader(split, 60).batch(0, 0)
     net.eval()
     right = F.cross_entropy(net(X), y).item(), (net(X).argmax(1) == y).float().mean().item()
-    found = evaluate(net, BatchLoader(split, batch_size), loss)
+    found = loss_and_accuracy(net, BatchLoader(split, batch_size), loss)
     assert found == pytest.approx(right, rel=1e-5)
     assert evaluate_accuracy(net, BatchLoader(split, batch_size)) == found[1]
 
@@ -117,7 +117,9 @@ def test_every_part_is_in_the_mode_it_was_in_afterwards_even_after_an_error():
 def test_evaluation_turns_dropout_off_and_changes_nothing():
     net, _, test_iter, _ = parts()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    assert evaluate(net, test_iter, nn.CrossEntropyLoss()) == evaluate(net, test_iter, nn.CrossEntropyLoss())
+    assert loss_and_accuracy(net, test_iter, nn.CrossEntropyLoss()) == loss_and_accuracy(
+        net, test_iter, nn.CrossEntropyLoss()
+    )
     assert same(before, net.state_dict())
     assert all(parameter.grad is None for parameter in net.parameters())
 
@@ -139,7 +141,7 @@ def test_plain_lists_and_data_loaders_serve_as_iterators():
     X, y = BatchLoader(images(60), 60).batch(0, 0)
     pairs = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, y), batch_size=13)
     as_list = [(X[i : i + 13], y[i : i + 13]) for i in range(0, 60, 13)]
-    assert evaluate(net, pairs, F.cross_entropy) == evaluate(net, as_list, F.cross_entropy)
+    assert loss_and_accuracy(net, pairs, F.cross_entropy) == loss_and_accuracy(net, as_list, F.cross_entropy)
     history = train_ch3(net, pairs, as_list, F.cross_entropy, 1, optimizer, curves=False)
     assert len(history) == 1
 
@@ -148,7 +150,7 @@ def test_plain_lists_and_data_loaders_serve_as_iterators():
 def test_no_batch_at_all_is_an_error_that_says_so(call):
     net, _, _, optimizer = parts()
     with pytest.raises(CourseworkError, match="no batch"):
-        evaluate(net, [], F.cross_entropy) if call == "evaluate" else train_epoch_ch3(
+        loss_and_accuracy(net, [], F.cross_entropy) if call == "evaluate" else train_epoch_ch3(
             net, [], F.cross_entropy, optimizer
         )
 
@@ -162,7 +164,7 @@ def test_a_history_holds_each_epochs_figures_under_the_names_of_what_was_watched
     assert history["epoch"] == [1, 2, 3]
     assert history["lr"] == [0.05] * 3
     assert history["seconds"] == sorted(history["seconds"])
-    assert (history["val_loss"][-1], history["val_acc"][-1]) == evaluate(net, test_iter, F.cross_entropy)
+    assert (history["val_loss"][-1], history["val_acc"][-1]) == loss_and_accuracy(net, test_iter, F.cross_entropy)
     assert history["train_loss"][-1] < history["train_loss"][0]
     assert list(history.frame().index) == [1, 2, 3]
     assert history.best("train_loss")["epoch"] == 1 + min(range(3), key=history["train_loss"].__getitem__)

@@ -22,9 +22,9 @@ from utils.experiments.records import RESULTS, make_record, record_path, save_re
 from utils.recipes import ABLATIONS, OURS, SYSTEMS, Recipe
 from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.runs.run import trainings
-from utils.training.budget import BUDGETS, Budget
+from utils.training.effort import EFFORTS, Effort
 
-REHEARSAL = Budget("rehearsal", images=200, epochs=1)
+REHEARSAL = Effort("rehearsal", images=200, epochs=1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,12 +103,12 @@ def parse(arguments):
 def _run(open_jobs, paths, data, device, deadline, args):
     """Run one job after the other; return 1 if any failed."""
     failed = 0
-    budget = REHEARSAL if args.rehearse else BUDGETS["full"]
+    effort = REHEARSAL if args.rehearse else EFFORTS["full"]
     for job in open_jobs:
         if deadline.is_over:
             break
         try:
-            record = train(job, data, device, deadline, budget)
+            record = train(job, data, device, deadline, effort)
         except CourseworkError as error:
             failed += 1
             print(f"{job}: FAILED\n{error}", file=sys.stderr, flush=True)
@@ -125,12 +125,12 @@ def _run(open_jobs, paths, data, device, deadline, args):
     return min(failed, 1)
 
 
-def train(job, data, device, deadline, budget):
+def train(job, data, device, deadline, effort):
     """Train and measure; return the record, or None if the time was over first."""
     if device.type == "cuda":
         warm_up(job, data, device)
     started = time.perf_counter()
-    options = {"seed": job.seed, "protocol": job.protocol, "budget": budget, "device": device}
+    options = {"seed": job.seed, "protocol": job.protocol, "effort": effort, "device": device}
     trained = job.recipe.train(data, **options, callbacks=[deadline], curves=False, sweep="reproduce")
     if trained.history.stopped:
         return None
@@ -144,9 +144,9 @@ def warm_up(job, data, device):
 
     No file is written. A recipe that shrinks its images in the first epochs then has one epoch of each size.
     """
-    budget = Budget("warm-up", images=2 * job.recipe.batch_size, epochs=2)
+    effort = Effort("warm-up", images=2 * job.recipe.batch_size, epochs=2)
     # Under the job's own protocol, because some schedules follow what that protocol measures after each epoch.
-    options = {"protocol": job.protocol, "budget": budget, "device": device}
+    options = {"protocol": job.protocol, "effort": effort, "device": device}
     make_record(job.recipe.train(data, **options, folder=None, curves=False), 0.0)
 
 

@@ -1,6 +1,6 @@
 """Trains a system from the command line.
 
-    python -m tools.train NAME [--budget smoke|quick|full] [--seed 0] [--protocol honest|report|final] [--folder PATH]
+    python -m tools.train NAME [--effort check|demo|full] [--seed 0] [--protocol honest|report|final] [--folder PATH]
 
 The same command resumes a training that was stopped.
 """
@@ -12,7 +12,7 @@ import sys
 
 from utils.errors import CourseworkError
 from utils.recipes import OURS, PROTOCOLS, SYSTEMS, find_system
-from utils.training.budget import BUDGETS
+from utils.training.effort import EFFORTS
 from utils.training.live import in_words
 
 
@@ -20,7 +20,7 @@ def main(arguments=None):
     """Train the system named, and print what was measured after its last epoch."""
     parser = argparse.ArgumentParser(prog="python -m tools.train", description="Train one of the systems.")
     parser.add_argument("name", help=", ".join([*SYSTEMS, *OURS]))
-    parser.add_argument("--budget", choices=BUDGETS, help="how long it trains (default: full on a GPU, else quick)")
+    parser.add_argument("--effort", choices=EFFORTS, help="how long it trains (default: full on a GPU, else demo)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--protocol", choices=PROTOCOLS, default="honest")
     parser.add_argument("--device", help="cpu, cuda, mps (default: the best there is)")

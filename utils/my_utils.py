@@ -47,11 +47,11 @@ class Accumulator:
 
 def evaluate_accuracy(net, data_iter, device=None, *, predict=None):
     """Return the fraction of data_iter's examples that net classifies correctly."""
-    return evaluate(net, data_iter, None, device, predict=predict)[1]
+    return loss_and_accuracy(net, data_iter, None, device, predict=predict)[1]
 
 
 @torch.no_grad()
-def evaluate(net, data_iter, loss, device=None, *, predict=None, metrics=()):
+def loss_and_accuracy(net, data_iter, loss, device=None, *, predict=None, metrics=()):
     """Return (mean loss, fraction correct) over data_iter, with net in eval mode.
 
     predict(net, X) may stand in for net(X); metrics are updated with (y_hat, y) of each batch.
@@ -139,7 +139,7 @@ def train_ch3(
             )  # fmt: skip
             measured = None
             if test_iter is not None:
-                measured = evaluate(
+                measured = loss_and_accuracy(
                     training.scored, training.watched_batches(), loss, training.device,
                     predict=getattr(step, "predict", None), metrics=training.metrics,
                 )  # fmt: skip

@@ -25,13 +25,13 @@ from utils.models import GatedBlock
 from utils.models.count import flops
 from utils.recipes import Recipe, load_run
 from utils.runs.run import EVALUATION
-from utils.training.budget import Budget
+from utils.training.effort import Effort
 from utils.training.step import Step
 
 evaluation = importlib.import_module("utils.evaluation.evaluate")  # the room exports a function of this name
 pytestmark = pytest.mark.usefixtures("one_thread")
 ORIGIN = {"name": "drawn images", "source": "drawn", "fingerprint": "0123456789abcdef"}
-SMALL = Budget("small", images=40)
+SMALL = Effort("small", images=40)
 
 
 def gated():
@@ -59,7 +59,7 @@ def train(data, tmp_path):
 
     def make(network=gated, folder=tmp_path / "run", callbacks=(), **changes):
         recipe = Recipe("small", network, mean=(0.5,) * 3, std=(0.25,) * 3, lr=0.01, num_epochs=2, **changes)
-        how = {"budget": Budget("all"), "device": "cpu", "precision": "fp32", "curves": False, "callbacks": callbacks}
+        how = {"effort": Effort("all"), "device": "cpu", "precision": "fp32", "curves": False, "callbacks": callbacks}
         return recipe.train(data, folder=folder, **how)
 
     return make
@@ -195,12 +195,12 @@ def test_views_and_robustness_take_as_many_images_as_the_budget_allows_and_say_s
     assert few["views_images"] == few["robustness"]["images"] == 40 and few["images"] == 110
     assert list(few["views"]) == list(VIEWS) and few["views"]["plain"] == few["robustness"]["noise"]["accuracy"][0]
     assert all(few["robustness"][name]["strengths"] == list(strengths) for name, strengths in STRENGTHS.items())
-    every = evaluate_run(trained, Budget("all"))
+    every = evaluate_run(trained, Effort("all"))
     assert every["views_images"] == 110 and every["views"]["plain"] == pytest.approx(every["accuracy"])
     monkeypatch.setattr(evaluation, "LEAST_IMAGES", 60)
-    assert evaluate_run(trained, Budget("slow", macs=1.0))["views_images"] == 60
+    assert evaluate_run(trained, Effort("slow", macs=1.0))["views_images"] == 60
     work = evaluation.VIEW_PASSES * 100 * flops(trained.net) / evaluation.SHARE  # enough for 100 images' views
-    record = evaluate_run(trained, Budget("middling", macs=work))
+    record = evaluate_run(trained, Effort("middling", macs=work))
     assert record["views_images"] == 100 > record["robustness"]["images"] >= 60
 
 
@@ -283,7 +283,7 @@ def test_a_loss_may_be_given_and_may_have_weights_for_the_classes():
 
 def test_a_training_and_its_run_are_evaluated_through_the_same_door(train, data):
     trained = train()
-    first = evaluate(trained, budget=SMALL)
+    first = evaluate(trained, effort=SMALL)
     assert first == evaluate_run(trained, SMALL) == evaluate(trained.run, data, network=gated)
     assert evaluate(trained.net, trained.test_iter)["accuracy"] == first["accuracy"]
 

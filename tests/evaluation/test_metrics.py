@@ -22,7 +22,7 @@ from utils.evaluation.metrics import (
     top_k,
     wilson_interval,
 )
-from utils.my_utils import evaluate
+from utils.my_utils import loss_and_accuracy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CLASSES = 4
@@ -157,7 +157,7 @@ def test_scores_are_one_pass_in_order_and_leave_the_modes_alone():
     y_hat, y = scores(net, test_iter)
     assert [module.training for module in net.modules()] == before
     assert torch.equal(y, test_iter.split.labels) and y_hat.dtype == torch.float32
-    assert float((y_hat.argmax(1) == y).double().mean()) == evaluate(net, test_iter, None)[1]
+    assert float((y_hat.argmax(1) == y).double().mean()) == loss_and_accuracy(net, test_iter, None)[1]
     assert torch.equal(scores(net, test_iter, lambda net, X: -net(X))[0], -y_hat)
     assert train_iter.epoch == 0 and not y_hat.requires_grad
 

@@ -27,7 +27,7 @@ def add(tmp_path, monkeypatch):
         record = {"run": name, "system": recipe and recipe.name, "state": "finished", "seed": 0, "data": REAL}
         record |= {
             "recipe": recipe and recipe.describe() | (described or {}),
-            "budget": "full",
+            "effort": "full",
             "protocol": "honest",
             "images": 45000,
         }

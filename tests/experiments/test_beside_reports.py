@@ -23,11 +23,11 @@ def test_beside_the_five_reported_accuracies_stand_our_best_runs_or_nothing(add)
     table = comparison_table(list(rows.values()))
     assert table.loc["A", "ours"] == "not yet run" and table.loc["A", "conditions"] == ""
     assert table.loc["C", "ours"] == "80.00 % validation (75.00 % ± 7.07 over 2 seeds)"
-    assert table.loc["E", "conditions"] == "drawn images, protocol honest, budget full, 1 epoch"
+    assert table.loc["E", "conditions"] == "drawn images, protocol honest, effort full, 1 epoch"
 
 
 def test_a_short_run_is_no_result_of_ours_and_its_number_of_images_is_named(add):
-    add("short", 0.9, budget="taste", watched_images=14)
+    add("short", 0.9, effort="demo", watched_images=14)
     row = beside_reported()[2]
     table = comparison_table([row])
     assert row["is_complete"] is False and table.loc["C", "ours"] == "not yet run in full"

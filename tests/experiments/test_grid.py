@@ -16,9 +16,9 @@ from utils.files import read_json, write_json
 from utils.recipes import SYSTEMS, Recipe
 from utils.runs.claim import Claim
 from utils.runs.run import RECORD, Run, all_runs, find, trainings
-from utils.training.budget import BUDGETS, Budget
+from utils.training.effort import EFFORTS, Effort
 
-SMALL = Budget("small", images=100)
+SMALL = Effort("small", images=100)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def grid(tiny, data):
     """Return a function that runs a grid of the tiny recipe on 100 images."""
 
     def run(axes, **how):
-        arguments = {"data": data, "budget": SMALL, "device": "cpu", "precision": "fp32", "name": "g"} | how
+        arguments = {"data": data, "effort": SMALL, "device": "cpu", "precision": "fp32", "name": "g"} | how
         return run_grid(arguments.pop("recipe", tiny), axes, **arguments)
 
     return run
@@ -70,10 +70,10 @@ def test_called_again_nothing_is_trained_and_the_table_is_the_same(grid, monkeyp
     assert first.equals(second) and times() == before
 
 
-@pytest.mark.parametrize("how", [{}, {"protocol": "report"}, {"budget": BUDGETS["smoke"]}, {"seed": 3}])
+@pytest.mark.parametrize("how", [{}, {"protocol": "report"}, {"effort": EFFORTS["check"]}, {"seed": 3}])
 def test_a_trial_has_the_folder_that_the_recipe_gives_the_same_training(grid, tiny, data, how, monkeypatch):
     table = grid({"lr": [0.02]}, **how)
-    arguments = {"data": data, "budget": SMALL, "device": "cpu", "precision": "fp32", "curves": False} | how
+    arguments = {"data": data, "effort": SMALL, "device": "cpu", "precision": "fp32", "curves": False} | how
     by_hand = tiny.change(lr=0.02).train(**arguments)
     assert table["run"][0] == by_hand.folder.name
 
@@ -81,7 +81,7 @@ def test_a_trial_has_the_folder_that_the_recipe_gives_the_same_training(grid, ti
 def test_a_trial_that_goes_on_from_a_parent_has_the_folder_that_the_recipe_gives_it(grid, tiny, data):
     parent = grid({"seed": [0]})["run"][0]
     table = grid({"lr": [0.001]}, parent=parent)
-    arguments = {"data": data, "budget": SMALL, "device": "cpu", "precision": "fp32", "curves": False}
+    arguments = {"data": data, "effort": SMALL, "device": "cpu", "precision": "fp32", "curves": False}
     assert tiny.change(lr=0.001).train(parent=parent, **arguments).folder.name == table["run"][0]
     assert find(table["run"][0]).record["parent"] == parent
 

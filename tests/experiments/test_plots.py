@@ -94,14 +94,14 @@ def test_reported_figures_are_drawn_with_ours_or_the_words_that_there_is_none(ad
         "data": "drawn images",
         "is_synthetic": True,
         "is_complete": True,
-        "budget": "full",
+        "effort": "full",
     }
     rows[1] |= ours
-    rows[2] |= ours | {"is_complete": False, "budget": "taste"}
+    rows[2] |= ours | {"is_complete": False, "effort": "demo"}
     (ax,) = show_reported(rows).axes
     words = [text.get_text() for text in ax.texts]
     assert words.count("not yet run") == 3 and words.count("not yet run in full") == 1
-    assert "test, drawn images, budget full" in words
+    assert "test, drawn images, effort full" in words
     squares = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "s"]
     assert squares == pytest.approx([88.85, 83.67, 84.0, 90.51, 85.65])
     (ours,) = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]

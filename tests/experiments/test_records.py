@@ -21,10 +21,10 @@ from utils.experiments.records import (
 from utils.files import plain, write_json
 from utils.recipes.recipe import Recipe
 from utils.runs.run import Run, tta_accuracy
-from utils.training.budget import Budget
+from utils.training.effort import Effort
 
 CPU = torch.device("cpu")
-FEW = Budget("few", images=200, epochs=2)
+FEW = Effort("few", images=200, epochs=2)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def tiny(tmp_path, monkeypatch):
 
 
 def train(recipe, data, protocol="final", **options):
-    return recipe.train(data, protocol=protocol, budget=FEW, device="cpu", curves=False, **options)
+    return recipe.train(data, protocol=protocol, effort=FEW, device="cpu", curves=False, **options)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from utils.data.cifar10 import Cifar10, Split
 from utils.experiments.grid import FAILED, count_failures, run_grid
 from utils.recipes import Recipe
 from utils.runs.run import all_runs, find
-from utils.training.budget import Budget
+from utils.training.effort import Effort
 
 RETRIES = 2
 FORMS = ({"lr": [0.01, 1e6], "seed": [0, 1]}, {"lr": [0.01, 0.02, 1e6], "seed": [1, 2]})  # the first, then changed
@@ -82,7 +82,7 @@ def run(folder, form, data):
     Recipe.train = lambda recipe, *args, callbacks=(), **how: train(
         recipe, *args, callbacks=[*callbacks, Slow()], **how
     )
-    options = {"data": data, "budget": Budget("all"), "device": "cpu", "precision": "fp32", "save_every": 0.0}
+    options = {"data": data, "effort": Effort("all"), "device": "cpu", "precision": "fp32", "save_every": 0.0}
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             return run_grid(recipe.change(optimizer="sgd"), FORMS[form], name="g", retries=RETRIES, **options)

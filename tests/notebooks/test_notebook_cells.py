@@ -75,7 +75,7 @@ def test_an_interrupted_system_ends_the_cell_and_is_left_out_of_the_table():
             return self.run
 
     names = {"SYSTEMS": {name: System(run) for name, run in runs.items()}, "data": DATA, "device": None, "pd": pd}
-    names |= {"share": "smoke", "parameters": lambda net: 1}
+    names |= {"share": "check", "parameters": lambda net: 1}
     run_cells("04", ["cell-29", "cell-30", "cell-31"], names)
     assert list(names["trained"]) == ["one", "two"] and list(names["rows"]) == ["one"]
     assert names["rows"]["one"]["training loss"] == "1.50 to 1.50"
@@ -84,7 +84,7 @@ def test_an_interrupted_system_ends_the_cell_and_is_left_out_of_the_table():
 def test_a_run_that_was_interrupted_is_told_to_go_on(capsys):
     recipe = types.SimpleNamespace(train=lambda *_, **__: training(stopped=True))
     names = {"find_system": lambda name: recipe, "data": DATA, "device": None}
-    run_cells("04", ["cell-35", "cell-36"], names | {"budget": types.SimpleNamespace(name="smoke")})
+    run_cells("04", ["cell-35", "cell-36"], names | {"effort": types.SimpleNamespace(name="check")})
     assert "run the cell above again" in capsys.readouterr().out
 
 

@@ -36,7 +36,7 @@ from utils.recipes import train as training
 from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.recipes.train import laid_out
 from utils.runs.run import Run
-from utils.training.budget import BUDGETS, Budget, choose_budget
+from utils.training.effort import EFFORTS, Effort, choose_effort
 
 ROWS = (*C_ROWS, *D_ROWS)
 
@@ -56,12 +56,12 @@ def whitened():
     return nn.Sequential(Whiten(3, 2), nn.GELU(), nn.MaxPool2d(4), GlobalMaxPool(), nn.Linear(24, 10))
 
 
-SMALL = {"budget": "smoke", "curves": False, "precision": "fp32", "device": "cpu"}
+SMALL = {"effort": "check", "curves": False, "precision": "fp32", "device": "cpu"}
 
 
 @pytest.mark.parametrize("name", [*SYSTEMS, *OURS, *ABLATIONS])
 def test_each_system_trains_an_epoch_by_its_own_recipe(name, data, tmp_path):
-    images, _ = Budget("some", images=96).cut(data, 1, 1)
+    images, _ = Effort("some", images=96).cut(data, 1, 1)
     recipe = find_system(name).change(num_epochs=1)
     trained = recipe.train(images, protocol="report", folder=None, curves=False, device="cpu")
     row = trained.history.rows[0]
@@ -138,7 +138,7 @@ def test_each_row_of_the_tables_builds_its_network_optimizer_and_loss(row):
 
 @pytest.mark.parametrize("row", [C_ROWS[2], C_ROWS[9], D_ROWS[0], D_ROWS[4], D_ROWS[7], D_ROWS[10], D_ROWS[13]])
 def test_rows_of_the_tables_train(row, data, tmp_path):
-    images, _ = Budget("some", images=64).cut(data, 1, 1)
+    images, _ = Effort("some", images=64).cut(data, 1, 1)
     trained = row.recipe.change(num_epochs=1).train(images, folder=None, curves=False, device="cpu")
     assert len(trained.history) == 1
 
@@ -294,7 +294,7 @@ def test_a_network_is_compiled_on_request_only_and_trains_to_the_same_end(tiny, 
     assert not compiled
     trained = tiny.train(data, folder=None, compiled=True, **SMALL)
     assert compiled == [trained.net] and same(trained.net.state_dict(), plainly.net.state_dict())
-    facts = [tiny.facts(data, BUDGETS["smoke"], torch.device("cpu"), compiled=asked) for asked in (False, True)]
+    facts = [tiny.facts(data, EFFORTS["check"], torch.device("cpu"), compiled=asked) for asked in (False, True)]
     assert tiny.folder(facts[0]) != tiny.folder(facts[1])  # one does not go on with the other's training
 
 
@@ -365,11 +365,11 @@ def test_seeds_decide_the_result_and_the_callers_generator_is_left_alone(tiny, d
 
 
 def test_budgets_cut_images_and_epochs_and_keep_all_classes(data):
-    images, epochs = BUDGETS["smoke"].cut(data, 40, 1e9)
+    images, epochs = EFFORTS["check"].cut(data, 40, 1e9)
     assert (len(images.train), len(images.test), epochs) == (200, 100, 2)
     assert len(images.train.labels.unique()) == 10
-    assert BUDGETS["full"].cut(data, 40, 1e9) == (data, 40)
-    assert BUDGETS["smoke"].cut(data, 1, 1e9)[1] == 1
+    assert EFFORTS["full"].cut(data, 40, 1e9) == (data, 40)
+    assert EFFORTS["check"].cut(data, 1, 1e9)[1] == 1
 
 
 def test_a_training_cut_short_shrinks_its_images_for_its_share_of_the_epochs(tiny, data):
@@ -380,7 +380,7 @@ def test_a_training_cut_short_shrinks_its_images_for_its_share_of_the_epochs(tin
             sizes.append(training.train_iter.batch(training.epoch, 0)[0].shape[-1])
 
     recipe = tiny.change(augment=(Shrink(16, epochs=5),), num_epochs=8)
-    recipe.train(data, budget=Budget("short", images=100, epochs=2), folder=None, curves=False, callbacks=[Watch()])
+    recipe.train(data, effort=Effort("short", images=100, epochs=2), folder=None, curves=False, callbacks=[Watch()])
     assert sizes == sorted(sizes) and sizes.count(16) == sizes.count(32) > 0
     assert Shrink(16, epochs=5).for_epochs(8, 8) == Shrink(16, epochs=5)
     assert Shrink(16, epochs=5).for_epochs(1, 8).epochs == 0
@@ -397,20 +397,23 @@ def test_a_training_cut_short_shrinks_its_images_for_its_share_of_the_epochs(tin
     ],
 )
 def test_a_budget_of_multiply_adds_gives_up_epochs_first_and_then_images(data, macs_per_image, num_epochs, expected):
-    images, epochs = Budget("some", macs=6e11).cut(data, num_epochs, macs_per_image)
+    images, epochs = Effort("some", macs=6e11).cut(data, num_epochs, macs_per_image)
     assert (len(images.train), epochs) == expected
 
 
 def test_the_budget_is_named_or_follows_the_hardware(monkeypatch):
-    monkeypatch.delenv("COURSEWORK_BUDGET", raising=False)
-    assert [choose_budget(None, device).name for device in ("cpu", "cuda")] == ["quick", "full"]
-    monkeypatch.setenv("COURSEWORK_BUDGET", "smoke")
-    assert choose_budget(None, "cuda").name == "smoke"
-    assert choose_budget("full").name == "full"
-    monkeypatch.setenv("COURSEWORK_BUDGET", "tiny")
-    with pytest.raises(CourseworkError, match="no budget 'tiny'") as error:
-        choose_budget()
-    assert error.value.where == "COURSEWORK_BUDGET"
+    monkeypatch.delenv("COURSEWORK_EFFORT", raising=False)
+    monkeypatch.setenv("COURSEWORK_BUDGET", "smoke")  # the variable and a name of the first version
+    assert choose_effort(None, "cuda").name == "check"
+    monkeypatch.delenv("COURSEWORK_BUDGET")
+    assert [choose_effort(None, device).name for device in ("cpu", "cuda")] == ["demo", "full"]
+    monkeypatch.setenv("COURSEWORK_EFFORT", "check")
+    assert choose_effort(None, "cuda").name == "check"
+    assert choose_effort("full").name == "full"
+    monkeypatch.setenv("COURSEWORK_EFFORT", "tiny")
+    with pytest.raises(CourseworkError, match="no effort 'tiny'") as error:
+        choose_effort()
+    assert error.value.where == "COURSEWORK_EFFORT"
 
 
 def test_an_unknown_system_is_refused_with_the_names_of_all():

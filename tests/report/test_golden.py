@@ -40,12 +40,12 @@ RUNS = {
         "tested": {},
     },
     "synthetic": {
-        "about": record(data=SYNTHETIC, budget="demo", images=180, num_epochs=2, tests=[{}, {}]),
+        "about": record(data=SYNTHETIC, effort="demo", images=180, num_epochs=2, tests=[{}, {}]),
         "tested": evaluation(500, images=1000, data=SYNTHETIC, interval=None),
     },
     "by_hand": {"about": record_by_hand(), "net": {}, "tested": {}},
     "plain_diverged": {
-        "about": record(PLAIN, state="diverged", protocol="report", watched="test", budget="demo"),
+        "about": record(PLAIN, state="diverged", protocol="report", watched="test", effort="demo"),
         "lines": metrics(3, watched="test"),
         "faults": [DIVERGED],
         "net": plain_network(),

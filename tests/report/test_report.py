@@ -16,7 +16,7 @@ from utils.errors import CourseworkError
 from utils.recipes.reported import SYSTEMS
 from utils.report import content, write_report
 from utils.report.accuracy import GATE_COLUMNS, LISTED_CLASSES
-from utils.report.blocks import plain_text
+from utils.report.document import plain_text
 from utils.report.facts import NETWORK_ROWS, facts
 from utils.report.formats import count, duration, number, percent, setting
 from utils.report.template import render
@@ -47,13 +47,13 @@ def test_numbers_are_written_in_plain_words():
     "changes, caveat",
     [
         ({"recipe": None}, "by_hand"),
-        ({"budget": "check", "images": 180, "num_epochs": 2}, "effort"),
-        ({"budget": "demo", "images": 44_999}, "effort"),
+        ({"effort": "check", "images": 180, "num_epochs": 2}, "effort"),
+        ({"effort": "demo", "images": 44_999}, "effort"),
         ({"protocol": "report", "watched": "test"}, "test_images_watched"),
         ({"unsaved": "No space left on device"}, "unsaved"),
         ({"tests": [{"accuracy": 0.8}, {"accuracy": 0.84}]}, "tested_often"),
         ({"state": "stopped"}, "tested_unfinished"),
-        ({"budget": "demo"}, None),  # an effort that cut nothing off
+        ({"effort": "demo"}, None),  # an effort that cut nothing off
         ({}, None),
     ],
 )
@@ -345,7 +345,7 @@ def test_the_command_writes_the_report_again_that_was_written_last(tmp_path, cap
 
 def test_a_run_of_the_library_s_own_training_is_reported(tmp_path, monkeypatch, tiny, own_diagram):
     monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path))
-    trained = tiny.train(budget="smoke", curves=False, device="cpu", precision="fp32")
+    trained = tiny.train(effort="check", curves=False, device="cpu", precision="fp32")
     html = write_report("last")[0].read_text(encoding="utf-8")
     assert f"Run {trained.folder.name}." in html
     assert f"{100 * trained.history['val_acc'][-1]:.2f}\u00a0%" in html

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from report_parts import COPIES, PLAIN, RECIPE, evaluation, fake_run, metrics, network, plain_network, record
 
 from utils.report import as_html, as_pdf, content
-from utils.report.blocks import plain_text, read_markdown, read_report
+from utils.report.document import plain_text, read_markdown, read_report
 from utils.report.template import code, escape
 
 typst = pytest.importorskip("typst", reason="the PDF needs typst")

@@ -64,11 +64,11 @@ def test_a_recipes_record_holds_all_that_it_depends_on(data, tiny):
     assert record["recipe"] == json.loads(json.dumps(tiny.describe()))
     origin = {"name": data.name, "source": "synthetic", "fingerprint": data.fingerprint, "classes": list(data.classes)}
     assert record["data"] == origin
-    assert [record[name] for name in ("system", "seed", "protocol", "budget", "precision", "num_epochs")] == [
-        "tiny", 3, "honest", "smoke", "fp32", 2,
+    assert [record[name] for name in ("system", "seed", "protocol", "effort", "precision", "num_epochs")] == [
+        "tiny", 3, "honest", "check", "fp32", 2,
     ]  # fmt: skip
     assert record["macs"] == tiny.macs() and record["torch"] == torch.__version__
-    assert trained.run.name == trained.folder.name and "-smoke-s3-" in trained.run.name
+    assert trained.run.name == trained.folder.name and "-check-s3-" in trained.run.name
     assert trained.run.history().rows == trained.history.rows
 
 

@@ -120,7 +120,7 @@ sys.path.insert(0, sys.argv[1])
 from utils.data.cifar10 import load_cifar10
 from utils.recipes import Recipe, load_run
 recipe = Recipe("tiny", "gated_backbone", {"channels": (6,)}, batch_size=4, num_epochs=500, lr=0.01)
-recipe.train(load_cifar10(source="drawn"), budget="taste", curves=False, precision="fp32", device="cpu", save_every=0.2)
+recipe.train(load_cifar10(source="drawn"), effort="demo", curves=False, precision="fp32", device="cpu", save_every=0.2)
 """
 
 

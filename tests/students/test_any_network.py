@@ -51,7 +51,7 @@ def ledger(tmp_path, monkeypatch):
 def test_a_students_network_is_loaded_evaluated_drawn_reported_and_compared(kind, data, ledger):
     network, settings, fields = student_networks.KINDS[kind]
     recipe = Recipe("student", network, settings, **{"batch_size": 48, "num_epochs": 2, "lr": 0.01} | fields)
-    trained = recipe.train(data, budget="smoke", device="cpu", curves=False)
+    trained = recipe.train(data, effort="check", device="cpu", curves=False)
     run = trained.run
     is_class = isinstance(network, type)
     if is_class:
@@ -92,7 +92,7 @@ def test_a_network_is_trained_on_images_of_other_classes(count, rng, tmp_path, l
     images = load_images(tmp_path / "images")
     assert list(images.classes) == names
     recipe = Recipe("classes", student_networks.small_images, batch_size=16, num_epochs=2, lr=0.01)
-    trained = recipe.train(images, device="cpu", curves=False, budget="full")
+    trained = recipe.train(images, device="cpu", curves=False, effort="full")
     record = evaluate(trained)
     assert record["classes"] == names and len(record["confusion"]) == count
     assert json.loads((trained.folder / "run.json").read_text())["classes"] == names

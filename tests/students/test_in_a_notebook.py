@@ -44,7 +44,7 @@ class Die:
 
 
 recipe = Recipe("typed", TypedNet, {"width": 4}, batch_size=48, num_epochs=2, lr=0.01)
-options = {"budget": "smoke", "device": "cpu", "curves": False, "save_every": 0.0}
+options = {"effort": "check", "device": "cpu", "curves": False, "save_every": 0.0}
 """
 HASH = """
 values = b"".join(value.numpy().tobytes() for value in trained.net.state_dict().values())

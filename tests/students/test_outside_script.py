@@ -54,7 +54,7 @@ def train(callbacks, record):
     if way == "recipe":
         recipe = Recipe("mixture", Mixture, {{"hidden": 5}}, batch_size=48, num_epochs=2, lr=0.01)
         folder = "auto" if record else None
-        options = {{"budget": "smoke", "device": "cpu", "curves": False, "save_every": 0.0}}
+        options = {{"effort": "check", "device": "cpu", "curves": False, "save_every": 0.0}}
         trained = recipe.train(data, folder=folder, callbacks=callbacks, **options)
         return trained.net, trained.run
     torch.manual_seed(0)

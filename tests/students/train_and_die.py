@@ -20,7 +20,7 @@ from utils.data import load_cifar10, make_iters
 from utils.my_utils import train_ch3
 from utils.recipes import Recipe
 from utils.runs import recorder
-from utils.training.budget import BUDGETS
+from utils.training.effort import EFFORTS
 
 DATA = load_cifar10(source="synthetic")
 BATCHES = 4  # of an epoch: 180 images in batches of 48
@@ -42,7 +42,7 @@ def by_recipe(kind, folder, callbacks):
     """Train by a Recipe; return the network's weights."""
     network, settings, fields = student_networks.KINDS[kind]
     recipe = Recipe("student", network, settings, **{"batch_size": 48, "num_epochs": 2, "lr": 0.01} | fields)
-    options = {"budget": "smoke", "device": "cpu", "curves": False, "save_every": 0.0}
+    options = {"effort": "check", "device": "cpu", "curves": False, "save_every": 0.0}
     return recipe.train(DATA, folder=folder, callbacks=callbacks, **options).net.state_dict()
 
 
@@ -54,7 +54,7 @@ def by_hand(kind, folder, callbacks):
     torch.manual_seed(0)
     net = network(**settings)
     net(torch.zeros(2, 3, 32, 32))  # lazy layers want to see a batch before the optimizer is made
-    images, _ = BUDGETS["smoke"].cut(DATA, 2, 1)
+    images, _ = EFFORTS["check"].cut(DATA, 2, 1)
     train_iter, val_iter, _ = make_iters(images, 48, val=20)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
     torch.manual_seed(1)

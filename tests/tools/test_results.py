@@ -10,10 +10,10 @@ from tools import pages, reproduce
 from utils.experiments.records import make_record, read_records
 from utils.recipes import ABLATIONS, OURS, SYSTEMS, Recipe
 from utils.recipes.tables import C_ROWS, D_ROWS
-from utils.training.budget import Budget
+from utils.training.effort import Effort
 
 CPU = torch.device("cpu")
-FEW = Budget("few", images=200, epochs=2)
+FEW = Effort("few", images=200, epochs=2)
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def tiny(tmp_path, monkeypatch):
 
 
 def train(recipe, data, protocol="final", **how):
-    return recipe.train(data, protocol=protocol, budget=FEW, device="cpu", curves=False, **how)
+    return recipe.train(data, protocol=protocol, effort=FEW, device="cpu", curves=False, **how)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def only_tiny(tiny, data, tmp_path, monkeypatch):
     """Let the tool know two jobs of the tiny recipe only, and keep its records in a folder of the test."""
     monkeypatch.setattr(reproduce, "jobs", lambda seeds=3: [reproduce.Job(tiny, "final", seed) for seed in (0, 1)])
     monkeypatch.setattr(reproduce, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(reproduce, "BUDGETS", {"full": FEW})
+    monkeypatch.setattr(reproduce, "EFFORTS", {"full": FEW})
     monkeypatch.setattr(reproduce, "load_cifar10", lambda: data)
     monkeypatch.setattr(reproduce, "try_gpu", lambda: CPU)
     return tmp_path / "results"

@@ -190,7 +190,7 @@ def test_ctrl_c_while_the_images_are_fetched_ends_in_one_line(tmp_path):
     waits = "    open('waits', 'w').close()\n    import time; time.sleep(60)\n    return"
     loader.write_text(loader.read_text().replace("    return", waits))
     code, output = interrupt(suite, (suite / "waits").exists)
-    assert code == 130 and "CIFAR10_SOURCE=drawn" in output and "Traceback" not in output
+    assert code == 130 and "CIFAR10_SOURCE=synthetic" in output and "Traceback" not in output
 
 
 class Terminal(io.StringIO):

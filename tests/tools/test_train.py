@@ -19,7 +19,7 @@ def tiny(monkeypatch):
 
 
 def test_it_trains_saves_checkpoints_and_resumes(tiny, tmp_path, capsys):
-    words = [tiny, "--budget", "smoke", "--folder", str(tmp_path), "--device", "cpu"]
+    words = [tiny, "--effort", "check", "--folder", str(tmp_path), "--device", "cpu"]
     assert train.main(words) == 0
     out = capsys.readouterr().out
     assert "after epoch 2" in out
@@ -38,14 +38,14 @@ def test_an_unknown_name_is_explained_without_a_traceback(capsys):
 
 
 def test_a_folder_of_another_training_is_refused(tiny, tmp_path, capsys, monkeypatch):
-    words = [tiny, "--budget", "smoke", "--folder", str(tmp_path), "--device", "cpu"]
+    words = [tiny, "--effort", "check", "--folder", str(tmp_path), "--device", "cpu"]
     train.main(words)
     monkeypatch.setitem(systems.SYSTEMS, "tiny", dataclasses.replace(systems.SYSTEMS["tiny"], lr=0.5))
     assert train.main(words) == 1
     assert "recipe.lr: 0.001 in the checkpoint, now 0.5" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [[], ["plain_cnn", "--budget", "huge"], ["plain_cnn", "--protocol", "best"]])
+@pytest.mark.parametrize("words", [[], ["plain_cnn", "--effort", "huge"], ["plain_cnn", "--protocol", "best"]])
 def test_wrong_arguments_are_refused_before_anything_is_loaded(words, capsys):
     with pytest.raises(SystemExit) as stop:
         train.main(words)

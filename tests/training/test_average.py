@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from utils.errors import CourseworkError
-from utils.my_utils import evaluate, train_ch3
+from utils.my_utils import loss_and_accuracy, train_ch3
 from utils.optim.losses import make_loss
 from utils.runs.checkpoints import Checkpoints
 from utils.training.average import Average
@@ -71,7 +71,7 @@ def test_the_average_is_what_is_measured_and_the_training_goes_on_without_it():
     unwatched = train(alone)[0]
     assert all(torch.equal(a, b) for a, b in zip(seen.batches[-1].values(), alone.batches[-1].values(), strict=True))
     assert history["train_loss"] == unwatched["train_loss"] and history["val_loss"] != unwatched["val_loss"]
-    assert (history["val_loss"][-1], history["val_acc"][-1]) == evaluate(average.net, data[::-1], loss)
+    assert (history["val_loss"][-1], history["val_acc"][-1]) == loss_and_accuracy(average.net, data[::-1], loss)
 
 
 def test_an_average_begins_anew_with_each_training():

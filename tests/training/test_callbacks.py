@@ -10,7 +10,7 @@ from torch.optim import lr_scheduler
 from training_parts import StopAfter, parts, same
 
 from utils.errors import CheckpointError, CourseworkError
-from utils.my_utils import evaluate, train_ch3
+from utils.my_utils import loss_and_accuracy, train_ch3
 from utils.runs.checkpoint_files import newest
 from utils.runs.checkpoints import Checkpoints, weights_of
 from utils.runs.run import all_runs
@@ -165,7 +165,7 @@ def test_a_metric_becomes_a_column_measured_on_the_watched_images_after_each_epo
     metric = F1Score()
     history, net, _, _ = train(lambda optimizer: [metric], record=True)
     other, test_iter = F1Score(), parts()[2]
-    evaluate(net, test_iter, None, metrics=[other])
+    loss_and_accuracy(net, test_iter, None, metrics=[other])
     assert history["val_f1_score"][-1] == float(other.compute())
     assert len(set(history["val_f1_score"])) > 1
     assert all_runs()[-1].history()["val_f1_score"] == history["val_f1_score"]

@@ -13,8 +13,8 @@ from utils.my_utils import train_batch
 from utils.optim.optimizers import make_optimizer
 from utils.recipes import OURS, SYSTEMS
 from utils.training import cuda_graph as cuda_graph
-from utils.training.budget import Budget
 from utils.training.cuda_graph import FIRST, MOST, CudaGraphs
+from utils.training.effort import Effort
 from utils.training.step import Step
 
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
@@ -332,7 +332,7 @@ def test_each_recipe_is_recorded(device, name):
         def after_epoch(self, training):
             kept.append(len(training.step._graphs._captures))
 
-    how = {"budget": Budget("full", epochs=2), "device": device, "folder": None, "curves": False, "protocol": "report"}
+    how = {"effort": Effort("full", epochs=2), "device": device, "folder": None, "curves": False, "protocol": "report"}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         recipe.change(batch_size=32, augment=()).train(data, callbacks=[Look()], **how)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from utils.errors import CourseworkError, DivergedError
-from utils.my_utils import evaluate, train_batch, train_ch3
+from utils.my_utils import loss_and_accuracy, train_batch, train_ch3
 from utils.optim.losses import make_loss
 from utils.runs.checkpoints import Checkpoints
 from utils.training.micro_batches import NO_MEMORY, ran_out_of_memory
@@ -265,11 +265,11 @@ def test_where_not_even_one_image_fits_there_is_a_clear_error_and_no_step():
 
 def test_measuring_halves_its_part_too():
     net, X, y, loss, _ = make()
-    expected = evaluate(net, [(X, y)], loss)
+    expected = loss_and_accuracy(net, [(X, y)], loss)
     starve(net, 4, "forward")
     step = Step()
     with pytest.warns(UserWarning, match="images at a time"):
-        found = evaluate(net, [(X, y)], loss, predict=step.predict)
+        found = loss_and_accuracy(net, [(X, y)], loss, predict=step.predict)
     assert step.micro_batch == 3 and found == pytest.approx(expected)
 
 

@@ -24,7 +24,7 @@ from utils.models.gated import set_form
 from utils.optim.losses import make_loss
 from utils.optim.optimizers import FUSED, make_optimizer
 from utils.recipes import find_system
-from utils.training.budget import Budget
+from utils.training.effort import Effort
 
 WARM_UP = 4  # batches: the first one makes the optimizer's moments, on a GPU the third is recorded for replays
 FOREVER = 10**6  # epochs
@@ -122,7 +122,7 @@ def noise(count, colours_last=False):
 def ours(recipe, split, device, callback, **more):
     """Train by the one call, watched; the few test images that it measures after an epoch cost nothing."""
     data = Cifar10(split, split.subset(slice(0, 100)), "noise", "noise", "none")
-    options = {"protocol": "report", "budget": Budget("full"), "device": device, "folder": None, "curves": False}
+    options = {"protocol": "report", "effort": Effort("full"), "device": device, "folder": None, "curves": False}
     recipe.train(data, callbacks=[callback], **options, **more)
 
 

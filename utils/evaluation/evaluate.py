@@ -39,11 +39,11 @@ from utils.files import plain, read_json, write_json
 from utils.models.count import flops
 from utils.runs.recorder import note_test, now
 from utils.runs.run import EVALUATION, Run
-from utils.training.budget import Budget, choose_budget
+from utils.training.effort import Effort, choose_effort
 from utils.training.measure import mean_loss, place
 
 TOP = (1, 2, 3, 5)
-# TTA and robustness pass over their images many times: on a machine with a budget of work, that is limited.
+# TTA and robustness pass over their images many times: an effort that limits the work limits them too.
 SHARE = 0.5  # of the work that a training may take, for TTA and for robustness each
 LEAST_IMAGES, MOST_IMAGES = 200, 5000
 
@@ -56,7 +56,7 @@ def evaluate(
     classes: Iterable | None = None,
     predict: Callable | None = None,
     network: Callable | None = None,
-    budget=None,
+    effort=None,
 ) -> dict:
     """Measure a network on batches (X, y), or a finished training on its test images; return the record.
 
@@ -93,14 +93,14 @@ def evaluate(
             where="data, loss or predict",
             next_step="Leave them out, or give the network instead of the training: evaluate(trained.net, data_iter).",
         )
-    return evaluate_run(net_or_run, budget, classes)
+    return evaluate_run(net_or_run, effort, classes)
 
 
-def evaluate_run(trained, budget=None, classes: Iterable | None = None) -> dict:
+def evaluate_run(trained, effort=None, classes: Iterable | None = None) -> dict:
     """Measure a Trained on its test images and return the record, which its folder keeps as evaluation.json.
 
     The test images are used once, when the training is finished: an interrupted one is refused. Asked again for the
-    same weights, this returns the record of the first time. The budget (its name or a Budget; by default the hardware
+    same weights, this returns the record of the first time. The effort (its name or an Effort; by default the hardware
     decides) limits the number of test images for test-time augmentation (TTA) and for robustness; everything else is
     measured on all of them. The record calls TTA "views".
     """
@@ -116,11 +116,11 @@ def evaluate_run(trained, budget=None, classes: Iterable | None = None) -> dict:
     run = Run(folder) if folder else None
     if run and run.record.get("tests"):
         print(f"Earlier measurements of this run on its test images: {len(run.record['tests'])}.")
-    budget = budget if isinstance(budget, Budget) else choose_budget(budget, split.images.device)
+    effort = effort if isinstance(effort, Effort) else choose_effort(effort, split.images.device)
     record = {"when": now(), "checkpoint": run.checkpoint.name if run and run.checkpoint else None}
     record |= identity
     record |= _measure(trained.net, test_iter, trained.loss, trained.step.predict, classes)
-    record |= _measure_changed_images(trained, budget)
+    record |= _measure_changed_images(trained, effort)
     record = plain(record)
     if run:
         _keep(folder, record)
@@ -204,11 +204,11 @@ def _mean_loss(loss, y_hat, y):
     return float(mean_loss(loss, y_hat.to(device), y.to(device)))
 
 
-def _measure_changed_images(trained, budget):
-    """Return what takes many passes: TTA and robustness, each on as many test images as the budget allows."""
+def _measure_changed_images(trained, effort):
+    """Return what takes many passes: TTA and robustness, each on as many test images as the effort allows."""
     settings = {**normalisation(trained.test_iter), "predict": trained.step.predict}
-    for_views = _affordable(trained, budget, VIEW_PASSES)
-    for_changes = _affordable(trained, budget, CHANGE_PASSES)
+    for_views = _affordable(trained, effort, VIEW_PASSES)
+    for_changes = _affordable(trained, effort, CHANGE_PASSES)
     return {
         "views": accuracy_of_views(trained.net, for_views, **settings),
         "views_images": len(for_views),
@@ -216,11 +216,11 @@ def _measure_changed_images(trained, budget):
     }
 
 
-def _affordable(trained, budget, passes):
-    """Return the test images over which a budget allows so many passes, equally many of each class."""
+def _affordable(trained, effort, passes):
+    """Return the test images over which an effort allows so many passes, equally many of each class."""
     split = trained.test_iter.split
-    count = min(len(split), budget.images or len(split))
-    if budget.macs is not None:
-        affordable = int(SHARE * budget.macs / (passes * flops(trained.net, split.images.shape[-1])))
+    count = min(len(split), effort.images or len(split))
+    if effort.macs is not None:
+        affordable = int(SHARE * effort.macs / (passes * flops(trained.net, split.images.shape[-1])))
         count = min(count, max(LEAST_IMAGES, min(affordable, MOST_IMAGES)))
     return split.subset(spread_rows(split.labels, count))

@@ -16,7 +16,7 @@ from utils.runs.run import Run
 
 FULL = "full"  # only a training with this effort stands beside a reported figure
 TABLES = {"C": C_ROWS, "D": D_ROWS}
-OURS = ("ours", "kind", "mean", "std", "seeds", "data", "is_synthetic", "protocol", "budget", "epochs", "run")
+OURS = ("ours", "kind", "mean", "std", "seeds", "data", "is_synthetic", "protocol", "effort", "epochs", "run")
 OURS += ("is_complete", "measured")
 
 
@@ -34,7 +34,7 @@ def _is_run_of(run, recipe, described):
 
 def is_complete(run: Run) -> bool:
     """Return whether a run is a recipe's whole training: finished, and with the full effort."""
-    return run.record.get("budget") == FULL and run.state == "finished"
+    return run.effort == FULL and run.state == "finished"
 
 
 def best_group(recipe: Recipe, groups: list[Group]) -> Group | None:
@@ -89,7 +89,7 @@ def _ours(recipe, groups):
         "data": run.data,
         "is_synthetic": is_synthetic(run),
         "protocol": run.record.get("protocol"),
-        "budget": run.record.get("budget"),
+        "effort": run.effort,
         "epochs": len(run.history()),
         "run": run.name,
         "is_complete": is_complete(run),
@@ -129,7 +129,7 @@ def conditions_text(row: dict) -> str:
     if not row["is_complete"]:
         count = f"a short run: {percent_text(row['ours'])} {count}".strip()
     conditions = [count, row["data"]]
-    for name in ("protocol", "budget"):
+    for name in ("protocol", "effort"):
         if row[name]:
             conditions.append(f"{name} {row[name]}")
     conditions.append("1 epoch" if row["epochs"] == 1 else f"{row['epochs']} epochs")

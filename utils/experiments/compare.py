@@ -130,7 +130,8 @@ def run_settings(run: Run) -> dict:
     else:
         known = record.get("settings")
         settings = {"run": run.name, "network": network_name(run)} | _flat(known if isinstance(known, dict) else {})
-    settings |= {name: record.get(name) for name in ("images", "budget", "protocol", "precision", "parent")}
+    settings |= {name: record.get(name) for name in ("images", "protocol", "precision", "parent")}
+    settings["effort"] = run.effort
     settings["data"] = (record.get("data") or {}).get("fingerprint")
     return settings
 

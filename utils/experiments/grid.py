@@ -26,7 +26,7 @@ from utils.recipes.train import WATCHED
 from utils.runs.checkpoints import plain
 from utils.runs.claim import is_alive
 from utils.runs.run import Run, all_runs, find, row
-from utils.training.budget import Budget, choose_budget
+from utils.training.effort import Effort, choose_effort
 from utils.training.state import EARLY
 
 TRAIN_OPTIONS = ("seed", "protocol", "precision")  # axes that are arguments of Recipe.train, not fields of the recipe
@@ -71,7 +71,7 @@ class SkipIfTrained:
 
 
 def run_grid(
-    recipe: Recipe, axes: dict, *, data=None, budget=None, name=None, retries=1, device=None, parent=None, **options
+    recipe: Recipe, axes: dict, *, data=None, effort=None, name=None, retries=1, device=None, parent=None, **options
 ) -> pd.DataFrame:
     """Train a recipe with all combinations of axes, {"lr": [0.1, 0.01], "seed": [0, 1]}; return a row for each trial.
 
@@ -81,11 +81,11 @@ def run_grid(
     its reason; a trial that another process trains is left to it. options are further arguments of Recipe.train.
     """
     data, device = data or load_cifar10(), torch.device(device or try_gpu())
-    budget = budget if isinstance(budget, Budget) else choose_budget(budget, device)
+    effort = effort if isinstance(effort, Effort) else choose_effort(effort, device)
     name = name or f"{recipe.name}: {' x '.join(axes)}"
     parent = find(parent) if isinstance(parent, str) else parent
-    trials = make_trials(recipe, axes, data, budget, device, parent, options)
-    arguments = {"data": data, "budget": budget, "device": device, "parent": parent, "sweep": name, "curves": False}
+    trials = make_trials(recipe, axes, data, effort, device, parent, options)
+    arguments = {"data": data, "effort": effort, "device": device, "parent": parent, "sweep": name, "curves": False}
     errors = {}
     with tqdm(total=len(trials), desc=name, file=sys.stdout, disable=bool(os.environ.get("CI")), leave=False) as bar:
         trained = train_trials(trials, retries, arguments, errors, bar)
@@ -111,7 +111,7 @@ def train_trials(trials, retries, arguments, errors, bar) -> int:
     return len(trained)
 
 
-def make_trials(recipe, axes, data, budget, device, parent, options) -> list[Trial]:
+def make_trials(recipe, axes, data, effort, device, parent, options) -> list[Trial]:
     """List the trials of all combinations, each once; an error says which axis does not exist."""
     values = [axis_values(axis, values) for axis, values in axes.items()]
     recipe.macs()  # counted once for all trials that do not change the network
@@ -124,7 +124,7 @@ def make_trials(recipe, axes, data, budget, device, parent, options) -> list[Tri
             else:
                 varied = vary(varied, axis, value)
         chosen = {option: told[option] for option in TRAIN_OPTIONS}
-        facts = varied.facts(data, budget, device, **chosen, parent=parent, compiled=told.get("compiled", False))
+        facts = varied.facts(data, effort, device, **chosen, parent=parent, compiled=told.get("compiled", False))
         folder = varied.folder(facts)
         settings = {axis: label for axis, (label, _) in zip(axes, combination, strict=True)}
         trials.setdefault(folder, Trial(settings, varied, told, folder))

@@ -31,11 +31,11 @@ SYMBOLS = {"finished": "✓", "running": "▶", "stopped": "■", "interrupted":
 # Only these columns of runs.table() go into the page, and the network; those in SETTINGS are chosen, not measured.
 COLUMNS = ("run", "state", "system", "network", "data", "val_acc", "test_acc", "test_acc_tta", "error_rate")
 COLUMNS += ("ms_per_iteration", "settled_s", "parameters", "epochs", "of", "seed", "lr", "batch_size", "optimizer")
-COLUMNS += ("schedule", "protocol", "budget", "images", "seconds", "attempts", "faults", "sweep", "parent", "created")
+COLUMNS += ("schedule", "protocol", "effort", "images", "seconds", "attempts", "faults", "sweep", "parent", "created")
 COLUMNS += ("device",)
 PERCENTAGES = ("val_acc", "test_acc", "test_acc_tta", "error_rate")
 SETTINGS = ("system", "network", "data", "parameters", "of", "seed", "lr", "batch_size", "optimizer", "schedule")
-SETTINGS += ("protocol", "budget", "images", "parent")
+SETTINGS += ("protocol", "effort", "images", "parent")
 HINTS = {
     "val_acc": "validation accuracy after the last epoch",
     "test_acc": "test accuracy of single predictions",

@@ -172,7 +172,7 @@ def show_reported(rows, *, title=None):
         fill = "white" if row["is_synthetic"] else COLOURS[1]
         ax.plot([reported, ours], [i, i], color="#BBBBBB", linestyle="-", linewidth=1.5, zorder=1)
         ax.plot(ours, i, "o", color=COLOURS[1], markerfacecolor=fill, markersize=9)
-        text = f"{row['kind']}, {row['data']}, budget {row['budget']}"
+        text = f"{row['kind']}, {row['data']}, effort {row['effort']}"
         ax.annotate(text, (ours, i), ha="left" if ours < reported else "right", **beside)
     if any(row["is_complete"] for row in rows):
         ax.plot([], [], "o", color=COLOURS[1], markersize=9, label="ours (hollow: synthetic images)")

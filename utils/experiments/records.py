@@ -18,7 +18,7 @@ from utils.errors import CourseworkError
 from utils.evaluation.metrics import wilson_interval
 from utils.evaluation.robustness import accuracy_of_views
 from utils.files import read_json, write_json
-from utils.my_utils import evaluate
+from utils.my_utils import loss_and_accuracy
 from utils.recipes import Recipe, Trained
 from utils.runs.recorder import git_state, note_test, now
 
@@ -88,7 +88,7 @@ def _single_predictions(trained):
     """Return the test loss and accuracy of one prediction per image; if the test set was watched, the last epoch's."""
     last = trained.history.rows[-1]
     if "test_acc" not in last:
-        loss, acc = evaluate(trained.net, trained.test_iter, trained.loss, predict=trained.step.predict)
+        loss, acc = loss_and_accuracy(trained.net, trained.test_iter, trained.loss, predict=trained.step.predict)
         return {"loss": loss, "plain_accuracy": acc}
     best = trained.history.best("test_acc")
     watched = {"best_epoch": {"epoch": best["epoch"], "accuracy": best["test_acc"]}}

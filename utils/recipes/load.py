@@ -24,7 +24,7 @@ from utils.recipes.recipe import Recipe
 from utils.recipes.train import Trained, check_scores, checkpoint_of, isolated_randomness, laid_out, measured_at_a_time
 from utils.runs.checkpoints import weights_of
 from utils.runs.run import Run, find
-from utils.training.budget import first
+from utils.training.effort import first
 from utils.training.step import Step
 
 

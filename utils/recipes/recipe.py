@@ -27,7 +27,7 @@ from utils.models.count import flops
 from utils.models.source import code_digest, import_path, is_library, sources_of
 from utils.runs.recorder import safe
 from utils.runs.run import trainings
-from utils.training.budget import Budget
+from utils.training.effort import Effort
 from utils.training.step import best_precision
 
 PROTOCOLS = {
@@ -81,7 +81,7 @@ class Recipe:
             raise CourseworkError(
                 "A training needs at least one epoch.",
                 where=f"{self.name}, num_epochs={self.num_epochs}",
-                next_step="Choose 1 or more. To try a recipe quickly, give train() a small budget.",
+                next_step="Choose 1 or more. To try a recipe quickly, give train() a small effort.",
             )
 
     def change(self, **changes) -> Recipe:
@@ -150,7 +150,7 @@ class Recipe:
     def facts(
         self,
         data,
-        budget: Budget,
+        effort: Effort,
         device: torch.device,
         seed: int = 0,
         protocol: str = "honest",
@@ -159,12 +159,12 @@ class Recipe:
         compiled: bool = False,
     ) -> dict:
         """Return everything that one training of this recipe depends on, as plain data."""
-        images, num_epochs = budget.cut(data, self.num_epochs, self.macs())
+        images, num_epochs = effort.cut(data, self.num_epochs, self.macs())
         facts = {
             "recipe": self.describe(),
             "data": data.fingerprint,
             "images": len(images.train) - held_out(images, protocol),
-            "budget": dataclasses.asdict(budget),
+            "effort": dataclasses.asdict(effort),
             "num_epochs": num_epochs,
             "seed": operator.index(seed),
             "protocol": protocol,
@@ -179,13 +179,13 @@ class Recipe:
     def folder(self, facts: dict) -> Path:
         """Return the run folder of the training with these facts: the same facts, the same folder."""
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
-        return trainings() / f"{safe(self.name)}-{safe(facts['budget']['name'])}-s{facts['seed']}-{digest}"
+        return trainings() / f"{safe(self.name)}-{safe(facts['effort']['name'])}-s{facts['seed']}-{digest}"
 
     def train(self, data=None, **options):
         """Train this system and return the Trained. Called again, it continues where it stopped.
 
         The options, with their defaults, are those of `utils.recipes.train.train_recipe`: seed=0, protocol="honest",
-        budget=None, device=None, precision="auto", folder="auto", resume=True, parent=None, callbacks=() and more.
+        effort=None, device=None, precision="auto", folder="auto", resume=True, parent=None, callbacks=() and more.
         """
         from utils.recipes.train import train_recipe  # a recipe is data; only a training needs the rest
 

@@ -22,7 +22,7 @@ from utils.errors import CourseworkError, RecordWarning
 from utils.models.basic_layers import Whiten
 from utils.models.convolution import use_fast_convolutions
 from utils.models.gated import GatedConv, set_form
-from utils.my_utils import evaluate, train_ch3
+from utils.my_utils import loss_and_accuracy, train_ch3
 from utils.optim.losses import make_loss
 from utils.optim.optimizers import make_optimizer
 from utils.optim.schedules import make_schedule
@@ -32,7 +32,7 @@ from utils.runs.checkpoints import Checkpoints
 from utils.runs.recorder import Recorder, note_test
 from utils.runs.run import Run, find
 from utils.training.average import Average
-from utils.training.budget import Budget, choose_budget, first
+from utils.training.effort import Effort, choose_effort, first
 from utils.training.step import Step
 
 WATCHED = {"honest": "val", "report": "test", "final": "nothing"}
@@ -46,7 +46,7 @@ def train_recipe(
     *,
     seed: int = 0,
     protocol: str = "honest",
-    budget: str | Budget | None = None,
+    effort: str | Effort | None = None,
     device=None,
     precision: str = "auto",
     form: str = "auto",
@@ -62,7 +62,7 @@ def train_recipe(
 ) -> Trained:
     """Train a recipe and return the Trained. Called again, it continues where it stopped.
 
-    budget: smoke, taste, quick or full, or a Budget; without one COURSEWORK_BUDGET or the hardware chooses. folder:
+    effort: check, demo or full, or an Effort; without one COURSEWORK_EFFORT or the hardware chooses. folder:
     where its record and its checkpoints are kept, one every save_every seconds ("auto": a folder of its own for each
     different training; None: nowhere). parent: a run, or its name, whose weights it starts with, and whose optimizer
     state if the optimizer is of the same kind. sweep: the name of the group of runs it belongs to. cuda_graph: let a
@@ -72,11 +72,11 @@ def train_recipe(
     data = data or load_cifar10()
     device = torch.device(device or try_gpu())
     seed = operator.index(seed)
-    budget = budget if isinstance(budget, Budget) else choose_budget(budget, device)
+    effort = effort if isinstance(effort, Effort) else choose_effort(effort, device)
     parent = find(parent) if isinstance(parent, str) else parent
-    facts = recipe.facts(data, budget, device, seed, protocol, precision, parent, compiled)
+    facts = recipe.facts(data, effort, device, seed, protocol, precision, parent, compiled)
     folder = recipe.folder(facts) if folder == "auto" else folder and Path(folder)
-    images, num_epochs = budget.cut(data, recipe.num_epochs, recipe.macs())
+    images, num_epochs = effort.cut(data, recipe.num_epochs, recipe.macs())
     loaders = make_loaders(recipe, images, num_epochs, protocol, seed, device)
     train_iter, watched_iter, test_iter = loaders
     loss = make_loss(recipe.loss, **recipe.loss_settings)
@@ -98,7 +98,7 @@ def train_recipe(
         if average:
             callbacks.append(average)
         if folder is not None:
-            record = record_of_training(recipe, facts, budget, sweep, images, loaders)
+            record = record_of_training(recipe, facts, effort, sweep, images, loaders)
             callbacks.append(Recorder(folder, recipe.name, record))
             callbacks.append(Checkpoints(folder, every=save_every, about=flattened(facts), resume=resume))
         history = train_ch3(
@@ -128,7 +128,7 @@ class Trained:
     test_iter: object
     loss: object
     step: object
-    facts: dict  # recipe, checksum of the images, budget, seed, protocol, precision, epochs
+    facts: dict  # recipe, checksum of the images, effort, seed, protocol, precision, epochs
     folder: Path | None
 
     @property
@@ -138,7 +138,7 @@ class Trained:
 
     def test(self) -> tuple[float, float]:
         """Measure on the test images: (mean loss, fraction correct). Once, when all choices are made; it is noted."""
-        loss, acc = evaluate(self.net, self.test_iter, self.loss, predict=self.step.predict)
+        loss, acc = loss_and_accuracy(self.net, self.test_iter, self.loss, predict=self.step.predict)
         if self.folder:
             try:
                 note_test(self.folder, acc, loss)
@@ -233,10 +233,10 @@ def measured_at_a_time(recipe, device) -> int:
     return max(recipe.batch_size, MIN_MEASURED) if device.type == "cuda" else recipe.batch_size
 
 
-def record_of_training(recipe, facts, budget, sweep, images, loaders) -> dict:
+def record_of_training(recipe, facts, effort, sweep, images, loaders) -> dict:
     """Return what the run's record says beside what the training itself can tell."""
     _, watched_iter, test_iter = loaders
-    record = {"parent": None} | facts | {"system": recipe.name, "budget": budget.name, "sweep": sweep}
+    record = {"parent": None} | facts | {"system": recipe.name, "effort": effort.name, "sweep": sweep}
     record["macs"] = recipe.macs()
     record["views"] = recipe.views
     record["test_images"] = len(test_iter.split)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from utils import runs
 from utils.files import as_bytes, write_bytes
-from utils.report import as_html, as_pdf, blocks
+from utils.report import as_html, as_pdf
+from utils.report import document as blocks
 from utils.report.drawings import insert_drawing
 from utils.report.facts import facts as facts_of  # the name of the module stays the module
 from utils.report.template import render

@@ -14,7 +14,7 @@ from utils.figures.evaluation import show_calibration, show_robustness
 from utils.figures.model import show_gates
 from utils.figures.style import STYLE
 from utils.models.draw import draw_network
-from utils.report import blocks
+from utils.report import document as blocks
 
 # Letters as outlines look the same everywhere; neither the time nor chance goes into the names inside the file.
 SVG = {"svg.fonttype": "path", "svg.hashsalt": "report"}

@@ -194,7 +194,7 @@ def _training(run):
         "epochs": len(history),
         "planned": record.get("num_epochs"),
         "planned_by_recipe": _recipe(run).get("num_epochs"),
-        "effort": record.get("effort") or record.get("budget"),
+        "effort": run.effort,
         "first": history.rows[0] if history.rows else {},
         "last": last,
         "watched": watched,

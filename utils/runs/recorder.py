@@ -56,7 +56,7 @@ class Recorder:
     """A callback that writes a training's record; train_ch3 adds one unless there is one.
 
     folder: the run's folder; by default that of the Checkpoints, or a new one called `name` and the time. facts: what
-    the training can't know about itself, such as recipe, seed and budget. A folder in which another process trains is
+    the training can't know about itself, such as recipe, seed and effort. A folder in which another process trains is
     refused; a folder that can't be written costs a warning, not the training.
     """
 

@@ -61,7 +61,7 @@ class Run:
     def title(self):
         """What to call it in a figure: the system, and what tells it from others of the same system."""
         record = self.record
-        parts = [record.get("system") or self.name, record.get("budget")]
+        parts = [record.get("system") or self.name, self.effort]
         parts += [f"seed {record['seed']}"] if record.get("seed") is not None else []
         return ", ".join(part for part in parts if part)
 
@@ -86,6 +86,11 @@ class Run:
     def faults(self):
         """What went wrong, oldest first: a list of dicts with when, kind, what, epoch, batch."""
         return read_lines(self.folder / FAULTS)[0]
+
+    @property
+    def effort(self) -> str | None:
+        """How much of its recipe was run: the name of an Effort (the first version called it a budget)."""
+        return self.record.get("effort") or self.record.get("budget")
 
     @property
     def evaluation(self):
@@ -146,7 +151,7 @@ def table(folder=None, **equal):
 
 
 COLUMNS = (
-    *("run", "system", "state", "data", "protocol", "seed", "budget", "epochs", "of", "val_acc", "best_val_acc"),
+    *("run", "system", "state", "data", "protocol", "seed", "effort", "epochs", "of", "val_acc", "best_val_acc"),
     *("test_acc", "test_acc_tta", "error_rate", "ms_per_iteration", "settled_s", "parameters", "macs", "lr"),
     *("batch_size", "optimizer", "schedule", "images", "seconds", "device", "attempts", "faults", "bad_lines"),
     *("parent", "sweep", "created"),
@@ -167,6 +172,7 @@ def row(run):
     return values | {
         "run": run.name,
         "system": record.get("system"),
+        "effort": run.effort,
         "state": run.state,
         "data": run.data,
         "epochs": len(history),

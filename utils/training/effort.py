@@ -1,0 +1,80 @@
+"""How much of a recipe is run: `check` takes seconds, `demo` minutes, and `full` is all of it.
+
+effort = choose_effort()  # the one named in COURSEWORK_EFFORT, else full on a GPU and demo on a CPU
+images, num_epochs = effort.cut(data, num_epochs, macs_per_image)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import torch
+
+from utils.errors import CourseworkError
+
+MIN_EPOCHS = 3  # a learning curve needs points
+MIN_IMAGES = 100  # ten classes need images
+BACKWARD = 3  # a training step costs about three times the forward pass
+FORMER_NAMES = {"smoke": "check", "taste": "demo", "quick": "demo", "full": "full"}  # values of COURSEWORK_BUDGET
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """A limit on a training: multiply-adds in all, or images and epochs; None means no limit.
+
+    Multiply-adds and not seconds, so that the same training comes out the same on every machine.
+    """
+
+    name: str
+    macs: float | None = None
+    images: int | None = None
+    epochs: int | None = None
+
+    def cut(self, data, num_epochs: int, macs_per_image: int):
+        """Return (data, epochs) within the limit, for a network with these multiply-adds in a forward pass."""
+        images = len(data.train)
+        epochs = num_epochs
+        if self.macs is not None:
+            passes = int(self.macs / (BACKWARD * macs_per_image))  # of one image, forward and backward
+            epochs = min(num_epochs, max(MIN_EPOCHS, passes // images))
+            images = min(images, max(MIN_IMAGES, passes // epochs))
+        images = min(images, self.images or images)
+        epochs = min(epochs, self.epochs or epochs)
+        if images == len(data.train):
+            return data, epochs
+        test_images = min(len(data.test), max(MIN_IMAGES, images // 5))
+        return dataclasses.replace(data, train=first(data.train, images), test=first(data.test, test_images)), epochs
+
+
+EFFORTS = {
+    effort.name: effort
+    for effort in (
+        Effort("check", images=200, epochs=2),  # seconds: what continuous integration runs
+        Effort("demo", macs=3e12),  # half a minute to a minute on two CPU cores
+        Effort("full"),  # the recipe's own epochs on all images: for a GPU
+    )
+}
+
+
+def choose_effort(name: str | None = None, device="cpu") -> Effort:
+    """Return the effort named here or in COURSEWORK_EFFORT; without a name, full on a GPU and demo on a CPU."""
+    where = None
+    if name is None and os.environ.get("COURSEWORK_EFFORT"):
+        name = os.environ["COURSEWORK_EFFORT"]
+        where = "COURSEWORK_EFFORT"
+    elif name is None and os.environ.get("COURSEWORK_BUDGET"):  # the variable of the first version
+        name = os.environ["COURSEWORK_BUDGET"]
+        name = FORMER_NAMES.get(name, name)
+        where = "COURSEWORK_BUDGET"
+    elif name is None:
+        name = "full" if torch.device(device).type == "cuda" else "demo"
+    if name not in EFFORTS:
+        raise CourseworkError(f"There is no effort {name!r}.", where=where, next_step=f"Choose {', '.join(EFFORTS)}.")
+    return EFFORTS[name]
+
+
+def first(split, count: int):
+    """Return count images spread evenly over a split, so that one that is sorted by class still gives all classes."""
+    rows = torch.arange(count) * len(split) // count
+    return split.subset(rows.to(split.images.device))
