@@ -44,7 +44,7 @@ for recipe in (*SYSTEMS.values(), *OURS.values(), *ABLATIONS.values(), *(row.rec
         torch.manual_seed(1)
         changed = [value + 0.05 * torch.rand_like(value) if value.is_floating_point() else value for value in seeded]
         torch.save(changed, weights)
-    net.double().load_state_dict(dict(zip(net.state_dict(), torch.load(weights), strict=True)))
+    net.double().load_state_dict(dict(zip(net.state_dict(), torch.load(weights, weights_only=True), strict=True)))
     net.eval()
     generator = torch.Generator().manual_seed(2)
     X = torch.randn(4, 3, 32, 32, dtype=torch.float64, generator=generator)
@@ -69,7 +69,7 @@ def difference(one: torch.Tensor, other: torch.Tensor) -> float:
 
 def compare(old: Path) -> tuple[float, bool, bool]:
     """Return (largest relative difference, as many parameters, same weights from the same seed) of one recipe."""
-    before, now = torch.load(old), torch.load(old.with_suffix(".new"))
+    before, now = (torch.load(path, weights_only=True) for path in (old, old.with_suffix(".new")))
     same_seeded = len(before["seeded"]) == len(now["seeded"])
     same_seeded = same_seeded and all(map(torch.equal, before["seeded"], now["seeded"]))
     same_shapes = [g.shape for g in before["gradients"]] == [g.shape for g in now["gradients"]]

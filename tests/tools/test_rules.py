@@ -241,7 +241,7 @@ def test_a_notebook_may_import_from_rooms_and_from_its_own_network(source):
     [
         "from utils.data.loader import BatchLoader",
         "import utils.models.gated",
-        "from utils.errors import DataError",
+        "from utils.files import plain",
         "from utils import files",
         "def f():\n    from tools.run import main",
         "from utils.nonesuch import x",
