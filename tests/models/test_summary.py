@@ -165,3 +165,37 @@ def test_a_gated_block_says_what_it_consists_of(name):
 )
 def test_a_layer_is_described_by_kind_and_text(layer, kind, text):
     assert (kind_of(layer), text_of(layer)) == (kind, text)
+
+
+class Wrapped(nn.Module):
+    """A block of a student's own that keeps the gated part inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.mixture = GatedBlock(3, 4, (3, 3))
+
+    def forward(self, X):
+        return self.mixture(X).relu()
+
+
+def test_a_gate_inside_a_block_of_ones_own_is_seen():
+    net = nn.Sequential(Wrapped(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+    summary = summarise(net)
+    assert summary["gates"] == {"0.mixture": 2}
+    assert summary["layers"][0]["kind"] == "gated" and summary["layers"][0]["gated"]["channels"] == [3, 4]
+
+
+def test_a_gate_of_the_network_itself_is_named():
+    class Root(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2), nn.Softmax(1))
+            self.paths = nn.ModuleList(nn.Conv2d(3, 4, 3) for _ in range(2))
+            self.head = nn.Linear(4, 10)
+
+        def forward(self, X):
+            a = self.gate(X)
+            return self.head(sum(a[:, j, None] * path(X).mean((2, 3)) for j, path in enumerate(self.paths)))
+
+    summary = summarise(Root())
+    assert summary["gates"] == {"network": 2} and not any(layer["gated"] for layer in summary["layers"])

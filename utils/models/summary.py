@@ -16,7 +16,7 @@ from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _Av
 from torch.utils.flop_counter import FlopCounterMode
 
 from utils.models.basic_layers import GlobalMaxPool, Scale, Whiten
-from utils.models.count import example_image, find_gates, flops, measured, parameters
+from utils.models.count import example_image, find_gates, flops, gate_outputs, measured, parameters
 from utils.models.gated import GatedConv
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -40,6 +40,7 @@ def summarise(net: nn.Module, image: torch.Tensor | None = None) -> dict:
         "input": list(image.shape[1:]),
         "parameters": parameters(net),
         "macs": flops(net, image=image),
+        "gates": {name: a.shape[1] for name, a in gate_outputs(net, image).items()},
         "layers": list_layers(net, image),
     }
 
@@ -74,9 +75,13 @@ def list_layers(net: nn.Module, image: torch.Tensor) -> list[dict]:
                     "macs": (counter.get_total_flops() - macs) // 2 // len(image),
                     "gated": None,
                 }
-                if name in weights:
+                inside = [block for block in weights if block == name or block.startswith(f"{name}.")]
+                if inside:
+                    block = net.get_submodule(inside[0])
                     row["kind"] = "gated"
-                    row["gated"] = gated_facts(layer, weights.pop(name), shape_of(X), row["shape"])
+                    row["gated"] = gated_facts(block, weights[inside[0]], shape_of(X), row["shape"])
+                for block in inside:
+                    del weights[block]
                 rows.append(row)
 
             return hook

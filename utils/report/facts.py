@@ -134,6 +134,7 @@ def _network(summary):
         "rows": rows[:NETWORK_ROWS],
         "rows_left_out": len(rows[NETWORK_ROWS:]),
         "gated": gated,
+        "gates": summary.get("gates") or {},
         "ks": sorted({block["k"] for block in gated}),
         "are_blocks_alike": all(description == descriptions[0] for description in descriptions),
         "is_ours": (summary.get("path") or "").startswith("utils."),
