@@ -1,5 +1,6 @@
-"""What README.md says: the accuracy is the notebook's, every link leads somewhere, every target exists."""
+"""What README.md says: the accuracy is the notebook's, links lead somewhere, targets and imported names exist."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -13,9 +14,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_accuracy_of_make_run_is_what_notebook_05_shows():
-    (said,) = re.findall(r"ended\s+at (\d+\.\d+) % of the test images", README)
+    (accuracy,) = re.findall(r"classified\s+(\d+\.\d+)\s%\s+of\s+the\s+test\s+images\s+correctly", README)
     shown = (ROOT / "notebooks" / "05_evaluation.ipynb").read_text(encoding="utf-8")
-    assert f"{said}% of 10,000 test images are right (JPEG copies of CIFAR-10)" in shown
+    assert f"{accuracy}% of 10,000 test images are right (JPEG copies of CIFAR-10)" in shown
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
@@ -32,3 +33,9 @@ def test_every_make_target_exists(target):
 def test_the_map_has_a_row_for_each_room(room):
     name = f"{room}.py" if (ROOT / "utils" / f"{room}.py").exists() else f"{room}/"
     assert f"| `{name}` |" in README
+
+
+@pytest.mark.parametrize("block", re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE))
+def test_code_is_python_and_imports_names_that_exist(block):
+    imports = [node for node in ast.parse(block).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    exec(compile(ast.Module(imports, type_ignores=[]), "README.md", "exec"), {})

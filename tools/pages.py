@@ -271,8 +271,8 @@ def draw_pictures(folder):
     columns = 12
     images = np.concatenate([synthetic.draw_class(name, columns) for name in CLASSES])
     figure = show_grid(images, rows=CLASSES, columns=columns)
-    figure.savefig(folder / "drawn_images.png", dpi=144, bbox_inches="tight", metadata={"Software": None})
-    print("docs/drawn_images.png: written")
+    figure.savefig(folder / "synthetic_images.png", dpi=144, bbox_inches="tight", metadata={"Software": None})
+    print("docs/synthetic_images.png: written")
 
 
 if __name__ == "__main__":
