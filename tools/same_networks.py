@@ -35,29 +35,33 @@ import sys
 from pathlib import Path
 import torch
 folder, tag = Path(sys.argv[1]), sys.argv[2]
-for recipe in (*SYSTEMS.values(), *OURS.values(), *ABLATIONS.values(), *(row.recipe for row in (*C_ROWS, *D_ROWS))):
+recipes = (*SYSTEMS.values(), *OURS.values(), *ABLATIONS.values(), *(row.recipe for row in (*C_ROWS, *D_ROWS)))
+print(*(recipe.name for recipe in recipes), flush=True)
+for recipe in recipes:
+    sys.stdin.readline()
     torch.manual_seed(0)
     net = make(recipe)
     seeded = [value.clone() for value in net.state_dict().values()]
-    weights = folder / f"{recipe.name}.weights"
     if tag == "old":  # other weights than the first ones, so that none of them is zero or one
         torch.manual_seed(1)
         changed = [value + 0.05 * torch.rand_like(value) if value.is_floating_point() else value for value in seeded]
-        torch.save(changed, weights)
-    net.double().load_state_dict(dict(zip(net.state_dict(), torch.load(weights, weights_only=True), strict=True)))
+        torch.save(changed, folder / "weights")
+    weights = torch.load(folder / "weights", weights_only=True)
+    net.double().load_state_dict(dict(zip(net.state_dict(), weights, strict=True)))
     net.eval()
-    generator = torch.Generator().manual_seed(2)
-    X = torch.randn(4, 3, 32, 32, dtype=torch.float64, generator=generator)
+    X = torch.randn(4, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     scores = net(X)
     torch.nn.functional.cross_entropy(scores, torch.arange(4)).backward()
     gradients = [parameter.grad for parameter in net.parameters() if parameter.requires_grad]
-    torch.save({"seeded": seeded, "scores": scores.detach(), "gradients": gradients}, folder / f"{recipe.name}.{tag}")
+    torch.save({"seeded": seeded, "scores": scores.detach(), "gradients": gradients}, folder / tag)
+    print("done", flush=True)
 """
 
 
-def measure(code: str, root: Path, folder: str, tag: str) -> None:
-    """Let the code in a checkout make and measure all networks, in a process of its own."""
-    subprocess.run([sys.executable, "-c", code + MEASURE, folder, tag], cwd=root, check=True)
+def start(code: str, root: Path, folder: str, tag: str) -> subprocess.Popen:
+    """Start a process in which the code of a checkout makes and measures one network for each line that it reads."""
+    command = [sys.executable, "-c", code + MEASURE, folder, tag]
+    return subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def difference(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -67,14 +71,33 @@ def difference(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).norm() / one.norm().clamp(min=1e-300))
 
 
-def compare(old: Path) -> tuple[float, bool, bool]:
-    """Return (largest relative difference, as many parameters, same weights from the same seed) of one recipe."""
-    before, now = (torch.load(path, weights_only=True) for path in (old, old.with_suffix(".new")))
+def compare(folder: Path) -> tuple[float, bool, bool]:
+    """Return (largest relative difference, as many parameters, same weights from the same seed) of one network."""
+    before, now = (torch.load(folder / tag, weights_only=True) for tag in ("old", "new"))
     same_seeded = len(before["seeded"]) == len(now["seeded"])
     same_seeded = same_seeded and all(map(torch.equal, before["seeded"], now["seeded"]))
     same_shapes = [g.shape for g in before["gradients"]] == [g.shape for g in now["gradients"]]
     gradients = [torch.cat([g.flatten() for g in measured["gradients"]]) for measured in (before, now)]
     return max(difference(before["scores"], now["scores"]), difference(*gradients)), same_shapes, same_seeded
+
+
+def compare_all(old: subprocess.Popen, new: subprocess.Popen, folder: Path) -> dict:
+    """Let both processes measure one network after the other; return {recipe: what compare returns}."""
+    names = old.stdout.readline().split()
+    if names != new.stdout.readline().split():
+        raise SystemExit("The two codes do not have the same recipes.")
+    results = {}
+    for name in names:
+        for process in (old, new):  # the old code writes the weights that the new one reads
+            process.stdin.write("next\n")
+            process.stdin.flush()
+            if process.stdout.readline() != "done\n":
+                raise SystemExit(f"{name} could not be measured: see the error above.")
+        results[name] = worst, same_shapes, same_seeded = compare(folder)
+        print(
+            f"{name:28} difference {worst:.1e}, parameters {same_shapes}, weights of a seed {same_seeded}", flush=True
+        )
+    return results
 
 
 def main() -> int:
@@ -84,17 +107,14 @@ def main() -> int:
         git = ["git", "-C", str(ROOT), "worktree"]
         subprocess.run([*git, "add", "-q", "--detach", str(checkout), BEFORE], check=True)
         try:
-            measure(OLD, checkout, folder, "old")
-            measure(NEW, ROOT, folder, "new")
+            with start(OLD, checkout, folder, "old") as old, start(NEW, ROOT, folder, "new") as new:
+                results = compare_all(old, new, Path(folder))
         finally:
             subprocess.run([*git, "remove", "--force", str(checkout)], check=True)
-        results = {path.stem: compare(path) for path in sorted(Path(folder).glob("*.old"))}
-    for name, (worst, same_shapes, same_seeded) in results.items():
-        print(f"{name:28} difference {worst:.1e}, parameters {same_shapes}, weights of a seed {same_seeded}")
     same = [worst < TOLERANCE and same_shapes for worst, same_shapes, _ in results.values()]
-    print(f"{sum(same)} of {len(same)} networks are the same; {sum(seeded for *_, seeded in results.values())} of them")
-    print("start from the same weights with the same seed.")
-    return 0 if all(same) and same else 1
+    seeded = sum(same_seeded for *_, same_seeded in results.values())
+    print(f"{sum(same)} of {len(same)} networks are the same; {seeded} start from the same weights with the same seed.")
+    return 0 if same and all(same) else 1
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def test_with_a_plain_dataloader_a_training_goes_on_from_the_end_of_an_epoch(tmp
     broken(tmp_path, event, loader="plain")
     assert [path.name[11:24] for path in listed(tmp_path)] == ["00001-0000000"]
     assert differences(whole(loader="plain"), Victim(tmp_path, 99, loader="plain").train()) == []
-    assert "Resumed after 1 epochs and 0 batches" in capsys.readouterr().out
+    assert "Resumed after 1 epoch and 0 batches" in capsys.readouterr().out
 
 
 def test_an_interrupt_within_an_epoch_of_a_plain_dataloader_saves_nothing_that_is_not_exact(tmp_path):

@@ -9,6 +9,7 @@ from networks import small_cnn
 
 from utils import runs
 from utils.errors import CourseworkError
+from utils.my_utils import train_ch3
 from utils.recipes import load_run
 
 pytestmark = pytest.mark.usefixtures("ledger_folder")
@@ -84,3 +85,34 @@ def test_a_run_of_other_images_or_by_hand_is_not_loaded(data, tiny):
     train(record="by hand")
     with pytest.raises(CourseworkError, match="cannot be found again"):
         load_run("by_hand", data)
+
+
+def my_loss(y_hat, y):
+    return 2 * torch.nn.functional.cross_entropy(y_hat, y)
+
+
+def test_a_loss_of_ones_own_is_asked_for_and_never_replaced(data, tiny):
+    trained = tiny.change(loss=my_loss).train(data, **SMALL)
+    with pytest.raises(CourseworkError, match="loss of .* cannot be found again"):
+        load_run(trained.run, data, "cpu", network=small_cnn)
+    loaded = load_run(trained.run, data, "cpu", network=small_cnn, loss=my_loss)
+    assert loaded.test()[0] == trained.test()[0]
+    torchs = tiny.change(loss=torch.nn.CrossEntropyLoss, loss_settings={"label_smoothing": 0.1}).train(data, **SMALL)
+    assert load_run(torchs.run, data, "cpu", network=small_cnn).test() == torchs.test()
+
+
+def test_a_run_on_somebodys_own_loader_is_not_measured_on_other_images():
+    X, y = torch.randn(20, 3, 8, 8), torch.arange(20) % 10
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, y), 10)
+    net = small_cnn()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    train_ch3(net, loader, None, torch.nn.CrossEntropyLoss(), 1, optimizer, record="my loader", curves=False)
+    with pytest.raises(CourseworkError, match="images of your own loader"):
+        load_run("my_loader", network=small_cnn)
+
+
+def test_a_child_of_an_averaged_parent_starts_with_the_averaged_weights(data, tiny):
+    parent = tiny.change(average=0.5).train(data, **SMALL)
+    child = tiny.change(lr=0.0, optimizer="sgd").train(data, parent=parent.run, **SMALL)
+    for mine, theirs in zip(child.net.parameters(), parent.net.parameters(), strict=True):
+        assert torch.equal(mine, theirs)

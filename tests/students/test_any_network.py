@@ -33,7 +33,7 @@ def test_killed_trainings_of_students_networks_resume_to_the_same_bits(way, tmp_
     assert [report["kind"] for report in reports] == list(student_networks.KINDS)
     for report in reports:
         assert report["killed"] == -9 and report["code"] == 0 and report["same"], report
-        assert "Resumed after 1 epochs and" in report["printed"], report
+        assert "Resumed after 1 epoch and" in report["printed"], report
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,7 @@ def test_a_network_typed_in_a_cell_resumes_in_a_new_kernel(start):
     run(IMPORTS)
     run(NETWORK)
     printed = run("trained = recipe.train(data, **options)")
-    assert "Resumed after 1 epochs and" in printed
+    assert "Resumed after 1 epoch and" in printed
     resumed = run(HASH)
     whole = run("trained = recipe.train(data, folder=None, **options)" + HASH)
     assert resumed.split()[:2] == whole.split()[:2]

@@ -100,7 +100,7 @@ def test_a_script_outside_the_suite_is_killed_resumed_evaluated_reported_and_com
     run_script(folder, way, "whole")
     run_script(folder, way, "die", code=-9)
     printed = run_script(folder, way, "resume")
-    assert "Resumed after 1 epochs and" in printed and "accuracy 0." in printed
+    assert "Resumed after 1 epoch and" in printed and "accuracy 0." in printed
     whole, resumed = (torch.load(folder / f"{way}-{mode}.pt") for mode in ("whole", "resume"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     runs = folder / f"runs {way}"

@@ -43,6 +43,12 @@ def load_run(
     """
     run = find(run) if isinstance(run, str) else run
     device = torch.device(device or try_gpu())
+    if data is None and not run.record.get("data"):
+        raise CourseworkError(
+            f"{run.name} was trained on images of your own loader, which its record does not name.",
+            where=run.folder,
+            next_step="Measure the network on your own test images: evaluate(net, test_iter). Or give data=...",
+        )
     data = data or load_cifar10()
     require_same_images(run, data)
     recipe = recipe_of(run, network)
@@ -60,7 +66,7 @@ def load_run(
         test_images, measured_at_a_time(recipe, device), mean=recipe.mean, std=recipe.std, device=device
     )
     step = Step(run.record.get("precision") or "fp32", clip_norm=recipe.clip_norm, clip_value=recipe.clip_value)
-    loss = loss or loss_of(recipe)
+    loss = loss or loss_of(run, recipe)
     return Trained(recipe, net, run.history(), test_iter, loss, step, run.record, run.folder)
 
 
@@ -150,8 +156,18 @@ def load_weights(run: Run, net: nn.Module, weights: dict) -> None:
         ) from None
 
 
-def loss_of(recipe: Recipe):
-    """Return a recipe's loss; cross-entropy stands in for one of the user's own, which only its code knows."""
-    if recipe.loss in LOSSES:
+def loss_of(run: Run, recipe: Recipe):
+    """Return the loss that a run was trained with, or raise an error that says how to give it."""
+    if recipe.loss in LOSSES and run.record.get("recipe"):
         return make_loss(recipe.loss, **recipe.loss_settings)
-    return make_loss("cross_entropy")
+    module, _, name = recipe.loss.rpartition(".")
+    if module.startswith("torch.nn"):
+        return make_loss(getattr(nn, name, None) or getattr(nn.functional, name), **recipe.loss_settings)
+    by_hand = str((run.record.get("settings") or {}).get("loss") or "")
+    if not module and by_hand.lower().replace("_", "").startswith("crossentropy"):
+        return make_loss("cross_entropy")
+    raise CourseworkError(
+        f"The loss of {run.name} cannot be found again: {recipe.loss if module else by_hand or 'it was not recorded'}.",
+        where=run.folder,
+        next_step=f"Define or import it, then give it: load_run({run.name!r}, loss=...).",
+    )

@@ -28,7 +28,7 @@ from utils.optim.optimizers import make_optimizer
 from utils.optim.schedules import make_schedule
 from utils.recipes.recipe import Recipe, held_out
 from utils.runs.checkpoint_files import newest
-from utils.runs.checkpoints import Checkpoints
+from utils.runs.checkpoints import Checkpoints, weights_of
 from utils.runs.recorder import Recorder, note_test
 from utils.runs.run import Run, find
 from utils.training.average import Average
@@ -130,6 +130,9 @@ class Trained:
     step: object
     facts: dict  # recipe, checksum of the images, effort, seed, protocol, precision, epochs
     folder: Path | None
+
+    def __repr__(self):
+        return f"Trained {self.recipe.name} in {self.folder or 'no folder'}: {self.history!r}"
 
     @property
     def run(self) -> Run | None:
@@ -268,7 +271,7 @@ def inherit(parent: Run, net: nn.Module, optimizer: torch.optim.Optimizer) -> No
     """Start with the weights of another run's newest checkpoint, and with its optimizer state where that fits."""
     state = checkpoint_of(parent)
     try:
-        net.load_state_dict(state["net"])
+        net.load_state_dict(weights_of(state))
     except RuntimeError as error:
         raise CourseworkError(
             f"{parent.name} has a different network: {str(error).splitlines()[-1].strip()}",

@@ -58,7 +58,8 @@ class Checkpoints:
             check_parts(state, present, path)
             restore(training, state)
             self._saved = training.epoch, training.batch
-            position = f"Resumed after {training.epoch} epochs and {training.batch} batches"
+            epochs = "1 epoch" if training.epoch == 1 else f"{training.epoch} epochs"
+            position = f"Resumed after {epochs} and {training.batch} batches"
             print(f"{'This training is complete' if training.complete else position} ({path.name}).")
         self._due = time.monotonic() + self.every
 
