@@ -88,9 +88,9 @@ def _from_cell(kind: type) -> str | None:
     return None
 
 
-def sources_of(net: nn.Module, make: Callable | None = None) -> dict[str, str]:
-    """Return {import path: source text} of the network's classes, and of make, without those of LIBRARIES."""
-    codes = [] if make is None else [make]
+def sources_of(net: nn.Module, make_net: Callable | None = None) -> dict[str, str]:
+    """Return {import path: source text} of the network's classes, and of make_net, without those of LIBRARIES."""
+    codes = [] if make_net is None else [make_net]
     codes += sorted({type(module) for module in net.modules()}, key=import_path)
     sources = {}
     for code in codes:
