@@ -187,7 +187,7 @@ def test_a_trial_that_another_process_trains_is_left_to_it(grid, tiny, data):
     try:
         table = grid({"seed": [0, 1]})
         assert list(table["state"]) == ["running", "finished"]
-        assert table["error"][0] == "another process trains it"
+        assert table["error"][0] == "another process is training it"
     finally:
         claim.release()
     assert list(grid({"seed": [0, 1]})["state"]) == ["finished", "finished"]
