@@ -235,7 +235,7 @@ def test_damaged_data_is_an_error_also_under_auto(official_folder, tmp_path):
     shutil.copytree(official_folder, tmp_path / "data" / official_folder.name)
     file = tmp_path / "data" / official_folder.name / "data_batch_3"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(DataError, match="not the official bytes") as caught:
+    with pytest.raises(DataError, match="not the official file") as caught:
         load_cifar10()
     assert "data_batch_3" in str(caught.value)
 
@@ -352,7 +352,7 @@ def test_pictures_set_aside_are_told_and_kept_in_mind(folder, capsys):
     for _ in range(2):  # decoded, then from the cache
         data = load_cifar10(folder)
         assert data.set_aside == (("train/cat/bad.png", "not a PNG or JPEG picture"),)
-        assert "1 picture was set aside" in capsys.readouterr().out
+        assert "1 picture was left out" in capsys.readouterr().out
 
 
 def test_a_test_set_that_was_trained_on_is_refused(folder):

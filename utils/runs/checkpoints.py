@@ -201,9 +201,9 @@ def check_version(state, path):
 
 def check_parts(state, present, path):
     """Raise an error, before any of it is used, if a checkpoint lacks some of the state that this training saves."""
-    missing = [part for part in present if part not in state]
-    for part in {"net", "optimizer", "step", "callbacks", "history", "position", "random"} - set(missing):
-        missing += [f"{part}.{name}" for name in present[part] if name not in state[part] and name != "device"]
+    missing = [entry for entry in present if entry not in state]
+    for entry in {"net", "optimizer", "step", "callbacks", "history", "position", "random"} - set(missing):
+        missing += [f"{entry}.{name}" for name in present[entry] if name not in state[entry] and name != "device"]
     if missing:
         raise CheckpointError(
             f"This checkpoint lacks {', '.join(sorted(missing))}. A training cannot resume exactly without it.",
