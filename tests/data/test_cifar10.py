@@ -187,7 +187,7 @@ def test_own_images_that_are_not_there_are_an_error(tmp_path, official_folder):
 def test_a_root_that_is_missing_or_empty_is_an_error_not_a_fallback(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.txt").write_text("hello")
-    for root, what in (("nowhere", "does not exist"), ("empty", "contains nothing"), ("file.txt", "holds nothing")):
+    for root, what in (("nowhere", "does not exist"), ("empty", "contains nothing"), ("file.txt", "contains nothing")):
         monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path / root))
         with pytest.raises(DataError, match=what) as caught:
             load_cifar10()
