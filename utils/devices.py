@@ -1,4 +1,4 @@
-"""The device to compute on, its name, its fastest precision, and a setting that lets this process keep its memory."""
+"""Choose the device, describe it, find its fastest precision, and let this process keep freed memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MMAP_MAX = -4
 
 
 def try_gpu(i: int = 0) -> torch.device:
-    """Return GPU i, else Apple's GPU, else the CPU; a GPU counts only if a small operation really runs on it."""
+    """Return GPU i, else Apple's GPU, else the CPU; a GPU is only returned if it can compute a small sum."""
     candidates = []
     if torch.cuda.device_count() > i and torch.cuda.is_available():
         candidates.append(torch.device("cuda", i))
@@ -29,7 +29,7 @@ def try_gpu(i: int = 0) -> torch.device:
 
 
 def describe(device="cpu") -> str:
-    """Return one line: the device's name, its memory or cores, and torch's version."""
+    """Return one line with the device's name, its memory or number of cores, and torch's version."""
     device = torch.device(device)
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
@@ -52,17 +52,17 @@ def best_precision(device) -> str:
 
 
 def keep_memory() -> bool:
-    """Let this process keep the memory that it frees; return whether that worked, which it does with glibc.
+    """Let this process keep the memory that it frees; return True if that worked (it needs glibc).
 
-    By default glibc returns a large freed block to the system, which clears all its pages when the next batch needs
-    them again: on two cores that took a sixth to a quarter of the time of a training.
+    By default glibc returns a large freed block to the operating system, which clears its pages when the next batch
+    needs them again. On two cores, this took a sixth to a quarter of the time of a training.
     """
     mallopt = getattr(ctypes.pythonapi, "mallopt", None)
     return mallopt is not None and bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def _runs(device):
-    """Tell whether the device can add numbers; a GPU that is too old for this torch fails only here."""
+    """Return True if the device can add numbers; a GPU that is too old for this version of torch can't."""
     try:
         return torch.ones(2, device=device).sum().item() == 2
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled for the device
@@ -71,12 +71,12 @@ def _runs(device):
 
 
 def _cores():
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor(cpuinfo="/proc/cpuinfo"):
-    """Return the CPU's name, with family and model on a virtual machine, which often calls it just "AMD EPYC"."""
+    """Return the CPU's name; on a virtual machine with family and model, since its name is often only "AMD EPYC"."""
     path = pathlib.Path(cpuinfo)
     text = path.read_text(errors="replace") if path.exists() else ""
     first_core = text.partition("\n\n")[0]

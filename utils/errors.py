@@ -1,4 +1,4 @@
-"""The errors and warnings of the suite: what is wrong, where, and what to do next, in a few lines.
+"""The errors and warnings of the suite. Each says what is wrong, where, and what to do next, in a few lines.
 
 raise CourseworkError("The loader has no batch.", where="batch_size=500", next_step="Choose a smaller batch_size.")
 """
@@ -9,7 +9,7 @@ import numbers
 
 
 class CourseworkError(Exception):
-    """An error that says what is wrong, where it was found and what to do next."""
+    """An error with three texts: what is wrong, where, and what to do next."""
 
     def __init__(self, what, *, where=None, next_step=None):
         self.what = str(what)
@@ -26,11 +26,11 @@ class CourseworkError(Exception):
         return "\n".join(lines)
 
     def __reduce__(self):
-        # Exception's own pickling loses keyword-only fields, and worker processes send their errors by pickle.
+        # Exception's own pickling loses keyword-only arguments, and worker processes send their errors by pickle.
         return (_rebuild, (type(self), self.what, self.where, self.next_step))
 
     def _render_traceback_(self):
-        """Let IPython show these lines instead of a page of traceback: the mistake is in the input, not in the code."""
+        """Let IPython show these lines in place of a traceback: the mistake is in the input, not in the library."""
         return [f"{type(self).__name__}: {self}"]
 
 
@@ -39,19 +39,19 @@ def _rebuild(kind, what, where, next_step):
 
 
 class DataError(CourseworkError):
-    """The images cannot be read, or are not what they claim to be."""
+    """The images cannot be read, or are not the images that they should be."""
 
 
 class DownloadError(DataError):
-    """The archive could not be downloaded; the next attempt continues with the bytes that have arrived."""
+    """The archive could not be downloaded; the next attempt resumes the download."""
 
 
 class DivergedError(CourseworkError):
-    """A loss or a gradient became NaN or Inf; the training step that would have spoilt the weights was not taken."""
+    """A loss or a gradient became NaN or Inf; the weights were not changed by this batch."""
 
 
 class CheckpointError(CourseworkError):
-    """A training cannot resume from the checkpoint in its folder; nothing was changed."""
+    """A training cannot resume from the checkpoint in its folder. No file was changed."""
 
 
 class CheckpointWarning(UserWarning):

@@ -1,4 +1,4 @@
-"""Files that are never half written: JSON files, and files to which lines of JSON are appended.
+"""Write JSON files, and append lines of JSON to files, so that no file is ever half written.
 
 write_json(path, {"loss": 0.5})
 append_lines(path, [{"epoch": 1}])
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def plain(value):
-    """Return a value as JSON can hold it: NaN and Inf become null, and objects of unknown kinds become text."""
+    """Return a value that JSON can represent: NaN and Inf become null, and objects of unknown types become text."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -52,7 +52,7 @@ def write_bytes(path: Path, content: bytes):
 
 
 def read_json(path: Path) -> dict | None:
-    """Return the object in a JSON file, or None if there is no file or it holds something else."""
+    """Return the object in a JSON file, or None if there is no file or it contains anything else."""
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -68,7 +68,7 @@ def append_lines(path: Path, rows: list[dict]):
         if _is_torn(handle):
             line = b"\n" + line
         written = os.write(handle, line)  # one call: lines of two processes never mix
-        while written < len(line):  # a disk that is almost full takes a part, and then raises
+        while written < len(line):  # on a disk that is almost full, only a part is written before the error
             written += os.write(handle, line[written:])
         os.fsync(handle)
     finally:
@@ -84,14 +84,14 @@ def _is_torn(handle):
 
 
 def read_lines(path: Path) -> tuple[list[dict], int]:
-    """Return (rows, bad): the objects in the lines of a file, and how many lines cannot be read. No file: ([], 0)."""
+    """Return (rows, bad): the objects in a file's lines, and the number of unreadable lines; ([], 0) without a file."""
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return [], 0
     rows, bad = [], 0
     for line in lines:
-        line = line.strip(b"\0\r ")  # a lost write leaves a block of zeros
+        line = line.strip(b"\0\r ")  # after a power cut, a lost write may be a block of zeros
         if not line:
             continue
         try:
@@ -106,8 +106,8 @@ def read_lines(path: Path) -> tuple[list[dict], int]:
 
 
 def sync_folder(folder: Path):
-    """Write a folder's list of names to the disk: only then does a new file survive a power cut."""
-    if os.name == "nt":  # Windows cannot open a folder, and needs no such call
+    """Write a folder's list of file names to the disk, so that a new file is not lost in a power cut."""
+    if os.name == "nt":  # Windows can't open a folder, and does not need this
         return
     handle = os.open(folder, os.O_RDONLY)
     try:

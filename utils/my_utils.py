@@ -2,9 +2,9 @@
 
     train_ch3(net, train_iter, test_iter, nn.CrossEntropyLoss(), num_epochs=10, optimizer=optimizer)
 
-Whatever else a training does attaches in two places:
-- `step` is called with each batch: `train_batch` below, or one of utils/training/step.py with mixed precision, say;
-- `callbacks` are told what happens: see utils/training/callbacks.py.
+Two arguments of train_ch3 add everything else:
+- `step` trains on one batch: `train_batch` below, or for example a Step of utils/training/step.py in mixed precision;
+- `callbacks` are objects whose methods are called at fixed moments of a training: see utils/training/callbacks.py.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Accumulator:
     def add(self, *values):
         """Add one value to each sum."""
         if len(values) != len(self.data):
-            what = f"This accumulator keeps {len(self.data)} sums, but was given {len(values)} values."
+            what = f"This Accumulator has {len(self.data)} sums, but add was called with {len(values)} values."
             raise CourseworkError(what, where="Accumulator.add", next_step="Give one value for each sum.")
         self.data = [total + value for total, value in zip(self.data, values, strict=True)]
 
@@ -54,7 +54,8 @@ def evaluate_accuracy(net, data_iter, device=None, *, predict=None):
 def loss_and_accuracy(net, data_iter, loss, device=None, *, predict=None, metrics=()):
     """Return (mean loss, fraction correct) over data_iter, with net in eval mode.
 
-    predict(net, X) may stand in for net(X); metrics are updated with (y_hat, y) of each batch.
+    If predict is given, predict(net, X) is called in place of net(X). The metrics are updated with (y_hat, y) of each
+    batch.
     """
     device = place(net, device)
     sums = Accumulator(3)  # summed loss, correct predictions, examples
@@ -82,7 +83,8 @@ def train_batch(net, X, y, loss, optimizer):
 def train_epoch_ch3(net, train_iter, loss, optimizer, device=None, *, step=train_batch, metric=None, after_batch=None):
     """Train for one epoch; return (mean loss, fraction correct) of its batches, each measured before its step.
 
-    metric: the sums of an epoch that is resumed in the middle. after_batch(metric) is called after each batch.
+    metric: the Accumulator of an epoch that was interrupted, to continue it; by default a new one. after_batch(metric)
+    is called after each batch.
     """
     device = place(net, device)
     if metric is None:
@@ -115,23 +117,24 @@ def train_ch3(
 ):
     """Train for num_epochs, measure on test_iter (or None) after each, draw the curves; return the History.
 
-    record: True keeps a record in a new folder of runs/. A name, record="mine", keeps checkpoints too: the same call
-    with the same name resumes exactly, also in a new process. watched: what test_iter holds, "test" or "val" images.
-    every: batches between two points of the loss curve. An interrupt ends the training after the batch under way.
+    record: with True, a Recorder writes a record into a new folder of runs/. With a name, record="mine", checkpoints
+    are written too: the same call with the same name resumes exactly, also in a new process. watched: which images
+    test_iter contains, "test" or "val". The "watched" images are those measured after each epoch. every: batches
+    between two points of the loss curve. An interrupt (Ctrl+C) ends the training after the current batch.
     """
     if record:
-        from utils.runs.recorder import recorded  # here, as a training without a record needs no files
+        from utils.runs.recorder import with_recorder  # imported here, since a training without a record needs no files
 
-        callbacks = recorded(callbacks, record)
+        callbacks = with_recorder(callbacks, record)
     if curves:
-        from utils.training.live import with_curves  # here, as matplotlib is slow to import
+        from utils.training.live import with_curves  # imported here, since matplotlib is slow to import
 
         callbacks = with_curves(callbacks)
     training = Training(
         net, train_iter, test_iter, loss, num_epochs, optimizer, device, step, callbacks, watched, every
     )
     training.metric = Accumulator(3)
-    with training.under_way():  # tells the callbacks, and lets an interrupt wait for the end of a batch
+    with training.under_way():  # calls on_start and on_end; after Ctrl+C the current batch is finished first
         while not training.complete:
             trained = train_epoch_ch3(
                 net, training.rest_of_epoch(), loss, optimizer, training.device,
@@ -140,7 +143,7 @@ def train_ch3(
             measured = None
             if test_iter is not None:
                 measured = loss_and_accuracy(
-                    training.scored, training.watched_batches(), loss, training.device,
+                    training.measured_net, training.watched_batches(), loss, training.device,
                     predict=getattr(step, "predict", None), metrics=training.metrics,
                 )  # fmt: skip
             training.close_epoch(trained, measured)

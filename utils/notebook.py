@@ -1,4 +1,4 @@
-"""What a notebook does first: check the packages, set the look of the figures, print a line about the machine.
+"""Start a notebook: check the packages, set the style of the figures, print a line about the machine.
 
 from utils.notebook import start
 
@@ -35,9 +35,9 @@ NEEDED = {
 
 
 def start():
-    """Prepare a notebook: packages and figures; print which Python, torch and device it runs on."""
-    # Idle threads of torch wait in a busy loop. If another program needs a core, too, that makes a training on the CPU
-    # twenty times slower; a short loop costs almost nothing. The number is read when torch is imported.
+    """Check the packages and set the style of the figures; print the versions of Python and torch, and the device."""
+    # Idle threads of torch wait in a busy loop. If another program also needs a core, a long loop makes a training on
+    # the CPU twenty times slower; a short one costs almost nothing. The number is read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     install_missing()
     style_figures()
@@ -48,20 +48,20 @@ def start():
 
 
 def missing() -> list[str]:
-    """List the packages that the notebooks need and this Python lacks."""
+    """List the packages that the notebooks need and that are not installed."""
     return [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]
 
 
 def install_missing():
-    """On Colab, install the missing packages and change no other; elsewhere, say how to install them."""
+    """On Colab, install the missing packages and change no others; elsewhere, raise an error with advice."""
     packages = missing()
     if not packages:
         return
     names = ", ".join(packages)
     if "google.colab" not in sys.modules:
         raise CourseworkError(
-            f"This kernel's Python lacks {names}.",
-            next_step="Start the notebooks with `make lab` (Windows: py tools/make.py lab), which installs all of it.",
+            f"These packages are missing in this kernel's Python: {names}.",
+            next_step="Start the notebooks with `make lab` (Windows: py tools/make.py lab), which installs them.",
         )
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
         constraints.write(installed())
@@ -77,9 +77,9 @@ def install_missing():
 
 
 def installed() -> str:
-    """Return pip constraints that keep every installed package, torch above all, at its version."""
+    """Return constraints for pip, so that it changes the version of no installed package, such as torch."""
     versions = {}
-    for distribution in importlib.metadata.distributions():  # Python imports the first of a name
+    for distribution in importlib.metadata.distributions():  # if a name occurs twice, Python imports the first one
         name, version = distribution.metadata["Name"], distribution.version
         if name and version:
             versions.setdefault(name.lower().replace("_", "-"), version)
@@ -87,7 +87,7 @@ def installed() -> str:
 
 
 def style_figures():
-    """Set the look of the suite's figures: sharp PNGs in the notebook, lines that differ in colour and in dashes."""
+    """Set the style of all figures: sharp PNGs in the notebook, lines that differ in colour and in dashes."""
     import matplotlib
     from cycler import cycler
 
@@ -98,4 +98,4 @@ def style_figures():
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
         shell.run_line_magic("matplotlib", "inline")
-        set_matplotlib_formats("retina")  # twice the pixels at the same size, for screens that have them
+        set_matplotlib_formats("retina")  # twice the pixels at the same size, for screens of high resolution

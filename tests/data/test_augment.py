@@ -334,7 +334,7 @@ def test_settings_that_make_no_sense_are_refused_with_a_way_out(make):
     with pytest.raises(CourseworkError) as caught:
         make()
     name = caught.value.where.partition("(")[0]
-    assert caught.value.next_step == f"help(utils.data.augment.{name}) says what each setting may be."
+    assert caught.value.next_step == f"The settings are described in help(utils.data.augment.{name})."
     assert len(str(caught.value).splitlines()) < 10
 
 

@@ -181,13 +181,13 @@ def test_own_images_that_are_not_there_are_an_error(tmp_path, official_folder):
     for path in ("nowhere", "empty", official_folder, official_folder.parent):
         with pytest.raises(DataError) as caught:
             load_images(tmp_path / path)
-        assert caught.value.where and "train/<its class>/" in caught.value.next_step
+        assert caught.value.where and "train/<class>/" in caught.value.next_step
 
 
 def test_a_root_that_is_missing_or_empty_is_an_error_not_a_fallback(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.txt").write_text("hello")
-    for root, what in (("nowhere", "does not exist"), ("empty", "holds nothing"), ("file.txt", "holds nothing")):
+    for root, what in (("nowhere", "does not exist"), ("empty", "contains nothing"), ("file.txt", "contains nothing")):
         monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path / root))
         with pytest.raises(DataError, match=what) as caught:
             load_cifar10()
@@ -235,7 +235,7 @@ def test_damaged_data_is_an_error_also_under_auto(official_folder, tmp_path):
     shutil.copytree(official_folder, tmp_path / "data" / official_folder.name)
     file = tmp_path / "data" / official_folder.name / "data_batch_3"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(DataError, match="not the official bytes") as caught:
+    with pytest.raises(DataError, match="not the official file") as caught:
         load_cifar10()
     assert "data_batch_3" in str(caught.value)
 
@@ -352,7 +352,7 @@ def test_pictures_set_aside_are_told_and_kept_in_mind(folder, capsys):
     for _ in range(2):  # decoded, then from the cache
         data = load_cifar10(folder)
         assert data.set_aside == (("train/cat/bad.png", "not a PNG or JPEG picture"),)
-        assert "1 picture was set aside" in capsys.readouterr().out
+        assert "1 picture was left out" in capsys.readouterr().out
 
 
 def test_a_test_set_that_was_trained_on_is_refused(folder):

@@ -217,7 +217,7 @@ def test_several_processes_download_one_file_once_and_take_over_from_one_that_is
 def test_a_disk_that_fills_up_is_named_and_the_bytes_that_fitted_are_kept(target, start_child):
     with serving(CONTENT) as server:
         child = start_child(server, largest_file=100_000)
-        assert "Make room" in child.communicate(timeout=30)[1] and child.returncode == 1
+        assert "Free some disk space" in child.communicate(timeout=30)[1] and child.returncode == 1
         assert part(target).read_bytes() == CONTENT[:100_000] and not target.exists()
         fetch(target, server)
         assert server.starts == [0, 100_000]

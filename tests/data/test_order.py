@@ -77,7 +77,7 @@ def test_a_batch_size_that_makes_no_sense_is_refused(settings):
 
 
 def test_no_augmentation_may_follow_one_that_shrinks():
-    with pytest.raises(CourseworkError, match="small images for whole ones") as caught:
+    with pytest.raises(CourseworkError, match="Shrink must be the last augmentation") as caught:
         BatchLoader(SPLIT, 16, augment=(Shrink(24), Flip()))
     assert "Move Shrink to the end" in str(caught.value)
 

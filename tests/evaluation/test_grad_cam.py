@@ -163,7 +163,7 @@ def test_a_map_that_is_too_narrow_is_too_small(X):
 
 
 def test_a_network_without_maps_is_an_error(X):
-    with pytest.raises(CourseworkError, match="no feature map"):
+    with pytest.raises(CourseworkError, match="too small for Grad-CAM"):
         grad_cam_maps(nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), X, 1)
 
 

@@ -127,7 +127,7 @@ def bad_files():
         "pillow warns": (warned.getvalue(), "too large"),
         "pillow refuses": (bomb.getvalue(), "too large"),
         "too many bytes": (bytes(LARGEST + 1), "too large"),
-        "floats": (content(Image.new("F", (9, 9)), "TIFF"), "not whole numbers"),
+        "floats": (content(Image.new("F", (9, 9)), "TIFF"), "floating-point"),
     }
 
 

@@ -75,7 +75,7 @@ def test_where_all_are_damaged_there_is_an_error_at_each_start_and_never_one_fro
     for _ in range(2):
         resumed = Victim(tmp_path, 99)
         before = [tensor.clone() for tensor in resumed.net.state_dict().values()]
-        with pytest.raises(CheckpointError, match="Every checkpoint of this training is damaged: 2 set aside"):
+        with pytest.raises(CheckpointError, match="Every checkpoint of this training is damaged: 2 were renamed"):
             resumed.train()
         assert differences(before, [*resumed.net.state_dict().values()]) == []
     assert len([*tmp_path.glob("*.corrupt")]) == 2
@@ -218,7 +218,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_not_run(tmp_path, way, 
     }
     put(tmp_path / "kept", contents[kind]())
     (tmp_path / "old").unlink(missing_ok=True)
-    with pytest.raises(CheckpointError, match="nothing in it was run"):
+    with pytest.raises(CheckpointError, match="none of its code was run"):
         Victim(tmp_path / "kept").train()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept"] and len(listed(tmp_path / "kept")) == 1
 

@@ -147,7 +147,7 @@ def test_of_two_notebooks_that_start_one_run_the_second_is_told_who_has_it(tmp_p
     said = [process.communicate()[0] for process in processes]
     # One that comes when another has finished finds the training complete; while it runs it is refused.
     trained = [text for text in said if "trained" in text]
-    refused = [text for text in said if "already under way: process" in text]
+    refused = [text for text in said if "training this run now: process" in text]
     assert trained and len(trained) + len(refused) == 3
     (run,) = runs.all_runs(tmp_path)
     assert run.state == "finished" and len(run.history()) == 2 and run.bad_lines == 0

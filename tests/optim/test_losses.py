@@ -82,7 +82,7 @@ def test_the_two_losses_differ_by_exactly_the_softmax():
         (torch.nn.CrossEntropyLoss(), {"label_smoothing": 0.1}, "label_smoothing=0.1"),
         (torch.nn.CrossEntropyLoss, {"smoothing": 0.1}, "label_smoothing=0.0"),
         (3, {}, "object of the class int"),
-        (lambda: "no loss", {}, "made a str"),
+        (lambda: "no loss", {}, "object of type str"),
     ],
 )
 def test_what_there_is_not_is_refused_with_what_there_is(name, settings, told):

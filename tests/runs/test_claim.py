@@ -210,7 +210,7 @@ def test_an_empty_file_was_left_by_a_process_killed_while_it_made_it(tmp_path, m
 @pytest.mark.parametrize("content", ["{", "[]"])
 def test_a_file_that_cannot_be_read_holds_the_folder_only_while_it_is_fresh(tmp_path, content):
     (tmp_path / NAME).write_text(content)  # somebody may be writing it just now
-    with pytest.raises(CourseworkError, match="already under way"):
+    with pytest.raises(CourseworkError, match="training this run"):
         Claim(tmp_path).take()
     os.utime(tmp_path / NAME, (0, 0))
     claim = Claim(tmp_path)
@@ -228,7 +228,7 @@ def test_a_stale_file_that_somebody_else_has_just_replaced_is_given_back(tmp_pat
         return real(source, target)
 
     monkeypatch.setattr(claims.os, "rename", faster)
-    with pytest.raises(CourseworkError, match="already under way"):
+    with pytest.raises(CourseworkError, match="training this run"):
         Claim(tmp_path).take()
     assert json.loads((tmp_path / NAME).read_text())["token"] == "faster"
     assert len([*tmp_path.iterdir()]) == 1

@@ -22,7 +22,7 @@ def test_runs_are_found_by_name_by_a_beginning_or_as_the_last(data, tiny):
     assert first in caught.value.next_step and second in caught.value.next_step
     with pytest.raises(CourseworkError, match="no run") as caught:
         find("x", "/nowhere")
-    assert "Train something" in caught.value.next_step
+    assert "Train a network first" in caught.value.next_step
 
 
 def test_the_table_has_the_four_figures_of_report_e_and_filters(data, tiny):

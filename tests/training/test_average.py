@@ -89,7 +89,7 @@ def same(a, b):
 
 @pytest.mark.parametrize("averaged", [False, True])
 def test_keep_best_keeps_the_measured_weights_of_the_first_of_the_best_epochs(averaged):
-    best, seen = KeepBest(), Watch(lambda training: training.scored.state_dict())
+    best, seen = KeepBest(), Watch(lambda training: training.measured_net.state_dict())
     history = train(*[Average(0.7)] * averaged, seen, best, epochs=8, lr=3.0)[0]
     accuracies = history["val_acc"]
     place = accuracies.index(max(accuracies))

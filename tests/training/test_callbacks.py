@@ -291,9 +291,9 @@ REFUSED = {
     "a network": (lambda optimizer: nn.Linear(2, 2), "type Linear"),
     "the optimizer": (lambda optimizer: optimizer, "type SGD"),
     "a function of two arguments": (lambda optimizer: TwoArguments(), "one argument"),
-    "a scheduler of another optimizer": (lambda o: lr_scheduler.StepLR(other_optimizer(), 2), "another optimizer"),
+    "a scheduler of another optimizer": (lambda o: lr_scheduler.StepLR(other_optimizer(), 2), "a different optimizer"),
     "a plateau for each batch": (lambda optimizer: EachBatch(plateau(optimizer)), "after each epoch"),
-    "a cycle that is too short": (lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=19), "19 steps.*has 20"),
+    "a cycle that is too short": (lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=19), "19 steps.*needs 20"),
     "a column that is not there": (lambda optimizer: EarlyStopping("val_f1"), "val_f1"),
     "a best column that is not there": (lambda optimizer: KeepBest("test_acc"), "test_acc"),
     "a metric called like a column": (lambda optimizer: type("Loss", (F1Score,), {})(), "val_loss"),
@@ -327,6 +327,6 @@ def test_a_patience_that_is_no_number_of_epochs_is_refused(arguments):
 
 
 def test_only_schedulers_are_wrapped_as_such():
-    with pytest.raises(CourseworkError, match="lacks"):
+    with pytest.raises(CourseworkError, match="must have step"):
         EachEpoch(print)
     assert math.isclose(EachEpoch(lr_scheduler.StepLR(parts()[3], 2)).peaks[0], 0.05)

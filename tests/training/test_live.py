@@ -9,7 +9,7 @@ from training_parts import StopAfter, parts
 
 from utils.my_utils import train_ch3
 from utils.training import live
-from utils.training.live import LiveCurves, in_words, progress
+from utils.training.live import LiveCurves, progress, row_text
 
 
 class Screen:
@@ -58,7 +58,7 @@ def test_one_figure_and_one_line_are_renewed_in_place(screen):
 def test_the_last_line_tells_the_last_epoch_and_shows_no_bar(screen):
     history = train()
     line = next(repr(thing) for thing in screen.shown if type(thing).__name__ == "_Line")
-    assert line == in_words(history.rows[-1])
+    assert line == row_text(history.rows[-1])
     assert f"test accuracy {100 * history['test_acc'][-1]:.2f} %" in line
     assert "[" not in line
 
@@ -109,7 +109,7 @@ def test_a_training_that_was_complete_before_is_in_no_epoch():
     row = {"epoch": 3, "train_loss": 1.5, "train_acc": 0.5, "seconds": 61}
     training = types.SimpleNamespace(epoch=3, batch=0, batches=100, num_epochs=3, complete=True)
     training.history = types.SimpleNamespace(rows=[row])
-    assert progress(training, None, final=False) == in_words(row)
+    assert progress(training, None, final=False) == row_text(row)
 
 
 def test_the_time_left_follows_the_pace_of_this_attempt(monkeypatch):
@@ -146,10 +146,10 @@ def test_drawing_takes_a_small_share_of_the_time(screen, monkeypatch):
     assert len(drawn) == pytest.approx(clock[0] * 0.02 / 0.5, abs=1.5)
 
 
-def test_a_row_is_said_in_words():
+def test_a_row_is_said_row_text():
     row = {"epoch": 3, "train_loss": 1.5, "train_acc": 0.5, "val_loss": 1.25, "val_acc": 0.625, "lr": 1, "seconds": 61}
-    assert in_words(row) == (
+    assert row_text(row) == (
         "after epoch 3 (1 min 1 s): training loss 1.500, validation loss 1.250, "
         "training accuracy 50.00 %, validation accuracy 62.50 %"
     )
-    assert not re.search("nan|None", in_words(row))
+    assert not re.search("nan|None", row_text(row))

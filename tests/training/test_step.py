@@ -268,7 +268,7 @@ def test_measuring_halves_its_part_too():
     expected = loss_and_accuracy(net, [(X, y)], loss)
     starve(net, 4, "forward")
     step = Step()
-    with pytest.warns(UserWarning, match="images at a time"):
+    with pytest.warns(UserWarning, match="parts of [36] images"):
         found = loss_and_accuracy(net, [(X, y)], loss, predict=step.predict)
     assert step.micro_batch == 3 and found == pytest.approx(expected)
 

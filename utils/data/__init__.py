@@ -1,4 +1,4 @@
-"""From image files to batches (notebook 01): load, split, look at, augment and batch images.
+"""From image files to batches (notebook 01): load, split, show, augment and batch images.
 
 For example:
 
@@ -10,7 +10,7 @@ For example:
 
 import importlib
 
-_NAMES = {  # by module; each is imported when it is first asked for, since some need torchvision or matplotlib
+_NAMES = {  # by module; a module is imported when a name is used, since some need torchvision or matplotlib
     "augment": ("Affine", "AlternatingFlip", "ColorJitter", "Crop", "Cutout", "Flip", "Shrink"),
     "browse": ("browse_images",),
     "cifar10": ("Split", "channel_statistics", "class_rows", "load_cifar10", "load_images", "stratified_split"),

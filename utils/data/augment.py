@@ -1,10 +1,11 @@
-"""Augment whole batches of images on any device, with parameters drawn for each image.
+"""Augment whole batches of images on any device, with random parameters for each image.
 
-An augmentation is a frozen dataclass of settings with two methods. `draw(draws, size)` returns its parameters for
-images of that size, one value per image; `apply(images, params)` returns the changed batch. Images are uint8
-(B, 3, size, size) before and after, and only Shrink changes the size. Each image becomes what torchvision.transforms.v2
-would make of it, to within one of 256 levels. An augmentation that lasts only some epochs has a third method,
-`for_epochs`.
+An augmentation is a frozen dataclass of settings with two methods. `draw(draws, size)` returns its random parameters
+for images of that size, one value per image; `apply(images, params)` returns the changed batch. Images are uint8
+(B, 3, size, size) before and after, and only Shrink changes the size. The result is that of torchvision.transforms.v2,
+to within one of 256 levels. An augmentation that is used only in some epochs has a third method, `for_epochs`.
+
+If you add an augmentation, also describe it in report/report.md.j2, and add it to TRANSFORMS in data/dataset.py.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def _require(condition, what, op):
         raise CourseworkError(
             what,
             where=repr(op),
-            next_step=f"help(utils.data.augment.{type(op).__name__}) says what each setting may be.",
+            next_step=f"The settings are described in help(utils.data.augment.{type(op).__name__}).",
         )
 
 
@@ -43,14 +44,14 @@ def _is_pair(value):
 def _pick(images, rows, columns):
     """Return new images: pixel (i, j) of image b is the old pixel at (rows[b, i], columns[b, j])."""
     count, channels, height, width = images.shape
-    # One gather moves every pixel once, whatever its image's offset; a loop over offsets would wait for the device.
+    # One gather moves every pixel once, for any offsets of the images; a loop over offsets would wait for the device.
     indices = (rows.unsqueeze(2) * width + columns.unsqueeze(1)).view(-1, 1, rows.shape[1] * columns.shape[1])
     picked = images.reshape(count, channels, height * width).gather(2, indices.expand(count, channels, -1))
     return picked.view(count, channels, rows.shape[1], columns.shape[1])
 
 
 def for_epochs(augment, num_epochs, of):
-    """Return the augmentations for num_epochs epochs instead of `of`; each lasts the same share of the epochs."""
+    """Return the augmentations for num_epochs epochs instead of `of`; each is used in the same share of the epochs."""
     return tuple(op.for_epochs(num_epochs, of) if hasattr(op, "for_epochs") else op for op in augment)
 
 
@@ -78,7 +79,7 @@ class Flip:
 
 @dataclasses.dataclass(frozen=True)
 class AlternatingFlip:
-    """Mirror each image or not at random in epoch 0; in every later epoch show the mirror image of the epoch before."""
+    """Mirror each image with probability 1/2 in epoch 0; in every later epoch, mirror the image of the epoch before."""
 
     def draw(self, draws, size):
         first = draws.at_epoch(0).uniform("mirrored") < 0.5
@@ -108,21 +109,22 @@ class Crop:
         rows, columns = (params[side].unsqueeze(1) + positions for side in ("top", "left"))
         if self.mode == "zero":
             return _pick(F.pad(images, (self.padding,) * 4), rows, columns)
-        what = f"padding must be below the size of the image, {size} pixels, for it to be reflected."
+        what = f'With mode="reflect", padding must be smaller than the image, which has {size} pixels a side.'
         _require(self.padding < size, what, self)
         return _pick(images, self._reflected(rows, size), self._reflected(columns, size))
 
     def _reflected(self, positions, size):
-        """Turn positions in the padded image into positions in the image itself."""
+        """Convert positions in the padded image to positions in the image itself."""
         return (size - 1) - ((size - 1) - (positions - self.padding).abs()).abs()
 
 
 @dataclasses.dataclass(frozen=True)
 class Affine:
-    """Turn, shift, scale and shear an image about its centre at random (bilinear; black comes in from outside).
+    """Rotate, shift, scale and shear an image about its centre at random (bilinear; pixels from outside are black).
 
-    The angle is at most `degrees` either way; the shift, in whole pixels, at most `translate` (right, down), fractions
-    of the size; the scale lies between the two of `scale`; the shear along x is at most `shear` degrees either way.
+    The angle lies between -degrees and degrees. The shift, in whole pixels, is at most `translate` (right, down),
+    fractions of the image's size, in either direction. The scale lies between the two numbers in `scale`. The shear
+    along x lies between -shear and shear, in degrees.
     """
 
     degrees: float = 0.0
@@ -157,13 +159,13 @@ class Affine:
 
 
 def _inverse_matrix(params, size):
-    """Return (B, 2, 3) matrices from a position in the new image to that in the old one, both from -1 to 1."""
+    """Return (B, 2, 3) matrices that map a position in the new image to one in the old image, both from -1 to 1."""
     angle = params["angle"].deg2rad()
     cos, sin = angle.cos(), angle.sin()
     slope = params["shear"].deg2rad().tan()
     matrix = torch.stack((cos - sin * slope, sin + cos * slope, -sin, cos), 1).view(-1, 2, 2)
     matrix = matrix / params["scale"].view(-1, 1, 1)
-    # The shift came last, so it is undone first; from edge to edge is 2, so a pixel is 2 / size.
+    # The shift is applied last, so it is inverted first. The image is 2 units wide, so a pixel has 2 / size units.
     shift = torch.stack((params["right"], params["down"]), 1).unsqueeze(2) * (2 / size)
     return torch.cat((matrix, -(matrix * shift.transpose(1, 2)).sum(2, keepdim=True)), 2)
 
@@ -172,7 +174,8 @@ def _inverse_matrix(params, size):
 class ColorJitter:
     """Change brightness, then contrast, then saturation, then hue, always in this order.
 
-    The first three are factors from max(0, 1 - setting) to 1 + setting; the hue moves by at most `hue` of the circle.
+    The first three are multiplied by factors from max(0, 1 - setting) to 1 + setting; the hue is shifted by at most
+    `hue`, a fraction of the colour circle.
     """
 
     brightness: float = 0.0
@@ -224,18 +227,18 @@ def _saturate(images, factor):
 
 
 def _turn_hue(images, turns):
-    """Move every pixel's hue round the circle, and keep its largest and smallest channel."""
+    """Rotate every pixel's hue on the colour circle; the values of its largest and smallest channel do not change."""
     red, green, blue = images.to(torch.float32).split(1, dim=1)
     low = torch.minimum(torch.minimum(red, green), blue)
     span = torch.maximum(torch.maximum(red, green), blue).sub_(low)
-    # The hue in sixths of a turn: red is 0, yellow 1, green 2, cyan 3; with more blue than green the same backwards.
-    # Choosing by the largest channel, as textbooks do, takes a CPU twice as long. Grey has no hue and a span of 0.
+    # The hue in sixths of a turn: red is 0, yellow 1, green 2, cyan 3; with more blue than green, the same with a minus
+    # sign. The textbook formula, with a case for each largest channel, takes twice as long. Grey has a span of 0.
     hue = (green + blue).sub_(red).sub_(low).div_(span.clamp_min(1)).add_(1).copysign_(green - blue).add_(6 * turns)
     hue.sub_((hue / 6).floor_(), alpha=6)
     red = (hue - 3).abs_().sub_(1)
     green = (hue - 2).abs_().neg_().add_(2)
     blue = (hue - 4).abs_().neg_().add_(2)
-    # The factor is torchvision's way to round: a whole level stays itself, and 255 does not become 256.
+    # torchvision rounds with this factor: whole levels do not change, and 255 does not become 256.
     return torch.cat((red, green, blue), 1).clamp_(0, 1).mul_(span).add_(low).mul_(255.999 / 255).to(torch.uint8)
 
 
@@ -244,9 +247,9 @@ _JITTER = {"brightness": _brighten, "contrast": _change_contrast, "saturation": 
 
 @dataclasses.dataclass(frozen=True)
 class Cutout:
-    """Paint over a square of size x size pixels at a random position inside the image.
+    """Cover a square of size x size pixels at a random position inside the image.
 
-    `fill` is its colour, three levels from 0 to 255; by default it is CIFAR-10's mean, about zero once normalised.
+    `fill` is its colour, three levels from 0 to 255; by default CIFAR-10's mean, which is about 0 after normalisation.
     """
 
     size: int
@@ -267,17 +270,17 @@ class Cutout:
         row_is_inside = (rows >= 0) & (rows < self.size)
         column_is_inside = (columns >= 0) & (columns < self.size)
         hole = row_is_inside.unsqueeze(2) & column_is_inside.unsqueeze(1)
-        # One channel at a time, with plain numbers: a tensor of three levels would be sent to the device each time.
+        # One channel at a time, with plain numbers: a tensor of three levels would be copied to the device each time.
         painted = [images[:, channel].masked_fill(hole, level) for channel, level in enumerate(self.fill)]
         return torch.stack(painted, 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Shrink:
-    """Show every image at size x size pixels in the first epochs, and in its own size in all later ones.
+    """Shrink every image to size x size pixels in the first `epochs` epochs; later epochs use the original size.
 
-    A small image costs less time, and the weights learned from it serve for the large one too. The network has to take
-    both sizes. No augmentation may follow, since it would take the small image for a whole one.
+    An epoch of small images takes less time, and the weights learned from them also work for larger ones. The network
+    must accept both sizes. Shrink must be the last augmentation, since the others expect images of the original size.
     """
 
     size: int = 24
@@ -288,7 +291,7 @@ class Shrink:
         _require(_is_count(self.epochs), "epochs must be a whole number, 0 or more.", self)
 
     def for_epochs(self, num_epochs, of):
-        """Return the same for num_epochs epochs instead of `of`: it lasts the same share of them, rounded down."""
+        """Return a Shrink for num_epochs epochs instead of `of`, used in the same share of them, rounded down."""
         return dataclasses.replace(self, epochs=self.epochs * num_epochs // of)
 
     def draw(self, draws, size):

@@ -1,4 +1,4 @@
-"""Browse images with controls in a notebook; without a running kernel one figure and a sentence stay."""
+"""Browse images with controls in a notebook; without a running kernel, one figure and a sentence are shown."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def browse_images(data, augmentations=None, *, columns=10, lines=4):
 
     def show_page():
         rows = class_rows(data.train, data.classes, class_choice.value)
-        if class_choice.value == "all":  # image folders come sorted by class
+        if class_choice.value == "all":  # shuffled, since the pictures of image folders are sorted by class
             rows = epoch_order(0, 0, len(rows))
         page_choice.max = math.ceil(len(rows) / (columns * lines))
         last_page.value = f"of {page_choice.max:,}"
@@ -43,7 +43,7 @@ def browse_images(data, augmentations=None, *, columns=10, lines=4):
 
 
 def show_controls(box, sentence=STATIC):
-    """Display a widget, and a sentence instead of it where widgets are not shown (GitHub, HTML pages)."""
+    """Display a widget; where widgets can't be shown (GitHub, HTML pages), a sentence appears in its place."""
     view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
     display({"application/vnd.jupyter.widget-view+json": view, "text/plain": sentence}, raw=True)
 
@@ -52,7 +52,7 @@ def show_live(make_figure, controls):
     """Display a figure as a PNG, and replace it by a new one when a control changes."""
     figure = make_figure()
     handle = display(figure, display_id=True)
-    plt.close(figure)  # or the notebook would show it a second time at the end of the cell
+    plt.close(figure)  # otherwise the notebook would show it a second time at the end of the cell
 
     def redraw(_):
         figure = make_figure()

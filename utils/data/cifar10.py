@@ -1,4 +1,4 @@
-"""Load images as uint8 tensors, CIFAR-10's or your own, and split them.
+"""Load CIFAR-10 or your own images as uint8 tensors, and split off a validation set.
 
 For example:
 
@@ -23,14 +23,14 @@ from utils.errors import DataError, DownloadError
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "data"
 SOURCES = ("auto", "cifar10", "synthetic")
-SHARED_LIMIT = 0.01  # of the test images; CIFAR-10 itself has a few that are also in its training set
+SHARED_LIMIT = 0.01  # the fraction of test images that may also be in the training set; CIFAR-10 itself has a few
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
     """Images, uint8 (n, 3, 32, 32), and their labels, int64 (n,): the positions of their names in `classes`.
 
-    `origin` goes into records: name, source, fingerprint and classes of all the images that the split was taken from.
+    `origin` is written into records: name, source, fingerprint (checksum) and classes of the images before splitting.
     """
 
     images: torch.Tensor
@@ -48,29 +48,30 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Cifar10:
-    """The images of one source. Every figure made from them carries `name`, every record `fingerprint`."""
+    """The images of one source. Figures made from them show `name`, and records contain `fingerprint`, the checksum."""
 
     train: Split
     test: Split
     source: str  # "official", "image folder" or "synthetic"
-    name: str  # what to call these images in a title; only the official files are called CIFAR-10
-    fingerprint: str  # their checksum: 16 hexadecimal digits that change with any pixel, label or image, not with order
+    name: str  # the images' name for titles; only the official files are called CIFAR-10
+    fingerprint: str  # checksum of the images and labels, 16 hexadecimal digits; it does not depend on their order
     set_aside: tuple = ()  # (file, reason) of each picture that could not be used
     classes: tuple = CLASSES
 
     def __str__(self):
         return (
             f"{self.name}: {len(self.train):,} training and {len(self.test):,} test images "
-            f"of {len(self.classes)} classes, fingerprint {self.fingerprint}"
+            f"of {len(self.classes)} classes, checksum {self.fingerprint}"
         )
 
 
 def load_cifar10(root=None, source="auto") -> Cifar10:
     """Find CIFAR-10, with its ten classes, and return it as uint8 tensors.
 
-    "auto" tries root (or CIFAR10_ROOT), then data/, then a download, and at last takes synthetic images and says so
-    in a frame. "cifar10" does the same but raises an error instead of the last; "synthetic" takes those at once. The
-    arguments go before the environment: CIFAR10_SOURCE replaces "auto" only where no root is given.
+    source: "auto" tries root (or CIFAR10_ROOT), then data/, then a download; if all fail, it makes synthetic images and
+    prints a notice. "cifar10" does the same, but raises an error in place of synthetic images. "synthetic" makes
+    synthetic images at once. Arguments have priority over the environment: CIFAR10_SOURCE replaces "auto" only if no
+    root is given.
     """
     if source == "auto" and root is None:
         source = os.environ.get("CIFAR10_SOURCE", source)
@@ -107,10 +108,10 @@ def class_rows(split, classes, name) -> torch.Tensor:
 
 
 def channel_statistics(images, chunk=5000) -> dict:
-    """Return for each channel, in [0, 1]: the mean, the std over all pixels, and the mean of the images' own stds."""
+    """Return for each channel, in [0, 1]: the mean, the std of all pixels, and the mean of the std in each image."""
     image_means, image_squares, image_stds = [], [], []
-    for some_images in images.split(chunk):  # all of CIFAR-10 as float64 would take 1.2 GB
-        values = some_images.flatten(2).to(torch.float64) / 255
+    for images_chunk in images.split(chunk):  # all of CIFAR-10 as float64 would take 1.2 GB
+        values = images_chunk.flatten(2).to(torch.float64) / 255
         image_means.append(values.mean(2))
         image_squares.append(values.square().mean(2))
         image_stds.append(values.std(2, correction=0))
@@ -120,16 +121,16 @@ def channel_statistics(images, chunk=5000) -> dict:
 
 
 def stratified_split(split, held_out, seed=0) -> tuple:
-    """Split off held_out images with the classes in proportion: (rest, held out), the same for the same seed.
+    """Return (rest, held out): hold out this number of images, with the same share of every class.
 
-    The choice depends on the labels and their order only, never on the global random state.
+    The choice depends only on the labels, their order and the seed, not on the global random state.
     """
     if not 0 < held_out < len(split):
         raise DataError(
             f"Cannot hold out {held_out} of {len(split)} images.", next_step=f"Choose 1 to {len(split) - 1}."
         )
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
-    # Sorted by class and shuffled within it, every (n / held_out)-th image keeps the proportions to within one image.
+    # Every (n / held_out)-th image, sorted by class and shuffled within each: the shares agree to within one image.
     order = order[torch.argsort(split.labels.cpu()[order], stable=True)]
     positions = (torch.arange(held_out, dtype=torch.float64) + 0.5) * (len(split) / held_out)
     chosen = torch.zeros(len(split), dtype=torch.bool)
@@ -138,12 +139,12 @@ def stratified_split(split, held_out, seed=0) -> tuple:
 
 
 def fingerprint(train, test) -> str:
-    """Return the checksum of the images and labels: 16 hexadecimal digits, independent of the images' order."""
+    """Return the checksum of the images and labels, 16 hexadecimal digits; it does not depend on their order."""
     return _fingerprint(_digests(train), _digests(test))
 
 
 def _fingerprint(train_digests, test_digests):
-    """Join the images' digests in sorted order: the split that an image is in counts, its position there does not."""
+    """Hash the images' digests in sorted order; the checksum depends on each image's split, not on its position."""
     checksum = hashlib.sha256()
     for name, digests in ((b"train", train_digests), (b"test", test_digests)):
         checksum.update(name)
@@ -152,7 +153,7 @@ def _fingerprint(train_digests, test_digests):
 
 
 def _digests(split, chunk=1000):
-    """Hash each image together with its label: a list of 32-byte digests."""
+    """Return a list of 32-byte digests, one for each image together with its label."""
     labels = split.labels.cpu().numpy().astype(np.uint8)[:, None]
     images = split.images.cpu().numpy().reshape(len(split), -1)
 
@@ -160,7 +161,7 @@ def _digests(split, chunk=1000):
         rows = np.concatenate([labels[start : start + chunk], images[start : start + chunk]], axis=1)
         return [hashlib.sha256(row).digest() for row in rows]
 
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing a row runs outside Python's lock
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:  # hashlib releases Python's global lock
         return [digest for digests in pool.map(hash_rows, range(0, len(split), chunk)) for digest in digests]
 
 
@@ -169,7 +170,7 @@ def _synthetic():
 
 
 def _to_data(found):
-    """Make tensors and their checksum, say which pictures were left out, and refuse a test set that was trained on."""
+    """Return a Cifar10; print which pictures were left out; raise an error if many test images are training images."""
     images = found.images
     train = Split(torch.from_numpy(images.train_images), torch.from_numpy(images.train_labels))
     test = Split(torch.from_numpy(images.test_images), torch.from_numpy(images.test_labels))
@@ -177,9 +178,9 @@ def _to_data(found):
     shared = len(set(train_digests).intersection(test_digests))
     if shared > SHARED_LIMIT * len(test):
         raise DataError(
-            f"{shared:,} of the {len(test):,} test images are in the training set too.",
+            f"{shared:,} of the {len(test):,} test images are also in the training set.",
             where=found.name,
-            next_step="Keep the two apart: an accuracy measured on images that were trained on means nothing.",
+            next_step="Remove them from one of the two: the accuracy on training images is no test accuracy.",
         )
     if found.set_aside:
         _print_set_aside(found.set_aside)
@@ -194,14 +195,14 @@ def _print_set_aside(set_aside):
     files = [f"{file} ({reason})" for file, reason in set_aside[:3]]
     if len(set_aside) > 3:
         files.append("...")
-    print(f"{count} set aside and can't be used: " + "; ".join(files))
+    print(f"{count} left out, because they can't be used: " + "; ".join(files))
 
 
 def _print_notice(error):
-    """Say in a frame that nobody can miss that these images are not CIFAR-10."""
+    """Print in a frame that these images are not CIFAR-10."""
     paragraphs = (
         "These are SYNTHETIC IMAGES, not CIFAR-10: ten classes of simple shapes under the same names. "
-        "The whole suite works on them, but no figure from them says anything about CIFAR-10.",
+        "The whole suite works with them, but no result on them says anything about CIFAR-10.",
         f"Why:  {error.what}",
         f"Next: {error.next_step}",
     )

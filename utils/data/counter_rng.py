@@ -23,8 +23,8 @@ def derive_seed(seed, *path):
 
 
 def _mix(x):
-    """Scramble 32-bit values held in int64; different values stay different."""
-    # Both multipliers are odd, so no value is lost, and below 2**31, so that no product overflows an int64.
+    """Scramble 32-bit values in an int64 tensor; different values stay different."""
+    # Both multipliers are odd, so different values stay different; both are below 2**31, so no product overflows.
     x = ((x ^ (x >> 16)) * 0x7FEB352D) & _LOW_32
     x = ((x ^ (x >> 15)) * 0x5B2C9ED5) & _LOW_32
     return x ^ (x >> 16)
@@ -38,7 +38,7 @@ def random_bits(seed, epoch, index, stream):
 
 def uniform(seed, epoch, index, stream, low=0.0, high=1.0):
     """Return a float32 between low and high for each index; from 0 to 1 it never reaches 1."""
-    # 24 bits are what a float32 holds, so the unit value is exact and the same on every device.
+    # A float32 has a precision of 24 bits, so the value from 0 to 1 is exact and the same on every device.
     unit = (random_bits(seed, epoch, index, stream) >> 8).to(torch.float32) * 2.0**-24
     return unit * (high - low) + low
 
@@ -49,14 +49,14 @@ def integers(seed, epoch, index, stream, low, high):
 
 
 def epoch_order(seed, epoch, n, device=None):
-    """Return the order, an int64 permutation of range(n), in which an epoch visits its examples."""
-    # Different indices get different bits, so the sort has no ties and every device agrees on it.
+    """Return the order of the examples in an epoch, an int64 permutation of range(n)."""
+    # Different indices get different bits, so the sort has no ties and has the same result on every device.
     return random_bits(seed, epoch, torch.arange(n, device=device), "order").argsort(stable=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class Draws:
-    """The draws of one purpose, such as one augmentation, for a batch of image indices in one epoch."""
+    """Random numbers for one purpose, such as one augmentation, for a batch of image indices in one epoch."""
 
     seed: int
     epoch: int
@@ -64,7 +64,7 @@ class Draws:
     purpose: str = ""
 
     def uniform(self, name, low=0.0, high=1.0):
-        """Return a float32 between low and high for each image; each name is a stream of its own."""
+        """Return a float32 between low and high for each image; each name has its own random stream."""
         return uniform(self.seed, self.epoch, self.index, f"{self.purpose}/{name}", low, high)
 
     def integers(self, name, low, high):
@@ -72,5 +72,5 @@ class Draws:
         return integers(self.seed, self.epoch, self.index, f"{self.purpose}/{name}", low, high)
 
     def at_epoch(self, epoch):
-        """Return the same draws of another epoch."""
+        """Return the same Draws for another epoch."""
         return dataclasses.replace(self, epoch=epoch)

@@ -1,4 +1,4 @@
-"""The usual PyTorch way to batches: a Dataset of pictures, torchvision's transforms and a DataLoader.
+"""The usual way in PyTorch: a Dataset of pictures, torchvision's transforms and a DataLoader.
 
 For example:
 
@@ -13,17 +13,18 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode, v2
 
 from utils.data.augment import Affine, ColorJitter, Crop, Cutout, Flip
-from utils.data.order import MEAN, STD, check_split, checked_augment, checked_normalisation, require
+from utils.data.order import MEAN, STD, check_split, checked_augment, checked_normalisation
+from utils.errors import require
 
 
 def torch_loader(split, batch_size, *, augment=(), mean=MEAN, std=STD, num_workers=2, **options) -> DataLoader:
-    """Return a plain DataLoader of a split; further options are DataLoader's own, and torch's generator decides."""
+    """Return a DataLoader of a split; options are passed to DataLoader. The order comes from torch's generator."""
     dataset = ImageDataset(split, v2_transform(augment, mean, std))
     return DataLoader(dataset, batch_size, num_workers=num_workers, **options)
 
 
 class ImageDataset(Dataset):
-    """Hold a split as torchvision.datasets.CIFAR10 does: item i is (transform of a PIL image, label)."""
+    """A Dataset of a split, like torchvision.datasets.CIFAR10: item i is (transformed PIL image, label)."""
 
     def __init__(self, split, transform=None):
         check_split(split)
@@ -44,15 +45,16 @@ class ImageDataset(Dataset):
 
 
 def v2_transform(augment=(), mean=MEAN, std=STD) -> v2.Compose:
-    """Return the torchvision.transforms.v2 pipeline with these settings, from a PIL image to a normalised tensor.
+    """Return the torchvision.transforms.v2 pipeline for these augmentations, from a PIL image to a normalised tensor.
 
-    It rounds to whole levels after each step, and ColorJitter makes its four changes in a random order.
+    In contrast to BatchLoader, it rounds to whole levels after each step, and ColorJitter makes its four changes in a
+    random order.
     """
     mean, std = checked_normalisation(mean, std)
     on_picture, on_tensor = [], []
     for op in checked_augment(augment):
-        advice = "Leave it out, or use BatchLoader (make_iters without workers), which has it."
-        require(type(op) in TRANSFORMS, f"torchvision has no transform like {op}.", "augment", advice)
+        advice = "Leave it out, or use BatchLoader (make_iters without workers)."
+        require(type(op) in TRANSFORMS, f"torchvision has no transform for {op}.", "augment", advice)
         # RandomErasing takes tensors only; everything before it is faster on a PIL image.
         steps = on_tensor if on_tensor or isinstance(op, Cutout) else on_picture
         steps.append(TRANSFORMS[type(op)](op))
@@ -65,7 +67,7 @@ def _affine(op):
 
 
 def _erasing(op):
-    require(op.size < 32, "torchvision cannot erase a whole image.", repr(op), "Choose a size below 32.")
+    require(op.size < 32, "torchvision can't cover a whole image.", repr(op), "Choose a size below 32.")
     area = (op.size / 32) ** 2  # as a fraction of the image's
     return v2.RandomErasing(p=1, scale=(area, area), ratio=(1, 1), value=op.fill)
 

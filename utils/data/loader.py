@@ -1,11 +1,11 @@
-"""Make batches of whole images on their device; a batch is a pure function of the seed, the epoch and its number.
+"""Make batches of images on their device; a batch depends only on the seed, the epoch and its number.
 
 For example:
 
     loader = BatchLoader(data.train, 128, augment=(Flip(), Crop(4)), shuffle=True)
     X, y = loader.batch(epoch=0, i=3)
 
-The usual way, a DataLoader with worker processes (torch_loader), gives the same pixels where nothing is augmented.
+A DataLoader with worker processes (torch_loader), the usual way, gives the same pixels without augmentation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import torch
 from utils.data.cifar10 import stratified_split
 from utils.data.counter_rng import Draws
 from utils.data.dataset import ImageDataset, torch_loader, v2_transform
-from utils.data.order import MEAN, STD, Batches, checked_augment, checked_normalisation, checksum, require
+from utils.data.order import MEAN, STD, Batches, checked_augment, checked_normalisation, checksum
+from utils.errors import require
 
 __all__ = [
     "MEAN",
@@ -32,7 +33,7 @@ __all__ = [
     "v2_transform",
 ]
 
-# A CPU makes a batch this many images at a time, so that the values between two operations stay in its cache.
+# On a CPU, a batch is made this many images at a time, so that intermediate values stay in the processor's cache.
 _CPU_CHUNK = 128
 
 
@@ -51,16 +52,16 @@ def make_iters(
 ):
     """Return (train_iter, val_iter, test_iter) of data.train and data.test; only the first is shuffled and augmented.
 
-    val training images are held out for validation; with val=0 all are trained on, and val_iter is None. workers=None
-    makes BatchLoaders on the device, whose batches follow from the seed; a number makes plain DataLoaders with that
-    many worker processes, on the CPU. The other two, which are only measured on, may have batches of another size.
+    val: the number of training images that are held out for validation; with val=0, val_iter is None. workers: None
+    makes BatchLoaders on the device, whose batches depend only on the seed; a number makes DataLoaders with this number
+    of worker processes, on the CPU. measured_at_a_time: the batch size of val_iter and test_iter.
     """
     if workers is None:
         make = functools.partial(BatchLoader, mean=mean, std=std, seed=seed, device=device)
     else:
         on_cpu = device is None or torch.device(device).type == "cpu"
         advice = "Leave workers out; or leave device out, and move each batch yourself."
-        require(on_cpu, "Worker processes make their batches on the CPU.", f"device={str(device)!r}", advice)
+        require(on_cpu, "Worker processes can make batches only on the CPU.", f"device={str(device)!r}", advice)
         make = functools.partial(torch_loader, mean=mean, std=std, num_workers=workers)
     measured_at_a_time = measured_at_a_time or batch_size
     train, val_iter = data.train, None
@@ -72,7 +73,7 @@ def make_iters(
 
 
 def augmented(split, rows, augment, seed=0, epoch=0):
-    """Return the images of these rows, uint8, as a BatchLoader of this seed augments them in this epoch."""
+    """Return the images of these rows, uint8, augmented as by a BatchLoader with this seed in this epoch."""
     images = split.images[rows]
     for op, draws in _draws(checked_augment(augment), seed, epoch, rows.to(images.device)):
         images = op.apply(images, op.draw(draws, images.shape[-1]))
@@ -80,12 +81,12 @@ def augmented(split, rows, augment, seed=0, epoch=0):
 
 
 def _draws(augment, seed, epoch, indices):
-    """Pair each augmentation with its draws, named by its position too: two equal ones draw different numbers."""
+    """Pair each augmentation with its Draws; their names contain the position, so that equal augmentations differ."""
     return [(op, Draws(seed, epoch, indices, f"{i} {type(op).__name__}")) for i, op in enumerate(augment)]
 
 
 def to_device(split, device=None):
-    """Return the split with its tensors on the device; they are shared, not copied, if they are there already."""
+    """Return the split with its tensors on the device; tensors that are there already are not copied."""
     if device is None:
         return split
     return dataclasses.replace(split, images=split.images.to(device), labels=split.labels.to(device))
@@ -94,8 +95,8 @@ def to_device(split, device=None):
 class BatchLoader:
     """Yield (X, y) made on the device: X normalised (B, 3, H, W), y int64 (B,). A yielded batch is never changed later.
 
-    `epoch` is the epoch of the next pass. It advances when a pass completes; an interrupted pass is repeated. Without a
-    device the images stay where they are; another loader can share the images of `split`.
+    `epoch` is the epoch of the next pass. It grows by 1 after a complete pass; an interrupted pass is repeated. With
+    device=None the images stay on their device. Several loaders can share the images of `split`.
     """
 
     def __init__(
@@ -138,15 +139,15 @@ class BatchLoader:
         return self._batches.epoch
 
     def set_position(self, epoch, batch=0):
-        """Let the next pass begin with this batch of this epoch."""
+        """Start the next pass with this batch of this epoch."""
         self._batches.move_to(epoch, batch)
 
     def indices(self, epoch, i):
-        """Return the indices, in the split, of the images that make batch i of an epoch."""
+        """Return the indices, in the split, of the images in batch i of an epoch."""
         return self._batches.indices(epoch, i)
 
     def describe(self):
-        """Return everything that its batches depend on, as a dict."""
+        """Return everything that the batches depend on, as a dict."""
         return self._batches.describe() | {
             "augment": self.augment,
             "mean": self._mean.flatten().tolist(),
@@ -166,7 +167,7 @@ class BatchLoader:
         self.set_position(epoch + 1)
 
     def batch(self, epoch, i):
-        """Return batch i of an epoch, the same (X, y) as a pass yields."""
+        """Return batch i of an epoch, the same (X, y) as in a pass over the loader."""
         rows = self._batches.rows(epoch, i)
         order, params = self._draw(epoch)
         count = rows.stop - rows.start
@@ -176,7 +177,7 @@ class BatchLoader:
             chunk_rows = slice(rows.start + start, min(rows.start + start + chunk, rows.stop))
             chunk_params = [{name: values[chunk_rows] for name, values in of_op.items()} for of_op in params]
             images = self._make(order[chunk_rows], chunk_params)
-            if X is None:  # only now is the size known: an augmentation may change it
+            if X is None:  # an augmentation may change the size, so it is known only now
                 shape = (count, *images.shape[1:])
                 X = torch.empty(shape, dtype=self.dtype, device=images.device, memory_format=self.memory_format)
             X[start : start + chunk].copy_(images)
@@ -185,7 +186,7 @@ class BatchLoader:
     def _draw(self, epoch):
         """Return an epoch's order and, in that order, the parameters of each augmentation.
 
-        They are drawn for all images at once and kept until another epoch is asked for, so that a batch costs no draws.
+        They are drawn for all images at once and cached until another epoch is needed, so that a batch needs no draws.
         """
         if self._drawn_epoch != epoch:
             order = self._batches.order(epoch, self.split.images.device)

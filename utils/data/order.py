@@ -1,24 +1,23 @@
-"""Decide which images make which batch of which epoch, and check what a loader is given."""
+"""The order of the images and the batches in each epoch, and checks of a loader's arguments."""
 
 from __future__ import annotations
 
 import dataclasses
-import numbers
 import zlib
 
 import torch
 
 from utils.data.augment import Shrink
 from utils.data.counter_rng import epoch_order
-from utils.errors import CourseworkError, DataError
+from utils.errors import DataError, check_count, require
 
-# Of CIFAR-10's training images, per channel, on a scale from 0 to 1.
+# Mean and standard deviation of CIFAR-10's training images, per channel, on a scale from 0 to 1.
 MEAN = (0.4914, 0.4822, 0.4465)
 STD = (0.2470, 0.2435, 0.2616)
 
 
 class Batches:
-    """The order and the batches of each epoch, and the position at which the next pass begins."""
+    """The order and the batches of each epoch, and the position at which the next pass starts."""
 
     def __init__(self, split, batch_size, shuffle, drop_last, seed):
         check_split(split)
@@ -29,10 +28,10 @@ class Batches:
         self.drop_last = drop_last
         self.seed = seed
         self.epoch = 0
-        self.first = 0  # batch of this epoch with which the next pass begins
+        self.first = 0  # the batch of this epoch with which the next pass starts
         require(
             len(self),
-            f"drop_last drops all {self.n} images, since they do not fill a batch.",
+            f"drop_last=True leaves no batch, because all {self.n} images do not fill one.",
             f"batch_size={batch_size}",
             "Choose a smaller batch_size, or drop_last=False.",
         )
@@ -41,15 +40,15 @@ class Batches:
         return self.n // self.batch_size if self.drop_last else -(-self.n // self.batch_size)
 
     def order(self, epoch, device=None):
-        """Return the image indices in the order in which an epoch shows them."""
+        """Return the image indices in the order of an epoch."""
         return epoch_order(self.seed, epoch, self.n, device) if self.shuffle else torch.arange(self.n, device=device)
 
     def indices(self, epoch, i):
-        """Return the indices, in the split, of the images that make batch i of an epoch."""
+        """Return the indices, in the split, of the images in batch i of an epoch."""
         return self.order(epoch)[self.rows(epoch, i)]
 
     def describe(self):
-        """Return what decides which images make which batch."""
+        """Return the settings that the order and the batches depend on."""
         names = ("n", "batch_size", "shuffle", "drop_last", "seed")
         return {name: getattr(self, name) for name in names}
 
@@ -60,7 +59,7 @@ class Batches:
         return slice(i * self.batch_size, min((i + 1) * self.batch_size, self.n))
 
     def move_to(self, epoch, batch):
-        """Let the next pass begin with this batch of this epoch."""
+        """Start the next pass with this batch of this epoch."""
         check_count("epoch", epoch, 0)
         check_count("batch", batch, 0, len(self))
         if batch == len(self):  # the position after the last batch is the start of the next epoch
@@ -68,22 +67,8 @@ class Batches:
         self.epoch, self.first = epoch, batch
 
 
-def require(condition, what, where, next_step):
-    """Raise a CourseworkError unless the condition holds."""
-    if not condition:
-        raise CourseworkError(what, where=where, next_step=next_step)
-
-
-def check_count(name, value, least, most=None):
-    """Require a whole number between these limits; True and 2.0 are not whole numbers."""
-    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    in_range = is_whole and least <= value and (most is None or value <= most)
-    limits = f"{least} or more" if most is None else f"from {least} to {most}"
-    require(in_range, f"{name} must be a whole number, {limits}.", f"{name}={value!r}", f"Choose {limits}.")
-
-
 def check_split(split):
-    """Require what Split promises, before anything is sent to a device."""
+    """Raise an error if the images or labels of a split have a wrong type or shape."""
     images, labels = split.images, split.labels
     where = f"images {images.dtype} {tuple(images.shape)}; labels {labels.dtype} {tuple(labels.shape)}"
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
@@ -97,13 +82,11 @@ def check_split(split):
         problem = "There are no images."
     else:
         return
-    raise DataError(
-        problem, where=where, next_step="Take a Split from load_cifar10 or load_images, or a subset of one."
-    )
+    raise DataError(problem, where=where, next_step="Use a Split from load_cifar10 or load_images, or a subset of one.")
 
 
 def checked_augment(augment):
-    """Return the augmentations as a tuple; only the last of them may be a Shrink."""
+    """Return the augmentations as a tuple; raise an error for other objects, and if Shrink is not the last."""
     example = "Write augment=(Flip(), Crop(4)), for example, with a comma even where there is only one."
     where = f"augment={augment!r}"
     is_sequence = isinstance(augment, (tuple, list))
@@ -114,21 +97,21 @@ def checked_augment(augment):
         is_augmentation = dataclasses.is_dataclass(op) and not isinstance(op, type)
         require(is_augmentation, f"augment must be a tuple of augmentations, but holds {op!r}.", where, example)
     shrinks_early = any(isinstance(op, Shrink) for op in augment[:-1])
-    what = "An augmentation after Shrink would take the small images for whole ones."
-    require(not shrinks_early, what, where, "Move Shrink to the end, and keep one of them.")
+    what = "Shrink must be the last augmentation, since the others expect images of the original size."
+    require(not shrinks_early, what, where, "Move Shrink to the end, and use it only once.")
     return tuple(augment)
 
 
 def checksum(split):
-    """Return a checksum of all labels and of up to 64 images, spread over the split."""
+    """Return a checksum of all labels and of up to 64 images, evenly spread over the split."""
     rows = torch.linspace(0, len(split) - 1, min(64, len(split))).long()
     images = split.images[rows.to(split.images.device)].cpu().numpy().tobytes()
     return zlib.crc32(split.labels.cpu().numpy().tobytes(), zlib.crc32(images))
 
 
 def checked_normalisation(mean, std):
-    """Return both as lists of three numbers."""
+    """Return mean and std as lists of three numbers; raise an error if they are something else."""
     is_right = len(mean) == len(std) == 3 and all(deviation > 0 for deviation in std)
     what = "mean and std must be three numbers each, and each std above 0."
-    require(is_right, what, f"mean={mean}, std={std}", "Leave them out for CIFAR-10's own.")
+    require(is_right, what, f"mean={mean}, std={std}", "Leave them out to use those of CIFAR-10.")
     return [float(value) for value in mean], [float(value) for value in std]

@@ -1,4 +1,4 @@
-"""What a trained network can do: metrics, robustness, Grad-CAM, and a reader's own picture (notebook 05)."""
+"""Evaluate a trained network: metrics, robustness, Grad-CAM, and classifying your own picture (notebook 05)."""
 
 from utils.evaluation.evaluate import evaluate, evaluate_run
 from utils.evaluation.grad_cam import grad_cam_maps
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def __getattr__(name):
-    if name == "upload":  # its widgets take a second to import, and only a notebook needs them
+    if name == "upload":  # imported when used, since its widgets take a second to import
         from utils.evaluation.upload_widget import upload
 
         return upload

@@ -1,4 +1,4 @@
-"""Measure everything about a trained network at once, and keep it in evaluation.json if there is a run.
+"""Compute all metrics of a trained network, and write them to evaluation.json in the folder of its run.
 
 record = evaluate(net, data_iter)  # any network, any iterable of batches (X, y)
 record = evaluate(trained)  # a finished training, on its test images, once
@@ -43,8 +43,8 @@ from utils.training.effort import Effort, choose_effort
 from utils.training.measure import mean_loss, place
 
 TOP = (1, 2, 3, 5)
-# TTA and robustness pass over their images many times: an effort that limits the work limits them too.
-SHARE = 0.5  # of the work that a training may take, for TTA and for robustness each
+# TTA and robustness predict their images many times, so an effort also limits their number of images.
+SHARE = 0.5  # TTA and robustness may each take this fraction of the multiply-adds that a training may take
 LEAST_IMAGES, MOST_IMAGES = 200, 5000
 
 
@@ -61,19 +61,19 @@ def evaluate(
     """Measure a network on batches (X, y), or a finished training on its test images; return the record.
 
     A network is any nn.Module that returns scores (B, classes); data is any iterable of batches, and nothing is
-    written. The record holds accuracy, its 95 % interval, loss, top-k, confusion, per-class metrics, calibration, the
-    most confident mistakes ("row" counts the images of data) and the mean output of each submodule called `gate`. The
-    loss is cross-entropy unless another one is given; predict(net, X) may stand in for net(X); classes are names in
-    place of the data's own.
+    written. The record contains accuracy, its 95 % interval, loss, top-k, confusion, per-class metrics, calibration,
+    the most confident mistakes ("row" counts the images of data) and the mean output of each submodule called `gate`.
+    loss: by default cross-entropy. If predict is given, predict(net, X) is called in place of net(X). classes: names
+    that replace those of the data.
 
-    A training is a Trained, a Run or the name of a run: see evaluate_run. It brings its own loss and test images; for a
-    Run, data may be the images that it was trained on, as load_cifar10 returns them, and network the class of its
-    network, where the record's import path does not lead to it.
+    A training is a Trained, a Run or the name of a run: see evaluate_run. Its own loss and test images are used. For a
+    Run, data may be the images that it was trained on, as load_cifar10 returns them; network is the class of its
+    network, needed only if it can't be found by the import path in the record.
     """
     if isinstance(net_or_run, nn.Module):
         if not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
             raise CourseworkError(
-                f"A network is measured on an iterable of batches (X, y), but data is a {type(data).__name__}.",
+                f"data must be an iterable of batches (X, y), but is a {type(data).__name__}.",
                 next_step="Give a loader, such as BatchLoader(data.test, 500) or a DataLoader.",
             )
         return plain(_measure(net_or_run, data, loss, predict, classes))
@@ -89,7 +89,7 @@ def evaluate(
         )
     if not (data is None and loss is None and predict is None):
         raise CourseworkError(
-            "A training is measured on its own test images, with its own loss.",
+            "A training is always measured on its own test images and with its own loss.",
             where="data, loss or predict",
             next_step="Leave them out, or give the network instead of the training: evaluate(trained.net, data_iter).",
         )
@@ -97,12 +97,12 @@ def evaluate(
 
 
 def evaluate_run(trained, effort=None, classes: Iterable | None = None) -> dict:
-    """Measure a Trained on its test images and return the record, which its folder keeps as evaluation.json.
+    """Measure a Trained on its test images; return the record and write it to evaluation.json in the run's folder.
 
-    The test images are used once, when the training is finished: an interrupted one is refused. Asked again for the
-    same weights, this returns the record of the first time. The effort (its name or an Effort; by default the hardware
-    decides) limits the number of test images for test-time augmentation (TTA) and for robustness; everything else is
-    measured on all of them. The record calls TTA "views".
+    The test images are used once, after the training: for an unfinished training an error is raised. If the same
+    weights were measured before, the record of that time is returned. effort: its name or an Effort (default: full on a
+    GPU, demo on a CPU) limits the number of test images for test-time augmentation (TTA) and for robustness; everything
+    else is measured on all test images. In the record, TTA has the key "views".
     """
     test_iter = trained.test_iter
     split = test_iter.split
@@ -110,7 +110,7 @@ def evaluate_run(trained, effort=None, classes: Iterable | None = None) -> dict:
     identity = {"weights": weights_hash(trained.net), "data": split.origin, "images": len(split)}
     earlier = (read_json(folder / EVALUATION) if folder else None) or {}
     if all(name in earlier and earlier[name] == value for name, value in identity.items()):
-        print(f"These weights were measured on {earlier.get('when')}: this is the record of that time.")
+        print(f"These weights were already measured on {earlier.get('when')}. This is the record of that time.")
         return earlier
     _require_finished(trained)
     run = Run(folder) if folder else None
@@ -123,52 +123,52 @@ def evaluate_run(trained, effort=None, classes: Iterable | None = None) -> dict:
     record |= _measure_changed_images(trained, effort)
     record = plain(record)
     if run:
-        _keep(folder, record)
+        _write(folder, record)
     return record
 
 
 def weights_hash(net: nn.Module) -> str:
-    """Return 16 hexadecimal digits that change with any weight or statistic of a network."""
+    """Return a hash of a network's weights and running statistics, 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for name, value in net.state_dict().items():
         if isinstance(value, torch.Tensor):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        else:  # what a module's get_extra_state returns
+        else:  # the result of a module's get_extra_state
             digest.update(f"{name} {value!r}".encode())
     return digest.hexdigest()[:16]
 
 
 def _require_finished(trained):
-    """Raise unless the training ran to its end, so that the test images are not used for half a training."""
+    """Raise an error if the training is not finished, so that the test images are used only after it."""
     state = trained.run.state if trained.run else "unreadable"
-    if state == "unreadable":  # there is no record, but the history knows
+    if state == "unreadable":  # without a record, the history shows whether the training is finished
         state = "stopped" if trained.history.stopped else "finished"
     if state == "finished":
         return
     done = f"{len(trained.history)} of {trained.facts['num_epochs']} epochs are done"
     raise CourseworkError(
-        f"Only a finished training is measured on the test images, and this one is {state}: {done}.",
+        f"Only a finished training can be measured on the test images, but this one is {state}: {done}.",
         where=trained.folder,
-        next_step="Train it to the end, then evaluate: train() with the same arguments resumes from the checkpoint.",
+        next_step="Call train() again with the same arguments: it resumes and finishes. Then evaluate.",
     )
 
 
-def _keep(folder, record):
-    """Write the record; if that fails, warn, so that the measurements are not lost."""
+def _write(folder, record):
+    """Write the record; if that fails, only warn, so that the measurements are returned."""
     try:
         note_test(folder, record["accuracy"], record["loss"])
         write_json(folder / EVALUATION, record)
     except OSError as error:
         message = (
             f"The evaluation could not be written: {error}\n"
-            "  next:  free some space or repair the folder, and evaluate again."
+            "  next:  free some disk space or repair the folder, and evaluate again."
         )
         warnings.warn(message, RecordWarning, stacklevel=3)
 
 
 def _measure(net, data_iter, loss, predict, classes):
-    """Return everything that follows from one pass over the images, as plain data."""
+    """Return all metrics that need one pass over the images, as plain data."""
     gates = {}
     y_hat, y = scores(net, data_iter, predict, gates=gates)
     p = probabilities(net, y_hat)
@@ -199,13 +199,13 @@ def _mean_cross_entropy(p, y):
 
 
 def _mean_loss(loss, y_hat, y):
-    # A loss with weights for the classes keeps them on the device on which it was trained with.
+    # The class weights of a loss are on the device of the training.
     device = place(loss, None) if isinstance(loss, nn.Module) else y_hat.device
     return float(mean_loss(loss, y_hat.to(device), y.to(device)))
 
 
 def _measure_changed_images(trained, effort):
-    """Return what takes many passes: TTA and robustness, each on as many test images as the effort allows."""
+    """Measure TTA and robustness, which need many passes, on as many test images as the effort allows."""
     settings = {**normalisation(trained.test_iter), "predict": trained.step.predict}
     for_views = _affordable(trained, effort, VIEW_PASSES)
     for_changes = _affordable(trained, effort, CHANGE_PASSES)
@@ -217,7 +217,7 @@ def _measure_changed_images(trained, effort):
 
 
 def _affordable(trained, effort, passes):
-    """Return the test images over which an effort allows so many passes, equally many of each class."""
+    """Return the test images on which the effort allows this number of passes, equally many of each class."""
     split = trained.test_iter.split
     count = min(len(split), effort.images or len(split))
     if effort.macs is not None:

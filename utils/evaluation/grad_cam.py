@@ -1,4 +1,4 @@
-"""Grad-CAM for any network: a map of the regions of an image that speak for a class.
+"""Grad-CAM for any network: a map of how much each region of an image increases the score of a class.
 
 maps = grad_cam_maps(net, X, label=3)
 """
@@ -19,15 +19,15 @@ LEAST_SIZE = 4  # pixels; a smaller feature map says little about regions
 
 
 def grad_cam_maps(net: nn.Module, X: torch.Tensor, label: int | torch.Tensor) -> torch.Tensor:
-    """Return how much each pixel of the images X speaks for a class: float32 (B, H, W) from 0 to 1, on the CPU.
+    """Return the Grad-CAM maps of the images X for a class: float32 (B, H, W) from 0 to 1, on the CPU.
 
-    label: one class, or a tensor with one class for each image. Grad-CAM (Selvaraju et al., 2017) takes the last layer
-    whose feature maps are at least 4x4, weights each channel by the mean gradient of the score, adds the channels up
-    and keeps the positive part. If only a mean and a linear layer follow, this is the class activation map (Zhou et
-    al., 2016). Weights, gradients and modes of the network stay as they are.
+    label: one class, or a tensor with one class for each image. Grad-CAM (Selvaraju et al., 2017) uses the last layer
+    whose feature maps are at least 4x4, multiplies each channel by the mean gradient of the score, adds the channels
+    and sets negative values to 0. If only a mean and a linear layer follow, this is the class activation map (Zhou et
+    al., 2016). The network's weights, gradients and modes do not change.
     """
     with torch.inference_mode(False), torch.enable_grad(), in_mode(net, training=False):
-        # The images require a gradient, so that the feature maps have one even if the weights are frozen.
+        # The images require a gradient, so that the feature maps have one even if all weights are frozen.
         X = X.detach().to(place(net, None), torch.float32, copy=True).requires_grad_()
         y_hat, features = _scores_and_features(net, X)
         label = torch.as_tensor(label, device=y_hat.device).expand(len(X))
@@ -39,7 +39,7 @@ def grad_cam_maps(net: nn.Module, X: torch.Tensor, label: int | torch.Tensor) ->
 
 
 def _scores_and_features(net, X):
-    """Return the scores before a final softmax, and the feature maps of the last layer that has large enough ones."""
+    """Return the scores before a final softmax, and the last feature maps that are large enough."""
     outputs = []  # (layer, output) in the order in which the layers finish
 
     def note(layer, _, output):
@@ -55,7 +55,7 @@ def _scores_and_features(net, X):
     large = [Y for layer, Y in feature_maps if layer not in inside and min(Y.shape[2:]) >= LEAST_SIZE]
     if not large:
         next_step = "Give a network in which a layer returns feature maps (B, C, H, W) of at least 4x4."
-        raise CourseworkError("This network has no feature map that is large enough to look at.", next_step=next_step)
+        raise CourseworkError("The feature maps of this network are too small for Grad-CAM.", next_step=next_step)
     linear = [Y for layer, Y in outputs if isinstance(layer, nn.Linear)]
     if linear and ends_in_softmax(net):
         y_hat = linear[-1]
@@ -63,7 +63,7 @@ def _scores_and_features(net, X):
 
 
 def _inside_gated_blocks(net, layers_with_maps):
-    """Return the modules inside of blocks with a gate: the output of one branch is not the output of the block."""
+    """Return the modules inside blocks with a gate: the output of one branch is not the output of the block."""
     modules = dict(net.named_modules())
     blocks = [modules[name] for name in gates_of(net) if modules.get(name) in layers_with_maps]
     return {module for block in blocks for module in block.modules()}.difference(blocks)

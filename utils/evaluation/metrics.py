@@ -1,4 +1,4 @@
-"""A network's scores, taken in one pass over the images, and the metrics that are computed from them.
+"""Compute a network's scores in one pass over the images, and metrics from the scores.
 
 y_hat, y = scores(net, test_iter)
 confusion = confusion_matrix(y_hat.argmax(1), y, classes=10)
@@ -18,8 +18,8 @@ from utils.data.cifar10 import CLASSES
 from utils.errors import CourseworkError, require
 from utils.training.measure import in_mode, place
 
-BINS = 15  # of the confidence, all equally wide
-WORST = 20  # how many mistakes are listed, the most confident ones
+BINS = 15  # bins of the confidence, equally wide
+WORST = 20  # how many of the most confident mistakes are listed
 
 
 @torch.no_grad()
@@ -28,7 +28,8 @@ def scores(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (scores float32 (n, classes), labels (n,)) of one pass in eval mode, both on the CPU.
 
-    predict(net, X) may stand in for net(X). A dict given as gates is filled with the outputs (n, k) of each gate.
+    If predict is given, predict(net, X) is called in place of net(X). If gates is a dict, the outputs (n, k) of each
+    gate are added to it.
     """
     device = place(net, None)
     all_scores, all_labels = [], []
@@ -48,7 +49,7 @@ def scores(
 
 
 class _GateOutputs:
-    """The outputs of a network's gates, batch by batch: those of any submodule called `gate` that returns (B, k)."""
+    """Collect the outputs of a network's gates, batch by batch: of all submodules called `gate` that return (B, k)."""
 
     def __init__(self, net):
         self._gates = gates_of(net) if net is not None else {}
@@ -69,11 +70,11 @@ class _GateOutputs:
         return note
 
     def close_batch(self, count):
-        """Keep each gate's last `count` rows: a batch that ran out of memory and was repeated has more of them."""
+        """Keep each gate's last `count` rows: there are more if memory ran out and the batch was computed again."""
         for name, outputs in self._of_batch.items():
             is_table = all(isinstance(output, torch.Tensor) and output.ndim == 2 for output in outputs)
             if not outputs or not is_table or sum(len(output) for output in outputs) < count:
-                self._batches.pop(name, None)  # not a gate in this sense
+                self._batches.pop(name, None)  # the submodule does not return a weight for each branch
             elif name in self._batches:
                 self._batches[name].append(torch.cat(outputs)[-count:].float().cpu())
             outputs.clear()
@@ -101,7 +102,7 @@ def _check_scores(y_hat, y):
     )
     require(
         int(y.min()) >= 0 and int(y.max()) < y_hat.shape[1],
-        f"The network has scores for {y_hat.shape[1]} classes, and the labels do not fit them.",
+        f"The network has scores for {y_hat.shape[1]} classes, but some labels are outside this range.",
         f"labels from {int(y.min())} to {int(y.max())}",
         "Give the network as many outputs as the data have classes.",
     )
@@ -109,7 +110,7 @@ def _check_scores(y_hat, y):
 
 def _finite(values):
     if not values.isfinite().all():
-        next_step = "The training of this network diverged: look at its history and train it again."
+        next_step = "Its training diverged. Plot its history and train again, for example with a lower learning rate."
         raise CourseworkError("The network's scores contain NaN or Inf.", next_step=next_step)
     return values
 
@@ -117,14 +118,14 @@ def _finite(values):
 def class_names(
     count: int, data_iter=None, classes: Iterable | None = None, y: torch.Tensor | None = None
 ) -> tuple[str, ...]:
-    """Return names of `count` classes: those given, else the data's own, else their numbers.
+    """Return names for `count` classes: those in `classes`, else those of the data, else the numbers 0, 1, ...
 
-    The data's own names are an attribute `classes` of the loader, of its split or of its dataset. They are left aside
-    if they do not name every label in y.
+    The data's names are an attribute `classes` of the loader, of its split or of its dataset. They are not used if
+    there are fewer names than labels in y.
     """
     if classes is not None:
         classes = tuple(str(name) for name in classes)
-        what = f"There are {len(classes)} names for {count} classes."
+        what = f"There are {len(classes)} names, but the network has {count} classes."
         require(len(classes) == count, what, f"classes={classes}", "Give one name for each score of the network.")
         return classes
     labels = 0 if y is None else int(y.max()) + 1
@@ -149,25 +150,25 @@ def probabilities(net: nn.Module, y_hat: torch.Tensor) -> torch.Tensor:
 
 
 def ends_in_softmax(net: nn.Module) -> bool:
-    """Tell whether the last layer of a network is a softmax, as in report B."""
+    """Return True if the last layer of a network is a softmax, as in report B."""
     return isinstance([net, *net.children()][-1], nn.Softmax)
 
 
 def wilson_interval(correct: int, count: int, level: float = 0.95) -> tuple[float, float]:
-    """Return (low, high): the accuracies that agree with `correct` of `count` images, by Wilson's formula."""
+    """Return Wilson's confidence interval (low, high) for the accuracy if `correct` of `count` images are right."""
     z = statistics.NormalDist().inv_cdf((1 + level) / 2)
     accuracy = correct / count
     spread = z**2 / count
     centre = (accuracy + spread / 2) / (1 + spread)
     half = (spread * (accuracy * (1 - accuracy) + spread / 4)) ** 0.5 / (1 + spread)
-    # At both ends the formula gives exactly 0 and 1; rounding would miss them slightly.
+    # At the ends the formula gives exactly 0 and 1, but floating point would give values slightly beside them.
     low = centre - half if correct else 0.0
     high = centre + half if correct < count else 1.0
     return low, high
 
 
 def top_k(y_hat: torch.Tensor, y: torch.Tensor, k: int) -> float:
-    """Return the fraction of images whose class is among the k best scores; of equal scores the first one wins."""
+    """Return the fraction of images whose class is among the k best scores; if scores are equal, the first counts."""
     score_of_label = y_hat.gather(1, y[:, None])
     is_earlier = torch.arange(y_hat.shape[1]) < y[:, None]
     is_better = (y_hat > score_of_label) | ((y_hat == score_of_label) & is_earlier)
@@ -175,7 +176,7 @@ def top_k(y_hat: torch.Tensor, y: torch.Tensor, k: int) -> float:
 
 
 def confusion_matrix(predicted: torch.Tensor, y: torch.Tensor, classes: int) -> torch.Tensor:
-    """Return counts, int64 (classes, classes): one row for each true class, one column for each predicted class."""
+    """Return the counts, int64 (classes, classes): one row per true class, one column per predicted class."""
     return torch.bincount(y * classes + predicted, minlength=classes**2).view(classes, classes)
 
 

@@ -1,4 +1,4 @@
-"""A reader's own picture: opened safely, made as small as the network's images, and classified.
+"""Classify your own picture: open it safely, shrink it to the size of the network's images, and predict its class.
 
 picture, p = classify(trained, "ship.png")
 """
@@ -21,9 +21,9 @@ from utils.errors import DataError
 from utils.evaluation.metrics import class_names, probabilities, scores
 from utils.evaluation.robustness import normalisation
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # none of them can start another program, as EPS does
-LARGEST = 50_000_000  # pixels, some 150 MB in memory; and as many bytes of a file
-# What pillow raises for files that are not pictures or are damaged, found by trying some thousands of them.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # without EPS, for which pillow starts another program
+LARGEST = 50_000_000  # the largest number of pixels, some 150 MB in memory, and the largest number of bytes of a file
+# The exceptions that pillow raises for damaged files and other files, collected by opening thousands of them.
 UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, struct.error)
 _LARGE = "This picture is too large."
 ADVICE = f"Give a picture as {', '.join(FORMATS)}; any picture program can save PNG or JPEG."
@@ -31,9 +31,9 @@ SMALLER = f"Make the picture smaller: at most {LARGEST // 10**6} million pixels,
 
 
 def classify(trained, source, classes: Iterable | None = None) -> tuple[torch.Tensor, dict]:
-    """Return (picture, {class: probability}, the best first); the picture, uint8, is what the network saw.
+    """Return (picture, {class: probability}), the most probable class first; picture is the network's input as uint8.
 
-    source: the path of a picture, or the bytes of its file. classes: names in place of the data's own.
+    source: the path of a picture, or the bytes of its file. classes: names that replace those of the data.
     """
     test_iter = trained.test_iter
     images = test_iter.split.images
@@ -53,12 +53,12 @@ def read_picture(source, size: int = 32) -> torch.Tensor:
     content, where = _content(source)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about oddities in a file that can still be read
+            warnings.simplefilter("ignore")  # warnings about small defects in a file that can be read
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
                 width, height = picture.size
                 _check(width * height <= LARGEST, _LARGE, f"{where}: {width} x {height} pixels")
-                # A phone notes how it was held and does not turn the pixels.
+                # A phone records how it was held in the EXIF data, and does not rotate the pixels.
                 square = _to_rgb(_middle(ImageOps.exif_transpose(picture)), where)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(_LARGE, where=where, next_step=SMALLER) from error
@@ -70,7 +70,7 @@ def read_picture(source, size: int = 32) -> torch.Tensor:
 
 
 def _content(source):
-    """Return (bytes, where they are from), and refuse a file that is too large."""
+    """Return (bytes, path or description of the source); raise an error if the file is too large."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         content = bytes(source)
         where = "the uploaded file"
@@ -92,8 +92,8 @@ def _middle(picture):
 
 
 def _to_rgb(picture, where):
-    """Return a picture as RGB of 8 bits, whatever its mode was."""
-    what = "The grey values of this picture are not whole numbers, so black and white are not defined."
+    """Return a picture of any mode as RGB with 8 bits per channel."""
+    what = "The grey values of this picture are floating-point numbers, so it is unknown which are black and white."
     _check(picture.mode != "F", what, where, ADVICE)
     if picture.mode.startswith("I"):  # 16 bits, which pillow's own conversion would clip at 255
         picture = Image.fromarray((np.asarray(picture).clip(0, 65535) >> 8).astype(np.uint8))

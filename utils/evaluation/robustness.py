@@ -1,6 +1,6 @@
 """Accuracy on changed test images: test-time augmentation (TTA), and shifts, noise and JPEG at five strengths.
 
-Pixels are changed as uint8, before they are normalised, as a camera or a file would change them.
+Pixels are changed as uint8, before they are normalised.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CHANGE_PASSES = 1 + sum(len(strengths) - 1 for strengths in STRENGTHS.values())
 
 
 def normalisation(data_iter) -> dict:
-    """Return {"mean", "std"} of a BatchLoader, to make another loader that normalises its images in the same way."""
+    """Return {"mean", "std"} of a BatchLoader, to make another loader with the same normalisation."""
     facts = data_iter.describe()
     return {"mean": facts["mean"], "std": facts["std"]}
 
@@ -45,7 +45,7 @@ def normalisation(data_iter) -> dict:
 def averaged_views(
     net: nn.Module, split: Split, names: Iterable = tuple(VIEWS), *, mean=MEAN, std=STD, predict=None
 ) -> dict[str, torch.Tensor]:
-    """Return {name: probabilities (n, classes)} for entries of VIEWS: the mean over the views of every image."""
+    """Return {name: probabilities (n, classes)} for entries of VIEWS: for each image, the mean over its views."""
     views_of = {name: VIEWS[name] for name in names}
     p_of = {}
     for view in dict.fromkeys(view for views in views_of.values() for view in views):
@@ -61,7 +61,7 @@ def accuracy_of_views(net: nn.Module, split: Split, names: Iterable = tuple(VIEW
 
 
 def robustness(net: nn.Module, split: Split, *, mean=MEAN, std=STD, predict=None, seed: int = 0) -> dict:
-    """Return the number of images and, for each change, its strengths and the fraction correct under each."""
+    """Return the number of images and, for each change, its strengths and the accuracy at each strength."""
 
     def accuracy(images):
         return _accuracy(_probabilities(net, images, split.labels, mean, std, predict), split.labels)
@@ -75,7 +75,7 @@ def robustness(net: nn.Module, split: Split, *, mean=MEAN, std=STD, predict=None
 
 
 def moved(images, down, right):
-    """Move images (n, c, h, w) by whole pixels, and repeat the pixels at the edge to fill the gap."""
+    """Shift images (n, c, h, w) by whole pixels; the pixels at the edge are repeated to fill the gap."""
     height, width = images.shape[-2:]
     rows = (torch.arange(height, device=images.device) - down).clamp(0, height - 1)
     columns = (torch.arange(width, device=images.device) - right).clamp(0, width - 1)
@@ -83,7 +83,7 @@ def moved(images, down, right):
 
 
 def shift(images, pixels, seed=0):
-    """Move each image by so many pixels up, down, left or right; the seed decides which."""
+    """Shift each image by this number of pixels up, down, left or right; the seed determines the direction."""
     index = torch.arange(len(images), device=images.device)
     direction = integers(seed, 0, index, "shift", 0, 4)
     shifted = images.clone()
@@ -94,14 +94,14 @@ def shift(images, pixels, seed=0):
 
 
 def noise(images, levels, seed=0):
-    """Add normal noise of this standard deviation, in levels of 255; every strength scales the same noise."""
+    """Add normal noise with this standard deviation, in levels of 255; every strength scales the same noise."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "noise") % 2**63)
     values = torch.randn(images.shape, generator=generator).to(images.device)  # the same for every device
     return (images + levels * values).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def jpeg(images, quality, seed=0):
-    """Write and read each image as JPEG of this quality, with its colours at half the resolution, as is usual."""
+    """Compress each image as JPEG of this quality and read it again; colours have half the resolution, as usual."""
     pictures = images.cpu().permute(0, 2, 3, 1).contiguous().numpy()
     compressed = np.stack([_as_jpeg(picture, quality) for picture in pictures])
     return torch.from_numpy(compressed).permute(0, 3, 1, 2).contiguous().to(images.device)
@@ -111,7 +111,7 @@ CHANGES = {"shift": shift, "noise": noise, "jpeg": jpeg}
 
 
 def spread_rows(labels, count):
-    """Return `count` rows in ascending order: the first ones of each class, equally many where there are enough."""
+    """Return `count` rows in ascending order: the first rows of each class, equally many per class if possible."""
     labels = labels.cpu()
     rank = torch.empty(len(labels), dtype=torch.int64)
     for label in labels.unique():

@@ -1,4 +1,4 @@
-"""A button with which a reader gives the network a picture; without a kernel, the figure of an example stays.
+"""A button for uploading a picture that the network classifies; without a kernel, the figure of an example is shown.
 
 upload(trained, "ship.png")
 """
@@ -18,13 +18,13 @@ STATIC = "(A picture can be uploaded here once the notebook runs in JupyterLab o
 
 
 def upload(trained, example):
-    """Show what a Trained predicts for an example (a path or a file's bytes), and then for each uploaded picture."""
+    """Show the prediction of a Trained for an example (a path or a file's bytes), then for each uploaded picture."""
     button = ipywidgets.FileUpload(accept="image/*", multiple=False)
     note = ipywidgets.Label()
     show_controls(ipywidgets.HBox([button, note]), STATIC)
     figure = _prediction(trained, example)
     handle = display(figure, display_id=True)
-    plt.close(figure)  # or the notebook would show it a second time at the end of the cell
+    plt.close(figure)  # otherwise the notebook would show it a second time at the end of the cell
 
     def predict(_):
         try:
@@ -40,7 +40,7 @@ def upload(trained, example):
 
 
 def uploaded(value):
-    """Return an uploaded file's bytes from a button's value; ipywidgets 7, which Colab has, gives a dict by name."""
+    """Return an uploaded file's bytes from a button's value, which in ipywidgets 7 (on Colab) is a dict by name."""
     files = list(value.values()) if isinstance(value, dict) else value
     return files[-1]["content"] if files else b""
 

@@ -1,4 +1,4 @@
-"""Notebook 06: train grids of settings, compare runs, and put our accuracies beside reported ones."""
+"""Experiments (notebook 06): train grids of settings, compare runs, and compare our accuracies with reported ones."""
 
 from utils.experiments.beside_reports import beside_reported, beside_table, comparison_table
 from utils.experiments.choose import choose_runs

@@ -1,4 +1,4 @@
-"""Our accuracies beside those that reports A to E give, each with all that differs.
+"""Compare our accuracies with those of reports A to E, together with the conditions of our runs.
 
 comparison_table(beside_reported())
 """
@@ -14,36 +14,37 @@ from utils.recipes.reported import SYSTEMS
 from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.runs.run import Run
 
-FULL = "full"  # only a training with this effort stands beside a reported figure
+FULL = "full"  # only a training with this effort is compared with a reported figure
 TABLES = {"C": C_ROWS, "D": D_ROWS}
 OURS = ("ours", "kind", "mean", "std", "seeds", "data", "is_synthetic", "protocol", "effort", "epochs", "run")
 OURS += ("is_complete", "measured")
 
 
-def _is_run_of(run, recipe, described):
-    """Return whether a run trained exactly this recipe, which is also given as it is recorded."""
+def _is_run_of(run, recipe, description):
+    """Return whether a run trained exactly this recipe; description is the recipe in the form of a record."""
     recorded = run.record.get("recipe")
-    if recorded == described:
+    if recorded == description:
         return True
     if not isinstance(recorded, dict) or not isinstance(recorded.get("network"), dict):
         return False
-    # The first version described a network layer by layer. For its runs the multiply-adds must do.
-    recorded, described = ({k: v for k, v in d.items() if "network" not in k} for d in (recorded, described))
-    return recorded == described and run.record.get("macs") == recipe.macs()
+    # The first version recorded a network layer by layer. For its runs, the multiply-adds are compared.
+    recorded = {name: value for name, value in recorded.items() if "network" not in name}
+    description = {name: value for name, value in description.items() if "network" not in name}
+    return recorded == description and run.record.get("macs") == recipe.macs()
 
 
 def is_complete(run: Run) -> bool:
-    """Return whether a run is a recipe's whole training: finished, and with the full effort."""
+    """Return whether a run is the complete training of a recipe: finished, and with the full effort."""
     return run.effort == FULL and run.state == "finished"
 
 
 def best_group(recipe: Recipe, groups: list[Group]) -> Group | None:
-    """Return the group that holds the best run of a recipe with unchanged settings, or None.
+    """Return the group with the best run of a recipe with unchanged settings, or None.
 
-    Real images come before synthetic ones, complete trainings before others, and test accuracies before validation.
+    Real images are preferred to synthetic ones, complete trainings to others, and test accuracies to validation.
     """
-    described = plain(recipe.describe())
-    candidates = [group for group in groups if group.best and _is_run_of(group.runs[0], recipe, described)]
+    description = plain(recipe.describe())
+    candidates = [group for group in groups if group.best and _is_run_of(group.runs[0], recipe, description)]
 
     def rank(group):
         run, accuracy = group.best
@@ -53,7 +54,7 @@ def best_group(recipe: Recipe, groups: list[Group]) -> Group | None:
 
 
 def beside_reported(groups: list[Group] | None = None) -> list[dict]:
-    """Return a row for each reported system: what its report gives, and our best run with the spread over seeds."""
+    """Return a row for each reported system: the reported accuracy, and our best run with the spread over seeds."""
     groups = group_runs() if groups is None else groups
     rows = []
     for letter, (name, recipe) in zip("ABCDE", SYSTEMS.items(), strict=True):
@@ -74,7 +75,7 @@ def beside_table(letter: str, groups: list[Group] | None = None) -> list[dict]:
 
 
 def _ours(recipe, groups):
-    """Return what our best run of a recipe gives; every value is None if there is none."""
+    """Return the accuracy and the conditions of our best run of a recipe; every value is None if there is no run."""
     group = best_group(recipe, groups)
     if group is None:
         return dict.fromkeys(OURS)
@@ -98,7 +99,7 @@ def _ours(recipe, groups):
 
 
 def comparison_table(rows: list[dict]) -> pd.DataFrame:
-    """Return rows of beside_reported or beside_table as a table to read, with percentages and "not yet run"."""
+    """Return rows of beside_reported or beside_table as a table for reading, with percentages and "not yet run"."""
     table = pd.DataFrame(rows)
     table["reported, test"] = table["reported"].map(percent_text)
     table["ours"] = [ours_text(row) for row in rows]
@@ -110,7 +111,7 @@ def comparison_table(rows: list[dict]) -> pd.DataFrame:
 
 
 def ours_text(row: dict) -> str:
-    """Return our best accuracy with its kind and the spread over seeds, or that there is none of a complete run."""
+    """Return our best accuracy with its kind and the spread over seeds, or "not yet run" (in full)."""
     if row["ours"] is None:
         return "not yet run"
     if not row["is_complete"]:
@@ -122,7 +123,7 @@ def ours_text(row: dict) -> str:
 
 
 def conditions_text(row: dict) -> str:
-    """Return under which conditions our accuracy was measured: images, protocol, effort and epochs."""
+    """Return the conditions of our accuracy as text: images, protocol, effort and epochs."""
     if row["ours"] is None:
         return ""
     count = f"of {row['measured']:,} {row['kind']} images" if row["measured"] else ""

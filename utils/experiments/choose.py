@@ -1,4 +1,4 @@
-"""Choose runs from a list in a notebook and see their learning curves; without a kernel the first figure stays."""
+"""Choose runs from a list in a notebook and plot their learning curves; without a kernel, one figure is shown."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from utils.experiments.plots import last_accuracy, show_curves
 from utils.runs.run import all_runs
 
 STATIC = "(The runs can be chosen here once the notebook runs in JupyterLab or Colab.)"
-FIRST = 4  # so many runs are drawn before anybody chooses
+FIRST = 4  # how many runs are plotted at first
 
 
 def choose_runs(runs=None, chosen=None):
-    """Show the learning curves of runs that can be picked from a list, newest first; chosen are drawn at first."""
+    """Plot the learning curves of runs selected in a list, newest first; at first, those in `chosen` are selected."""
     runs = [run for run in (all_runs() if runs is None else runs) if run.history().rows][::-1]
     options = {_option(run): run for run in runs}
     names = {run.name for run in (runs[:FIRST] if chosen is None else chosen)}

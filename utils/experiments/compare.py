@@ -20,21 +20,21 @@ from utils.errors import CourseworkError
 from utils.runs.run import Run, all_runs, find, tested_accuracy
 
 KINDS = {"test": "test", "val": "validation"}
-LABEL_SETTINGS = 3  # at most so many settings tell runs apart in a legend; otherwise their names do
-SYNTHETIC = ("drawn", "synthetic")  # what records call the source of synthetic images
-# An effort in multiply-adds allows fewer images where the network is larger: that is no second change.
+LABEL_SETTINGS = 3  # a legend shows the settings that differ if there are at most this many, otherwise the runs' names
+SYNTHETIC = ("drawn", "synthetic")  # names of the source of synthetic images in records
+# With an effort in multiply-adds, a larger network gets fewer images: this does not count as a second change.
 DEPENDENT = "images"
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Runs that differ only in their seed, oldest first; its accuracies are those of the finished runs, if any is."""
+    """Runs that differ only in their seed, oldest first. If some are finished, only their accuracies are used."""
 
     runs: tuple
 
     @functools.cached_property
     def settings(self) -> dict:
-        """What all of its runs have in common, see run_settings."""
+        """The settings that all runs of the group have in common, see run_settings."""
         return run_settings(self.runs[0])
 
     @functools.cached_property
@@ -49,7 +49,7 @@ class Group:
 
     @property
     def kind(self) -> str | None:
-        """What its accuracies were measured on: "test" if all of them were, else "validation"; None without any."""
+        """The kind of the accuracies: "test" if all runs have a test accuracy, else "validation"; None without any."""
         return KINDS.get(self._measured[0])
 
     @property
@@ -74,7 +74,7 @@ class Group:
 
     @functools.cached_property
     def is_finished(self) -> bool:
-        """Whether it has accuracies of finished runs, so that it can be compared with others."""
+        """Whether the group has accuracies of finished runs, so that it can be compared with others."""
         return bool(self.accuracies) and any(run.state == "finished" for run in self.runs)
 
     @property
@@ -97,19 +97,19 @@ class Change:
 
 
 def is_synthetic(run: Run) -> bool:
-    """Return whether a run was trained on synthetic images, whose accuracies say nothing about CIFAR-10."""
+    """Return whether a run was trained on synthetic images; its accuracy says nothing about CIFAR-10."""
     return is_synthetic_source((run.record.get("data") or {}).get("source"))
 
 
 def run_accuracies(run: Run) -> dict:
-    """Return the accuracies a run ended with, {"test": fraction, "val": fraction}, as far as they are known."""
+    """Return a run's final accuracies, {"test": fraction, "val": fraction}, without those that were not measured."""
     rows = run.history().rows
     accuracies = {"test": tested_accuracy(run), "val": rows[-1].get("val_acc") if rows else None}
     return {kind: value for kind, value in accuracies.items() if value is not None and not math.isnan(value)}
 
 
 def network_name(run: Run) -> str:
-    """Return what a run's network is called: its name or import path in the recipe, or its class."""
+    """Return the name of a run's network: its name or import path in the recipe, or its class."""
     recipe = run.record.get("recipe")
     network = recipe.get("network") if isinstance(recipe, dict) else None
     if isinstance(network, str):
@@ -119,9 +119,10 @@ def network_name(run: Run) -> str:
 
 
 def run_settings(run: Run) -> dict:
-    """Return everything that a run's result depends on except its seed, {"optimizer_settings.momentum": 0.9, ...}.
+    """Return all settings that a run's result depends on, except its seed: {"optimizer_settings.momentum": 0.9, ...}.
 
-    Of a run without a recipe not everything is known, so its name is among them: no other run has the same settings.
+    Without a recipe not all settings are known. The run's name is then one of the settings, so that no two such runs
+    count as equal.
     """
     record = run.record
     if isinstance(record.get("recipe"), dict):
@@ -148,7 +149,7 @@ def _flat(fields):
 
 
 def group_runs(runs=None) -> list[Group]:
-    """Return runs, by default all of the run log, in Groups of those that differ only in their seed."""
+    """Return the Groups of runs that differ only in their seed; by default of all runs in the run log."""
     members = {}
     for run in all_runs() if runs is None else runs:
         key = json.dumps(run_settings(run), sort_keys=True, default=str)
@@ -157,7 +158,7 @@ def group_runs(runs=None) -> list[Group]:
 
 
 def differences(one, other) -> pd.DataFrame:
-    """Return a table of all settings in which two runs differ, a row each; runs are given as a Run or by name."""
+    """Return a table of all settings in which two runs differ, one row per setting; give a Run or its name."""
     runs = [run if isinstance(run, Run) else find(run) for run in (one, other)]
     before, after = ({"seed": run.record.get("seed")} | run_settings(run) for run in runs)
     groups = [Group((run,)) for run in runs]
@@ -166,7 +167,7 @@ def differences(one, other) -> pd.DataFrame:
 
 
 def _changed(before, after):
-    """List the names under which two dicts differ; another network brings its own settings along."""
+    """List the names of the settings that differ; if the network differs, its settings are not listed."""
     names = [name for name in before | after if before.get(name) != after.get(name)]
     return _without_network_settings(names)
 
@@ -180,7 +181,7 @@ def _without_network_settings(names):
 def only_difference(one: Group, other: Group) -> str | None:
     """Return the name of the only setting in which two groups differ, or None if there is none or several."""
     names = _changed(one.settings, other.settings)
-    # Other images are also used to measure, and a run that continues from a parent has trained for longer.
+    # With other images, the test images differ too; and a run with a parent has been trained for longer.
     if "data" in names or "parent" in names or not names:
         return None
     if names == [DEPENDENT]:
@@ -188,8 +189,8 @@ def only_difference(one: Group, other: Group) -> str | None:
     others = [name for name in names if name != DEPENDENT]
     if len(others) > 1:
         return None
-    explains_images = others[0].partition(".")[0] in ("network", "network_settings", "num_epochs")
-    if DEPENDENT in names and not explains_images:
+    changes_macs = others[0].partition(".")[0] in ("network", "network_settings", "num_epochs")
+    if DEPENDENT in names and not changes_macs:
         return None
     return others[0]
 
@@ -239,7 +240,7 @@ def setting_text(name: str, group: Group) -> str:
 
 
 def label_runs(runs) -> dict:
-    """Return {run's name: what tells it from the others, "lr 0.02, seed 2"}, or the name where that would be long."""
+    """Return {run's name: label}, with the settings that differ, "lr 0.02, seed 2"; or the names if too many differ."""
     names = {run.name: run.name for run in runs}
     groups = {run.name: Group((run,)) for run in runs}
     settings = {run.name: groups[run.name].settings | {"seed": run.record.get("seed")} for run in runs}

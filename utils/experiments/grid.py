@@ -1,4 +1,4 @@
-"""Grids of trainings: one trial for each combination of settings, each trained once however often it is asked for.
+"""Grids of trainings: one trial for each combination of settings; a finished trial is not trained again.
 
 table = run_grid(recipe, {"lr": [0.1, 0.01], "network_settings.width": [32, 64], "seed": [0, 1, 2]})
 """
@@ -35,9 +35,9 @@ FAILED = ("diverged", "failed")
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One training of a grid. Its folder follows from everything it depends on, so every process finds the same one."""
+    """One training of a grid. Its folder's name depends only on its facts, so it is the same in every process."""
 
-    settings: dict  # {axis: value}, as the table shows it
+    settings: dict  # {axis: value}, as shown in the table
     recipe: Recipe
     options: dict  # further arguments of Recipe.train
     folder: Path
@@ -53,19 +53,19 @@ class Trial:
 
 
 class AlreadyTrained(Exception):
-    """Ends a training before its first batch, because another process has finished it in the meantime."""
+    """Raised before the first batch if another process has trained the trial in the meantime."""
 
 
 class SkipIfTrained:
-    """A callback that checks, once the folder is locked, whether the trial still has to be trained."""
+    """A callback that checks, after the folder was claimed, whether the trial still has to be trained."""
 
-    order = EARLY  # after the recorder, which locks the folder
+    order = EARLY  # called after the Recorder, which claims the folder
 
     def __init__(self, folder, retries):
         self.folder, self.retries = folder, retries
 
     def on_start(self, training):
-        """Leave if another process has trained it since this one looked."""
+        """Raise AlreadyTrained if another process has trained the trial since this process checked."""
         if not is_due(Run(self.folder).record, self.retries):
             raise AlreadyTrained
 
@@ -75,10 +75,11 @@ def run_grid(
 ) -> pd.DataFrame:
     """Train a recipe with all combinations of axes, {"lr": [0.1, 0.01], "seed": [0, 1]}; return a row for each trial.
 
-    An axis is a field of the recipe ("lr", "network"), an entry of one ("network_settings.width"), seed, protocol or
-    precision. Its values are a list, or a dict {label: value}. In a second call finished trials are not trained again,
-    interrupted ones resume, and failed ones are tried again, `retries` times in all. A trial that fails is a row with
-    its reason; a trial that another process trains is left to it. options are further arguments of Recipe.train.
+    An axis is a field of the recipe ("lr", "network"), an entry of a field ("network_settings.width"), seed, protocol
+    or precision. Its values are a list, or a dict {label: value}. If the grid is run again, finished trials are not
+    trained again, interrupted ones resume, and failed ones are tried again, `retries` times in total. The row of a
+    failed trial contains the reason. Trials that another process is training are skipped. options are further arguments
+    of Recipe.train.
     """
     data, device = data or load_cifar10(), torch.device(device or try_gpu())
     effort = effort if isinstance(effort, Effort) else choose_effort(effort, device)
@@ -95,9 +96,9 @@ def run_grid(
 
 
 def train_trials(trials, retries, arguments, errors, bar) -> int:
-    """Train the trials that are due and that no process works on; return how many. An interrupt ends it."""
+    """Train the trials that are due and that no other process is training, until an interrupt; return their number."""
     trained = set()
-    # In a second round come trials that another process worked on during the first, and has given up since.
+    # The second round is for trials that another process was training in the first round and has stopped since.
     for turn, trial in itertools.product(range(2), trials):
         bar.set_postfix_str(str(trial))
         outcome = "again"
@@ -112,22 +113,23 @@ def train_trials(trials, retries, arguments, errors, bar) -> int:
 
 
 def make_trials(recipe, axes, data, effort, device, parent, options) -> list[Trial]:
-    """List the trials of all combinations, each once; an error says which axis does not exist."""
+    """List the trials of all combinations, each once; raise an error for an unknown axis."""
     values = [axis_values(axis, values) for axis, values in axes.items()]
-    recipe.macs()  # counted once for all trials that do not change the network
+    recipe.macs()  # computed once and cached for all trials with the same network
     trials = {}
     for combination in itertools.product(*(choices.items() for choices in values)):
-        varied, told = recipe, {"seed": 0, "protocol": "honest", "precision": "auto", **options}
+        varied = recipe
+        arguments = {"seed": 0, "protocol": "honest", "precision": "auto", **options}
         for axis, (_, value) in zip(axes, combination, strict=True):
             if axis in TRAIN_OPTIONS:
-                told[axis] = value
+                arguments[axis] = value
             else:
                 varied = vary(varied, axis, value)
-        chosen = {option: told[option] for option in TRAIN_OPTIONS}
-        facts = varied.facts(data, effort, device, **chosen, parent=parent, compiled=told.get("compiled", False))
+        chosen = {option: arguments[option] for option in TRAIN_OPTIONS}
+        facts = varied.facts(data, effort, device, **chosen, parent=parent, compiled=arguments.get("compiled", False))
         folder = varied.folder(facts)
         settings = {axis: label for axis, (label, _) in zip(axes, combination, strict=True)}
-        trials.setdefault(folder, Trial(settings, varied, told, folder))
+        trials.setdefault(folder, Trial(settings, varied, arguments, folder))
     return list(trials.values())
 
 
@@ -145,7 +147,7 @@ def axis_values(axis: str, values) -> dict:
 
 
 def _label(value):
-    """Return what the table shows for a value: a class or function by its name, other objects as text."""
+    """Return a value's label in the table: the name of a class or function, other objects as text."""
     if isinstance(value, functools.partial):
         settings = ", ".join([*map(str, value.args), *(f"{name}={item}" for name, item in value.keywords.items())])
         return f"{_label(value.func)}({settings})"
@@ -162,14 +164,15 @@ def vary(recipe: Recipe, axis: str, value) -> Recipe:
     fields = [f.name for f in dataclasses.fields(Recipe) if f.name not in ("report", "reported", "not_stated")]
     if field not in fields or (entry and not isinstance(getattr(recipe, field), dict)):
         next_step = f"Choose from {', '.join((*TRAIN_OPTIONS, *fields))}, or optimizer_settings.weight_decay and so on."
-        raise CourseworkError(f"A grid can't vary {axis!r}: a recipe has no such setting.", next_step=next_step)
+        what = f"A grid can't have the axis {axis!r}, because a recipe has no such setting."
+        raise CourseworkError(what, next_step=next_step)
     if entry:
         value = getattr(recipe, field) | {entry: value}
     return recipe.change(**{field: value})
 
 
 def is_due(record: dict, retries: int) -> bool:
-    """Return whether a trial with this record is still to be trained: neither finished nor failed too often."""
+    """Return whether a trial with this record has to be trained: it is neither finished nor failed too often."""
     state = record.get("state")
     if state in FAILED:
         return count_failures(record) <= retries
@@ -182,12 +185,12 @@ def count_failures(record: dict) -> int:
 
 
 def is_free(trial: Trial, retries: int) -> bool:
-    """Return whether a trial is due and no process works on it."""
+    """Return whether a trial is due and no process is training it."""
     return is_due(trial.run.record, retries) and not is_alive(trial.folder)
 
 
 def train_trial(trial, retries, arguments, errors) -> str:
-    """Make an attempt; return "done", "again" if it failed and counts, "left" to another process, or "stopped"."""
+    """Train a trial; return "done", "again" (it failed), "left" (another process trains it) or "stopped"."""
     failures = count_failures(trial.run.record)
     callbacks = [SkipIfTrained(trial.folder, retries)]
     try:
@@ -195,32 +198,32 @@ def train_trial(trial, retries, arguments, errors) -> str:
             trial.recipe.train(folder=trial.folder, callbacks=callbacks, **trial.options, **arguments)
     except AlreadyTrained:
         return "left"
-    except Exception as error:  # whatever ends one trial, the others are trained; the table shows the reason
+    except Exception as error:  # after any error in one trial, the others are trained; the table shows the reason
         if isinstance(error, CourseworkError) and is_alive(trial.folder):
             return "left"
         if count_failures(trial.run.record) > failures:
             return "again"
-        # It failed before its record began, so the record does not tell.
+        # It failed before its record was written, so the record does not contain the reason.
         errors[trial.folder] = f"{type(error).__name__}: {getattr(error, 'what', error)}"
         return "done"
     return "stopped" if trial.run.state == "stopped" else "done"
 
 
 def _other_runs(name, trials):
-    """List the runs of a grid of this name that are not among its trials: those of an earlier form of it."""
+    """List the runs of an earlier version of the grid: they have its name, but are not among its trials."""
     folders = {trial.folder.resolve() for trial in trials}
     return [run for run in all_runs() if run.record.get("sweep") == name and run.folder.resolve() not in folders]
 
 
 def _trial_row(trial, error):
-    """Return a row of the table: the settings, the trial's state, what it reached, and why it failed if it did."""
+    """Return a row of the table: the trial's settings, state and accuracy, and the reason if it failed."""
     run, state, figures = trial.run, trial.run.state, row(trial.run)
     if error:
         state = "failed"
     elif state == "unreadable":
         state = "not begun"
     elif state == "running":
-        error = "another process trains it"
+        error = "another process is training it"
     elif state in FAILED:
         fault = next((fault for fault in reversed(run.faults) if fault.get("kind") in FAILED), {})
         error = f"{fault.get('what', 'unknown')} (epoch {fault.get('epoch', '?')}, batch {fault.get('batch', '?')})"
@@ -230,7 +233,7 @@ def _trial_row(trial, error):
 
 
 def grid_summary(name, table, trained, others) -> str:
-    """Return how the trials of a grid stand in one line, and a second one if an earlier form of it left runs."""
+    """Return a line with the number of trials in each state, and a second one if an earlier version has left runs."""
     states = ", ".join(f"{count} {state}" for state, count in table["state"].value_counts(sort=False).items())
     trials = "1 trial" if len(table) == 1 else f"{len(table)} trials"
     lines = [f"{name}: {trials}, {states}; {trained or 'none'} trained by this call."]
@@ -239,5 +242,5 @@ def grid_summary(name, table, trained, others) -> str:
     if others:
         names = ", ".join(run.name for run in others[:4])
         more = ", ..." if len(others) > 4 else ""
-        lines.append(f"An earlier form of this grid left {len(others)} more runs, which are kept: {names}{more}")
+        lines.append(f"{len(others)} runs of an earlier version of this grid are kept: {names}{more}")
     return "\n".join(lines)

@@ -1,6 +1,6 @@
-"""The page that compares all runs: one HTML file with figures and a table to sort and filter, which needs no network.
+"""A page that compares all runs: one HTML file with figures and a table to sort and filter, which works offline.
 
-write_page()  # compare.html in the folder of runs
+write_page()  # writes compare.html into the run log's folder
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from utils.runs.run import all_runs, row, trainings
 HERE = Path(__file__).parent
 NAME = "compare.html"
 SYMBOLS = {"finished": "✓", "running": "▶", "stopped": "■", "interrupted": "◧", "diverged": "✕", "failed": "!"}
-# Only these columns of runs.table() go into the page, and the network; those in SETTINGS are chosen, not measured.
+# The page contains these columns of runs.table(), and the network. Those in SETTINGS are chosen, not measured.
 COLUMNS = ("run", "state", "system", "network", "data", "val_acc", "test_acc", "test_acc_tta", "error_rate")
 COLUMNS += ("ms_per_iteration", "settled_s", "parameters", "epochs", "of", "seed", "lr", "batch_size", "optimizer")
 COLUMNS += ("schedule", "protocol", "effort", "images", "seconds", "attempts", "faults", "sweep", "parent", "created")
@@ -51,7 +51,7 @@ HINTS = {
 
 
 def write_page(folder: str | Path | None = None) -> Path:
-    """Write the page of all runs in a folder, by default the run log, into that folder; return its path."""
+    """Write the page of all runs in a folder, by default the run log's, into that folder; return its path."""
     folder = Path(folder) if folder else trainings()
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / NAME, comparison_page(folder).encode("utf-8", "replace"))  # half a character fits no file
@@ -59,11 +59,11 @@ def write_page(folder: str | Path | None = None) -> Path:
 
 
 def comparison_page(folder: str | Path | None = None) -> str:
-    """Return the page as text. Styles, figures and the script are inside, and no other script may run."""
+    """Return the page as text, with styles, figures and its script; its policy forbids any other script."""
     runs = all_runs(folder)
     script = _read("page.js")
     checksum = base64.b64encode(hashlib.sha256(f"\n{script}".encode()).digest()).decode()
-    # If a hostile text got past the escaping, a browser would still neither run nor fetch anything.
+    # Even if a hostile text were not escaped, a browser would not run or fetch anything.
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{checksum}'; base-uri 'none'"
     contents = {
         "policy": policy,
@@ -74,7 +74,7 @@ def comparison_page(folder: str | Path | None = None) -> str:
         "runs": _runs_table(runs),
         "reported": _reported(group_runs(runs)),
     }
-    # The template is text, name, text, name, ..., text. What is filled in is never searched for names itself.
+    # The template is text, name, text, name, ..., text. Inserted contents are not searched for names.
     pieces = _read("page.html").split("@@")
     return "".join(contents[piece] if i % 2 else piece for i, piece in enumerate(pieces))
 
@@ -96,7 +96,7 @@ def _about(runs):
 
 
 def _figures(runs):
-    """Return the three figures as HTML; a run's curve carries its number, by which the script shows and hides it."""
+    """Return the three figures as HTML; a curve has the number of its run, with which the script shows or hides it."""
     figures = {}
     with plt.rc_context(STYLE):
         for unit, title in (("epoch", "Accuracy by epoch"), ("seconds", "Accuracy by seconds of training")):
@@ -108,22 +108,22 @@ def _figures(runs):
 
 
 def _svg(figure):
-    """Return a figure as SVG to put into the page, and close it."""
+    """Return a figure as SVG for the page, and close it."""
     file = io.StringIO()
     with warnings.catch_warnings(), plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": str(figure.number)}):
-        warnings.simplefilter("ignore")  # characters that matplotlib's font lacks, the browser has
+        warnings.simplefilter("ignore")  # about characters that are missing in matplotlib's font, but not in browsers
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     plt.close(figure)
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r'<g id="curve-(\d+)">', r'<g class="curve" data-curve="\1">', svg)
-    svg = re.sub(r'<g id="\w+">', "<g>", svg)  # nobody refers to these, and no two figures may have the same
+    svg = re.sub(r'<g id="\w+">', "<g>", svg)  # these ids are not used, and would occur in several figures
     return re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), svg)
 
 
 def _runs_table(runs):
-    """Return the table of runs as HTML, newest first; the script adds what can be clicked."""
+    """Return the table of runs as HTML, newest first; the script adds the controls for sorting and filtering."""
     headings = []
     for key in COLUMNS:
         is_setting = " data-setting" if key in SETTINGS else ""
@@ -161,7 +161,7 @@ def _cell_text(key, value):
 
 
 def _reported(groups):
-    """Return our accuracies beside the reported ones: reports A to E as a table, and the runs of two tables to open."""
+    """Return our accuracies beside the reported ones as HTML: a table of reports A to E, and two tables to unfold."""
     parts = [_table(beside_reported(groups))]
     for letter in ("C", "D"):
         rows = beside_table(letter, groups)

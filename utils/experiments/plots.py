@@ -18,7 +18,7 @@ MARKED = 30  # a curve of more points has no markers
 
 
 def watched_column(run) -> str:
-    """Return the column of a run's history that holds the accuracy measured after every epoch."""
+    """Return the name of the history's column with the accuracy measured after every epoch."""
     return f"{run.record.get('watched') or 'val'}_acc"
 
 
@@ -29,7 +29,7 @@ def last_accuracy(run) -> float | None:
 
 
 def show_curves(runs, *, title=None):
-    """Draw the learning curves of runs over each other: watched accuracy by epoch and by seconds of training."""
+    """Draw the learning curves of runs in one figure: watched accuracy by epoch and by seconds of training."""
     figure, axes = plt.subplots(1, 2, figsize=(10.0, 3.6), sharey=True)
     for ax, unit in zip(axes, UNITS, strict=True):
         draw_curves(ax, runs, unit)
@@ -135,7 +135,7 @@ def show_changes(base: Group, changes, *, title=None):
 
 
 def show_continued(parents, children, *, title=None):
-    """Draw the accuracy of parents, one Run per seed, and after each that of its child in each of {label: Runs}."""
+    """Draw the accuracy of parents, one Run per seed, and of the runs that continue them, {label: Runs per seed}."""
     figure, ax = plt.subplots(figsize=(7.6, 3.4))
     column = watched_column(parents[0])
     ends = []
@@ -159,7 +159,7 @@ def show_continued(parents, children, *, title=None):
 
 
 def show_reported(rows, *, title=None):
-    """Draw what each report gives and what our complete runs reached, from the rows of beside_reported."""
+    """Draw the accuracy in each report and that of our complete runs, from the rows of beside_reported."""
     figure, ax = plt.subplots(figsize=(8.0, 0.9 + 0.5 * len(rows)))
     beside = {"xytext": (0, 8), "textcoords": "offset points", "fontsize": 8, "color": GREY}
     for i, row in enumerate(rows):
@@ -186,7 +186,7 @@ def show_reported(rows, *, title=None):
 
 
 def plain_label(text: str, longest: int = 60) -> str:
-    """Return a text that matplotlib draws as it is: no formula between dollar signs, and cut where it is longer."""
+    """Return a label for matplotlib: a long text is cut, and dollar signs do not start a formula."""
     if len(text) > longest:
         text = f"{text[: longest - 1]}…"
     return text.encode("utf-8", "replace").decode().replace("$", r"\$")

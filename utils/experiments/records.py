@@ -1,6 +1,6 @@
-"""The small records of finished trainings in results/accuracy, on which every figure of the README rests.
+"""The records of finished trainings in results/accuracy; all accuracies and times in the README come from them.
 
-results_table()  # a row for each system, best first
+results_table()  # one row per system, best first
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ RESULTS = Path(__file__).resolve().parents[2] / "results" / "accuracy"
 
 def record_path(recipe: Recipe, data, *, seed, protocol, device, folder=RESULTS) -> Path:
     """Return the file of a training's record; its name changes with the recipe, the images and the kind of device."""
-    described = json.dumps([recipe.describe(), recipe.views, data.fingerprint], sort_keys=True)
-    digest = hashlib.sha256(described.encode()).hexdigest()[:8]
+    identity = json.dumps([recipe.describe(), recipe.views, data.fingerprint], sort_keys=True)
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     return folder / f"{recipe.name}-{protocol}-s{seed}-{device.type}-{digest}.json"
 
 
 def make_record(trained: Trained, seconds: float) -> dict:
-    """Measure a finished training on its test images and return its record; seconds is how long the training took."""
+    """Measure a finished training on its test images and return its record; seconds is the time of the training."""
     if trained.history.stopped:
         what = f"The training of {trained.recipe.name} is not finished, so it has no result yet."
-        raise CourseworkError(what, where=trained.folder, next_step="Call train() again: it resumes and finishes.")
+        raise CourseworkError(what, where=trained.folder, next_step="Call train() again, to resume and finish it.")
     facts, run, images = trained.facts, trained.run, trained.test_iter.split
     device = next(trained.net.parameters()).device
     measured, answer_seconds = _measure(trained)
@@ -66,7 +66,7 @@ def make_record(trained: Trained, seconds: float) -> dict:
 
 
 def _measure(trained):
-    """Return the accuracies of single predictions and of the recipe's views, and the seconds that the latter took."""
+    """Return the accuracies of single predictions and of test-time augmentation, and the seconds of the latter."""
     views, begun = trained.recipe.views, time.perf_counter()
     if views == "plain":
         single = _single_predictions(trained)
@@ -76,7 +76,7 @@ def _measure(trained):
         options = {"mean": trained.recipe.mean, "std": trained.recipe.std, "predict": trained.step.predict}
         accuracy = accuracy_of_views(trained.net, trained.test_iter.split, (views,), **options)[views]
         seconds = time.perf_counter() - begun
-        single = _single_predictions(trained)  # to compare with, after the clock
+        single = _single_predictions(trained)  # for comparison, not included in the time
     if trained.folder:
         note_test(trained.folder, single["plain_accuracy"], single["loss"])
         if views != "plain":
@@ -85,7 +85,7 @@ def _measure(trained):
 
 
 def _single_predictions(trained):
-    """Return the test loss and accuracy of one prediction per image; if the test set was watched, the last epoch's."""
+    """Return the test loss and accuracy of single predictions; if the test images were watched, the last epoch's."""
     last = trained.history.rows[-1]
     if "test_acc" not in last:
         loss, acc = loss_and_accuracy(trained.net, trained.test_iter, trained.loss, predict=trained.step.predict)
@@ -102,21 +102,21 @@ def save_record(record: dict, path: Path):
 
 
 def read_records(folder: Path = RESULTS) -> dict:
-    """Return {path: record} of all records in a folder; a damaged file is an error, so that no result gets lost."""
+    """Return {path: record} of all records in a folder; raise an error if a file is damaged."""
     records = {}
     for path in sorted(Path(folder).glob("*.json")):
         records[path] = read_json(path)
         if records[path] is None:
             next_step = f"Restore it: git checkout -- {path.name}; or delete it."
-            raise CourseworkError("A record of results/ can't be read.", where=path, next_step=next_step)
+            raise CourseworkError("This record can't be read.", where=path, next_step=next_step)
     return records
 
 
 def group_records(records) -> list[list]:
-    """Return lists of records that differ only in their seed and in which CPU, or which GPU, they ran on."""
+    """Return lists of records that differ only in their seed and in the model of the CPU, or of the GPU."""
     groups = {}
     for record in records:
-        # A CPU is named with its cores, a GPU with its memory; Apple's GPU is named beside its processor.
+        # The name of a CPU contains its cores, that of a GPU its memory; Apple's GPU has "GPU" in its name.
         is_cpu = " core" in record["device"] and " GPU (" not in record["device"]
         key = (record["system"], record["protocol"], record["data"]["fingerprint"], is_cpu)
         groups.setdefault(key, []).append(record)
@@ -124,12 +124,12 @@ def group_records(records) -> list[list]:
 
 
 def median_seconds(records) -> float:
-    """Return the median time, training and answers: a run that was disturbed does not change it much."""
+    """Return the median time of training and prediction; one run that was disturbed does not change it much."""
     return statistics.median(sum(record["seconds"].values()) for record in records)
 
 
 def fastest_machine(records) -> list:
-    """Return the records of the machine that took the least time: times of two machines can't be put together."""
+    """Return the records of the fastest machine, since times of different machines can't be averaged."""
     machines = {}
     for record in records:
         machines.setdefault(record["device"], []).append(record)

@@ -2,7 +2,7 @@
 
 import importlib
 
-# Imported when a name is used: matplotlib takes a while, and a notebook checks first that it is installed.
+# Imported when a name is used: matplotlib is slow to import, and a notebook first checks that it is installed.
 _MODULES = {
     "basics": ("show_bars", "show_channels", "show_grid", "show_history"),
     "model": ("show_features", "show_forms", "show_gates", "show_responses"),

@@ -18,9 +18,9 @@ CAPTION = 11  # white pixels above an image with a caption
 
 
 def show_grid(images, captions=None, *, columns=10, rows=None, heads=None, title=None, size=0.72) -> plt.Figure:
-    """Draw images, uint8 (n, 3, h, w), in rows of `columns`, each with its caption; rows and heads label the edges.
+    """Draw images, uint8 (n, 3, h, w), in rows of `columns` images, each with its caption.
 
-    size is the width of one image in inches.
+    rows and heads are labels of the rows and the columns. size is the width of one image in inches.
     """
     images = np.asarray(images).transpose(0, 2, 3, 1)
     height, width = images.shape[1:3]
@@ -71,7 +71,7 @@ def show_channels(panels, *, title=None) -> plt.Figure:
 
 
 def show_bars(panels, *, unit, title=None) -> plt.Figure:
-    """Draw one panel of horizontal bars for each {name: {label: value}}, with each value written at its bar's end."""
+    """Draw one panel of horizontal bars for each {name: {label: value}}, with the value at the end of each bar."""
     figure, axes = plt.subplots(len(panels), 1, figsize=(7.0, 0.55 + 0.95 * len(panels)), sharex=True, squeeze=False)
     for ax, (name, values) in zip(axes[:, 0], panels.items(), strict=True):
         look = {"color": ["#0072B2", "#E69F00"], "hatch": ["", "//"], "edgecolor": "white"}
@@ -89,7 +89,7 @@ def show_bars(panels, *, unit, title=None) -> plt.Figure:
 def show_history(history, *, num_epochs=None, title=None) -> plt.Figure:
     """Draw a history: the loss with the finer training curve behind it, the accuracy, and the learning rate.
 
-    A value that an epoch lacks is a gap in its curve.
+    If an epoch lacks a value, its curve has a gap there.
     """
     figure, axes = plt.subplots(1, 3, figsize=(11.0, 3.2), width_ratios=(5, 5, 3))
     loss_ax, accuracy_ax, lr_ax = axes
@@ -118,8 +118,8 @@ def show_history(history, *, num_epochs=None, title=None) -> plt.Figure:
 
 
 def _plot_curve(ax, rows, name, look, scale=1):
-    """Draw a value of every epoch, with a gap where an epoch lacks it; draw nothing where all of them do."""
+    """Draw a value of every epoch, with a gap if an epoch lacks it; draw nothing if all epochs lack it."""
     if any(name in row for row in rows):
         values = [scale * row.get(name, math.nan) for row in rows]
-        # Without clipping, since the edge would halve the last marker.
+        # Without clipping, which would cut the last marker in half at the edge.
         ax.plot([row["epoch"] for row in rows], values, clip_on=False, **look)

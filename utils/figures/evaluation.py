@@ -12,7 +12,7 @@ from utils.figures.style import COLOURS, DASHES
 
 MARKERS = "osD^vPX"
 GREY = "#EEEEEE"
-ENOUGH = 20  # images; the accuracy of a bin with fewer is mostly chance
+ENOUGH = 20  # images; the accuracy of a bin with fewer images is mostly chance
 UNITS = {
     "shift": "shift (pixels)",
     "noise": "noise (standard deviation, levels of 255)",
@@ -43,7 +43,7 @@ def show_confusion(confusion, classes, *, title=None):
 
 
 def show_per_class(figures, classes, *, title=None):
-    """Draw the precision and recall of each class, from {"precision", "recall", "f1"}: fractions; the best F1 first."""
+    """Draw the precision and recall of each class, best F1 first, from {"precision", "recall", "f1"} as fractions."""
     order = np.argsort(-np.asarray(figures["f1"]), kind="stable")
     figure, ax = plt.subplots(figsize=(7.0, 1.1 + 0.36 * len(classes)))
     looks = {
@@ -64,7 +64,7 @@ def show_per_class(figures, classes, *, title=None):
 
 
 def show_calibration(calibration, *, title=None):
-    """Draw the accuracy of the predictions in each bin of confidence, and below it their number."""
+    """Draw the accuracy in each bin of confidence, and below it the number of predictions in the bin."""
     edges = 100 * np.asarray(calibration["edges"])
     counts = np.asarray(calibration["count"])
     filled = counts > 0  # an empty bin has no accuracy
@@ -97,7 +97,7 @@ def show_calibration(calibration, *, title=None):
 
 
 def show_mistakes(images, maps, captions, *, columns=4, title=None):
-    """Draw images, uint8 (n, 3, h, w), each beside a copy under its Grad-CAM map (n, h, w), bright where it is high."""
+    """Draw images, uint8 (n, 3, h, w), each beside a copy with its Grad-CAM map (n, h, w), bright for high values."""
     pictures = np.asarray(images).transpose(0, 2, 3, 1) / 255
     lit = _lit(pictures, np.asarray(maps))
     rows = math.ceil(len(pictures) / columns)
@@ -146,7 +146,7 @@ def show_views(views, *, title=None):
 
 
 def show_answer(picture, answer, *, most=5, title=None):
-    """Draw a picture, uint8 (3, h, w), as the network saw it, and the most probable of {class: probability}."""
+    """Draw a picture, uint8 (3, h, w), at the size of the network's input, and its most probable classes."""
     figure, (left, ax) = plt.subplots(1, 2, figsize=(6.4, 2.3), width_ratios=(2, 3))
     left.imshow(np.asarray(picture).transpose(1, 2, 0))
     left.set_axis_off()
@@ -162,7 +162,7 @@ def show_answer(picture, answer, *, most=5, title=None):
 
 
 def _lit(pictures, maps):
-    """Return the images in grey under their maps in colour, from dark blue to bright yellow."""
+    """Return the images in grey with their maps on top in colour, from dark blue to bright yellow."""
     grey = pictures.mean(3, keepdims=True).repeat(3, 3)
     colours = plt.get_cmap("plasma")(maps)[..., :3]
     return 0.4 * grey + 0.6 * colours

@@ -7,11 +7,11 @@ import numpy as np
 
 from utils.figures.style import COLOURS
 
-SIGNED = "PuOr"  # orange below zero, purple above, pale around zero; colour-blind readers can tell them apart
+SIGNED = "PuOr"  # orange below zero, purple above, pale near zero; colour-blind readers can distinguish them
 
 
 def show_responses(image, kernels, responses, *, title=None):
-    """Draw an image, uint8 (3, h, w), and its signed response (h, w) to each of {name: kernel}, on one scale."""
+    """Draw an image, uint8 (3, h, w), and its signed response (h, w) to each of {name: kernel}, on one colour scale."""
     figure, axes = plt.subplots(1, 1 + len(responses), figsize=(2.35 * (1 + len(responses)), 3.3), layout="compressed")
     axes[0].imshow(np.asarray(image).transpose(1, 2, 0))
     axes[0].set_title("image", fontsize=10)
@@ -29,7 +29,7 @@ def show_responses(image, kernels, responses, *, title=None):
 
 
 def show_features(image, blocks, *, columns=8, title=None):
-    """Draw an image, uint8 (3, h, w), and the first channels of each block's feature maps (c, h, w), lowest black."""
+    """Draw an image, uint8 (3, h, w), and the first channels of each block's feature maps (c, h, w), low ones dark."""
     figure, axes = plt.subplots(len(blocks), 1 + columns, figsize=(1.12 * (1 + columns), 1.25 * len(blocks) + 0.35))
     axes = np.atleast_2d(axes)
     for ax in axes.flat:
@@ -69,8 +69,8 @@ def show_gates(blocks, classes, *, branches=None, title=None):
             is_dark = abs(difference[i, j]) > 0.65 * largest
             ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if is_dark else "black")
         ax.set_title(name, fontsize=10)
-        described = branches[name] if branches else [""] * table.shape[1]
-        ax.set_xticks(range(table.shape[1]), [f"$a_{{{j}}}$\n{text}".strip() for j, text in enumerate(described, 1)])
+        texts = branches[name] if branches else [""] * table.shape[1]
+        ax.set_xticks(range(table.shape[1]), [f"$a_{{{j}}}$\n{text}".strip() for j, text in enumerate(texts, 1)])
         ax.set_yticks(range(len(classes)), classes)
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
@@ -80,7 +80,7 @@ def show_gates(blocks, classes, *, branches=None, title=None):
 
 
 def show_forms(panels, chosen, *, title=None):
-    """Draw {shape: {form: milliseconds}} as bars, one panel per shape, and mark the form that is chosen for it."""
+    """Draw {shape: {form: milliseconds}} as bars, one panel per shape; the form that "auto" chooses is marked."""
     figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 2.5))
     for ax, (shape, times) in zip(np.atleast_1d(axes), panels.items(), strict=True):
         names = [f"{form} (auto)" if form == chosen[shape] else form for form in times]

@@ -13,7 +13,7 @@ GREY = "#999999"
 
 
 def show_confidence(p, curves, *, floor=None, title=None):
-    """Draw {name: (loss, norm of its gradient)} against p, the probability that the network gives the right class."""
+    """Draw {name: (loss, norm of its gradient)} against p, the network's probability for the right class."""
     figure, axes = plt.subplots(1, 2, figsize=(9.4, 3.3))
     for (name, values), look in zip(curves.items(), _looks(), strict=False):
         for ax, curve in zip(axes, values, strict=True):
@@ -59,15 +59,15 @@ def show_paths(x, y, heights, paths, *, goal, title=None):
 
 
 def show_runs(runs, *, levels=None, title=None):
-    """Draw the training loss of {name: Training} against batches; a cross marks where one stopped with an error.
+    """Draw the training loss of {name: Training} against batches; a cross marks a training that ended with an error.
 
-    The legend adds the last validation accuracy, if there is one. levels is {label: loss} of lines to compare with.
+    The legend contains the last validation accuracy, if there is one. levels is {label: loss} of horizontal lines.
     """
     figure, ax = plt.subplots(figsize=(9.2, 3.6))
     drawn = zip(runs.items(), _looks(), strict=False)
     for (name, run), look in sorted(drawn, key=lambda pair: bool(pair[0][1].error)):
         if run.error and ax.lines:
-            ax.set_ylim(ax.get_ylim())  # that of the complete runs: a loss that diverged would flatten them
+            ax.set_ylim(ax.get_ylim())  # keep the limits of the complete runs: a loss that diverged would flatten them
         batches = [point["epoch"] * run.batches for point in run.history.points]
         losses = [point["loss"] for point in run.history.points]
         (line,) = ax.plot(batches, losses, label=name, **look)
@@ -80,7 +80,7 @@ def show_runs(runs, *, levels=None, title=None):
             ax.plot(end, 1.02, "X", transform=ax.get_xaxis_transform(), **cross)
     first_loss = min((run.history.points[0]["loss"] for run in runs.values() if run.history.points), default=np.inf)
     if ax.get_ylim()[1] > 3 * first_loss:
-        ax.set_ylim(0, 1.5 * first_loss)  # the same for a complete run whose loss grew and stayed finite
+        ax.set_ylim(0, 1.5 * first_loss)  # also if the loss of a complete run grew but stayed finite
     for label, level in (levels or {}).items():
         ax.axhline(level, color=GREY, linewidth=1, zorder=0)
         look = {"textcoords": "offset points", "ha": "right", "va": "bottom", "color": "#555555", "fontsize": 9}
@@ -98,7 +98,7 @@ def show_runs(runs, *, levels=None, title=None):
 def show_schedules(curves, descriptions, *, added=(), columns=4, title=None):
     """Draw {name: (epochs, learning rates as fractions of the peak)} in small panels, each with its description.
 
-    The names in added are drawn in another colour and dash.
+    Those in `added` are drawn in another colour and dash.
     """
     rows = -(-len(curves) // columns)
     shape = {"figsize": (2.75 * columns, 2.0 * rows + 0.5), "sharex": True, "sharey": True}
@@ -130,7 +130,7 @@ def show_range(test, *, title=None):
     dot = {"color": COLOURS[0], "markeredgecolor": "white", "markersize": 10, "linestyle": "none", "zorder": 3}
     ax.plot(best_lr, loss, marker="o", label=f"minimum, {best_lr:.2g}", **dot)
     lowest = min(test.losses)
-    # The steep rise at the end would flatten everything else.
+    # Otherwise the steep rise at the end would flatten the rest of the curve.
     ax.set_ylim(lowest - 0.1, max(test.losses[0], *test.smoothed[: len(test.smoothed) // 2]) + 0.4)
     ax.set(xscale="log", xlabel="learning rate", ylabel="training loss (nats)")
     ax.grid(axis="y")

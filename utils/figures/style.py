@@ -1,6 +1,6 @@
-"""The look of all figures: colours, dashes and sizes."""
+"""The style of all figures: colours, dashes and sizes."""
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; their yellow is too pale for a line on white.
+# Okabe and Ito's colours, which colour-blind readers can distinguish; without yellow, too pale for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)))
 STYLE = {

@@ -1,4 +1,4 @@
-"""Networks as nn.Modules (notebook 02): the gated block, reported networks and ours, any network counted and drawn."""
+"""Networks (notebook 02): the gated block, the reported networks and ours; counting and drawing of any network."""
 
 from utils.models.blocks import Branches, ConstantGate, GatedBlock, initialise, make_gate
 from utils.models.count import depth, find_gates, flops, network_table, parameters
@@ -35,7 +35,7 @@ __all__ = [
 
 
 def __getattr__(name):
-    if name in ("draw_block", "draw_network"):  # matplotlib takes a while to import, and only drawings need it
+    if name in ("draw_block", "draw_network"):  # imported when used, since matplotlib is slow to import
         from utils.models import draw
 
         return getattr(draw, name)

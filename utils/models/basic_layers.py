@@ -1,4 +1,4 @@
-"""The few layers that torch does not have: Scale, Whiten, GlobalMaxPool, a batch norm without a trained scale."""
+"""Layers that torch does not have: Scale, Whiten, GlobalMaxPool, and a batch norm without a trained scale."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class GlobalMaxPool(nn.Module):
 
 
 class Scale(nn.Module):
-    """Multiply by a constant. Scores that start small allow the first steps to be large."""
+    """Multiply by a constant. If the scores are small at the start, the first training steps can be large."""
 
     def __init__(self, factor: float):
         super().__init__()
@@ -30,8 +30,8 @@ class Scale(nn.Module):
 class Whiten(nn.Conv2d):
     """A convolution whose outputs are uncorrelated and of equal variance: patch whitening.
 
-    `learn` sets its kernels from images before the training starts; after that only the bias is trained. There are two
-    outputs, one of each sign, for every direction in which patches of size x size pixels vary.
+    `learn` sets its kernels from images before the training starts; after that only the bias is trained. It has two
+    outputs, with opposite signs, for every principal component of the patches of size x size pixels.
     """
 
     def __init__(self, channels: int, size: int):
@@ -40,7 +40,7 @@ class Whiten(nn.Conv2d):
 
     @torch.no_grad()
     def learn(self, images: torch.Tensor, epsilon: float = 5e-4) -> None:
-        """Set the kernels from images (n, channels, H, W); epsilon is added to the variance of each direction."""
+        """Set the kernels from images (n, channels, H, W); epsilon is added to the variance of each component."""
         count, total, products = 0, 0.0, 0.0
         for chunk in images.split(500):  # all patches at once would take a gigabyte
             patches = nn.functional.unfold(chunk.double(), self.kernel_size).transpose(1, 2).flatten(0, 1)
@@ -55,7 +55,7 @@ class Whiten(nn.Conv2d):
 
 
 def unscaled_batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Return a batch norm that trains no scale and whose running statistics adapt fast, for short trainings."""
+    """Return a batch norm without a trained scale, whose running statistics adapt fast, for short trainings."""
     layer = nn.BatchNorm2d(channels, momentum=0.4)
     layer.weight.requires_grad_(False)
     return layer

@@ -1,4 +1,4 @@
-"""The gated block: k branches, weighted image by image by a gate. Every part can be replaced by any nn.Module.
+"""The gated block: k branches, with weights that a gate computes for each image. Each part can be any nn.Module.
 
 block = GatedBlock(3, 64, kernel_sizes=(3, 3, 3))
 O = block(X)                                                  # (B, 3, H, W) to (B, 64, H, W)
@@ -22,9 +22,9 @@ ELEMENTWISE = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.SiLU, nn.
 class GatedBlock(nn.Module):
     """Compute O = after(a_1 branch_1(X) + ... + a_k branch_k(X) + shortcut(X)), where a = gate(X) has the shape (B, k).
 
-    gate: a module that gives a; without one, the mean of each channel, a linear layer and a softmax.
-    branches: a list of modules, or one module that is called with (X, a); without any, a GatedConv with these kernels.
-    shortcut: a module (nn.Identity() adds X itself) or None. after: what is done with the sum, or None.
+    gate: a module that returns the weights a, shape (B, k). Default: average pooling, a linear layer and a softmax.
+    branches: a list of modules, or one module that is called with (X, a). Default: a GatedConv with kernel_sizes.
+    shortcut: a module (nn.Identity() adds X itself) or None. after: a module that is applied to the sum, or None.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class GatedBlock(nn.Module):
         self.after = after
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
-        a = self.gate(X)  # (B, k): how much each branch counts for each image
+        a = self.gate(X)  # (B, k): the weight of each branch for each image
         O = self.branches(X, a)  # noqa: E741  (the formula's own letter)
         if self.shortcut is not None:
             O = O + self.shortcut(X)  # noqa: E741
@@ -68,7 +68,7 @@ def make_gate(in_channels: int, k: int, activation: nn.Module | None = None) -> 
 
 
 class ConstantGate(nn.Module):
-    """A gate that ignores the image: each of the k branches counts 1/k. It is there to compare with."""
+    """A gate that ignores the image: each of the k branches has the weight 1/k. It is used for comparisons."""
 
     def __init__(self, k: int):
         super().__init__()
@@ -84,8 +84,8 @@ class ConstantGate(nn.Module):
 class Branches(nn.ModuleList):
     """Compute a_1 branch_1(X) + ... + a_k branch_k(X) for branches of any kind.
 
-    Where every branch is a convolution followed by elementwise activations, a GPU computes them all in one convolution;
-    forward hooks on a single branch then see nothing.
+    If every branch is a convolution followed by elementwise activations, a GPU computes them all in one convolution.
+    Forward hooks on a single branch are then not called.
     """
 
     def __init__(self, branches: Iterable[nn.Module]):
@@ -100,7 +100,7 @@ class Branches(nn.ModuleList):
         return weighted_sum((a_j, branch(X)) for a_j, branch in zip(a.unbind(1), self, strict=True))
 
     def can_be_joined(self) -> bool:
-        """Tell whether `joined` computes these branches; they are compared anew after a layer has been replaced."""
+        """Return True if `joined` can be used for these branches. The result is cached until a layer is replaced."""
         layers = [layer for branch in self for layer in branch.modules()]
         if layers != self._checked_layers:
             self._checked_layers = layers
@@ -108,7 +108,7 @@ class Branches(nn.ModuleList):
         return self._can_join
 
     def joined(self, X: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-        """Convolve once to the channels of all branches, which takes a GPU less time than k small convolutions."""
+        """Compute all branches with one large convolution; on a GPU this is faster than k small ones."""
         weight = torch.cat([branch[0].weight for branch in self])
         bias = torch.cat([branch[0].bias for branch in self])
         activations = self[0][1:]
@@ -118,7 +118,7 @@ class Branches(nn.ModuleList):
 
 
 def can_join(branches: Sequence[nn.Module]) -> bool:
-    """Tell whether all branches are one convolution of the same kind, followed by the same elementwise activations."""
+    """Return True if all branches are equal: one padded convolution, followed by elementwise activations."""
     if not all(isinstance(branch, nn.Sequential) and len(branch) for branch in branches):
         return False
     first = branches[0][0]
@@ -133,14 +133,15 @@ def can_join(branches: Sequence[nn.Module]) -> bool:
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1) -> nn.Conv2d:
-    """Return a convolution that is padded such that, with stride 1, it keeps height and width."""
+    """Return a convolution with padding, so that with stride 1 it keeps height and width."""
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2)
 
 
 def initialise(net: nn.Module, draw: Callable, kinds: tuple = (nn.Linear, nn.Conv2d, GatedConv)) -> nn.Module:
-    """Draw the weights of all layers of these kinds anew, such as by nn.init.xavier_normal_; return the network.
+    """Initialise the weights of all layers of these kinds, e.g. with draw=nn.init.xavier_normal_; return the network.
 
-    Each branch of a gated convolution is drawn as the convolution that it is. Biases and frozen weights stay.
+    In a GatedConv, each branch's kernel is initialised separately, like an ordinary convolution. Biases and frozen
+    weights are not changed.
     """
     for layer in net.modules():
         if not isinstance(layer, kinds):
@@ -155,6 +156,6 @@ def initialise(net: nn.Module, draw: Callable, kinds: tuple = (nn.Linear, nn.Con
 
 
 def identity_kernel_(weight: torch.Tensor) -> torch.Tensor:
-    """Let a convolution start as the identity on as many channels as it can; its further outputs stay as they are."""
+    """Initialise so that the first outputs copy the input channels; the weights of further outputs are not changed."""
     nn.init.dirac_(weight[: weight.shape[1]])
     return weight

@@ -1,6 +1,6 @@
-"""A convolution that is faster on a CPU over maps so small that each pixel sees all others, and equal to torch's.
+"""A convolution with torch's results that is faster on a CPU for maps so small that the kernel covers all pixels.
 
-net = use_fast_convolutions(net)   # replaces nothing but the way in which the padded convolutions are computed
+net = use_fast_convolutions(net)   # only the computation of padded convolutions changes
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-MIN_IMAGES = 32  # for fewer images the matrix costs more than it saves
+MIN_IMAGES = 32  # for fewer images, making the matrix takes longer than it saves
 
 
 class FastConv2d(nn.Conv2d):
-    """An nn.Conv2d of stride 1 with an odd kernel, padded to keep H and W, computed in the fastest way.
+    """An nn.Conv2d of stride 1 with an odd kernel, padded to keep H and W, with a faster computation on small maps.
 
-    The fast way needs the channels-last memory layout; in any other layout this is torch's own convolution.
+    It needs the channels-last memory layout; in any other layout, torch's own convolution is used.
     """
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
@@ -24,11 +24,11 @@ class FastConv2d(nn.Conv2d):
         return same_convolution(X, self.weight, self.bias)
 
     def _get_name(self):
-        return "Conv2d"  # printed as what it is to the reader
+        return "Conv2d"  # printed like torch's, because its results are the same
 
 
 def use_fast_convolutions(net: nn.Module) -> nn.Module:
-    """Let all padded convolutions of a network be computed in the fastest way; weights, results and names stay."""
+    """Turn all padded convolutions of a network into FastConv2d; weights, results and names do not change."""
     for layer in net.modules():
         if type(layer) is nn.Conv2d and keeps_size(layer):
             layer.__class__ = FastConv2d
@@ -36,7 +36,7 @@ def use_fast_convolutions(net: nn.Module) -> nn.Module:
 
 
 def keeps_size(layer: nn.Conv2d) -> bool:
-    """Tell whether a convolution is an ordinary one with an odd square kernel that keeps height and width."""
+    """Return True for a convolution with an odd square kernel and zero padding that keeps height and width."""
     size = layer.kernel_size[0]
     return (
         layer.kernel_size == (size, size)
@@ -50,7 +50,7 @@ def keeps_size(layer: nn.Conv2d) -> bool:
 
 
 def fast_convolution(X: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """Convolve, padded to keep H and W: on a CPU as one matrix product where the map is small enough."""
+    """Convolve, padded to keep H and W; on a CPU by one matrix product if the map is small enough."""
     every_pixel_sees_all = max(X.shape[2:]) <= weight.shape[-1] // 2 + 1
     if every_pixel_sees_all and X.device.type == "cpu" and len(X) >= MIN_IMAGES:
         return as_matrix(X, weight, bias)
@@ -58,21 +58,20 @@ def fast_convolution(X: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor |
 
 
 def same_convolution(X: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """Convolve, padded to keep H and W, as torch does it."""
+    """Convolve, padded to keep H and W, with torch's own convolution."""
     return F.conv2d(X, weight, bias, padding=weight.shape[-1] // 2)
 
 
 def as_matrix(X: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """Convolve maps in which each pixel sees all others: every output pixel is a linear function of the whole input.
+    """Convolve maps so small that the kernel covers all pixels: each output pixel is a linear function of all pixels.
 
-    Over a map of 2x2 pixels, five of the nine numbers of a 3x3 kernel lie on the padding, wherever the kernel is put.
-    The numbers that remain for each position, one below the other, are a matrix (H * W * out, H * W * in) that skips
-    the padding.
+    On a map of 2x2 pixels, five of the nine numbers of a 3x3 kernel lie on the padding at every position. The other
+    numbers of all positions form a matrix (H * W * out, H * W * in), and the padding is not computed.
     """
     count, channels, height, width = X.shape
-    if torch.is_autocast_enabled(X.device.type):  # autocast keeps a cast parameter, but not casts of slices of it
+    if torch.is_autocast_enabled(X.device.type):  # autocast caches the cast of a parameter, but not of its slices
         weight = weight.to(torch.get_autocast_dtype(X.device.type))
-    kernel = weight.permute(0, 2, 3, 1)  # (out, size, size, in), as it lies in memory
+    kernel = weight.permute(0, 2, 3, 1)  # (out, size, size, in), the order in memory
     middle = weight.shape[-1] // 2
     tops = range(middle, middle - height, -1)
     lefts = range(middle, middle - width, -1)

@@ -1,4 +1,4 @@
-"""Counting parameters, multiply-adds and depth of any network. The network is left as it was."""
+"""Count the parameters, the multiply-adds and the depth of any network, without changing it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from utils.models.gated import GatedConv
 
-WEIGHTED = ("Convolution", "Addmm", "Mm", "Bmm", "Baddbmm")  # names of autograd nodes that multiply by weights
+WEIGHTED = ("Convolution", "Addmm", "Mm", "Bmm", "Baddbmm")  # autograd nodes of convolutions and matrix products
 
 
 def parameters(net: nn.Module) -> int:
-    """Return how many numbers training can change."""
+    """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
 
 
 def flops(net: nn.Module, size: int = 32, image: torch.Tensor | None = None) -> int:
-    """Return the multiply-adds (MACs, half of what torch calls FLOPs) of convolutions and matrices for one image."""
+    """Return the multiply-adds (MACs) of convolutions and matrix products for one image: half of torch's FLOPs."""
     image = example_image(net, size) if image is None else image
     with measured(net), FlopCounterMode(display=False) as counter:
         net(image)
@@ -28,7 +28,7 @@ def flops(net: nn.Module, size: int = 32, image: torch.Tensor | None = None) -> 
 
 
 def depth(net: nn.Module, size: int = 32) -> int:
-    """Count the convolutions and linear layers on the longest way from the image to the scores."""
+    """Count the convolutions and linear layers on the longest path from the image to the scores."""
     image = example_image(net, size)
     with measured(net), torch.enable_grad():
         scores = net(image.requires_grad_())
@@ -36,13 +36,13 @@ def depth(net: nn.Module, size: int = 32) -> int:
     waiting = [scores.grad_fn]
     while waiting:
         node = waiting[-1]
-        before = [parent for parent, _ in node.next_functions]
-        missing = [parent for parent in before if parent not in lengths]
+        parents = [parent for parent, _ in node.next_functions]
+        missing = [parent for parent in parents if parent not in lengths]
         if missing:
             waiting += missing
             continue
-        own = int(type(node).__name__.removesuffix("0").removesuffix("Backward") in WEIGHTED)
-        lengths[node] = own + max((lengths[parent] for parent in before), default=0)
+        is_weighted = type(node).__name__.removesuffix("0").removesuffix("Backward") in WEIGHTED
+        lengths[node] = int(is_weighted) + max((lengths[parent] for parent in parents), default=0)
         waiting.pop()
     return lengths[scores.grad_fn]
 
@@ -53,9 +53,9 @@ def network_table(networks: dict[str, Callable[[], nn.Module]]) -> list[dict]:
     k lists the numbers of branches of its gated blocks.
     """
     rows = []
-    for name, make in networks.items():
+    for name, make_net in networks.items():
         with torch.device("meta"):  # shapes only: no memory and no random numbers
-            net = make()
+            net = make_net()
             branches = sorted({a.shape[1] for a in gate_outputs(net).values()})
             row = {"name": name, "parameters": parameters(net), "macs": flops(net)}
             rows.append(row | {"k": tuple(branches), "depth": depth(net)})
@@ -63,17 +63,17 @@ def network_table(networks: dict[str, Callable[[], nn.Module]]) -> list[dict]:
 
 
 def find_gates(net: nn.Module) -> dict[str, nn.Module]:
-    """Return the submodules called `gate`, each under the name of the module that holds it ("network": net itself)."""
+    """Return {name: gate}: the submodules called `gate`; the name is that of their block ("network": net itself)."""
     gates = {}
     for name, module in net.named_modules():
-        parent, _, own = name.rpartition(".")
-        if own == "gate":
+        parent, _, attribute = name.rpartition(".")
+        if attribute == "gate":
             gates[parent or "network"] = module
     return gates
 
 
 def gate_outputs(net: nn.Module, image: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-    """Return what each gate of find_gates gives for one image, if that is a weight for each of k branches: (1, k)."""
+    """Return {name: output} of the gates from find_gates, for one image; outputs that are not (1, k) are left out."""
     image = example_image(net) if image is None else image
     outputs = {}
     with measured(net), contextlib.ExitStack() as hooks:
@@ -89,7 +89,7 @@ def gate_outputs(net: nn.Module, image: torch.Tensor | None = None) -> dict[str,
 
 
 def example_image(net: nn.Module, size: int = 32) -> torch.Tensor:
-    """Return zeros (1, C, size, size) on the network's device, with the channels that its first convolution takes."""
+    """Return zeros (1, C, size, size) on the network's device; C is the number of inputs of its first convolution."""
     convolutions = (layer for layer in net.modules() if isinstance(layer, (nn.Conv2d, GatedConv)) and layer.in_channels)
     first = next(convolutions, None)
     channels = 3 if first is None else first.in_channels
@@ -99,12 +99,12 @@ def example_image(net: nn.Module, size: int = 32) -> torch.Tensor:
 
 @contextlib.contextmanager
 def measured(net: nn.Module):
-    """Hold a network in eval mode, without gradients, with gated convolutions as loops; restore everything afterwards.
+    """Put a network into eval mode, without gradients and with gated convolutions as loops; restore it afterwards.
 
-    A loop is the reports' own way; other forms do the same with fewer multiply-adds, or more.
+    The reports compute a gated convolution as a loop; the other forms need fewer multiply-adds, or more.
     """
     modes = [(module, module.training) for module in net.modules()]
-    compiled = net._compiled_call_impl  # compiling again for one image would take longer than anything here
+    compiled = net._compiled_call_impl  # not used here, because compiling for the shape of one image takes long
     forms = [(module, module.form) for module in net.modules() if isinstance(module, GatedConv)]
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():

@@ -1,4 +1,4 @@
-"""Drawings of networks and gated blocks, made from a network itself or from its summary in a run's record.
+"""Draw networks and gated blocks, from a network or from its summary in a run's network.json.
 
 draw_network(net, "My network")
 draw_block(net.block1)
@@ -26,18 +26,18 @@ from utils.models.summary import gated_facts, shape_of, summarise
 
 BLUE, RED, GREEN, PINK, ORANGE, _, BLACK = COLOURS
 MIDDLE, FLOOR = 2.12, 1.1  # heights in inches: of the arrows, and of the first line under the boxes
-STEP = 2.1  # inches of one step of a detailed branch
-MAX_LANES = 6  # branches that a detailed block shows before it draws dots instead
+STEP = 2.1  # width in inches of one step of a branch in draw_block
+MAX_LANES = 6  # draw_block draws dots in place of further branches
 WIDTH, HEIGHT = 11.0, 3.5  # inches of one row of a drawing, at most
 BOXES_IN_A_ROW = 16
 
 
 @dataclasses.dataclass
 class Box:
-    """One box of a drawing: a layer with weights or a change of shape, and the texts of the layers that follow it."""
+    """One box of a drawing: a layer that has weights or changes the shape, and the texts of the layers after it."""
 
-    kind: str  # of summarise's layers, or "image"
-    before: tuple  # shape of its input
+    kind: str  # a kind of layer in summarise, or "image"
+    before: tuple  # the shape of its input
     shape: tuple
     texts: list
     gated: dict | None = None
@@ -48,7 +48,7 @@ class Box:
 
     @property
     def slot(self):
-        """Return its width in inches, before all boxes are fitted into the figure."""
+        """The width in inches, before all boxes are scaled to fit into the figure."""
         return 0.72 if len(self.shape) != 3 or (self.texts and self.colour == ORANGE) else 0.9 * self.steps
 
     @property
@@ -61,7 +61,7 @@ class Box:
 
 
 def draw_network(net: nn.Module | dict, title: str | None = None, image: torch.Tensor | None = None) -> plt.Figure:
-    """Draw a network, or its summary, from left to right: heights show the map's size, numbers above the channels."""
+    """Draw a network, or its summary, from left to right: heights show the map's size, bold numbers the channels."""
     summary = net if isinstance(net, dict) else summarise(net, image)
     boxes = list_boxes(summary)
     row_count = -(-len(boxes) // BOXES_IN_A_ROW)
@@ -90,7 +90,7 @@ def draw_network(net: nn.Module | dict, title: str | None = None, image: torch.T
 
 
 def list_boxes(summary: dict) -> list[Box]:
-    """Return the boxes of a drawing: the image, then each layer that has weights of its own or changes the shape."""
+    """Return the boxes of a drawing: the image, then each layer that has weights or changes the shape."""
     shape = tuple(summary["input"])
     boxes = [Box("image", shape, shape, ["image"])]
     for layer in summary["layers"]:
@@ -107,7 +107,7 @@ def list_boxes(summary: dict) -> list[Box]:
 
 
 def joined(boxes: list[Box]) -> list[Box]:
-    """Write boxes in a row that say the same as one, so that a deep network still fits."""
+    """Merge equal boxes in a row into one box with their number, so that a deep network fits into the figure."""
     result, counts = [], []
     for box in boxes:
         last = result[-1] if result else None
@@ -123,7 +123,7 @@ def joined(boxes: list[Box]) -> list[Box]:
 
 
 def lines_of(box: Box) -> list[str]:
-    """Return the lines under a box; the long name of a class is broken between its words."""
+    """Return the lines of text under a box; a long class name is broken between its words."""
     lines = []
     for text in box.texts:
         if len(text) > 10:
@@ -136,7 +136,7 @@ def _draw_row(ax, boxes, width, image_shape):
     natural = sum(box.slot for box in boxes)
     scale = min(1.0, (width - 0.1) / natural)
     left = (width - scale * natural) / 2
-    end = None  # of the box before
+    end = None  # the right edge of the previous box
     for box in boxes:
         slot = scale * box.slot
         gap = scale * 0.11
@@ -197,7 +197,7 @@ def _draw_gate(ax, block, left, right, half, depth):
 
 
 def _draw_legend(figure, blocks):
-    """Say what lanes, circles and dashed lines stand for, and in which blocks where they are not all alike."""
+    """Draw the legend of branches, gates and shortcuts, with the blocks' numbers if the blocks differ."""
     handles = {
         "branches": Patch(facecolor=_pale(BLUE), edgecolor=BLUE),
         "gate": Line2D([], [], marker="o", color="none", markeredgecolor=RED, markerfacecolor="white"),
@@ -221,7 +221,7 @@ def _draw_legend(figure, blocks):
 
 
 def draw_block(block: nn.Module, title: str | None = None) -> plt.Figure:
-    """Draw one gated block in detail: its branches, its gate, the weighted sum, and what follows."""
+    """Draw one gated block in detail: its branches, its gate, the weighted sum, and the layers after it."""
     facts = facts_of_block(block)
     k, steps = facts["k"], facts["steps"]
     shown = list(range(k)) if k <= MAX_LANES else [0, 1, None, k - 1]
@@ -258,13 +258,13 @@ def draw_block(block: nn.Module, title: str | None = None) -> plt.Figure:
 
 
 def facts_of_block(block: nn.Module) -> dict:
-    """Return what a gated block consists of, learned from passing an image with as many channels as it takes."""
+    """Return gated_facts of a block; its shapes are found by calling it with an image of zeros."""
     channels = getattr(block, "in_channels", None)
     image = example_image(block) if channels is None else example_image(block)[:, :1].expand(1, channels, -1, -1)
     weights = gate_outputs(block, image).get("network")
     if weights is None:
         raise CourseworkError(
-            "A block is drawn by its gate, but this module has none that gives one weight for each branch.",
+            "This module has no gate that returns one weight for each branch, so it can't be drawn as a gated block.",
             where=f"draw_block({type(block).__name__})",
             next_step="Give a module whose submodule `gate` returns (B, k), or use draw_network.",
         )

@@ -1,7 +1,7 @@
-"""The gated convolution, O = a_1 Conv_1(X) + ... + a_k Conv_k(X), in four equal forms.
+"""The gated convolution, O = a_1 Conv_1(X) + ... + a_k Conv_k(X), in four forms with equal results.
 
-`loop` is the formula as it is written. The others give the same result in one large step: a convolution is linear, so
-its weight a_j may be applied to its input (`scaled`), to its output (`stacked`) or to its kernel (`aggregated`: one
+`loop` computes the formula term by term. The others compute it with one large convolution: a convolution is linear, so
+its weight a_j can be applied to its input (`scaled`), to its output (`stacked`) or to its kernel (`aggregated`: one
 kernel for each image).
 """
 
@@ -24,8 +24,8 @@ CPU_KERNELS = 2**22  # numbers in the kernels that `aggregated` makes at a time 
 class GatedConv(nn.Module):
     """Compute O = a_1 Conv_1(X) + ... + a_k Conv_k(X) for X (B, in, H, W) and a (B, k).
 
-    Stride 1, odd kernels, padded to keep H and W. form: "auto" takes the fastest of FORMS for the shapes at hand. All
-    forms have the same parameters, so a network that was trained in one form can be used in another.
+    Stride 1, odd kernels, padded to keep H and W. form: "auto" chooses the fastest of FORMS for each shape. All forms
+    have the same parameters, so a network that was trained in one form can be used in another.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class GatedConv(nn.Module):
         self.out_channels = out_channels
         self.kernel_sizes = tuple(kernel_sizes)
         self.form = form
-        # Neighbouring branches of one kernel size share a tensor (branches, out, in, size, size).
+        # Neighbouring branches with the same kernel size share a tensor (branches, out, in, size, size).
         groups = [(size, len(list(same))) for size, same in itertools.groupby(self.kernel_sizes)]
         self.weights = nn.ParameterList(torch.empty(n, out_channels, in_channels, s, s) for s, n in groups)
         self.bias = nn.Parameter(torch.empty(len(self.kernel_sizes), out_channels))
@@ -53,13 +53,13 @@ class GatedConv(nn.Module):
 
     @property
     def merges_kernels(self) -> bool:
-        """Whether "auto" may merge kernels of several pixels, which on a CPU wants the channels-first layout."""
+        """Whether "auto" may merge kernels larger than 1x1, which on a CPU is fastest in the channels-first layout."""
         return any(len(weight) > 1 and weight.shape[-1] > 1 for weight in self.weights)
 
     def forward(self, X: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
         if self.form != "auto":
             return FORMS[self.form](X, a, list(self.weights), self.bias)
-        # Only kernels of one size are merged: a small one would have to be padded to the size of a larger one.
+        # Only kernels of the same size are merged: a small one would have to be padded to the size of a larger one.
         counts = [len(weight) for weight in self.weights]
         groups = zip(self.weights, a.split(counts, 1), self.bias.split(counts), strict=True)
         sums = []
@@ -73,7 +73,7 @@ class GatedConv(nn.Module):
 
 
 def set_form(net: nn.Module, form: str) -> nn.Module:
-    """Let every gated convolution of a network be computed in this form; return the network."""
+    """Set the form of every gated convolution in a network; return the network."""
     for layer in net.modules():
         if isinstance(layer, GatedConv):
             _check(layer.kernel_sizes, form)
@@ -82,7 +82,7 @@ def set_form(net: nn.Module, form: str) -> nn.Module:
 
 
 def loop(X, a, weights, bias, convolve=same_convolution):
-    """Convolve k times and add: the formula as it is written, and the reference for the other forms."""
+    """Convolve k times and add, term by term as in the formula; the reference for the other forms."""
     kernels = [W for group in weights for W in group]
     branches = zip(a.unbind(1), kernels, bias, strict=True)
     return weighted_sum((a_j, convolve(X, W, b)) for a_j, W, b in branches)
@@ -98,7 +98,7 @@ def stacked(X, a, weights, bias):
 def scaled(X, a, weights, bias):
     """Scale the input k times and convolve once: convolving is linear, so a_j may be applied before it."""
     W = join(weights)
-    # The channels-last layout, one copy after the other: a GPU convolves it fastest.
+    # The copies in the channels-last layout, in which a GPU convolves fastest.
     pixels = X.permute(0, 2, 3, 1).unsqueeze(3)
     copies = (a[:, None, None, :, None].to(X.dtype) * pixels).flatten(3).permute(0, 3, 1, 2)
     kernels = W.permute(1, 3, 4, 0, 2).flatten(3).permute(0, 3, 1, 2)
@@ -111,8 +111,8 @@ def aggregated(X, a, weights, bias):
     W = join(weights)
     if W.shape[-1] == 1:
         return _multiply_each(X, a, W.flatten(2), bias)
-    # On a CPU a few images at a time: small blocks of memory are used again, while a large one would be requested from
-    # the operating system at every step, which costs more than the convolution.
+    # On a CPU a few images at a time: small blocks of memory are reused, but a large one would be requested from the
+    # operating system in every training step, which takes longer than the convolution.
     size = len(X) if X.is_cuda else max(1, CPU_KERNELS // W[0].numel())
     chunks = zip(X.split(size), a.split(size), strict=True)
     outputs = [_convolve_each(X_chunk, a_chunk, W, bias) for X_chunk, a_chunk in chunks]
@@ -137,13 +137,13 @@ def _multiply_each(X, a, W, bias):
 
 
 FORMS = {"loop": loop, "stacked": stacked, "scaled": scaled, "aggregated": aggregated}
-FASTEST = FORMS | {"loop": functools.partial(loop, convolve=fast_convolution)}  # what "auto" uses
+FASTEST = FORMS | {"loop": functools.partial(loop, convolve=fast_convolution)}  # the forms that "auto" uses
 
 
 def weighted_sum(weighted_maps):
     """Return the sum of a_j * Y_j for pairs of a weight (B,) and a map (B, C, H, W), in the precision of the maps.
 
-    Under autocast a softmax gives float32, which would turn every map into float32 as well.
+    Under autocast a softmax returns float32, and the product of float32 with a map would be float32 too.
     """
     return functools.reduce(torch.add, (a_j.view(-1, 1, 1, 1).to(Y.dtype) * Y for a_j, Y in weighted_maps))
 
@@ -157,13 +157,13 @@ def join(weights):
 
 
 def choose_form(X, branches, kernel_size=3):
-    """Return the name of the form that the benchmark of gated convolutions found fastest for this shape."""
+    """Return the form that was fastest for this shape in tools/bench/gated_conv.py."""
     if branches == 1:
         return "loop"
-    pixels = X.shape[2] * X.shape[3]  # a kernel of its own pays off for an image with many pixels
+    pixels = X.shape[2] * X.shape[3]  # making a kernel for each image pays off if the image has many pixels
     if X.device.type == "cpu":
         return "aggregated" if pixels >= (100 if kernel_size == 1 else 64) else "loop"
-    if kernel_size > 1:  # grouped convolutions are slow on a GPU; with 1x1 kernels they are matrix products instead
+    if kernel_size > 1:  # grouped convolutions are slow on a GPU; 1x1 kernels need matrix products instead
         return "scaled"
     return "aggregated" if 4 * pixels >= X.shape[1] else "loop"
 

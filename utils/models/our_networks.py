@@ -1,7 +1,7 @@
-"""Our own networks: the assigned backbone as we train it, and the same shape with plain convolutions.
+"""Our own networks: the assigned backbone, and a network of the same shape with plain convolutions.
 
-Both begin with patch whitening and make few, large steps possible: kernels start as the identity, batch norms train no
-scale, and the scores start small.
+Both begin with patch whitening and can be trained in few, large steps: kernels are initialised as the identity, batch
+norms have no trained scale, and the scores are small at the start.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from utils.models.basic_layers import GlobalMaxPool, Scale, Whiten, unscaled_bat
 from utils.models.blocks import ConstantGate, GatedBlock, conv, identity_kernel_, initialise, make_gate
 from utils.models.gated import GatedConv
 
-STEM_CHANNELS = 24  # of Whiten(3, 2): two for each of the 12 numbers of a 2x2 patch
+STEM_CHANNELS = 24  # outputs of Whiten(3, 2): two for each of the 12 numbers of a 2x2 patch
 SCORE_SCALE = 0.111
 GATES = ("softmax", "sigmoid", "constant")
 
@@ -26,14 +26,15 @@ def gated_backbone(
     gate: str = "softmax",
     num_classes: int = 10,
 ) -> nn.Module:
-    """The assigned backbone: two gated blocks for each number of channels, the first of which halves the map.
+    """Return the assigned backbone: two gated blocks for each number of channels; the first of the two halves the map.
 
-    Branches of 3x3, 1x1 and 1x1 cost little more than a single one of 3x3; what this saves goes into the channels.
+    Branches of 3x3, 1x1 and 1x1 need little more time than a single one of 3x3, so the network can have more channels.
     """
 
     def add_block(c, d, *after):
-        make = gate_by_name(gate, c, len(kernel_sizes))
-        net.add_module(f"block{len(net) - 1}", GatedBlock(c, d, kernel_sizes, gate=make, after=nn.Sequential(*after)))
+        block_gate = gate_by_name(gate, c, len(kernel_sizes))
+        block = GatedBlock(c, d, kernel_sizes, gate=block_gate, after=nn.Sequential(*after))
+        net.add_module(f"block{len(net) - 1}", block)
 
     net = nn.Sequential(Whiten(3, 2), nn.GELU())
     c = STEM_CHANNELS
@@ -46,7 +47,7 @@ def gated_backbone(
 
 
 def plain_backbone(channels: Sequence[int] = (64, 256, 256), num_classes: int = 10) -> nn.Module:
-    """The shape of the backbone with one plain convolution in place of each gated block."""
+    """Return a network like gated_backbone, with one plain convolution in place of each gated block."""
     layers, c = [Whiten(3, 2), nn.GELU()], STEM_CHANNELS
     for d in channels:
         layers += [conv(c, d), nn.MaxPool2d(2), unscaled_batch_norm(d), nn.GELU()]
@@ -57,7 +58,7 @@ def plain_backbone(channels: Sequence[int] = (64, 256, 256), num_classes: int = 
 
 
 def gate_by_name(name: str, in_channels: int, k: int) -> nn.Module:
-    """Return a gate: softmax, sigmoid, or constant, in which every branch counts the same for every image."""
+    """Return a gate: "softmax", "sigmoid", or "constant", which gives all branches the same weight."""
     if name not in GATES:
         raise CourseworkError(f"There is no gate {name!r}.", next_step="Choose one of " + ", ".join(GATES) + ".")
     if name == "constant":

@@ -1,7 +1,7 @@
-"""The five reported networks, each written as its report describes it, layer after layer.
+"""The five networks of reports A to E, each written as its report describes it, layer by layer.
 
-Every function takes the number of classes and returns an nn.Module for images (B, 3, 32, 32). `ASSUMPTIONS` lists what
-a report does not say and had to be chosen here.
+Every function takes the number of classes and returns an nn.Module for images (B, 3, 32, 32). `ASSUMPTIONS` lists the
+details that a report does not state and that were chosen here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def softmax_gated(num_classes: int = 10) -> nn.Module:
 
 
 def shortcut_gated(num_classes: int = 10) -> nn.Module:
-    """Report B: eleven gated blocks, a shortcut in each, and a softmax as the last layer, although its loss has one."""
+    """Report B: eleven gated blocks with shortcuts; the last layer is a softmax, although the loss also applies one."""
     channels = [3, 32, 64, 64, 128, 128, 256, 256, 512, 512, 512, 512]
     net = nn.Sequential()
     for number, (c, d) in enumerate(pairwise(channels), start=1):
@@ -57,7 +57,7 @@ def shortcut_gated(num_classes: int = 10) -> nn.Module:
 
 
 def plain_cnn(num_classes: int = 10) -> nn.Module:
-    """Report C: five convolutions and three linear layers, as its code has them."""
+    """Report C: five convolutions and three linear layers, with the sizes in its code."""
     return nn.Sequential(
         *(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(32)),
         *(nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.ReLU(), nn.BatchNorm2d(64)),
@@ -72,7 +72,10 @@ def plain_cnn(num_classes: int = 10) -> nn.Module:
 
 
 def sigmoid_gated(num_classes: int = 10) -> nn.Module:
-    """Report D: two gated blocks of three branches; each branch is a stack of two convolutions that halve the map."""
+    """Report D: two gated blocks of three branches. The versions of this network are in table_networks.py.
+
+    Each branch is two convolutions, each followed by a max-pooling that halves height and width.
+    """
 
     def half_size(c, d):
         return [conv(c, d), nn.BatchNorm2d(d), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2)]
@@ -94,7 +97,7 @@ def sigmoid_gated(num_classes: int = 10) -> nn.Module:
 
 
 def dropout_cnn(num_classes: int = 10) -> nn.Module:
-    """Report E: seven convolutions and three linear layers, with dropout in four places."""
+    """Report E: seven convolutions and three linear layers, with four dropout layers."""
     return nn.Sequential(
         *(nn.Conv2d(3, 32, 3, padding=1), nn.LeakyReLU(), nn.BatchNorm2d(32)),
         *(nn.Conv2d(32, 32, 3, padding=1), nn.LeakyReLU(), nn.BatchNorm2d(32)),
@@ -121,22 +124,23 @@ REPORTED_NETWORKS = {
 ASSUMPTIONS = {
     "softmax_gated": (
         "The numbers of channels between 3 and 1024, and max-pooling after blocks 2, 4, 6 and 8: the report names"
-        " nothing that makes the maps smaller.",
-        "The shortcuts: in the even blocks, with 3x3 kernels, added before batch norm and LeakyReLU. In the head: a"
-        " ReLU, and xavier_normal as well.",
+        " no layer that makes the maps smaller.",
+        "The shortcuts: in the even blocks, with 3x3 kernels, added before batch norm and LeakyReLU. In the last linear"
+        " layers: a ReLU between them, and xavier_normal initialisation there too.",
     ),
     "shortcut_gated": (
         "The numbers of channels, four branches, 3x3 kernels, max-pooling after blocks 2, 4, 6 and 8, and a gate of a"
         " linear layer with softmax.",
-        "Where the numbers of channels agree, X itself is the shortcut; every shortcut is added before the batch norm.",
+        "If a block has as many inputs as outputs, its shortcut is X itself; every shortcut is added before the batch"
+        " norm.",
     ),
     "plain_cnn": (),
     "sigmoid_gated": (
-        "Convolutions keep the size of their map, as the sizes in the appendix require; dropout acts on single values.",
+        "Convolutions keep the size of their map, as the sizes in the appendix require; dropout removes single values.",
     ),
     "dropout_cnn": (
-        "All numbers of channels, and 3x3 kernels padded to keep the map's size. The convolution without a batch norm"
-        " is the last one.",
+        "All numbers of channels, and 3x3 kernels with padding that keeps the map's size. The last convolution has no"
+        " batch norm.",
         'Dropout and pooling follow the batch norm. The last pooling, "(3x2)", is a 3x3 window that moves by 2.',
     ),
 }

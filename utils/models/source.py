@@ -1,4 +1,4 @@
-"""Where the code of a network is: the import path of its class or function, and its source text."""
+"""Find the code of a network: the import path of its class or function, and its source text."""
 
 from __future__ import annotations
 
@@ -13,34 +13,33 @@ from collections.abc import Callable
 
 from torch import nn
 
-LIBRARIES = ("torch", "torchvision", "utils")  # whose code is not recorded: their version is
-PACKAGES = ("my_network", "torchvision.models", "utils.models")  # whose functions a record may name
+LIBRARIES = ("torch", "torchvision", "utils")  # their code is not recorded, but their version is
+PACKAGES = ("my_network", "torchvision.models", "utils.models")  # functions in these packages can be found by path
 
 
 def import_path(code: Callable) -> str:
-    """Return where a class or function can be imported from, such as "my_network.MyNet"."""
+    """Return the import path of a class or function, such as "my_network.MyNet"."""
     code = _class_or_function(code)
     return f"{code.__module__}.{code.__qualname__}"
 
 
 def is_library(code: Callable) -> bool:
-    """Tell whether a class or function belongs to torch, torchvision or the suite itself."""
+    """Return True if a class or function belongs to torch, torchvision or the suite itself."""
     return (getattr(_class_or_function(code), "__module__", None) or "").partition(".")[0] in LIBRARIES
 
 
 def _class_or_function(code: Callable) -> Callable:
-    """Return the function in a partial, and the class of an object that can be called."""
+    """Return a class or function itself, the function in a functools.partial, or the class of a callable object."""
     if isinstance(code, functools.partial):
         return _class_or_function(code.func)
     return code if hasattr(code, "__qualname__") else type(code)
 
 
 def find_by_path(path: str) -> Callable | None:
-    """Return the class or function at an import path, or None where it cannot be had.
+    """Return the class or function at an import path, or None if it cannot be found.
 
-    The path may come from somebody else's record, so only what is certain to be a network is taken: a class that is an
-    nn.Module, or a function that was written in one of PACKAGES or in the notebook itself. No other module is imported
-    for it.
+    The path may come from another person's record, so only code that makes a network is returned: a class that is an
+    nn.Module, or a function that is defined in one of PACKAGES or in the notebook. No other module is imported.
     """
     package = next((name for name in PACKAGES if path.startswith(f"{name}.")), None)
     if package is not None:
@@ -57,14 +56,14 @@ def find_by_path(path: str) -> Callable | None:
         code = getattr(code, attribute, None)
     if isinstance(code, type):
         return code if issubclass(code, nn.Module) else None
-    # A module that is imported in one of ours is an attribute of it, so the path alone proves nothing.
-    home = getattr(code, "__module__", None) or ""
-    is_known = any(f"{home}.".startswith(f"{name}.") for name in ("__main__", *PACKAGES))
+    # A module that is imported in one of PACKAGES is an attribute of it, so where the function is defined counts.
+    defined_in = getattr(code, "__module__", None) or ""
+    is_known = any(f"{defined_in}.".startswith(f"{name}.") for name in ("__main__", *PACKAGES))
     return code if inspect.isfunction(code) and is_known else None
 
 
 def source_of(code: Callable) -> str | None:
-    """Return the source text of a class or function, also of one that was typed in a notebook cell; None if unknown."""
+    """Return the source text of a class or function, also of one defined in a notebook cell; None if unknown."""
     code = _class_or_function(code)
     try:
         return inspect.getsource(code)
@@ -73,7 +72,7 @@ def source_of(code: Callable) -> str | None:
 
 
 def _from_cell(kind: type) -> str | None:
-    """Find a class by one of its methods, which know the cell they were typed in."""
+    """Find the source of a class through one of its methods, whose code object names the notebook cell."""
     for method in vars(kind).values():
         if not inspect.isfunction(method):
             continue
@@ -89,9 +88,9 @@ def _from_cell(kind: type) -> str | None:
     return None
 
 
-def sources_of(net: nn.Module, make: Callable | None = None) -> dict[str, str]:
-    """Return {import path: source text} of all code of a network that does not belong to a library."""
-    codes = [] if make is None else [make]
+def sources_of(net: nn.Module, make_net: Callable | None = None) -> dict[str, str]:
+    """Return {import path: source text} of the network's classes, and of make_net, without those of LIBRARIES."""
+    codes = [] if make_net is None else [make_net]
     codes += sorted({type(module) for module in net.modules()}, key=import_path)
     sources = {}
     for code in codes:
@@ -102,17 +101,17 @@ def sources_of(net: nn.Module, make: Callable | None = None) -> dict[str, str]:
 
 
 def code_digest(sources: dict[str, str]) -> str | None:
-    """Return 8 hexadecimal digits of source texts that comments, docstrings and spacing do not change."""
+    """Return a hash of source texts, 8 hexadecimal digits; comments, docstrings and spacing do not change it."""
     if not sources:
         return None
     digest = hashlib.sha256()
     for path, text in sorted(sources.items()):
-        digest.update(f"{path}\n{_meaning(text)}\n".encode())
+        digest.update(f"{path}\n{_normalised(text)}\n".encode())
     return digest.hexdigest()[:8]
 
 
-def _meaning(text: str) -> str:
-    """Return source text as Python itself writes it, without comments and docstrings."""
+def _normalised(text: str) -> str:
+    """Return source text without comments and docstrings, and with Python's standard spacing."""
     is_indented = text[:1].isspace()  # such as a class inside a function
     try:
         tree = ast.parse(f"if True:\n{text}" if is_indented else text)
@@ -120,7 +119,7 @@ def _meaning(text: str) -> str:
         return text.strip()
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        is_first_a_text = isinstance(body, list) and body and isinstance(body[0], ast.Expr)
-        if is_first_a_text and isinstance(body[0].value, ast.Constant):
+        starts_with_expression = isinstance(body, list) and body and isinstance(body[0], ast.Expr)
+        if starts_with_expression and isinstance(body[0].value, ast.Constant):
             node.body = body[1:] or [ast.Pass()]
     return ast.unparse(tree.body[0].body if is_indented else tree)

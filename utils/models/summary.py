@@ -1,4 +1,4 @@
-"""A network as plain data: what its layers are, their shapes and sizes. The drawing and the report are made from it.
+"""Summarise a network as plain data: its layers, their shapes and sizes. Drawings and reports are made from it.
 
 summary = summarise(net)
 summary["parameters"], summary["layers"][0]["text"]
@@ -29,9 +29,9 @@ MEAN = "mean over the map"
 
 
 def summarise(net: nn.Module, image: torch.Tensor | None = None) -> dict:
-    """Return class, printed form, input, parameters, multiply-adds and layers of a network, as plain data.
+    """Return the class, printed form, input shape, parameters, multiply-adds and layers of a network, as plain data.
 
-    image: an example (1, C, H, W); without one, zeros of 32x32 pixels.
+    image: an example (1, C, H, W). Default: zeros of 32x32 pixels.
     """
     image = example_image(net) if image is None else image
     return {
@@ -49,7 +49,7 @@ def list_layers(net: nn.Module, image: torch.Tensor) -> list[dict]:
     """List the layers in the order in which they are computed: name, kind, text, shape, parameters, macs, gated."""
     rows = []
     started = []  # (multiply-adds so far, input) of the layer that is being computed
-    weights = {}  # what the gates of the layer that is being computed gave
+    weights = {}  # the number of weights from each gate in the layer that is being computed
     gates = find_gates(net)
     with measured(net), FlopCounterMode(display=False) as counter, contextlib.ExitStack() as hooks:
 
@@ -96,7 +96,7 @@ def list_layers(net: nn.Module, image: torch.Tensor) -> list[dict]:
 
 
 def outer_layers(net: nn.Module) -> list[tuple[str, nn.Module]]:
-    """List (name, module) of the layers to show: containers are opened, blocks of the network's author are not."""
+    """List (name, module) of the layers to show: containers are replaced by their layers, other modules are not."""
     layers = list(_opened("", net, is_root=True))
     while len(layers) == 1 and list(layers[0][1].children()):  # a network inside a network
         layers = list(_opened(*layers[0], is_root=True))
@@ -105,16 +105,17 @@ def outer_layers(net: nn.Module) -> list[tuple[str, nn.Module]]:
 
 def _opened(name, module, is_root=False):
     children = list(module.named_children())
-    opens = is_root or (isinstance(module, CONTAINERS) and not any(own == "gate" for own, _ in children))
-    if not opens or not children:
+    has_gate = any(child_name == "gate" for child_name, _ in children)
+    is_opened = is_root or (isinstance(module, CONTAINERS) and not has_gate)
+    if not is_opened or not children:
         yield name, module
         return
-    for own, child in children:
-        yield from _opened(f"{name}.{own}" if name else own, child)
+    for child_name, child in children:
+        yield from _opened(f"{name}.{child_name}" if name else child_name, child)
 
 
 def joined_means(rows: list[dict]) -> list[dict]:
-    """Write an average over the whole map and the flatten layer after it as one layer, as a reader sees it."""
+    """Merge an average over the whole map and the flatten layer after it into one layer."""
     joined = []
     for row in rows:
         before = joined[-1] if joined else None
@@ -139,7 +140,7 @@ def kind_of(layer: nn.Module) -> str:
 
 
 def text_of(layer: nn.Module | None) -> str | None:
-    """Return a layer in a few words, such as "conv 3x3" or "max-pool 2x2"; a container as those of its layers."""
+    """Describe a layer in a few words, such as "conv 3x3" or "max-pool 2x2"; a container by all of its layers."""
     if layer is None:
         return None
     if isinstance(layer, CONTAINERS):
@@ -155,7 +156,7 @@ def text_of(layer: nn.Module | None) -> str | None:
 
 
 def _in_a_row(texts):
-    """Join the texts of layers; the same few layers several times are written once."""
+    """Join the texts of layers; a repeated sequence of layers is written once, with its number."""
     for length in range(2, len(texts) // 2 + 1):
         if len(texts) % length == 0 and texts == texts[:length] * (len(texts) // length):
             return f"{len(texts) // length} times ({', '.join(texts[:length])})"
@@ -208,7 +209,7 @@ DESCRIPTIONS = (
 
 
 def gated_facts(block: nn.Module, k: int, shape_in: list, shape_out: list) -> dict:
-    """Return what a block with a gate consists of, as far as its submodules tell."""
+    """Return the parts of a block with a gate: k, gate, branches, shortcut, the layers after it, and their shapes."""
     branches = find_branches(block, k)
     widths = [shape_out[0]]
     if isinstance(branches, GatedConv):
@@ -232,7 +233,7 @@ def gated_facts(block: nn.Module, k: int, shape_in: list, shape_out: list) -> di
 
 
 def steps_of(branches, k: int) -> list[list[str]]:
-    """Return for each branch the texts of its steps, each of which begins with a convolution."""
+    """Return the texts of each branch's steps; a step begins with a convolution."""
     if isinstance(branches, GatedConv):
         return [[f"conv {size}x{size}, {branches.out_channels}"] for size in branches.kernel_sizes]
     result = []
@@ -252,7 +253,7 @@ def steps_of(branches, k: int) -> list[list[str]]:
 
 
 def find_branches(block: nn.Module, k: int):
-    """Return a block's gated convolution or its list of k branches, whatever it is called; an empty list if neither."""
+    """Return a block's GatedConv or its list of k branches, under any name; an empty list if it has neither."""
     for child in block.children():
         if isinstance(child, GatedConv) or (isinstance(child, nn.ModuleList) and len(child) == k):
             return child
@@ -268,12 +269,12 @@ def kernel_sizes_of(branches) -> list[int]:
 
 
 def convolutions_of(module: nn.Module) -> list[nn.Module]:
-    """List the convolutions in a module, in the order in which they were made."""
+    """List the convolutions in a module, in the order of definition."""
     return [layer for layer in module.modules() if isinstance(layer, _ConvNd)]
 
 
 def shape_of(value) -> list[int]:
-    """Return the shape of one example in a layer's output (or input), of the first tensor if there are several."""
+    """Return the shape of one example in a layer's output or input; if there are several tensors, of the first one."""
     while isinstance(value, (tuple, list)) and value:
         value = value[0]
     return list(value.shape[1:]) if isinstance(value, torch.Tensor) else []

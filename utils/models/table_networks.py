@@ -1,4 +1,4 @@
-"""The variants of two reported networks that reports C and D compare in their tables of runs."""
+"""Variants of two reported networks, which reports C and D compare in their tables of runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from utils.models.blocks import GatedBlock, conv, initialise, make_gate
 
-CHANNELS_OF_C = (32, 64, 128, 256, 512)  # of the five convolutions in report C's code
+CHANNELS_OF_C = (32, 64, 128, 256, 512)  # outputs of the five convolutions in report C's code
 
 
 def plain_cnn_variant(
@@ -18,7 +18,7 @@ def plain_cnn_variant(
     dropout: bool = True,
     num_classes: int = 10,
 ) -> nn.Module:
-    """Report C's network with other numbers of layers; the channels of its code are spread over the convolutions."""
+    """Return report C's network with other numbers of layers; its channels are spread over the convolutions."""
     channels = [CHANNELS_OF_C[i * len(CHANNELS_OF_C) // convolutions] for i in range(convolutions)]
     layers = []
     for number, (c, d) in enumerate(pairwise([3, *channels]), start=1):
@@ -48,10 +48,11 @@ def sigmoid_gated_variant(
     residual: bool = False,
     num_classes: int = 10,
 ) -> nn.Module:
-    """Report D's network as its versions have it: blocks lists the channels of each block's branches, layer by layer.
+    """Return one of the versions of report D's network.
 
-    pool: "half" halves the map after each convolution, "overlap" takes one pixel from it, "none" leaves it. hidden: the
-    widths of the linear layers before the last one.
+    blocks: for each block, the channels of a branch, layer by layer. pool: after each convolution, "half" halves the
+    map, "overlap" makes it one pixel smaller, "none" does not change it. hidden: the widths of the linear layers before
+    the last one.
     """
 
     def step(c, d):

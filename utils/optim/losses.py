@@ -1,4 +1,4 @@
-"""The losses by name: cross-entropy, and cross-entropy that takes the softmax twice.
+"""Losses, chosen by name: cross-entropy, and cross-entropy that applies the softmax twice.
 
 loss = make_loss("cross_entropy", label_smoothing=0.1)
 loss = make_loss(torch.nn.MultiMarginLoss, margin=0.5)
@@ -20,7 +20,7 @@ class CrossEntropy(nn.CrossEntropyLoss):
 
     def __init__(self, *, label_smoothing=0.0, reduction="mean"):
         super().__init__(label_smoothing=label_smoothing, reduction=reduction)
-        # torch looks at these only when the first batch comes.
+        # torch checks these only with the first batch.
         if reduction not in ("mean", "sum", "none"):
             raise ValueError(f"reduction must be mean, sum or none, but is {reduction!r}.")
         if not 0 <= label_smoothing <= 1:
@@ -28,32 +28,34 @@ class CrossEntropy(nn.CrossEntropyLoss):
 
 
 class SoftmaxCrossEntropy(CrossEntropy):
-    """Cross-entropy of softmaxed scores, which takes the softmax twice: a common mistake, here to be studied.
+    """Cross-entropy of scores that went through a softmax already: a common mistake, studied in notebook 03.
 
-    Cross-entropy applies a softmax of its own. Given probabilities, which lie between 0 and 1, this second softmax can
-    give the right one of ten classes at most e / (e + 9) of the probability, so the loss of a perfect network is
-    ln(e + 9) - 1 = 1.4612. The gradient passes through the first softmax, too, and almost vanishes there when the
-    network is confident, even when it is confident and wrong. Report B trained its network in this way.
+    Cross-entropy applies a softmax itself, so the softmax is applied twice. The inputs of the second softmax lie
+    between 0 and 1. With ten classes, the right class therefore gets a probability of at most e / (e + 9), and the loss
+    of a perfect network is ln(e + 9) - 1 = 1.4612. The gradient also passes through the first softmax, and almost
+    vanishes there if the network is confident, even if it is confident and wrong. Report B trained its network with
+    this loss.
     """
 
     def forward(self, y_hat, y):
         return super().forward(y_hat.softmax(dim=1), y)
 
 
+# If you add a loss, also describe it in report/report.md.j2.
 LOSSES = {"cross_entropy": CrossEntropy, "softmax_cross_entropy": SoftmaxCrossEntropy}
 
 
 def make_loss(choice: str | Callable, **settings) -> Callable:
     """Make a loss: one of LOSSES by name, a class that is called with the settings, or a function of (y_hat, y).
 
-    A function gets the settings with each call; a loss that is already made is used as it is.
+    A function is called with the settings for each batch; an object, such as nn.CrossEntropyLoss(), is returned itself.
     """
     if isinstance(choice, nn.Module):
         if settings:
             raise CourseworkError(
-                f"The loss is a finished {type(choice).__name__} and takes no settings any more.",
+                f"The loss is an object of type {type(choice).__name__}, so it can't be made with other settings.",
                 where=", ".join(f"{key}={value!r}" for key, value in settings.items()),
-                next_step=f"Give the class {type(choice).__name__} itself, or leave the settings out.",
+                next_step=f"Give the class {type(choice).__name__} in place of the object, or leave the settings out.",
             )
         return choice
     if callable(choice) and not isinstance(choice, type) and _takes_scores_and_labels(choice):
@@ -61,12 +63,13 @@ def make_loss(choice: str | Callable, **settings) -> Callable:
     loss = make("loss", LOSSES, choice, **settings)
     if not callable(loss):
         next_step = "Give a class or a function that returns a function of (y_hat, y), or such a function itself."
-        raise CourseworkError(f"The loss '{name_of(choice)}' made a {type(loss).__name__}.", next_step=next_step)
+        what = f"The loss '{name_of(choice)}' returned an object of type {type(loss).__name__}, which can't be called."
+        raise CourseworkError(what, next_step=next_step)
     return loss
 
 
 def _takes_scores_and_labels(function):
-    """Tell a loss, a function of (y_hat, y), from a function that makes one and needs no arguments but settings."""
+    """Return True for a loss, a function of (y_hat, y); False for a function that is called with settings only."""
     parameters = parameters_of(function)
     if parameters is None:  # a function written in C
         return True

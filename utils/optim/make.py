@@ -1,4 +1,4 @@
-"""Make a loss, an optimizer or a schedule from a name and its settings, or from a callable in place of the name."""
+"""Make a loss, an optimizer or a schedule from its name and settings, or from a class or function and settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from utils.errors import CourseworkError
 
 
 def make(kind, table, choice, *args, **settings):
-    """Call the maker that `choice` stands for with these arguments, and explain what is wrong where that fails."""
+    """Call the class or function named by `choice` with these arguments; if that fails, raise an error with advice."""
     maker = maker_of(kind, table, choice)
     try:
         return maker(*args, **settings)
@@ -22,23 +22,23 @@ def make(kind, table, choice, *args, **settings):
 
 
 def maker_of(kind, table, choice):
-    """Return table[choice] for a name, or the class or function that was given in place of a name."""
+    """Return table[choice] for a name; return a class or function itself."""
     names = ", ".join(table)
     if isinstance(choice, str):
         if choice not in table:
-            next_step = f"Choose one of {names}; or give a class or a function in place of a name."
+            next_step = f"Choose one of {names}; or give a class or a function."
             raise CourseworkError(f"There is no {kind} named '{choice}'.", next_step=next_step)
         return table[choice]
     if not callable(choice):
         raise CourseworkError(
             f"The {kind} must be a name, a class or a function, but is an object of the class {type(choice).__name__}.",
-            next_step=f"Give the class itself, with its settings apart from it, or one of the names {names}.",
+            next_step=f"Give the class and, separately, its settings; or one of the names {names}.",
         )
     return choice
 
 
 def check_made(kind, made, wanted, choice):
-    """Refuse what a callable returned if it is not of the class that is wanted."""
+    """Raise an error if a callable returned an object of another class than wanted."""
     if not isinstance(made, wanted):
         raise CourseworkError(
             f"The {kind} '{name_of(choice)}' returned an object of the class {type(made).__name__}.",
@@ -47,7 +47,7 @@ def check_made(kind, made, wanted, choice):
 
 
 def name_of(choice):
-    """Return the name of a choice for a record: the name itself, or that of the class or function in its place."""
+    """Return the name of a choice for a record: the name itself, or the name of the class or function."""
     if isinstance(choice, str):
         return choice
     if isinstance(choice, functools.partial):
@@ -61,7 +61,7 @@ def defaults(function):
 
 
 def parameters_of(function):
-    """Return the parameters of a function or class, or None where Python cannot tell them."""
+    """Return the parameters of a function or class, or None if it has no signature (as some written in C)."""
     try:
         return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):

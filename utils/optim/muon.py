@@ -1,4 +1,4 @@
-"""Muon: an optimizer that orthogonalises the momentum of every matrix, for networks with convolutions.
+"""Muon, an optimizer that orthogonalises the momentum of every weight matrix, for networks with convolutions.
 
 optimizer = Muon(net, lr=0.02)
 """
@@ -13,25 +13,25 @@ from torch import nn
 from utils.devices import best_precision
 
 # The coefficients a, b, c of the Newton-Schulz step X <- a X + b (X X') X + c (X X')^2 X. K. Jordan (2024) chose them
-# to raise small singular values fast; in return, the singular values end near 1 and not exactly at 1.
+# so that small singular values grow fast; the singular values therefore end near 1 and not exactly at 1.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
     """Step each matrix along its orthogonalised momentum, and all other parameters by SGD; both use Nesterov momentum.
 
-    An orthogonalised step moves all directions of a matrix alike, even those in which the gradient is small. The kernel
-    of a convolution counts as the matrix (out, in * height * width), and the k stacked kernels of a GatedConv count as
-    k matrices. SGD steps everything else: norms, biases and the last linear layer.
+    An orthogonalised step changes a matrix by the same amount in all directions, even if the gradient is small in some.
+    The kernel of a convolution is used as the matrix (out, in * height * width), and the k stacked kernels of a
+    GatedConv as k matrices. SGD trains all other parameters: norms, biases and the last linear layer.
 
-    fixed_norm: rescale each convolution's kernel to the norm of a matrix with orthogonal rows before its step, so that
-        lr means the same throughout; only for convolutions whose outputs are normalised.
-    linear_lr: a learning rate for the matrices of linear layers, such as a gate's, whose norm nothing fixes.
-    norm_lr: a learning rate for the biases of batch norms, which want a large one in a short training.
-    sgd_lr, sgd_momentum, sgd_weight_decay: for the parameters that SGD steps; sgd_lr=None means lr.
+    fixed_norm: before its step, rescale each convolution's kernel to the norm of a matrix with orthogonal rows, so that
+        the same lr has the same effect throughout the training; only for convolutions followed by a norm.
+    linear_lr: a learning rate for the matrices of linear layers, such as a gate's, whose norm is not fixed.
+    norm_lr: a learning rate for the biases of batch norms, which need a large one in a short training.
+    sgd_lr, sgd_momentum, sgd_weight_decay: for the parameters that SGD trains; sgd_lr=None means lr.
     """
 
-    recordable = True  # in a CUDA graph: a learning rate may be a tensor, and no step waits for the GPU
+    recordable = True  # its step can be captured in a CUDA graph: lr may be a tensor, and no step waits for the GPU
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Muon(torch.optim.Optimizer):
         if norm_lr is not None:
             norms = norm_biases(net_or_parameters)
             others = [parameter for parameter in others if all(parameter is not norm for norm in norms)]
-        if norm_lr:  # they decay by as much in a step as the others
+        if norm_lr:  # so that they decay by the same factor in each step as the other parameters
             norm_decay = sgd_weight_decay * sgd_lr / norm_lr
 
         groups = [
@@ -76,7 +76,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
-        """Take one step and return what the closure returns, if there is one. A step never waits for a GPU."""
+        """Take one step; return the closure's result, or None without a closure. A step never waits for a GPU."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -96,7 +96,7 @@ class Muon(torch.optim.Optimizer):
         lr = _lr(group, parameters[0].device)
         for parameter, update in zip(parameters, updates, strict=True):
             update = orthogonalise(as_matrices(update), group["ns_steps"])
-            # A tall matrix shares its singular values among more rows: without this factor its outputs would move less.
+            # In a tall matrix the update is spread over more rows: without this factor its outputs would change less.
             scale = math.sqrt(max(1, update.shape[-2] / update.shape[-1]))
             if group["fixed_norm"] and parameter.ndim >= 4:
                 norms = as_matrices(parameter).norm(dim=(1, 2)) / math.sqrt(update.shape[-2])
@@ -113,7 +113,7 @@ class Muon(torch.optim.Optimizer):
             _descend(parameter, update, lr)
 
     def _updates(self, parameters, gradients, group):
-        """Add the gradients to the momenta and return the directions to step in."""
+        """Add the gradients to the momenta, and return the directions of the steps."""
         for parameter in parameters:
             if "momentum_buffer" not in self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
@@ -125,15 +125,15 @@ class Muon(torch.optim.Optimizer):
 
 
 def split_parameters(net_or_parameters):
-    """Return (matrices, others): the parameters that Muon orthogonalises, and those that SGD steps.
+    """Return (matrices, others): the parameters that Muon orthogonalises, and those that SGD trains.
 
-    Biases are never matrices, whatever their shape (a GatedConv's is (k, out)), nor are norms or the last linear layer.
-    Of bare parameters only the shape is known: those of two or more dimensions are matrices.
+    Biases, norms and the last linear layer are never among the matrices, whatever their shape: a GatedConv's bias is
+    (k, out). If parameters are given in place of a network, those of two or more dimensions are the matrices.
     """
     if not isinstance(net_or_parameters, nn.Module):
         parameters = list(net_or_parameters)
         if any(isinstance(parameter, dict) for parameter in parameters):
-            raise ValueError("Muon makes its groups itself: give it the network, or parameters without groups.")
+            raise ValueError("Muon makes its groups itself: give the network, or parameters without groups.")
         return [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
     modules = list(net_or_parameters.modules())
     excluded = [module.weight for module in modules if isinstance(module, nn.Linear)][-1:]
@@ -152,7 +152,7 @@ def split_parameters(net_or_parameters):
 def norm_biases(net):
     """Return the biases of a network's batch norms."""
     if not isinstance(net, nn.Module):
-        raise ValueError("norm_lr needs the network: among bare parameters, those of norms cannot be told apart.")
+        raise ValueError("norm_lr needs the network: without it, the biases of batch norms can't be recognised.")
     norms = [module for module in net.modules() if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))]
     return [norm.bias for norm in norms if norm.bias is not None]
 
@@ -165,13 +165,13 @@ def as_matrices(values):
 def orthogonalise(matrices, steps=5, dtype=None):
     """Return matrices (count, rows, columns) with the same singular vectors, and with singular values near 1.
 
-    dtype is the type to compute in; by default it is the one in which the device multiplies fastest.
+    dtype is the type to compute in; by default the one in which the device multiplies fastest.
     """
     dtype = dtype or _fast_dtype(matrices.device)
     X = matrices.float()
     X = (X / X.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)).to(dtype)  # no singular value above 1
     is_tall = X.shape[1] > X.shape[2]
-    X = X.mT if is_tall else X  # the smaller of the two products X X' and X' X
+    X = X.mT if is_tall else X  # so that X X' is the smaller one of the products X X' and X' X
     a, b, c = NEWTON_SCHULZ
     for _ in range(steps):
         A = X @ X.mT
@@ -184,7 +184,7 @@ def _fast_dtype(device):
 
 
 def _lr(group, device):
-    """Return a group's learning rate; on a GPU as a tensor, since a CUDA graph would repeat a number for ever."""
+    """Return a group's learning rate; on a GPU as a tensor, since a number in a CUDA graph can't be changed later."""
     lr = group["lr"]
     if device.type == "cpu" or isinstance(lr, torch.Tensor):
         return lr

@@ -1,4 +1,4 @@
-"""The optimizers by name: torch's SGD, Adam and AdamW, and Muon; or any optimizer class of torch.
+"""Optimizers, chosen by name: torch's SGD, Adam and AdamW, and Muon; or any other optimizer class.
 
 optimizer = make_optimizer("sgd", net, 0.1, momentum=0.9)
 optimizer = make_optimizer(torch.optim.RMSprop, net, 1e-3)
@@ -14,19 +14,21 @@ from torch import nn
 from utils.optim.make import check_made, make
 from utils.optim.muon import Muon
 
+# If you add an optimizer, also describe it in report/report.md.j2.
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}
 # The devices on which a fused step is used: on a CPU it was by far the fastest for 20 and 60 small tensors and for 60
-# million numbers. SGD is left out: where a GradScaler skips the first step, its fused momentum is uninitialised memory.
+# million numbers. SGD is left out: if a GradScaler skips the first step, its fused momentum is uninitialised memory.
+# If you add an optimizer, add its devices here too, and describe it in report/report.md.j2.
 FUSED = {"adam": ("cpu", "cuda"), "adamw": ("cpu", "cuda")}
 
 
 def make_optimizer(
     choice: str | Callable, net_or_parameters: nn.Module | Iterable, lr: float, **settings
 ) -> torch.optim.Optimizer:
-    """Make an optimizer: one of OPTIMIZERS by name, or a callable that gets (parameters, lr=lr, **settings).
+    """Make an optimizer: one of OPTIMIZERS by name, or a callable, called with (parameters, lr=lr, **settings).
 
-    The settings are those of its class. weight_decay is torch's: an L2 term of the gradient for sgd and adam, decoupled
-    from the gradient for adamw.
+    The settings are those of its class. weight_decay has torch's meaning: for sgd and adam an L2 term in the gradient,
+    for adamw decoupled from the gradient.
     """
     parameters = net_or_parameters
     if choice not in ("muon", Muon):  # Muon needs the network to find its last layer
@@ -40,5 +42,5 @@ def make_optimizer(
 
 def _can_be_fused(name, parameters):
     devices = FUSED.get(name, ())
-    # Groups of parameters are dicts; torch decides for them.
+    # Parameter groups are dicts, not tensors; fused is then not set, and torch uses its default.
     return all(isinstance(parameter, torch.Tensor) and parameter.device.type in devices for parameter in parameters)

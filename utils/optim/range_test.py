@@ -1,7 +1,7 @@
-"""The learning-rate range test: train a copy with a growing learning rate to find one to start with.
+"""The learning-rate range test: train a copy with a growing learning rate, to find a good one for a training.
 
-found = find_lr(net, train_iter, loss, optimizer)
-found.tenth, found.suggestion
+test = find_lr(net, train_iter, loss, optimizer)
+test.tenth, test.suggestion
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class RangeTest:
     losses: list
     smoothed: list
     suggestion: float  # where the smoothed loss has its steepest gradient
-    tenth: float  # a tenth of the learning rate with the lowest smoothed loss; the more careful choice
+    tenth: float  # a tenth of the learning rate with the lowest smoothed loss; usually the safer choice
 
 
 def find_lr(
@@ -43,12 +43,12 @@ def find_lr(
 ) -> RangeTest:
     """Train copies of net and optimizer with a learning rate that grows from low to high, batch by batch.
 
-    The test ends early when the loss exceeds four times its best value or is not finite. All parameter groups keep the
-    proportions of their learning rates. Torch's random state is restored, and a loader with set_position returns to the
-    start of the epoch that it was in.
+    The test ends early if the loss is more than four times its lowest value, or is not finite. The ratio of the
+    parameter groups' learning rates does not change. Afterwards torch's random state is restored, and a loader with
+    set_position is at the start of its current epoch.
     """
     check_count("steps", steps, 10)
-    what = "The learning rate of a range test must rise from low to high."
+    what = "In a range test, the learning rate must grow from low to high."
     require(0 < low < high, what, f"low={low}, high={high}", "Choose 0 < low < high.")
     # Copied together, so that the copied optimizer holds the parameters of the copied network.
     net, optimizer, step = copy.deepcopy((net, optimizer, step))
@@ -68,7 +68,7 @@ def find_lr(
 
 
 class _Sweep:
-    """A range test in progress: it sets the learning rate before each batch and notes the loss after it."""
+    """A range test in progress: set the learning rate before each batch, and record the loss after it."""
 
     def __init__(self, optimizer, lrs):
         self.lrs = lrs
@@ -77,23 +77,23 @@ class _Sweep:
         first = optimizer.param_groups[0]["lr"]
         self._groups = [(group, group["lr"] / first if first else 1.0) for group in optimizer.param_groups]
         self._best = math.inf
-        self._sum = 0.0  # of the losses so far, and of how many examples
-        self._count = 0
+        self._sum = 0.0  # the sum of all losses so far
+        self._count = 0  # the number of all examples so far
 
     def batches(self, train_iter):
         """Yield batches, in several passes if needed, until the test is over."""
         done_before = -1
-        while len(self.losses) > done_before:  # a pass that brought no loss is the last
+        while len(self.losses) > done_before:  # end if a pass over the loader gave no loss
             done_before = len(self.losses)
             for batch in train_iter:
                 if self.is_over:
                     return
-                for group, share in self._groups:
-                    group["lr"] = self.lrs[len(self.losses)] * share
+                for group, ratio in self._groups:
+                    group["lr"] = self.lrs[len(self.losses)] * ratio
                 yield batch
 
     def note(self, metric):
-        """Note the loss of the batch that brought the epoch's sums to these, and tell whether the test is over."""
+        """Record the last batch's loss, the difference of the epoch's sums before and after it; set is_over."""
         total = float(metric[0])
         count = metric[2]
         value = (total - self._sum) / (count - self._count)
@@ -111,7 +111,7 @@ def _result(lrs, losses, reach):
     windows = [losses[max(0, i - reach) : i + reach + 1] for i in range(len(losses))]
     smoothed = [sum(window) / len(window) for window in windows]
     lowest = smoothed.index(min(smoothed))
-    # The rates are equally spaced on a logarithmic axis, so the steepest gradient there is the largest difference.
+    # The rates are equally spaced on a logarithmic axis, so the steepest gradient is where the difference is largest.
     changes = {i: smoothed[i + 1] - smoothed[i - 1] for i in range(1, lowest)} or {0: 0.0}
     steepest = min(changes, key=changes.get)
     return RangeTest(lrs, losses, smoothed, suggestion=lrs[steepest], tenth=lrs[lowest] / 10)

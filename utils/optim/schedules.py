@@ -1,9 +1,9 @@
-"""The learning-rate schedules: by name, as torch's schedulers, and as a callback of train_ch3.
+"""Learning-rate schedules, chosen by name or made from torch's schedulers, as callbacks of train_ch3.
 
     schedule = make_schedule("one_cycle", optimizer, num_epochs=10, batches=len(train_iter))
 
 A schedule has as many steps as the run has batches (or epochs). Position t is the learning rate after t steps: batch 0
-is trained at position 0, and the last position is reached when the last batch is done.
+is trained at position 0, and the last position is reached after the last batch.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from torch.optim import lr_scheduler
 from utils.errors import CourseworkError, check_count, require
 from utils.optim.make import check_made, defaults, make, maker_of, name_of, parameters_of
 
-# What schedulers write into the optimizer's groups.
-MOVED = ("lr", "initial_lr", "max_lr", "min_lr", "momentum", "betas", "max_momentum", "base_momentum")
+# The entries of the optimizer's parameter groups that schedulers change.
+CHANGED = ("lr", "initial_lr", "max_lr", "min_lr", "momentum", "betas", "max_momentum", "base_momentum")
 
 
 def constant(optimizer, steps, peaks):
@@ -41,12 +41,12 @@ def polynomial(optimizer, steps, peaks, *, power=2.0):
 
 
 def exponential(optimizer, steps, peaks, *, gamma=None):
-    """Without gamma, end at a hundredth of lr."""
+    """Without gamma, the learning rate ends at a hundredth of lr."""
     return lr_scheduler.ExponentialLR(optimizer, gamma=0.01 ** (1 / steps) if gamma is None else gamma)
 
 
 def stairs(optimizer, steps, peaks, *, step_size=None, gamma=0.1):
-    """Without step_size, make three stairs."""
+    """Without step_size, the run has three steps of equal length."""
     return lr_scheduler.StepLR(optimizer, step_size=step_size or -(-steps // 3), gamma=gamma)
 
 
@@ -59,15 +59,15 @@ def cyclic(optimizer, steps, peaks, *, cycles=4, low=0.1, mode="triangular", cyc
     lows = [low * lr for lr in peaks]
     half = steps / (2 * max(1, min(cycles, steps // 2)))
     moves_momentum = _moves_momentum(optimizer, cycle_momentum)
-    _set(optimizer, "initial_lr", lows)  # torch begins the cycle there
+    _set(optimizer, "initial_lr", lows)  # torch starts the cycle at initial_lr
     scheduler = lr_scheduler.CyclicLR(optimizer, lows, peaks, half, mode=mode, cycle_momentum=moves_momentum)
-    _set(optimizer, "initial_lr", peaks)  # a schedule that follows this one begins there
+    _set(optimizer, "initial_lr", peaks)  # a schedule that follows this one starts at initial_lr
     return scheduler
 
 
 def one_cycle(optimizer, steps, peaks, *, pct_start=0.3, div_factor=25.0, final_div_factor=1e4, cycle_momentum=None):
     if pct_start * (steps + 1) == 1:
-        pct_start *= 1 + 1e-9  # torch would divide by the length of a rise of zero steps
+        pct_start *= 1 + 1e-9  # or the learning rate would rise in zero steps, and torch would divide by zero
     factors = {"pct_start": pct_start, "div_factor": div_factor, "final_div_factor": final_div_factor}
     moves_momentum = _moves_momentum(optimizer, cycle_momentum)
     return lr_scheduler.OneCycleLR(optimizer, peaks, steps + 1, cycle_momentum=moves_momentum, **factors)
@@ -78,12 +78,12 @@ def plateau(optimizer, steps, peaks, *, factor=0.1, patience=10, threshold=1e-4,
 
 
 def triangular(optimizer, steps, peaks, *, start=0.2, peak=0.2):
-    """Begin at start * lr, reach lr after the fraction `peak` of the run, end at 0."""
+    """Start at start * lr, reach lr after the fraction `peak` of the run, and end at 0."""
     return _in_turn(optimizer, steps, peaks, functools.partial(warmup, start=start), linear, peak)
 
 
 def sequential(optimizer, steps, peaks, *, first="warmup", then="cosine", share=0.1):
-    """Give the first of two other schedules this share of the steps, and the second one the rest."""
+    """Use the first of two other schedules for this share of the steps, and the second one for the rest."""
     makers = {"warmup": warmup}
     makers |= {name: maker for name, (maker, *_) in SCHEDULES.items() if name not in _WHOLE_RUN_ONLY}
     if not {first, then} <= makers.keys():
@@ -93,10 +93,10 @@ def sequential(optimizer, steps, peaks, *, first="warmup", then="cosine", share=
 
 def _in_turn(optimizer, steps, peaks, first, then, share):
     if not 0 < share < 1:
-        raise ValueError(f"The first part must be a fraction of the run between 0 and 1, but is {share!r}.")
+        raise ValueError(f"The first schedule's share must be a fraction between 0 and 1, but is {share!r}.")
     early = min(max(1, round(share * steps)), max(1, steps - 1))
-    parts = [first(optimizer, early, peaks), then(optimizer, max(1, steps - early), peaks)]
-    return lr_scheduler.SequentialLR(optimizer, parts, milestones=[early])
+    schedulers = [first(optimizer, early, peaks), then(optimizer, max(1, steps - early), peaks)]
+    return lr_scheduler.SequentialLR(optimizer, schedulers, milestones=[early])
 
 
 def _set(optimizer, key, values):
@@ -105,13 +105,14 @@ def _set(optimizer, key, values):
 
 
 def _moves_momentum(optimizer, cycle_momentum):
-    """Tell whether to cycle the momentum: as torch does by default, but only where there is momentum."""
+    """Return True if the momentum is to be cycled: by default, as in torch, but only if the optimizer has momentum."""
     if cycle_momentum is not None:
         return cycle_momentum
     return all("betas" in group or group["momentum"] for group in optimizer.param_groups)
 
 
-# name: (maker, what it steps after, what it does with lr). Report D, which tried the first nine, gives no settings.
+# name: (function that makes it, "batch" or "epoch", description). Report D, which tried the first nine, gives no
+# settings. If you add a schedule, also describe it in report/report.md.j2.
 SCHEDULES = {
     "constant": (constant, "epoch", "lr throughout"),
     "linear": (linear, "batch", "a straight line from lr to 0"),
@@ -125,12 +126,15 @@ SCHEDULES = {
     "cosine": (cosine, "batch", "half a cosine from lr to 0"),
     "triangular": (triangular, "batch", "a line up to lr, then one down to 0"),
 }
-_WHOLE_RUN_ONLY = ("one_cycle", "plateau", "sequential", "triangular")  # torch cannot start them in the middle of a run
+_WHOLE_RUN_ONLY = ("one_cycle", "plateau", "sequential", "triangular")  # torch can't start them in the middle of a run
 _BY_BATCH = (lr_scheduler.OneCycleLR, lr_scheduler.CyclicLR)  # the schedulers of torch that step after each batch
 
 
 class Schedule:
-    """A callback of train_ch3 that changes the learning rate after each batch or each epoch, then holds its end."""
+    """A callback of train_ch3 that changes the learning rate after each batch or each epoch.
+
+    After the schedule's last step the learning rate does not change any more.
+    """
 
     key = "Schedule"  # the name of its state in checkpoints
 
@@ -138,24 +142,24 @@ class Schedule:
         self.name = name
         self.scheduler = scheduler
         self.each = each  # "batch" or "epoch"
-        self.steps = steps  # None: it goes on for as long as the training does
+        self.steps = steps  # None: no limit
         self.settings = settings
-        self.peaks = peaks  # each group's learning rate as it was chosen: torch's schedulers may overwrite "initial_lr"
+        self.peaks = peaks  # each group's lr before the scheduler was made, which may overwrite "initial_lr"
         self.is_plateau = isinstance(scheduler, lr_scheduler.ReduceLROnPlateau)
 
     def on_start(self, training):
-        """Refuse to change the learning rate of an optimizer that is not the one in use."""
+        """Raise an error if the schedule has another optimizer, or needs a loss that is not measured."""
         require(
             training.optimizer is self.scheduler.optimizer,
-            f"The schedule '{self.name}' belongs to another optimizer than the one that trains.",
+            f"The schedule '{self.name}' belongs to a different optimizer, not to the one used in this training.",
             "callbacks",
-            "Make the schedule from the optimizer that train_ch3 is given.",
+            "Make the schedule with the optimizer that you give to train_ch3.",
         )
         require(
             training.test_iter is not None or not self.is_plateau,
-            f"The schedule '{self.name}' has no loss to look at: nothing is measured after an epoch.",
+            f"The schedule '{self.name}' needs a loss measured after each epoch, but test_iter is None.",
             "test_iter=None",
-            'Give train_ch3 images to watch; a Recipe does so under protocol="honest" or "report".',
+            'Give train_ch3 a test_iter; with a Recipe, use protocol="honest" or "report".',
         )
 
     def after_batch(self, training):
@@ -163,15 +167,15 @@ class Schedule:
             self._step()
 
     def after_epoch(self, training):
-        """Step, if it steps by epochs; plateau looks at the watched loss, or in mode "max" at the watched accuracy."""
+        """Step, if it steps by epochs; plateau gets the watched loss, or in mode "max" the watched accuracy."""
         if self.is_plateau:
             column = f"{training.watched}_{'loss' if self.scheduler.mode == 'min' else 'acc'}"
             row = training.history.rows[-1]
             require(
                 column in row,
-                f"The schedule '{self.name}' has no figure to look at.",
-                f"no {column} in the history",
-                "Give train_ch3 images to measure on after each epoch.",
+                f"The schedule '{self.name}' needs {column}, which the history does not contain.",
+                f"columns of the history: {', '.join(row)}",
+                "Give train_ch3 a test_iter, on which it measures after each epoch.",
             )
             self._step(row[column])
         elif self.each == "epoch":
@@ -181,7 +185,7 @@ class Schedule:
         if self.steps is not None and self.scheduler.last_epoch >= self.steps:
             return
         with warnings.catch_warnings():
-            # A GradScaler may have skipped the first step, and older torch warns of its own call in SequentialLR.
+            # torch warns if a GradScaler skipped the first step, and older versions warn in SequentialLR itself.
             warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
             warnings.filterwarnings("ignore", "The epoch parameter in", UserWarning)
             self.scheduler.step(*metric)
@@ -191,17 +195,19 @@ class Schedule:
         return {"name": self.name, "each": self.each, "steps": self.steps, "settings": self.settings}
 
     def state_dict(self):
-        """Return all that the rest of the schedule depends on, with the optimizer's present learning rates."""
-        groups = [{key: group[key] for key in MOVED if key in group} for group in self.scheduler.optimizer.param_groups]
+        """Return the state of the scheduler, and the optimizer's current learning rates."""
+        groups = [
+            {key: group[key] for key in CHANGED if key in group} for group in self.scheduler.optimizer.param_groups
+        ]
         return {"name": self.name, "steps": self.steps, "scheduler": self.scheduler.state_dict(), "groups": groups}
 
     def load_state_dict(self, state):
-        """Continue as planned, whether the optimizer's own state is loaded before or after this."""
+        """Continue the schedule; the optimizer's own state may be loaded before or after this."""
         groups = self.scheduler.optimizer.param_groups
         saved = (state["name"], len(state["groups"]))
         present = (self.name, len(groups))
         what = "The saved schedule has another name, or another number of parameter groups."
-        require(saved == present, what, f"saved {saved}, here {present}", "Make the schedule as it was made then.")
+        require(saved == present, what, f"saved {saved}, now {present}", "Make the schedule with the same arguments.")
         state = copy.deepcopy(state)  # torch removes what it has read
         self.steps = state["steps"]
         self.scheduler.load_state_dict(state["scheduler"])
@@ -218,19 +224,20 @@ def make_schedule(
     each: str | None = None,
     **settings,
 ) -> Schedule:
-    """Make a Schedule for num_epochs of so many batches, a callback of train_ch3. Each group's present lr is its peak.
+    """Make a Schedule, a callback of train_ch3, for num_epochs epochs of `batches` batches.
 
-    choice is one of SCHEDULES, or a callable that gets (optimizer, **settings) and returns one of torch's schedulers.
-    A callable with a parameter called steps (all batches of the run), num_epochs or batches is told the run's length.
+    The current lr of each parameter group is its peak. choice is one of SCHEDULES, or a callable that is called with
+    (optimizer, **settings) and returns one of torch's schedulers. If it has a parameter called steps (all batches of
+    the run), num_epochs or batches, it also gets this number.
 
-    each: "batch" or "epoch", when a scheduler from a callable steps. Without it, that is after each batch if the
-    callable asks for `steps` or makes a OneCycleLR or CyclicLR, and after each epoch otherwise, as torch suggests.
+    each: "batch" or "epoch", when a scheduler from a callable steps. Default: after each batch if the callable has a
+    parameter `steps` or returns a OneCycleLR or CyclicLR; otherwise after each epoch, as torch suggests.
     """
     check_count("num_epochs", num_epochs, 1)
     check_count("batches", batches, 1)
     peaks = [float(group["lr"]) for group in optimizer.param_groups]
     groups_before = [dict(group) for group in optimizer.param_groups]
-    _set(optimizer, "initial_lr", peaks)  # or torch would use that of an earlier schedule
+    _set(optimizer, "initial_lr", peaks)  # or torch would use the one of an earlier schedule
     try:
         if callable(choice):
             return _from_callable(choice, optimizer, num_epochs, batches, each, settings, peaks)
@@ -242,9 +249,9 @@ def make_schedule(
 
 def _from_name(name, optimizer, num_epochs, batches, each, settings, peaks):
     makers = {name: maker for name, (maker, _, _) in SCHEDULES.items()}
-    what = "A schedule that is chosen by name decides itself when it steps."
+    what = f"each can't be chosen for the schedule '{name}'; only a scheduler from a callable has this option."
     require(each is None, what, f"each={each!r}", "Leave each out, or give one of torch's schedulers.")
-    maker_of("schedule", makers, name)  # refuses an unknown name
+    maker_of("schedule", makers, name)  # raises an error for an unknown name
     each = SCHEDULES[name][1]
     steps = num_epochs * batches if each == "batch" else num_epochs
     scheduler = make("schedule", makers, name, optimizer, steps, peaks, **settings)
@@ -256,7 +263,7 @@ def _from_name(name, optimizer, num_epochs, batches, each, settings, peaks):
 def _from_callable(function, optimizer, num_epochs, batches, each, settings, peaks):
     require(
         each in (None, "batch", "epoch"),
-        "A schedule steps after each batch or after each epoch.",
+        'each must be "batch" or "epoch".',
         f"each={each!r}",
         'Choose "batch" or "epoch", or leave it out.',
     )
@@ -267,15 +274,16 @@ def _from_callable(function, optimizer, num_epochs, batches, each, settings, pea
     check_made("schedule", scheduler, lr_scheduler.LRScheduler, function)
     require(
         scheduler.optimizer is optimizer,
-        f"The schedule '{name_of(function)}' belongs to another optimizer than the one that it was given.",
+        f"The schedule '{name_of(function)}' was made with another optimizer than the one in its first argument.",
         "schedule",
-        "Make the scheduler from the function's first argument.",
+        "Make the scheduler with the function's first argument.",
     )
     if each is None:
         each = "batch" if "steps" in lengths or isinstance(scheduler, _BY_BATCH) else "epoch"
-    if isinstance(scheduler, _BY_BATCH):  # their peak is a setting of their own
+    if isinstance(scheduler, _BY_BATCH):  # their peak is max_lr and not the optimizer's lr
         peaks = [float(group["max_lr"]) for group in optimizer.param_groups]
-    steps = scheduler.total_steps if isinstance(scheduler, lr_scheduler.OneCycleLR) else None  # torch refuses one more
+    # After this number of steps, OneCycleLR.step() raises an error.
+    steps = scheduler.total_steps if isinstance(scheduler, lr_scheduler.OneCycleLR) else None
     return Schedule(name_of(function), scheduler, each, steps, settings, peaks)
 
 
@@ -284,7 +292,7 @@ def lr_curve(
 ) -> tuple[list, list]:
     """Return (epochs as fractions, learning rates) of every batch and of the point after the last one.
 
-    Plateau follows losses, the watched loss after each epoch.
+    losses: for plateau, the watched loss after each epoch.
     """
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr, momentum=0.9)
     schedule = make_schedule(choice, optimizer, num_epochs=num_epochs, batches=batches, **settings)

@@ -1,4 +1,4 @@
-"""Systems as recipes, and the one call that trains them (notebooks 04 and 06): the five reported ones, ours, yours."""
+"""Recipes, and the function that trains one (notebooks 04 and 06): the five reported systems, ours, and your own."""
 
 from utils.recipes.load import load_run
 from utils.recipes.ours import ABLATIONS, GATED, OURS, WITHOUT_GATE, find_system

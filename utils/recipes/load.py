@@ -1,7 +1,7 @@
-"""A finished or interrupted run, loaded again: its network with the weights of its newest checkpoint.
+"""Load a finished or interrupted run: its network with the weights of its newest checkpoint.
 
 trained = load_run("quick-full-s0-1a2b3c4d")
-trained = load_run("mine", network=MyNet)     # where the class cannot be found again by itself
+trained = load_run("mine", network=MyNet)     # if the network's class can't be found by its import path
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def load_run(
     network: Callable[..., nn.Module] | nn.Module | None = None,
     loss: Callable | None = None,
 ) -> Trained:
-    """Return the Trained of a run (or of its name) as its newest checkpoint has it. Nothing is trained.
+    """Return the Trained of a run (a Run or its name), with the weights of its newest checkpoint. Nothing is trained.
 
-    network: the class or function that makes the network, or a network of that shape; only needed where the record's
-    import path does not lead to it. loss: likewise, where the loss is not one of ours.
+    network: the class or function that makes the network, or a network of the same shape; only needed if it can't be
+    found by the import path in the record. loss: only needed if it is not one of LOSSES.
     """
     run = find(run) if isinstance(run, str) else run
     device = torch.device(device or try_gpu())
@@ -54,7 +54,7 @@ def load_run(
     recipe = recipe_of(run, network)
     state = checkpoint_of(run)
     test_images = first(data.test, min(run.record.get("test_images") or len(data.test), len(data.test)))
-    with isolated_randomness(0, device):  # the weights that are drawn here are replaced
+    with isolated_randomness(0, device):  # the random weights are replaced below
         net = network if isinstance(network, nn.Module) else recipe.make_network(len(data.classes))
         check_scores(recipe, net, test_images, len(data.classes))
         net = laid_out(net, device).to(device)
@@ -71,81 +71,81 @@ def load_run(
 
 
 def require_same_images(run: Run, data) -> None:
-    """Raise unless a run was trained on these images."""
-    recorded = (run.record.get("data") or {}).get("fingerprint")
-    if recorded is not None and data.fingerprint != recorded:
+    """Raise an error if a run was trained on other images."""
+    checksum = (run.record.get("data") or {}).get("fingerprint")
+    if checksum is not None and data.fingerprint != checksum:
         raise CourseworkError(
-            f"{run.name} was trained on {run.data}, and these are {data.name}.",
+            f"{run.name} was trained on {run.data}, but these images are {data.name}.",
             where=run.folder,
-            next_step="Set CIFAR10_ROOT to its images: its training images may be among the test images of others.",
+            next_step="Set CIFAR10_ROOT to the run's images: these test images may be its training images.",
         )
 
 
 def recipe_of(run: Run, network=None) -> Recipe:
-    """Return the Recipe that a run's record tells of; of a run by hand, one with what its loader and network told."""
+    """Return the Recipe in a run's record; for a run without a recipe, make one from its recorded settings."""
     record = run.record
     if (record.get("recipe") or {}).get("network") and not isinstance(record["recipe"]["network"], str):
         raise CourseworkError(
-            f"{run.name} was trained by the first version of the suite, which described networks in another way.",
+            f"{run.name} was trained by the first version of the suite, which recorded networks in another format.",
             where=run.folder,
-            next_step="Its record can be listed, shown and compared. To use its network, train it again.",
+            next_step="You can list, plot and compare this run. To use its network, train it again.",
         )
     facts = dict(record.get("recipe") or {})
-    recorded = run.network or {}
-    path = facts.pop("network", None) or recorded.get("path")
-    settings = facts.pop("network_settings", None) or recorded.get("settings") or {}
+    summary = run.network or {}
+    path = facts.pop("network", None) or summary.get("path")
+    settings = facts.pop("network_settings", None) or summary.get("settings") or {}
     facts.pop("network_code", None)
-    make = network
+    make_net = network
     if isinstance(network, nn.Module):
-        make, settings = type(network), {}
+        make_net, settings = type(network), {}
     elif network is None:
-        make = named_network(run, path)
-    for name in ("mean", "std"):  # a run by hand has them from its loader
+        make_net = named_network(run, path)
+    for name in ("mean", "std"):  # in a run without a recipe, they were recorded from its loader
         if name not in facts and record.get(name) is not None:
             facts[name] = record[name]
     known = {field.name for field in dataclasses.fields(Recipe)} - {"name", "network", "network_settings", "augment"}
     values = {name: as_tuple(value) for name, value in facts.items() if name in known}
     values["views"] = record.get("views") or "plain"
     augment = tuple(augmentation_of(entry) for entry in facts.get("augment") or ())
-    return Recipe(record.get("system") or run.name, make, settings, augment=augment, **values)
+    return Recipe(record.get("system") or run.name, make_net, settings, augment=augment, **values)
 
 
 def named_network(run: Run, path: str | None):
-    """Return the name or the class of a run's network, or raise an error that says how to give it."""
+    """Return the name or the class of a run's network; raise an error if it can't be found."""
     from utils.models import NETWORKS
 
     if path in NETWORKS:
         return path
-    make = find_by_path(path) if path else None
-    if make is None or make.__module__.startswith("torch.nn"):  # of an nn.Sequential nobody knows the layers
+    make_net = find_by_path(path) if path else None
+    if make_net is None or make_net.__module__.startswith("torch.nn"):  # the layers of an nn.Sequential are unknown
         name = (path or (run.network or {}).get("class") or "MyNet").rpartition(".")[2]
         raise CourseworkError(
-            f"The network of {run.name} cannot be found again: {path or 'its class was not recorded'}.",
+            f"The network of {run.name} cannot be found: {path or 'its class was not recorded'}.",
             where=run.folder,
-            next_step=f"Define or import it, then give it: load_run({run.name!r}, network={name}).",
+            next_step=f"Define or import its class, then give it: load_run({run.name!r}, network={name}).",
         )
-    return make
+    return make_net
 
 
 def augmentation_of(entry: dict):
-    """Return the augmentation that a recipe's description tells of."""
+    """Return the augmentation from its description in a recipe, such as {"Crop": {"padding": 4}}."""
     (name, settings), *_ = entry.items()
     kind = getattr(augmentations, name, None)
     if not dataclasses.is_dataclass(kind) or kind.__module__ != augmentations.__name__:
         raise CourseworkError(
             f"There is no augmentation {name!r}.",
-            next_step="It was the author's own, or the record is damaged: train again with a recipe that names it.",
+            next_step="It was your own class, or the record is damaged: train again with a recipe that uses the class.",
         )
     return kind(**{key: as_tuple(value) for key, value in settings.items()})
 
 
 def as_tuple(value):
-    """Return a list from a JSON file as the tuple that it was."""
+    """Turn lists, which JSON has in place of tuples, back into tuples."""
     return tuple(as_tuple(entry) for entry in value) if isinstance(value, list) else value
 
 
 def load_weights(run: Run, net: nn.Module, weights: dict) -> None:
-    """Load weights into a network; say which class they do not belong to where they do not fit."""
+    """Load weights into a network; raise an error that names its class if they do not fit."""
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:

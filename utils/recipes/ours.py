@@ -1,4 +1,4 @@
-"""Our own systems, what becomes of them without the gate, and finding any system by its name."""
+"""Our own recipes and their ablations without the gate; find_system finds any recipe by its name."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from utils.errors import CourseworkError
 from utils.recipes.recipe import Recipe
 from utils.recipes.reported import SYSTEMS
 
-# Our recipes take few, large steps. The first layer whitens patches and learns little more; kernels start as the
-# identity and keep their norm; batch norms train no scale. Every image is mirrored in every second epoch, and shrunk in
-# the first epochs, which then take half the time. Muon makes orthogonal steps; what it leaves to SGD wants large rates,
-# batch norms above all.
+# Our recipes take few, large training steps. The first layer whitens patches, and only its bias is trained. Kernels are
+# initialised as the identity and keep their norm; batch norms have no trained scale. Every image is mirrored in every
+# second epoch, and shrunk in the first epochs, which then take half the time. Muon makes orthogonal steps. The
+# parameters that are trained by SGD need large learning rates, above all the biases of batch norms.
 SHORT = {
     "augment": (AlternatingFlip(), Crop(2, "reflect"), Shrink(24, epochs=8)),
     "batch_size": 2000,
@@ -29,22 +29,22 @@ SHORT = {
     "schedule": "linear",
     "views": "flip + shifts",
 }
-# Kernels keep their norm, but the weights of a gate grow with each step. At the rate of the kernels a gate soon gives
-# everything to one branch, so its linear layer has a smaller rate.
+# Kernels keep their norm, but the weights of a gate grow with each step. With the learning rate of the kernels, a gate
+# would soon give all weight to one branch, so its linear layer has a smaller learning rate.
 GATED_SETTINGS = SHORT["optimizer_settings"] | {"linear_lr": 0.02}
-SMALL = SHORT | {  # batches of which even a few thousand images make several, and the rates that suit them
+SMALL = SHORT | {  # smaller batches, so that an epoch of a few thousand images has several, and learning rates for them
     "augment": (AlternatingFlip(), Crop(2, "reflect"), Shrink(24, epochs=5)),
     "batch_size": 1000,
     "optimizer_settings": GATED_SETTINGS | {"norm_lr": 50.0, "sgd_lr": 1.5, "sgd_weight_decay": 0.0},
 }
-STRONG = SHORT | {  # a larger network that trains longer memorises its images, unless each of them is always a new one
+STRONG = SHORT | {  # stronger augmentation: a larger network that is trained longer would memorise the images
     "augment": (AlternatingFlip(), Crop(3, "reflect"), Cutout(8), Shrink(24, epochs=21)),
     "optimizer_settings": GATED_SETTINGS,
 }
 
 
 def backbone(channels, kernel_sizes=(3, 1, 1)):
-    """Return the fields of a recipe that choose the assigned backbone."""
+    """Return the fields network and network_settings of a recipe for the assigned backbone."""
     return {"network": "gated_backbone", "network_settings": {"channels": channels, "kernel_sizes": kernel_sizes}}
 
 
@@ -57,7 +57,7 @@ OURS = {
         Recipe("best_gated", **backbone((128, 384, 384)), num_epochs=30, **STRONG),
     )
 }
-# The recipes that answer what the gate is worth. `narrow` exists for that question alone.
+# The recipes that are compared with and without the gate. `narrow` is only used for this comparison.
 GATED = (
     OURS["quick"],
     OURS["best_gated"],
@@ -66,11 +66,11 @@ GATED = (
 
 
 def variant(recipe, suffix, **settings):
-    """Return a recipe whose network has these settings instead, under a name with the suffix."""
+    """Return the recipe with these network settings changed, under a name with the suffix."""
     return recipe.change(name=f"{recipe.name}_{suffix}", network_settings=recipe.network_settings | settings)
 
 
-# Each of them with a single branch, and with branches that count the same for every image.
+# For each recipe in GATED: with a single branch, and with a constant gate (equal weights for all branches and images).
 WITHOUT_GATE = {
     base.name: (
         variant(base, "one_branch", kernel_sizes=(3,)),

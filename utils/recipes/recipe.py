@@ -1,7 +1,7 @@
-"""A recipe: everything that a training is made of, as data.
+"""A Recipe: a network and all hyperparameters of its training, as data.
 
 recipe = Recipe("mine", network=MyNet, network_settings={"width": 64}, batch_size=128, lr=0.01)
-trained = recipe.train(data)          # the same call continues a training that was interrupted
+trained = recipe.train(data)          # the same call resumes a training that was interrupted
 trained.history["val_acc"], trained.test()
 """
 
@@ -31,20 +31,20 @@ from utils.training.effort import Effort
 from utils.training.step import best_precision
 
 PROTOCOLS = {
-    "honest": "45,000 images to train on, 5,000 held out to watch; the test images are left alone",
-    "report": "all 50,000 images to train on, the test images watched after every epoch, as the reports did",
-    "final": "all 50,000 images to train on and nothing watched: for the test images once, when all choices are made",
+    "honest": "train on 45,000 images and validate on the other 5,000 after each epoch; do not use the test images",
+    "report": "train on all 50,000 images and measure on the test images after each epoch, as the reports did",
+    "final": "no validation during training; test once at the end, when nothing will be changed any more",
 }
-NOT_TRAINED_WITH = ("views", "report", "reported", "not_stated")  # fields that no training depends on
+NOT_TRAINED_WITH = ("views", "report", "reported", "not_stated")  # fields that do not affect a training
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A system: how its images, its network and its training are made, and what was reported of it.
+    """A network with all hyperparameters of its training, and the figures that a report gives for it.
 
-    network, loss, optimizer and schedule are each a name or a callable, with settings of their own. network is a name
-    in `utils.models.NETWORKS`, or any class or function that returns an nn.Module. reported holds the report's figures;
-    not_stated lists in words what the report leaves open and was chosen here.
+    network, loss, optimizer and schedule are each a name or a callable; their settings are in the field after each.
+    network is a name in `utils.models.NETWORKS`, or any class or function that returns an nn.Module. reported contains
+    the report's figures; not_stated lists the details that the report does not state and that were chosen here.
     """
 
     name: str
@@ -63,9 +63,11 @@ class Recipe:
     schedule_settings: dict = dataclasses.field(default_factory=dict)
     clip_norm: float | None = None
     clip_value: float | None = None
-    average: float | None = None  # the share of the averaged weights that stays at each batch
+    # The decay d of the averaged weights: after each batch, average = d * average + (1 - d) * weights.
+    average: float | None = None
     num_epochs: int = 10
-    views: str = "plain"  # the row of robustness.VIEWS over which its answer to a test image is averaged
+    # Test-time augmentation: an entry of VIEWS in evaluation/robustness.py; predictions are averaged over these views.
+    views: str = "plain"
     report: str = ""
     reported: dict = dataclasses.field(default_factory=dict)
     not_stated: tuple = ()
@@ -81,7 +83,7 @@ class Recipe:
             raise CourseworkError(
                 "A training needs at least one epoch.",
                 where=f"{self.name}, num_epochs={self.num_epochs}",
-                next_step="Choose 1 or more. To try a recipe quickly, give train() a small effort.",
+                next_step='Choose 1 or more. To try a recipe quickly, use train(effort="check").',
             )
 
     def change(self, **changes) -> Recipe:
@@ -93,58 +95,59 @@ class Recipe:
         return changed
 
     def make_network(self, num_classes: int | None = None) -> nn.Module:
-        """Return a new network; its weights come from torch's global generator.
+        """Return a new network; its weights come from torch's global random generator.
 
-        A function that takes num_classes is given the number of classes in the data, unless the settings say it.
+        A class or function with a parameter num_classes gets num_classes from the data, unless network_settings
+        contains it.
         """
-        make = NETWORKS[self.network] if isinstance(self.network, str) else self.network
+        make_net = NETWORKS[self.network] if isinstance(self.network, str) else self.network
         settings = dict(self.network_settings)
-        if num_classes is not None and "num_classes" not in settings and takes(make, "num_classes"):
+        if num_classes is not None and "num_classes" not in settings and takes(make_net, "num_classes"):
             settings["num_classes"] = num_classes
         try:
-            net = make(**settings)
+            net = make_net(**settings)
         except TypeError as error:
             raise CourseworkError(
                 f"The network cannot be made with these settings: {error}",
                 where=f"{self.name}, network_settings={self.network_settings}",
-                next_step=f"Its settings are those of {import_path(make)}{signature_of(make)}.",
+                next_step=f"Its settings are those of {import_path(make_net)}{signature_of(make_net)}.",
             ) from error
         if not isinstance(net, nn.Module):
             raise CourseworkError(
                 f"network must return an nn.Module, but returned a {type(net).__name__}.",
-                where=f"{self.name}, network={import_path(make)}",
+                where=f"{self.name}, network={import_path(make_net)}",
                 next_step="Give the class of the network, or a function that ends with `return net`.",
             )
         return net
 
     @functools.cached_property
     def _probe(self):
-        """Build the network once without memory or random numbers: (multiply-adds, digest of its own code)."""
+        """Build the network on the "meta" device (no real weights); return its multiply-adds and a hash of its code."""
         try:
             with torch.device("meta"):
                 net = self.make_network()
                 macs = flops(net)
         except CourseworkError:
             raise
-        except Exception:  # a network that computes something while it is built cannot be built without memory
+        except Exception:  # a network that computes with its weights in __init__ can't be built on the "meta" device
             with torch.random.fork_rng():
                 net = self.make_network()
                 macs = flops(net)
-        make = None if isinstance(self.network, str) else self.network
-        return macs, code_digest(sources_of(net, make))
+        make_net = None if isinstance(self.network, str) else self.network
+        return macs, code_digest(sources_of(net, make_net))
 
     def macs(self) -> int:
         """Return the multiply-adds of one image's forward pass."""
         return self._probe[0]
 
     def describe(self) -> dict:
-        """Return everything that a training depends on as plain data, for a record or a comparison."""
+        """Return all fields that affect a training as plain data, for a record or a comparison."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        facts = {name: described(value) for name, value in fields.items() if name not in NOT_TRAINED_WITH}
-        facts["augment"] = [described_augmentation(op) for op in self.augment]
+        facts = {name: as_plain_data(value) for name, value in fields.items() if name not in NOT_TRAINED_WITH}
+        facts["augment"] = [augmentation_as_plain_data(op) for op in self.augment]
         code = None if isinstance(self.network, str) or is_library(self.network) else self._probe[1]
         if code is not None:
-            facts["network_code"] = code  # a class that was edited makes another training
+            facts["network_code"] = code  # if the class's code was changed, it counts as a different training
         return facts
 
     def facts(
@@ -158,12 +161,17 @@ class Recipe:
         parent=None,
         compiled: bool = False,
     ) -> dict:
-        """Return everything that one training of this recipe depends on, as plain data."""
+        """Return the facts of one training, as plain data: everything that its result depends on.
+
+        These are the recipe, the checksum of the images, the number of training images, the effort, the epochs, the
+        seed, the protocol, the precision and the parent. Trainings with equal facts share a folder, and a checkpoint is
+        only resumed by a training with equal facts.
+        """
         images, num_epochs = effort.cut(data, self.num_epochs, self.macs())
         facts = {
             "recipe": self.describe(),
             "data": data.fingerprint,
-            "images": len(images.train) - held_out(images, protocol),
+            "images": len(images.train) - num_held_out(images, protocol),
             "effort": dataclasses.asdict(effort),
             "num_epochs": num_epochs,
             "seed": operator.index(seed),
@@ -177,23 +185,23 @@ class Recipe:
         return facts
 
     def folder(self, facts: dict) -> Path:
-        """Return the run folder of the training with these facts: the same facts, the same folder."""
+        """Return the run folder of a training; trainings with equal facts have the same folder."""
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
         return trainings() / f"{safe(self.name)}-{safe(facts['effort']['name'])}-s{facts['seed']}-{digest}"
 
     def train(self, data=None, **options):
-        """Train this system and return the Trained. Called again, it continues where it stopped.
+        """Train this recipe and return the Trained. The same call resumes a training that was interrupted.
 
         The options, with their defaults, are those of `utils.recipes.train.train_recipe`: seed=0, protocol="honest",
         effort=None, device=None, precision="auto", folder="auto", resume=True, parent=None, callbacks=() and more.
         """
-        from utils.recipes.train import train_recipe  # a recipe is data; only a training needs the rest
+        from utils.recipes.train import train_recipe  # imported here, since utils.recipes.train imports this module
 
         return train_recipe(self, data, **options)
 
 
 def python_numbers(value):
-    """Turn NumPy's and torch's numbers and arrays, such as a mean that was measured, into Python's own."""
+    """Turn NumPy's and torch's numbers and arrays, such as a mean that was computed, into Python's numbers."""
     if hasattr(value, "tolist"):
         value = value.tolist()
         return tuple(value) if isinstance(value, list) else value
@@ -220,7 +228,7 @@ def _check_network(recipe):
             where=where,
             next_step=(
                 f"Give network={type(network).__name__}, with its arguments in network_settings={{...}}: every training"
-                " starts with a new network. To train this very object, use train_ch3."
+                " makes a new network. To train this object itself, use train_ch3."
             ),
         )
     elif not callable(network):
@@ -231,40 +239,41 @@ def _check_network(recipe):
         )
 
 
-def takes(make: Callable, name: str) -> bool:
-    """Tell whether a function has a parameter of this name."""
+def takes(function: Callable, parameter: str) -> bool:
+    """Return True if a function or class has a parameter of this name."""
     try:
-        return name in inspect.signature(make).parameters
+        return parameter in inspect.signature(function).parameters
     except (TypeError, ValueError):
         return False
 
 
-def signature_of(make: Callable) -> str:
-    """Return a function's parameters as text."""
+def signature_of(function: Callable) -> str:
+    """Return the parameters of a function or class as text."""
     try:
-        return str(inspect.signature(make))
+        return str(inspect.signature(function))
     except (TypeError, ValueError):
         return "(...)"
 
 
-def described(value):
+def as_plain_data(value):
     """Return a setting as plain data: a class or function as its import path, a tuple as a list."""
     if isinstance(value, dict):
-        return {str(name): described(entry) for name, entry in value.items()}
+        return {str(name): as_plain_data(entry) for name, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [described(entry) for entry in value]
+        return [as_plain_data(entry) for entry in value]
     return import_path(value) if callable(value) else plain(value)
 
 
-def described_augmentation(op) -> dict:
-    """Return an augmentation as {its class: its settings}, so that it can be made again from a record."""
+def augmentation_as_plain_data(op) -> dict:
+    """Return an augmentation as {class name: settings}, from which load.augmentation_of makes it again."""
     settings = dataclasses.asdict(op) if dataclasses.is_dataclass(op) else {}
-    return {type(op).__name__: described(settings)}
+    return {type(op).__name__: as_plain_data(settings)}
 
 
-def held_out(images, protocol: str) -> int:
-    """Return how many training images a protocol keeps for validation."""
+def num_held_out(images, protocol: str) -> int:
+    """Return the number of training images that a protocol holds out for validation."""
     if protocol not in PROTOCOLS:
         known = "; ".join(f"{name}: {meaning}" for name, meaning in PROTOCOLS.items())
-        raise CourseworkError(f"There is no protocol {protocol!r}.", next_step=known)
+        next_step = f"Choose one of these protocols: {known}."
+        raise CourseworkError(f"There is no protocol {protocol!r}.", next_step=next_step)
     return max(1, len(images.train) // 10) if protocol == "honest" else 0

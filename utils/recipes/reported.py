@@ -1,4 +1,4 @@
-"""The five reported systems as recipes, each with what was reported and what its report does not state."""
+"""The systems of reports A to E as recipes, with the reported figures and the details that a report does not state."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SYSTEMS = {
             reported={"test_acc": 0.8885, "train_acc": 0.97138, "train_loss": 0.081, "epochs": 40},
             not_stated=(
                 *ASSUMPTIONS["softmax_gated"],
-                "The strength of crop and jitter, and the value of the weight decay: report D's is taken, as with"
-                " report B's the accuracy in training stays far below the reported one.",
+                "The strength of crop and jitter, and the value of the weight decay: report D's is used, because with"
+                " report B's the training accuracy stays far below the reported one.",
             ),
         ),
         Recipe(
@@ -47,10 +47,10 @@ SYSTEMS = {
             },
             not_stated=(
                 *ASSUMPTIONS["shortcut_gated"],
-                "Augmentation (none is taken) and normalisation (CIFAR-10's own).",
-                "Its loaders make batches of 100, its text trains with 256: 256 is taken.",
-                "A loss of 0.10 cannot come from softmaxed scores, whose cross-entropy stays above 1.46: the reported"
-                " figures were not measured on the network as the text describes it.",
+                "Augmentation (none is used) and normalisation (CIFAR-10's mean and standard deviation).",
+                "Its loaders make batches of 100, but its text says 256: 256 is used.",
+                "A loss of 0.10 is impossible with scores that went through a softmax, whose cross-entropy stays above"
+                " 1.46: the reported figures were not measured on the network that the text describes.",
             ),
         ),
         Recipe(
@@ -64,7 +64,7 @@ SYSTEMS = {
             num_epochs=30,
             report='report C, "CIFAR-10 Image Classification"',
             reported={"test_acc": 0.84},
-            not_stated=("Its code trains 30 epochs, its text says 20: the code's 30 are taken.",),
+            not_stated=("Its code trains for 30 epochs, but its text says 20: 30 are used.",),
         ),
         Recipe(
             "sigmoid_gated",
@@ -82,7 +82,7 @@ SYSTEMS = {
             not_stated=(
                 *ASSUMPTIONS["sigmoid_gated"],
                 "The strength of crop and rotation; factor and patience of the plateau (torch's 0.1 and 10).",
-                "The gradient is clipped by value; the text says 512 images a batch, its appendix 256: 512 is taken.",
+                "The gradient is clipped by value. The text says 512 images per batch, its appendix 256: 512 is used.",
             ),
         ),
         Recipe(
@@ -99,7 +99,8 @@ SYSTEMS = {
             reported={"test_acc": 0.8565, "seconds": 2023},
             not_stated=(
                 *ASSUMPTIONS["dropout_cnn"],
-                "Momentum (0.9 is taken), epochs (100), augmentation (none), normalisation (CIFAR-10's own).",
+                "Momentum (0.9 is used), epochs (100), augmentation (none), normalisation (CIFAR-10's mean and standard"
+                " deviation).",
             ),
         ),
     )

@@ -1,4 +1,4 @@
-"""The tables of runs that reports C and D print, each row as a recipe beside the figures that the report gives for it.
+"""The tables of runs in reports C and D: each row as a recipe, with the figures that the report gives for it.
 
 The rows are in report_c.csv and report_d.csv; this module turns them into recipes.
 """
@@ -16,7 +16,7 @@ from utils.recipes.reported import SYSTEMS
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One run of a report's table; reported holds its figures as fractions, not_stated what had to be chosen."""
+    """One run of a report's table: reported contains its figures as fractions, not_stated the details chosen here."""
 
     number: int
     label: str
@@ -32,9 +32,10 @@ def read_csv(name: str) -> list[dict]:
 
 
 C_NOT_STATED = (
-    "Channels and strides of other than five convolutions: the code's 32 to 512 are spread over them, each repeated.",
-    "Widths of all but three linear layers: 512, 256 and, for four, 128 before the last.",
-    "The strength of the weight decay (report D's 1e-4 is taken), dropout as in the code; SGD with momentum 0.9.",
+    "Channels and strides of networks that do not have five convolutions: the code's channels, 32 to 512, are spread"
+    " over the convolutions, and some are repeated.",
+    "The widths of the linear layers, except in networks with three: 512, 256 and, with four layers, 128.",
+    "The strength of the weight decay (report D's 1e-4 is used), dropout as in the code; SGD with momentum 0.9.",
 )
 
 
@@ -73,7 +74,7 @@ def row_of_c(number: int, row: dict) -> Row:
     return Row(number, label, recipe, recipe.reported, C_NOT_STATED)
 
 
-# What a version of report D changes stays until the next version changes it.
+# A setting that a version of report D changes stays in the later versions until one of them changes it again.
 D_AUGMENTATIONS = {
     "none": (),
     "affine flip jitter": (Affine(scale=(0.9, 1.1), degrees=10), Flip(), ColorJitter(0.1, 0.1, 0.1)),
@@ -86,11 +87,12 @@ D_NOT_STATED = (
 )
 POLY_THEN_CYCLIC = {"first": "polynomial", "then": "cyclic", "share": 0.5}
 D_NOT_STATED_BY_VERSION = {
-    "v0.2.2": ("k and the batch size are cut off in the table: 5 and 64 are taken.",),
+    "v0.2.2": ("k and the batch size are cut off in the table: 5 and 64 are used.",),
     "v0.5.9": ("How its two schedules follow each other: each has half of the run, polynomial first.",),
-    "v0.6.0": ("Maps of 32, 8 and 2 pixels: each of the two layers halves, as in v0.6.3.",),
+    "v0.6.0": ("Maps of 32, 8 and 2 pixels: each of the two layers halves the map, as in v0.6.3.",),
     "v0.6.2": (
-        "What its ResNet is: one block whose stacked branches get a 1x1 shortcut, averaged to their map's size.",
+        "The structure of its ResNet: here one block with a 1x1 convolution as shortcut, averaged to the size of the"
+        " branches' map.",
     ),
 }
 

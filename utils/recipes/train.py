@@ -1,4 +1,4 @@
-"""The one call that trains a recipe: it makes loaders, network, optimizer and callbacks, and calls train_ch3."""
+"""Train a recipe: make its loaders, network, optimizer and callbacks, and call train_ch3."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from utils.my_utils import loss_and_accuracy, train_ch3
 from utils.optim.losses import make_loss
 from utils.optim.optimizers import make_optimizer
 from utils.optim.schedules import make_schedule
-from utils.recipes.recipe import Recipe, held_out
+from utils.recipes.recipe import Recipe, num_held_out
 from utils.runs.checkpoint_files import newest
 from utils.runs.checkpoints import Checkpoints, weights_of
 from utils.runs.recorder import Recorder, note_test
@@ -36,8 +36,8 @@ from utils.training.effort import Effort, choose_effort, first
 from utils.training.step import Step
 
 WATCHED = {"honest": "val", "report": "test", "final": "nothing"}
-MIN_MEASURED = 2000  # images in a batch that a GPU only measures: with few it would wait for Python
-WHITENING_IMAGES = 5000  # they tell how patches vary
+MIN_MEASURED = 2000  # images in a batch that a GPU only measures: with fewer it would wait for Python
+WHITENING_IMAGES = 5000  # the images from which a Whiten layer computes its kernels
 
 
 def train_recipe(
@@ -60,14 +60,14 @@ def train_recipe(
     curves: bool = True,
     compiled: bool = False,
 ) -> Trained:
-    """Train a recipe and return the Trained. Called again, it continues where it stopped.
+    """Train a recipe and return the Trained. The same call resumes a training that was interrupted.
 
-    effort: check, demo or full, or an Effort; without one COURSEWORK_EFFORT or the hardware chooses. folder:
-    where its record and its checkpoints are kept, one every save_every seconds ("auto": a folder of its own for each
-    different training; None: nowhere). parent: a run, or its name, whose weights it starts with, and whose optimizer
-    state if the optimizer is of the same kind. sweep: the name of the group of runs it belongs to. cuda_graph: let a
-    GPU replay each step as a CUDA graph ("auto": unless it is compiled). compiled: let torch.compile fuse the network
-    first, which pays off in a long run only.
+    effort: "check", "demo", "full" or an Effort. Default: COURSEWORK_EFFORT, else full on a GPU and demo on a CPU.
+    folder: the folder for the record and the checkpoints ("auto": a separate folder for each different training; None:
+    nothing is written). save_every: seconds between two checkpoints. parent: a Run or its name; the training starts
+    with its weights, and with its optimizer state if the optimizer is of the same class. sweep: the name of a group of
+    runs, such as a grid. cuda_graph: on a GPU, replay each step as a CUDA graph ("auto": unless compiled). compiled:
+    compile the network with torch.compile first, which pays off only in a long run.
     """
     data = data or load_cifar10()
     device = torch.device(device or try_gpu())
@@ -86,7 +86,7 @@ def train_recipe(
     with isolated_randomness(derive_seed(seed, recipe.name), device):
         net = prepared_network(recipe, data, train_iter.split, device, form)
         if compiled:
-            net.compile(dynamic=False)  # once for each image size; none of them is slowed down by the others
+            net.compile(dynamic=False)  # compiled separately for each image size: one version for all would be slower
         optimizer = make_optimizer(recipe.optimizer, net, recipe.lr, **recipe.optimizer_settings)
         if parent:
             inherit(parent, net, optimizer)
@@ -120,7 +120,7 @@ def train_recipe(
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """The result of a training: the network to use, its history, and everything that the two came from."""
+    """The result of a training: the trained network, its history, its test images, its loss and its facts."""
 
     recipe: Recipe
     net: nn.Module
@@ -128,7 +128,7 @@ class Trained:
     test_iter: object
     loss: object
     step: object
-    facts: dict  # recipe, checksum of the images, effort, seed, protocol, precision, epochs
+    facts: dict  # see Recipe.facts
     folder: Path | None
 
     def __repr__(self):
@@ -136,29 +136,30 @@ class Trained:
 
     @property
     def run(self) -> Run | None:
-        """The Run on disk, or None if no record was kept."""
+        """The Run on disk, or None if nothing was recorded."""
         return Run(self.folder) if self.folder else None
 
     def test(self) -> tuple[float, float]:
-        """Measure on the test images: (mean loss, fraction correct). Once, when all choices are made; it is noted."""
+        """Measure on the test images and record it; return (mean loss, fraction correct).
+
+        Do this only once, at the end, when nothing will be changed any more.
+        """
         loss, acc = loss_and_accuracy(self.net, self.test_iter, self.loss, predict=self.step.predict)
         if self.folder:
             try:
                 note_test(self.folder, acc, loss)
-            except OSError as error:  # a full disk, say: the figures are not lost for that
-                warnings.warn(
-                    f"That the test images were measured could not be noted: {error}", RecordWarning, stacklevel=2
-                )
+            except OSError as error:  # for example a full disk; the result is returned all the same
+                warnings.warn(f"The test result could not be recorded: {error}", RecordWarning, stacklevel=2)
         return loss, acc
 
 
 def make_loaders(recipe, images, num_epochs, protocol, seed, device):
-    """Return loaders of the images to train on, to watch (or None) and to test on, as the protocol asks."""
+    """Return (train_iter, watched_iter, test_iter) for a protocol; watched_iter is None if nothing is watched."""
     train_iter, val_iter, test_iter = make_iters(
         images,
         recipe.batch_size,
         augment=for_epochs(recipe.augment, num_epochs, recipe.num_epochs),
-        val=held_out(images, protocol),
+        val=num_held_out(images, protocol),
         seed=seed,
         device=device,
         mean=recipe.mean,
@@ -182,7 +183,7 @@ def prepared_network(recipe, data, split, device, form="auto") -> nn.Module:
 
 
 def check_scores(recipe, net, split, num_classes) -> None:
-    """Pass two images through the network: it must give a score for each class. Lazy layers get their shapes here."""
+    """Call the network with two images and check that it returns a score for each class; initialise lazy layers."""
     images = split.images[:2].cpu().float() / 255
     modes = [(module, module.training) for module in net.modules()]
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -193,22 +194,22 @@ def check_scores(recipe, net, split, num_classes) -> None:
             raise CourseworkError(
                 f"The network cannot take a batch of shape {tuple(images.shape)}: {type(error).__name__}: {error}",
                 where=f"{recipe.name}, network={recipe.describe()['network']}",
-                next_step="Try it alone: net(torch.zeros(2, 3, 32, 32)).",
+                next_step="Find the error by calling it yourself: net(torch.zeros(2, 3, 32, 32)).",
             ) from error
     for module, mode in modes:
         module.training = mode
     is_matrix = isinstance(scores, torch.Tensor) and scores.ndim == 2 and len(scores) == len(images)
     if not is_matrix or scores.shape[1] < num_classes:
-        given = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        output = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
         raise CourseworkError(
-            f"The network must give a score for each of {num_classes} classes, (2, {num_classes}), but gives {given}.",
+            f"For two images the network must return scores of shape (2, {num_classes}), but it returns {output}.",
             where=f"{recipe.name}, network={recipe.describe()['network']}",
-            next_step=f"Let its last layer be nn.Linear(..., {num_classes}).",
+            next_step=f"Make nn.Linear(..., {num_classes}) its last layer.",
         )
 
 
 def whiten(recipe, net, split) -> None:
-    """Let whitening layers learn from the first images, before the training."""
+    """Set the kernels of Whiten layers from some of the images, before the training."""
     layers = [layer for layer in net.modules() if isinstance(layer, Whiten)]
     if not layers:
         return
@@ -219,9 +220,9 @@ def whiten(recipe, net, split) -> None:
 
 
 def laid_out(net: nn.Module, device) -> nn.Module:
-    """Put convolutions into the channels-last memory layout, in which they work fastest.
+    """Put convolutions into the channels-last memory layout, in which they are fastest.
 
-    On a CPU, a network stays as it is if its gated convolutions merge their kernels: that works in channels-first.
+    On a CPU, a network whose gated convolutions merge their kernels is not changed: they are faster in channels-first.
     """
     merges = any(isinstance(module, GatedConv) and module.merges_kernels for module in net.modules())
     if torch.device(device).type == "cuda" or not merges:
@@ -232,12 +233,12 @@ def laid_out(net: nn.Module, device) -> nn.Module:
 
 
 def measured_at_a_time(recipe, device) -> int:
-    """Return the batch size for images that are only measured."""
+    """Return the batch size for validation and test images."""
     return max(recipe.batch_size, MIN_MEASURED) if device.type == "cuda" else recipe.batch_size
 
 
 def record_of_training(recipe, facts, effort, sweep, images, loaders) -> dict:
-    """Return what the run's record says beside what the training itself can tell."""
+    """Return the entries of the run's record that the Training object does not contain."""
     _, watched_iter, test_iter = loaders
     record = {"parent": None} | facts | {"system": recipe.name, "effort": effort.name, "sweep": sweep}
     record["macs"] = recipe.macs()
@@ -252,7 +253,7 @@ def record_of_training(recipe, facts, effort, sweep, images, loaders) -> dict:
 
 @contextlib.contextmanager
 def isolated_randomness(seed: int, device: torch.device):
-    """Seed the generators for what happens inside, and restore the caller's state afterwards."""
+    """Seed the random generators of Python, NumPy and torch inside a with block; restore their states afterwards."""
     devices = [device] if device.type == "cuda" else []
     python_state = random.getstate()
     numpy_state = np.random.get_state()
@@ -268,7 +269,7 @@ def isolated_randomness(seed: int, device: torch.device):
 
 
 def inherit(parent: Run, net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Start with the weights of another run's newest checkpoint, and with its optimizer state where that fits."""
+    """Load the weights of another run's newest checkpoint, and its optimizer state if the optimizers' classes agree."""
     state = checkpoint_of(parent)
     try:
         net.load_state_dict(weights_of(state))
@@ -284,11 +285,12 @@ def inherit(parent: Run, net: nn.Module, optimizer: torch.optim.Optimizer) -> No
     saved = state["optimizer"]
     if _shape_of_state(present) != _shape_of_state(saved):
         raise CourseworkError(
-            f"The optimizer of {parent.name} keeps its state for other groups of parameters.",
+            f"The optimizer of {parent.name} has its state for other groups of parameters.",
             where=parent.folder,
-            next_step="Use the same optimizer settings, or another optimizer, which starts without a state.",
+            next_step="Use the same optimizer settings, or an optimizer of another class, which starts without state.",
         )
-    optimizer.load_state_dict({"state": saved["state"], "param_groups": present["param_groups"]})  # with the new rates
+    # With the new learning rates.
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": present["param_groups"]})
 
 
 def _shape_of_state(state):
@@ -302,13 +304,13 @@ def checkpoint_of(run: Run) -> dict:
         raise CourseworkError(
             f"{run.name} has no checkpoint.",
             where=run.folder,
-            next_step='Train it first. A run by hand keeps checkpoints if train_ch3 is given a name: record="mine".',
+            next_step='Train it first. train_ch3 writes checkpoints only if record is a name, such as record="mine".',
         )
     return checkpoint[1]
 
 
 def flattened(facts: dict, prefix: str = "") -> dict:
-    """Return nested dicts as one, so that a difference can be named: {"recipe.lr": "0.001"}."""
+    """Return nested dicts as one dict, {"recipe.lr": "0.001"}, so that errors can name the settings that differ."""
     flat = {}
     for name, value in facts.items():
         if isinstance(value, dict):

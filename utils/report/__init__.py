@@ -1,9 +1,10 @@
-"""The report of a run, as report.html and report.pdf, from the files in the run's folder. Notebook 05.
+"""Write the report of a run, report.html and report.pdf, from the files in the run's folder (notebook 05).
 
-    write_report("last")  # the run that was started last
+    write_report("last")  # the newest run
 
-`facts` reads what there is to say, report.md.j2 says it in Markdown, `blocks` reads that, as_html and as_pdf write it.
-A student's own Markdown, in the run's folder words/, joins the section it belongs to.
+facts.py reads the facts of the run, the template report.md.j2 turns them into Markdown, document.py parses the
+Markdown, and as_html.py and as_pdf.py write the files. A student's own Markdown, in the folder words/ of the run, is
+inserted into its section.
 """
 
 from __future__ import annotations
@@ -17,32 +18,32 @@ from utils.files import as_bytes, write_bytes
 from utils.report import as_html, as_pdf
 from utils.report import document as blocks
 from utils.report.drawings import insert_drawing
-from utils.report.facts import facts as facts_of  # the name of the module stays the module
+from utils.report.facts import facts as facts_of  # renamed, because `facts` would hide the module of this name
 from utils.report.template import render
 
 __all__ = ["write_report"]
 
-CODE_LINES = 120  # of a network's source text and of its printed form that the appendix shows
+CODE_LINES = 120  # the appendix shows at most this many lines of a network's source text or printed form
 HOW_TO_WRITE = """Your own text for the report goes into this folder, one Markdown file per section:
 data.md, model.md, loss.md, training.md, accuracy.md. Then write the report again: python -m tools.report RUN
 """
 
 
 def write_report(run: runs.Run | str, folder: str | Path | None = None) -> list[Path]:
-    """Write report.html and report.pdf into a run's folder and return their paths; without typst the HTML alone.
+    """Write report.html and report.pdf into a run's folder and return their paths; without typst only the HTML.
 
-    run: a Run, or a name that runs.find takes, which then looks in folder.
+    run: a Run or the name of a run in `folder`, by default the run log's folder.
     """
     run = run if isinstance(run, runs.Run) else runs.find(run, folder)
     document = content(run)
     paths = [run.folder / "report.html", run.folder / "report.pdf"]
     write_bytes(paths[0], as_bytes(as_html.write(document)))
-    pdf, why_not = _pdf(document)
+    pdf, problem = _pdf(document)
     if pdf is not None:
         write_bytes(paths[1], pdf)
     else:
-        paths.pop().unlink(missing_ok=True)  # an older one would say something else
-        print(f"No PDF was written: {why_not}, or print report.html from a browser.")
+        paths.pop().unlink(missing_ok=True)  # an older PDF would differ from the new HTML
+        print(f"No PDF was written: {problem}, or print report.html from a browser.")
     words = run.folder / "words"
     words.mkdir(exist_ok=True)
     write_bytes(words / "README.txt", as_bytes(HOW_TO_WRITE.replace("RUN", run.name)))
@@ -50,7 +51,7 @@ def write_report(run: runs.Run | str, folder: str | Path | None = None) -> list[
 
 
 def _pdf(document):
-    """Return a document as a PDF's bytes and None, or None and the reason with what to do."""
+    """Return (bytes of the PDF, None), or (None, the problem and what to do)."""
     if not importlib.util.find_spec("typst"):
         return None, "typst is not installed. Install it with `pip install typst`"
     try:
@@ -67,25 +68,25 @@ def content(run: runs.Run) -> dict:
 
 
 def _insert(run, known, name, caption, alt):
-    """Return the blocks that replace a picture of the template: the student's text, source code, or a drawing."""
-    kind, _, rest = name.partition("/")
+    """Return the blocks that replace a picture in the template: the student's text, source code, or a drawing."""
+    kind, _, entry = name.partition("/")
     if kind == "words":
-        return _own_words(run.folder / "words" / rest)
+        return _students_text(run.folder / "words" / entry)
     if kind == "code":
-        return [{"kind": "code", "text": _shortened(known["network"][rest])}]
+        return [{"kind": "code", "text": _shortened(known["network"][entry])}]
     return [insert_drawing(name, known, caption, alt)]
 
 
 def _shortened(text):
-    """Leave out the end of a very long text: network.json has all of it."""
+    """Cut a very long text; network.json contains all of it."""
     lines = text.splitlines()
     if len(lines) <= CODE_LINES:
         return text
     return "\n".join([*lines[:CODE_LINES], f"... ({len(lines) - CODE_LINES} more lines are in network.json)"])
 
 
-def _own_words(path):
+def _students_text(path):
     if not path.is_file():
         return []
-    text = path.read_text(encoding="utf-8-sig", errors="replace")  # some editors put a mark before the text
+    text = path.read_text(encoding="utf-8-sig", errors="replace")  # some editors write a byte order mark
     return [{"kind": "words", "blocks": blocks.read_markdown(text)}] if text.strip() else []

@@ -1,17 +1,18 @@
-"""What the report says of the accuracy on the test images: classes, confusions, calibration, gates, robustness."""
+"""The facts of the report about the test images: accuracy, classes, confusions, calibration, gates, robustness."""
 
 from __future__ import annotations
 
 from utils.runs.run import Run, tested_accuracy
 
-GATE_COLUMNS = 12  # gate weights side by side that can still be read
-MISTAKES, CONFUSIONS = 5, 4  # that are listed
-MATRIX_CLASSES, LISTED_CLASSES = 12, 40  # a matrix of more does not fit the page, and a table lists the worst
+GATE_COLUMNS = 12  # the most gate weights side by side that can be read
+MISTAKES, CONFUSIONS = 5, 4  # how many are listed
+MATRIX_CLASSES = 12  # a confusion matrix of more classes does not fit on the page
+LISTED_CLASSES = 40  # how many classes the table in its place lists, those with the lowest recall
 DAMAGES = ("shift", "noise", "jpeg")
 
 
 def accuracy_facts(run: Run) -> dict | None:
-    """Return what was measured on the test images, or None if nothing was."""
+    """Return the measurements on the test images, or None if there are none."""
     share = tested_accuracy(run)
     if share is None:
         return None
@@ -32,7 +33,7 @@ def accuracy_facts(run: Run) -> dict | None:
 
 
 def _robustness(measured):
-    """Return the changes that were tried, and the strength of each that costs most."""
+    """Return the accuracies under each change of the images, and the strength with the lowest accuracy."""
     worst = []
     for change in DAMAGES:
         tried = measured.get(change) or {}
@@ -48,7 +49,7 @@ def _robustness(measured):
 
 
 def _classes(evaluation):
-    """Return what the confusion matrix shows of the classes, with mistakes, calibration and gates."""
+    """Return the confusion matrix, the best and worst class, the most frequent confusions, mistakes and gates."""
     confusion = evaluation["confusion"]
     classes = evaluation.get("classes") or [f"class {i}" for i in range(len(confusion))]
     per_class = evaluation.get("per_class") or {}
@@ -79,7 +80,7 @@ def _classes(evaluation):
 
 
 def _class_rows(confusion, classes):
-    """List each class with its recall, its precision and the class it is most often taken for."""
+    """List each class with its recall, its precision and the wrong class that is most often predicted for it."""
     rows = []
     for i, counts in enumerate(confusion):
         predicted = sum(line[i] for line in confusion)
@@ -98,7 +99,7 @@ def _class_rows(confusion, classes):
 
 
 def _gates(tables, classes):
-    """Return the mean gate weights of the last modules that fit side by side, and how far they differ by class."""
+    """Return the mean gate weights of the last modules that fit side by side, and their differences between classes."""
     tables = {name: rows for name, rows in tables.items() if rows and rows[0]}
     complete = [i for i in range(len(classes)) if all(None not in rows[i] for rows in tables.values())]
     if not tables or not complete:

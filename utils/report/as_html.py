@@ -1,4 +1,4 @@
-"""Writes a report as one HTML file for screen, phone and paper, without a script and without a second file."""
+"""Write a report as a single HTML file for screen, phone and paper, without scripts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import html
 from pathlib import Path
 
 STYLE = Path(__file__).with_name("page.css")
-# Even if something hostile got past the escaping, a browser would neither run nor fetch it.
+# Even if a hostile text were not escaped, a browser would not run or fetch anything.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SIDES = {"l": "left", "c": "center", "r": "right"}
 MARKS = {"strong": "strong", "emph": "em", "strike": "s", "code": "code"}
@@ -85,13 +85,13 @@ def _row(block):
 
 def _figure(block):
     data = base64.b64encode(block["svg"].encode()).decode()
-    size = f'width="{block["width"]:.0f}" height="{block["height"]:.0f}"'  # so that nothing jumps when it is shown
+    size = f'width="{block["width"]:.0f}" height="{block["height"]:.0f}"'  # so that the page does not move on loading
     image = f'<img {size} alt="{_escape(block["alt"])}" src="data:image/svg+xml;base64,{data}">'
     return f"<figure>{image}<figcaption>{_inline([block['caption']])}</figcaption></figure>"
 
 
 def _table(block):
-    """Write a table, cut into several side by side where that is allowed; they wrap on a narrow screen."""
+    """Write a table, split into `fold` tables side by side; on a narrow screen they are below each other."""
     rows = block["rows"]
     size = max(1, -(-len(rows) // block["fold"]))
     tables = [_rows(block, i, rows[i : i + size]) for i in range(0, max(1, len(rows)), size)]
@@ -117,16 +117,16 @@ def _cell(tag, text, side, shade=None):
 
 
 def _inline(text):
-    return "".join(_escape(part) if isinstance(part, str) else _marked(part) for part in text)
+    return "".join(_escape(span) if isinstance(span, str) else _marked(span) for span in text)
 
 
-def _marked(part):
-    kind = part["kind"]
+def _marked(span):
+    kind = span["kind"]
     if kind == "break":
         return "<br>"
-    inner = _escape(part["text"]) if kind == "code" else _inline(part["text"])
+    inner = _escape(span["text"]) if kind == "code" else _inline(span["text"])
     if kind == "link":
-        return f'<a href="{_escape(part["to"])}" rel="noreferrer">{inner}</a>'
+        return f'<a href="{_escape(span["to"])}" rel="noreferrer">{inner}</a>'
     return f"<{MARKS[kind]}>{inner}</{MARKS[kind]}>"
 
 

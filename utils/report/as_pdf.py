@@ -1,4 +1,4 @@
-"""Writes a report as a PDF with typst: on two pages of A4 where that is possible, without a network or LaTeX."""
+"""Write a report as a PDF with typst, if possible on two pages of A4; it needs no internet and no LaTeX."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from matplotlib.ft2font import FT2Font
 from utils.files import as_bytes
 
 TEMPLATE = Path(__file__).with_name("pages.typ")
-PAGES = 2  # that the coursework asks for
+PAGES = 2  # the length that the coursework asks for
 SIZES = [size / 8 for size in range(84, 63, -1)]  # points, largest first
-USUAL = 9.5  # points, where even the smallest size needs more pages
-LONGEST, PIECE = 28, 6  # letters of a word that is not broken, and of what a longer one may be broken into
+USUAL = 9.5  # points, used if even the smallest size needs more pages
+LONGEST, PIECE = 28, 6  # words of more letters may be broken, into pieces of this many letters
 
 NO_TEXT = ("kind", "align", "svg", "to", "alt", "start")  # keys of a block that are not printed
 
 
 def write(document: dict) -> bytes:
-    """Return a report's document as the bytes of a PDF, in the largest letters with which it fits on two pages.
+    """Return a report's document as the bytes of a PDF, in the largest font size with which it fits on two pages.
 
-    The second page begins where the first is full, or with the section that is marked if that leaves room for larger
-    letters. An appendix begins a page of its own and is not counted.
+    The second page starts where the first is full, or with the marked section if that allows a larger font size. An
+    appendix starts on a new page, which is not counted.
     """
     import typst
 
-    fonts = Path(matplotlib.get_data_path(), "fonts", "ttf")  # DejaVu has the signs that typst's own fonts lack
+    fonts = Path(matplotlib.get_data_path(), "fonts", "ttf")  # DejaVu has characters that typst's own fonts lack
     texts = {}
     for name, sections in (("body", _body(document)), ("all", document["sections"])):
         texts[name] = as_bytes(json.dumps(_breakable(document | {"sections": sections}), ensure_ascii=False)).decode()
-    # Other fonts of the machine only where they are needed, so that the PDF is the same on every machine.
+    # Other fonts of the machine are used only if they are needed, so that the PDF is the same on every machine.
     is_enough = {ord(sign) for sign in texts["all"]} <= FT2Font(str(fonts / "DejaVuSans.ttf")).get_charmap().keys()
     compiler = typst.Compiler(TEMPLATE, font_paths=[fonts], ignore_system_fonts=is_enough)
 
@@ -50,7 +50,7 @@ def _body(document):
 
 
 def _largest(compile_at, halves):
-    """Find the largest of the SIZES with which it fits on two pages, in few attempts; None if none does."""
+    """Return the largest of the SIZES with which the report fits on two pages (binary search), or None."""
     low, high, best = 0, len(SIZES) - 1, None
     while low <= high:
         middle = (low + high) // 2
@@ -67,7 +67,7 @@ def pages(pdf: bytes) -> int:
 
 
 def _breakable(value):
-    """Allow a break inside very long words, which would run over the edge of the page."""
+    """Allow line breaks inside very long words, which would otherwise extend beyond the edge of the page."""
     if isinstance(value, str):
         return re.sub(rf"\S{{{LONGEST + 1},}}", lambda match: _pieces(match[0]), value)
     if isinstance(value, list):

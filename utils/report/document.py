@@ -1,10 +1,10 @@
-"""What a report is made of: blocks and runs of text as plain data, and Markdown read into them.
+"""The parts of a report, blocks and texts, as plain data; and the parsing of Markdown into them.
 
     read_markdown("a *word*")  # [{"kind": "paragraph", "text": ["a ", {"kind": "emph", "text": ["word"]}]}]
 
 A block is a dict with a kind: paragraph, heading, list, quote, code, table, figure, row (of blocks side by side), words
-(the student's own). A text is a list of strings and of marked parts {"kind", "text"}. Nothing in a block is markup: the
-writers write every string as it is.
+(the student's own text). A text is a list of strings and of spans {"kind", "text"}, such as emphasis. Strings contain
+no markup: as_html and as_pdf escape them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import re
 from collections.abc import Callable
 
 SAFE_LINK = re.compile(r"(https?://|mailto:)[^\s]+", re.IGNORECASE)
-LONGEST = 200_000  # characters that are read of one file
-LONGEST_LINK = 8000  # characters of an address, as typst allows; a longer one is no link
+LONGEST = 200_000  # the characters of a file that are read
+LONGEST_LINK = 8000  # typst's limit for the characters of an address; a longer one is shown as text
 COMMAND = re.compile(r"^::: *(.*?) *$", re.MULTILINE)
 CAPTION = "Table: "
 
@@ -26,10 +26,10 @@ def strong(text):
 
 
 def table(rows, head=None, *, caption=None, align=None, widths=None, fold=1, shade=None):
-    """Make a table of texts, its first column by default wide and to the left, the others numbers.
+    """Make a table of texts; by default the first column is wide and left-aligned, and the others are for numbers.
 
-    widths are shares of the page, 0 for what the column needs; fold is the number of tables, side by side, into which
-    it may be cut; shade gives a fraction or None for every cell.
+    widths: shares of the page, 0 for the width that the column needs. fold: the number of tables, side by side, into
+    which it may be split. shade: a fraction or None for every cell.
     """
     width = len(head or rows[0])
     return {
@@ -45,9 +45,9 @@ def table(rows, head=None, *, caption=None, align=None, widths=None, fold=1, sha
 
 
 def figure(svg, alt, caption, full=None):
-    """Make a figure of the text of an SVG; alt describes it in words.
+    """Make a figure from the text of an SVG; alt is a description for readers who can't see it.
 
-    full is the width, in points of the SVG, that fills the line: a narrower one is shown in proportion.
+    full: the width, in points of the SVG, that fills the line; a narrower figure is scaled in proportion.
     """
     width, height = (float(side) for side in re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', svg).groups())
     share = min(1.0, width / full) if full else 1.0
@@ -56,7 +56,7 @@ def figure(svg, alt, caption, full=None):
 
 
 def plain_text(value) -> str:
-    """Return everything that a block, a list of blocks or a text says, as one string."""
+    """Return all strings in a block, a list of blocks or a text, as one string."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
@@ -68,7 +68,7 @@ def plain_text(value) -> str:
 
 
 def read_markdown(text: str) -> list[dict]:
-    """Return a student's Markdown as blocks. HTML stays the text that it is, a picture becomes its description."""
+    """Return a student's Markdown as blocks. HTML is shown as text, and a picture is replaced by its description."""
     return _blocks(_parse(text[:LONGEST]))
 
 
@@ -99,7 +99,7 @@ def read_report(text: str, insert: Callable[[str, str, str], list[dict]]) -> dic
 
 
 def _run_commands(text):
-    """Return the blocks of a report's Markdown, with its rows, the settings of its tables and its starts of pages."""
+    """Return the blocks of a report's Markdown, after its commands for rows, tables and page starts were applied."""
     first, *rest = COMMAND.split(text)
     blocks = _blocks(_parse(first), with_pictures=True)
     row, outer = None, None
@@ -126,7 +126,7 @@ def _run_commands(text):
 
 
 def _table_settings(settings):
-    """Read "fold=3" and "widths=0,1"."""
+    """Parse the settings of a table, such as "fold=3" and "widths=0,1"."""
     values = dict(setting.split("=") for setting in settings)
     chosen = {"fold": int(values.get("fold", 1))}
     if "widths" in values:
@@ -135,7 +135,7 @@ def _table_settings(settings):
 
 
 def _captioned(blocks):
-    """Make a paragraph that begins with "Table: " the caption of the table before it."""
+    """Turn a paragraph that begins with "Table: " into the caption of the table before it."""
     merged = []
     for block in blocks:
         text = plain_text(block["text"]) if block["kind"] == "paragraph" else ""
@@ -169,7 +169,7 @@ def _text(value):
 
 
 def _blocks(tokens, with_pictures=False):
-    """Turn mistune's tokens into blocks; one of an unknown kind becomes a paragraph of the text it was."""
+    """Turn mistune's tokens into blocks; a token of an unknown kind becomes a paragraph with its text."""
     blocks = []
     for token in tokens:
         kind, children = token["type"], token.get("children", [])
@@ -201,9 +201,9 @@ def _picture(token):
 
 
 def _table(children):
-    """Turn the parts of a Markdown table into a block; a head without a word is left out."""
-    head = next(part["children"] for part in children if part["type"] == "table_head")
-    body = [line["children"] for part in children if part["type"] == "table_body" for line in part["children"]]
+    """Turn the tokens of a Markdown table into a block; an empty head is left out."""
+    head = next(token["children"] for token in children if token["type"] == "table_head")
+    body = [line["children"] for token in children if token["type"] == "table_body" for line in token["children"]]
     align = "".join((cell["attrs"].get("align") or "left")[0] for cell in head)
     rows = [[_inline(cell["children"]) for cell in line] for line in body]
     titles = [_inline(cell["children"]) for cell in head]

@@ -1,4 +1,4 @@
-"""The report's figures as SVG text, which is the same for the same numbers."""
+"""Draw the report's figures as SVG text; the same numbers always give the same text."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from utils.figures.style import STYLE
 from utils.models.draw import draw_network
 from utils.report import document as blocks
 
-# Letters as outlines look the same everywhere; neither the time nor chance goes into the names inside the file.
+# Letters are drawn as outlines, which look the same everywhere; the ids in the file do not depend on time or chance.
 SVG = {"svg.fonttype": "path", "svg.hashsalt": "report"}
 SHORT = {"airplane": "plane", "automobile": "auto"}
 SCORES = {"recall": "rec.", "precision": "prec.", "f1": "F1"}
-FULL = 10 * 72  # width in points from which on a figure fills the line; a narrower one is shown in proportion
+FULL = 10 * 72  # a figure of at least this width in points fills the line; a narrower one is scaled in proportion
 
 
 def insert_drawing(name: str, facts: dict, caption: str, alt: str) -> dict:
@@ -32,7 +32,7 @@ def insert_drawing(name: str, facts: dict, caption: str, alt: str) -> dict:
 
 
 def confusion(facts, caption):
-    """Make the confusion matrix, a row for each true class, with recall, precision and F1 at its right."""
+    """Make the table of the confusion matrix, one row per true class, with recall, precision and F1 at the right."""
     accuracy = facts["accuracy"]
     rows, shade = [], []
     for i, counts in enumerate(accuracy["confusion"]):
@@ -65,7 +65,7 @@ def curves(facts):
 
 
 def calibration(facts):
-    """Draw how often answers of each confidence are right."""
+    """Draw the accuracy of the predictions in each bin of confidence."""
     return _svg(show_calibration, facts["accuracy"]["calibration"], size=(4.4, 4.0))
 
 
@@ -82,11 +82,11 @@ def gates(facts):
 
 
 DRAWINGS = {drawing.__name__: drawing for drawing in (diagram, curves, calibration, robustness, gates)}
-NARROWER = ("diagram", "gates")  # where a small network or few gates do not fill the line
+NARROWER = ("diagram", "gates")  # figures that do not fill the line if the network is small or has few gates
 
 
 def _svg(show, *args, size=None, **options):
-    """Draw in the library's own style, whatever the caller's settings are, and leave no figure open."""
+    """Draw a figure in the suite's style, independent of the user's settings, close it, and return it as SVG text."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE | SVG)

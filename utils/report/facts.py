@@ -1,8 +1,8 @@
-"""Everything that the report of a run says, as plain data that is read from the run's folder alone.
+"""The facts in the report of a run, as plain data, read only from the run's folder.
 
-    facts(run)["accuracy"]["share"]  # 0.84; facts(run)["accuracy"] is None if nobody measured it
+    facts(run)["accuracy"]["share"]  # 0.84; facts(run)["accuracy"] is None if it was not measured
 
-The sentences are in report.md.j2. What is not recorded is None, and the template calls it unknown.
+The sentences are in report.md.j2. A fact that was not recorded is None, and the template writes "unknown".
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from utils.report.accuracy import accuracy_facts
 from utils.report.marking import BANDS, TASKS, backbone_faults, band, plain_gates
 from utils.runs.run import Run, row, tested_accuracy
 
-ALL_TEST_IMAGES, MOST_IMAGES = 10_000, 45_000  # of CIFAR-10: to test on, and to train on when a tenth is held out
-WATCHED = {"honest": "val", "report": "test", "final": "nothing"}  # what each protocol measures after every epoch
-NETWORK_ROWS = 36  # of the table of layers
+ALL_TEST_IMAGES, MOST_IMAGES = 10_000, 45_000  # CIFAR-10's test images; its training images if a tenth is held out
+WATCHED = {"honest": "val", "report": "test", "final": "nothing"}  # the images each protocol measures after every epoch
+NETWORK_ROWS = 36  # rows of the table of layers, at most
 
 
 def facts(run: Run) -> dict:
-    """Return everything that the report says of a run."""
+    """Return all facts about a run that the report contains."""
     record = run.record
     training = _training(run)
     data = _data(run)
@@ -63,7 +63,7 @@ def _recipe(run):
 
 
 def _setting(run, name):
-    """Return a setting of the run's recipe or, trained by hand, the one that was recorded."""
+    """Return a setting of the run's recipe; for a run without a recipe, the setting that was recorded."""
     return _recipe(run).get(name, (run.record.get("settings") or {}).get(name))
 
 
@@ -74,7 +74,7 @@ def _watched(run):
 def _data(run):
     record = run.record.get("data") or {}
     source = record.get("source")
-    is_synthetic = source in ("drawn", "synthetic")  # the first version's name, and today's
+    is_synthetic = source in ("drawn", "synthetic")  # the first version's name, and the present one
     classes = (run.evaluation or {}).get("classes")
     return {
         "name": "synthetic images" if is_synthetic else run.data,
@@ -107,8 +107,8 @@ def _loader(run):
 
 
 def _augmentation(entry):
-    """Return name and text of an augmentation, such as Crop and Crop(padding=4), however it was recorded."""
-    if isinstance(entry, str):  # the first version, and a training by hand
+    """Return the name and the text of an augmentation, such as Crop and Crop(padding=4), from any form of record."""
+    if isinstance(entry, str):  # in the first version, and in a training without a recipe
         return {"name": entry.partition("(")[0], "text": entry}
     ((name, settings),) = entry.items()
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
@@ -128,7 +128,7 @@ def _network(summary):
         "input": summary.get("input"),
         "parameters": summary.get("parameters"),
         "macs": summary.get("macs"),
-        "problem": summary.get("problem"),  # why its layers are not known
+        "problem": summary.get("problem"),  # why its layers are unknown
         "source": summary.get("source"),
         "printed": summary["printed"],
         "rows": rows[:NETWORK_ROWS],
@@ -144,7 +144,7 @@ def _network(summary):
 
 
 def _network_rows(layers):
-    """List text, shape, parameters and macs of a network's parts: a layer with what follows it on the same map."""
+    """List text, shape, parameters and macs of the table's rows: a layer together with the small layers after it."""
     rows = []
     for layer in layers:
         text = layer["text"]
@@ -163,12 +163,12 @@ def _network_rows(layers):
 
 
 def _is_vector(shape):
-    """Tell whether a shape (C, H, W) or (C,) is one number per channel."""
+    """Return True if a shape (C, H, W) or (C,) is one number per channel."""
     return math.prod(shape) == max(shape, default=0)
 
 
 def _optimization(run):
-    """Return name and settings of loss, optimizer and schedule, and what the learning rate did."""
+    """Return the name and settings of loss, optimizer and schedule, and the learning rates of the run."""
     choices = {}
     for kind in ("loss", "optimizer", "schedule"):
         choices[kind] = {"name": _setting(run, kind), "settings": _recipe(run).get(f"{kind}_settings") or {}}
@@ -184,7 +184,7 @@ def _optimization(run):
 
 
 def _training(run):
-    """Return what the curves show, how long the training took, its attempts and its faults."""
+    """Return the first, the last and the best epoch, the duration, the attempts and the faults of the training."""
     record, history, figures = run.record, run.history(), row(run)
     last = history.rows[-1] if history.rows else {}
     watched = next((name for name in ("val", "test") if f"{name}_acc" in last), None)
@@ -215,7 +215,7 @@ def _training(run):
 
 
 def _hyperparameters(run, training):
-    """Return name and value of everything that was set, and of the circumstances."""
+    """Return {name: value} of all hyperparameters, and of the versions and the start of the run."""
     record, recipe = run.record, _recipe(run)
     if recipe:
         names = ("batch_size", "loss", "optimizer", "lr", "schedule", "clip_norm", "clip_value", "average")
@@ -242,7 +242,7 @@ def _hyperparameters(run, training):
 
 
 def _reported(run):
-    """Return what a report gives for this system beside what this run has, or None for any other system."""
+    """Return the figures of a report beside those of this run, or None if no report describes this system."""
     system = SYSTEMS.get(run.record.get("system"))
     if system is None:
         return None
@@ -286,7 +286,7 @@ def _marking(data, accuracy):
 
 
 def _caveats(run, data, training):
-    """List by name what makes this run's figures worth less than they look."""
+    """List the names of the caveats: reasons why the figures of this run mean less than they seem to."""
     record, evaluation = run.record, run.evaluation or {}
     tests = len(record.get("tests") or ())
     is_measured = tested_accuracy(run) is not None
@@ -308,4 +308,4 @@ def _caveats(run, data, training):
         "bad_lines": run.bad_lines,
         "unsaved": record.get("unsaved"),
     }
-    return [name for name, holds in applies.items() if holds]
+    return [name for name, is_true in applies.items() if is_true]

@@ -1,4 +1,4 @@
-"""How the report writes numbers and settings: `percent(0.84)` is "84.00 %", `duration(3661)` is "1 h 1 min"."""
+"""Format numbers and settings for the report: `percent(0.84)` is "84.00 %", `duration(3661)` is "1 h 1 min"."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def duration(seconds) -> str:
 
 
 def setting(value) -> str:
-    """Write a setting in one line: floats short, lists and dicts with commas, True as yes, None as none."""
+    """Write a setting in one line: floats with 4 digits, lists and dicts with commas, True as yes, None as none."""
     if isinstance(value, dict):
         return ", ".join(f"{name} = {setting(item)}" for name, item in value.items()) or "none"
     if isinstance(value, (list, tuple)):

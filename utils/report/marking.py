@@ -1,4 +1,4 @@
-"""The assignment's marking scheme as data, and what a network and an accuracy meet of it. It gives no marks itself."""
+"""The assignment's marking scheme as data, and checks of a network and an accuracy against it. It gives no marks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One of the assignment's tasks: its marks, and what its brief asks for."""
+    """One of the assignment's tasks: its marks and its requirements."""
 
     number: int
     title: str
@@ -47,8 +47,9 @@ class Band:
     marks: int
 
 
-# Highest first. "Over 95 %" leaves 95 % itself to the band below. The brief does not say to which band any other
-# boundary belongs; "less than 70" gets nothing, so 70 itself gets something, and 80 and 85 are read in the same way.
+# Highest first. "Over 95 %" means that 95 % itself belongs to the band below. The brief does not state to which band
+# the other boundaries belong. "Less than 70" gets no marks, so 70 itself gets some; 80 and 85 are treated in the same
+# way.
 BANDS = (
     Band(0.95, False, "over 95 %", 20),
     Band(0.85, True, "85 to 95 %", 15),
@@ -67,9 +68,9 @@ def band(accuracy: float) -> Band:
 
 
 def backbone_faults(network: dict) -> list[str]:
-    """List what keeps a network, given by its summary, from being the assigned one; an empty list means that it is.
+    """List the reasons why a network, given by its summary, is not the assigned architecture; empty if it is.
 
-    More than was asked for is allowed: norms, shortcuts, pooling, several steps in a branch, an MLP as the gate.
+    Additions are allowed: norms, shortcuts, pooling, several layers in a branch, an MLP as the gate.
     """
     layers = network["layers"]
     gated = [position for position, layer in enumerate(layers) if layer["gated"]]
@@ -90,14 +91,14 @@ def backbone_faults(network: dict) -> list[str]:
 
 
 def _is_classifier(layers):
-    """Tell whether the layers after a gated block are linear layers on the mean over its map."""
+    """Return True if the layers after a gated block are linear layers on the mean over its map."""
     block, *layers = layers
     channels = (block["shape"] or [0])[0]
     linear = [layer for layer in layers if layer["kind"] == "linear"]
     if not linear or any(layer["kind"] == "conv" for layer in layers):
         return False
-    # A mean may be written in forward(), where no layer shows it. But only on one number per channel does the first
-    # linear layer need this many multiply-adds.
+    # The mean may be computed in forward() without a layer. But only if the input is one number per channel does the
+    # first linear layer need this number of multiply-adds.
     if linear[0]["macs"] != channels * linear[0]["shape"][-1]:
         return False
     pools = [layer for layer in layers if layer["kind"] == "pool" and math.prod(layer["shape"]) == channels]
@@ -105,6 +106,6 @@ def _is_classifier(layers):
 
 
 def plain_gates(network: dict) -> list[str]:
-    """List the names of the blocks whose gate ends without an activation: the 2023 edition asks for one."""
+    """List the names of the blocks whose gate ends without an activation, which the 2023 edition requires."""
     gates = {layer["name"]: layer["gated"]["gate"] or "" for layer in network["layers"] if layer["gated"]}
     return [name for name, gate in gates.items() if gate.split(", ")[-1].startswith("linear")]

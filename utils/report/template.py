@@ -1,7 +1,7 @@
-"""Fills the report's template: `render(facts(run))` is the report's text as Markdown.
+"""Fill in the report's template: `render(facts(run))` returns the report's text as Markdown.
 
-The text is in report.md.j2, which says at its top how to edit it. Every value that the template inserts is escaped, so
-that a class name or a file's name is never read as Markdown, HTML or a command of the template.
+The text is in report.md.j2, with instructions for editing at its top. Every value that the template inserts is escaped,
+so that a class name or a file name is never interpreted as Markdown, HTML or a command of the template.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from pathlib import Path
 from utils.report import formats
 
 TEMPLATE = Path(__file__).with_name("report.md.j2")
-SPECIAL = re.compile(r"""[\\`*_\[\]<>|~#!"{}]""")  # characters that Markdown reads as more than text
-AT_START = re.compile(r"[-+=:]|\d{1,9}[.)](?=\s|$)")  # what begins a list, an underline or a command of ours
+SPECIAL = re.compile(r"""[\\`*_\[\]<>|~#!"{}]""")  # characters with a meaning in Markdown
+AT_START = re.compile(r"[-+=:]|\d{1,9}[.)](?=\s|$)")  # the start of a list, an underline or one of our commands
 
 
 class Markdown(str):
-    """A text that is Markdown already and is inserted without being escaped."""
+    """A text that is Markdown already and is inserted without escaping."""
 
 
 def render(facts: dict) -> str:
-    """Return the report's text as Markdown, ready for `blocks.read_report`."""
+    """Return the report's text as Markdown, which `document.read_report` parses."""
     text = _template(TEMPLATE.read_text(encoding="utf-8")).render(facts)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
@@ -33,7 +33,7 @@ def _template(text):
 
     environment = jinja2.Environment(
         finalize=escape,
-        undefined=jinja2.StrictUndefined,  # a misspelt name in the template is an error and not a gap in the text
+        undefined=jinja2.StrictUndefined,  # raise an error for a misspelt name in the template
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -43,7 +43,7 @@ def _template(text):
 
 
 def escape(value) -> str:
-    """Return a value as a line of Markdown that is read as exactly this text."""
+    """Return a value as a line of Markdown that is displayed as exactly this text."""
     if isinstance(value, Markdown):
         return value
     text = SPECIAL.sub(r"\\\g<0>", " ".join(str(value).splitlines()).replace("&", "&amp;"))
@@ -54,11 +54,11 @@ def escape(value) -> str:
 
 
 def code(value) -> Markdown:
-    """Return a value as code, or as plain text where it holds a character that would end the code."""
+    """Return a value as code, or as plain text if it contains a character that would end the code."""
     text = " ".join(str(value).split())
     return Markdown(escape(text) if not text or re.search(r"[`|]", text) else f"`{text}`")
 
 
 def one_line(text: str) -> Markdown:
-    """Join the lines of a `{% set %}` block, for a cell of a table; its values were escaped when it was filled."""
+    """Join the lines of a `{% set %}` block, for a cell of a table; its values are already escaped."""
     return Markdown(re.sub(r"[ \n]+", " ", text).strip())

@@ -1,4 +1,4 @@
-"""Every training as a folder on disk: written, read, resumed."""
+"""The run log: every training is recorded in a folder on disk, from which it can be read and resumed."""
 
 from utils.runs.run import Run, all_runs, find, row, table, tested_accuracy, trainings
 

@@ -1,4 +1,4 @@
-"""Checkpoints as files: never half written, checked when read, and no code in them is ever run."""
+"""Write and read checkpoint files. No file is half written, each is checked when read, and no code in it is run."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import torch
 from utils.errors import CheckpointError, CheckpointWarning
 from utils.files import sync_folder
 
-# The hash of its content is a part of the name: a file that was cut short or changed does not fit its name any more.
+# The name contains a hash of the file's content, so that a file that was cut short or changed is recognised.
 NAME = "checkpoint-{epoch:05d}-{batch:07d}-{hash}.pt"
 PATTERN = re.compile(r"checkpoint-(\d{5,})-(\d{7,})-([0-9a-f]{32})\.pt")
 
-# What torch.load raises for bytes that are not a checkpoint, as thousands of damaged ones have shown.
+# The exceptions that torch.load raises for damaged checkpoints, collected by loading thousands of them.
 NO_CHECKPOINT = (pickle.UnpicklingError, struct.error, RuntimeError, EOFError, LookupError, ValueError, TypeError)
 NO_CHECKPOINT += (AttributeError, AssertionError, ArithmeticError, MemoryError)
 
 
 def write(folder, state):
-    """Write a checkpoint under its final name only when all of it lies on the disk and reads back the same."""
+    """Write a checkpoint; it gets its final name when the whole file is on the disk and was read back unchanged."""
     content, position = dump(state), state["position"]
     name = NAME.format(epoch=position["epoch"], batch=position["batch"], hash=_hash(content))
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,18 +41,18 @@ def dump(state):
 
 
 def load(content, where, next_step):
-    """Return the state in a checkpoint's bytes; run nothing that they bring along."""
+    """Return the state in a checkpoint's bytes, without running any code that they may contain."""
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except NO_CHECKPOINT as error:
         lines = str(error).splitlines() or [type(error).__name__]
         reason = next((line.strip() for line in lines if "GLOBAL" in line or "global" in line), lines[0])
-        what = f"This checkpoint holds more than numbers and texts, or is none: {reason[:200]}"
+        what = f"This file is not a checkpoint, or contains more than numbers and texts: {reason[:200]}"
         raise CheckpointError(what, where=where, next_step=next_step) from None
 
 
 def copy(path, folder):
-    """Copy a checkpoint into another folder, with the same care."""
+    """Copy a checkpoint into another folder, checked in the same way."""
     _put(path.read_bytes(), folder / path.name)
 
 
@@ -72,7 +72,7 @@ def _put(content, path):
 
 
 def remove_old(folder, keep, written):
-    """Remove all but the newest checkpoints; the one just written always stays."""
+    """Remove all but the newest `keep` checkpoints; the one that was just written is never removed."""
     for path in listed(folder)[keep:]:
         if path != written:
             path.unlink(missing_ok=True)
@@ -80,25 +80,25 @@ def remove_old(folder, keep, written):
 
 def listed(folder):
     """List a folder's checkpoints, the newest first."""
-    return sorted((path for path in kept(folder) if path.suffix == ".pt"), key=_place, reverse=True)
+    return sorted((path for path in listed_with_damaged(folder) if path.suffix == ".pt"), key=_position, reverse=True)
 
 
-def kept(folder):
-    """List all that was saved in a folder, the damaged too."""
+def listed_with_damaged(folder):
+    """List a folder's checkpoints, including the damaged ones that were renamed to .corrupt."""
     try:
         paths = list(folder.iterdir())
-    except FileNotFoundError:  # anything else, such as a drive that was unmounted, does not mean that there are none
+    except FileNotFoundError:  # other errors, such as an unmounted drive, do not mean that there is no checkpoint
         return []
     return [path for path in paths if PATTERN.fullmatch(path.with_suffix(".pt").name) and path.suffix != ".old"]
 
 
-def _place(path):
+def _position(path):
     epoch, batch, _ = PATTERN.fullmatch(path.name).groups()
     return int(epoch), int(batch), path.stat().st_mtime
 
 
 def clean(folder):
-    """Remove what attempts that were killed while writing have left."""
+    """Remove the partial files of attempts that were killed while they wrote a checkpoint."""
     for path in folder.glob("checkpoint-*.partial"):
         path.unlink(missing_ok=True)
 
@@ -106,24 +106,24 @@ def clean(folder):
 def newest(folders):
     """Return (path, state) of the newest intact checkpoint in some folders, or None if there never was one.
 
-    One that is damaged is set aside as .corrupt, with a warning; if no other is left, that is an error: the training
-    does not silently start again.
+    A damaged checkpoint is renamed to .corrupt, with a warning. If all are damaged, an error is raised, so that the
+    training does not silently start again.
     """
-    damaged, found = [], [path for folder in folders for path in listed(folder)]
-    for path in sorted(found, key=lambda path: _place(path)[:2], reverse=True):
+    damaged, paths = [], [path for folder in folders for path in listed(folder)]
+    for path in sorted(paths, key=lambda path: _position(path)[:2], reverse=True):
         state = _read(path)
         if state is not None:
-            for bad in damaged:
-                what = f"A damaged checkpoint was set aside as {bad}; the training resumes from {path.name}."
+            for name in damaged:
+                what = f"A damaged checkpoint was renamed to {name}; the training resumes from {path.name}."
                 warnings.warn(what, CheckpointWarning, stacklevel=4)
             return path, state
-        aside = path.with_suffix(".corrupt")
-        path.replace(aside)
-        damaged.append(aside.name)
-    aside = [path for folder in folders for path in kept(folder)]
-    if aside:
+        corrupt = path.with_suffix(".corrupt")
+        path.replace(corrupt)
+        damaged.append(corrupt.name)
+    all_damaged = [path for folder in folders for path in listed_with_damaged(folder)]
+    if all_damaged:
         raise CheckpointError(
-            f"Every checkpoint of this training is damaged: {len(aside)} set aside as .corrupt.",
+            f"Every checkpoint of this training is damaged: {len(all_damaged)} were renamed to .corrupt.",
             where=folders[0],
             next_step="Copy an intact one there, or start anew: Checkpoints(..., resume=False), or another folder.",
         )
@@ -131,13 +131,13 @@ def newest(folders):
 
 
 def _read(path):
-    """Return a checkpoint's state, or None if its content is not what its name says."""
+    """Return a checkpoint's state, or None if its content does not have the hash in its name."""
     content = path.read_bytes()
     if _hash(content) != PATTERN.fullmatch(path.name)[3]:
         return None
-    state = load(content, path, "It was not written by this suite. Remove it; nothing in it was run.")
+    state = load(content, path, "This suite did not write it. Remove it; none of its code was run.")
     if not isinstance(state, dict) or not isinstance(state.get("about"), dict):
-        what = "This is not a checkpoint of a training."
+        what = "This file is not a checkpoint of a training."
         raise CheckpointError(what, where=path, next_step="Remove it from this folder.")
     return state
 

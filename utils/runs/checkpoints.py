@@ -1,4 +1,4 @@
-"""A training's checkpoints: callbacks=[Checkpoints("runs/mine")] saves it and resumes it exactly."""
+"""Save a training in checkpoints and resume it exactly: callbacks=[Checkpoints("runs/mine")]."""
 
 from __future__ import annotations
 
@@ -13,43 +13,44 @@ import numpy as np
 import torch
 
 from utils.errors import CheckpointError, CheckpointWarning
-from utils.runs.checkpoint_files import clean, copy, dump, kept, load, newest, remove_old, write
+from utils.runs.checkpoint_files import clean, copy, dump, listed_with_damaged, load, newest, remove_old, write
 from utils.runs.same_training import compare, describe, named
 from utils.training.state import SAVING
 
 
 class Checkpoints:
-    """A callback that saves a training in a folder; the same training, started again, resumes from there.
+    """A callback that saves a training in a folder; if the same training is started again, it resumes from there.
 
-    It saves every so many seconds, at the end, and at an interrupt; less often where saving would take more than
-    `share` of the time. A loader without set_position can only be resumed at the start of an epoch, so that with one
-    it also saves after epochs, as often as `share` allows. keep: how many of the newest to keep. copy_to: a second
-    folder, on a mounted drive, say, that gets a copy of each and serves if the first is lost. about: more facts that
-    must be equal to resume, as a dict. advice: what an error says to do if the folder holds another training.
-    resume=False starts anew and sets aside what was there.
+    A checkpoint is written every `every` seconds, at the end, and after an interrupt; less often if writing would take
+    more than the fraction `share` of the time. With a loader without set_position, a training can only resume at the
+    start of an epoch, so checkpoints are also written after epochs, as often as `share` allows. keep: how many of the
+    newest checkpoints to keep. copy_to: a second folder, for example on a mounted drive, for a copy of each checkpoint;
+    it is used if the first folder is lost. about: a dict of further settings that must be equal to resume. advice: the
+    next step in the error that is raised if the folder contains another training. resume=False: start from the
+    beginning, and rename older checkpoints to .old.
     """
 
-    order = SAVING  # after the callbacks whose state it saves
+    order = SAVING  # called after the callbacks whose state is saved
 
     def __init__(self, folder, *, every=60.0, share=0.02, keep=2, copy_to=None, about=None, resume=True, advice=None):
         self.folder, self.copy_to = Path(folder), Path(copy_to) if copy_to else None
         self.every, self.share, self.keep, self.resume = every, share, max(1, keep), resume
         self.extra = about or {}
         self.advice = advice
-        self.unsaved = None  # why the last one could not be written
+        self.unsaved = None  # why the last checkpoint could not be written
         self._about = None
         self._saved = None
         self._due = 0.0
         self._affordable = 0.0
 
     def on_start(self, training):
-        """Resume from the newest intact checkpoint, or start."""
-        self._saved = None  # these two are of an earlier training with the same object
+        """Resume from the newest intact checkpoint, if there is one."""
+        self._saved = None  # the object may have been used in an earlier training
         self.unsaved = None
         self._about = plain({**describe(training), **self.extra})
         present = capture(training, self._about)
         next_step = "Let about, and each callback's state_dict(), hold tensors, numbers, texts, lists and dicts."
-        load(dump({**present, "net": {}}), self.folder, next_step)  # here, and not when it is needed
+        load(dump({**present, "net": {}}), self.folder, next_step)  # so that an error is raised now and not on resuming
         saved = self._find()
         if saved is not None:
             path, state = saved
@@ -64,48 +65,50 @@ class Checkpoints:
         self._due = time.monotonic() + self.every
 
     def after_batch(self, training):
-        """Save if it is time, and if this loader can be resumed in the middle of an epoch."""
+        """Write a checkpoint if it is due, and if the loader can resume in the middle of an epoch."""
         if time.monotonic() >= self._due and hasattr(training.train_iter, "set_position"):
             self.save(training)
 
     def after_epoch(self, training):
-        """Save if it is time; where the loader can only begin whole epochs, as often as `share` allows."""
+        """Write a checkpoint if it is due, or if the loader can only start whole epochs, as often as `share` allows."""
         due = self._due if hasattr(training.train_iter, "set_position") else self._affordable
         if time.monotonic() >= due:
             self.save(training)
 
     def on_end(self, training):
-        """Save the end, or the position of an interrupt; a training that failed is not saved."""
+        """Write a checkpoint of the end or of an interrupted training, but not of one that failed."""
         at_boundary = training.batch == 0 or hasattr(training.train_iter, "set_position")
         if training.error is None and at_boundary and self._saved != (training.epoch, training.batch):
             self.save(training)
 
     def save(self, training):
-        """Write a checkpoint and remove the oldest; if that fails, warn, keep what is there and try again later."""
-        begun, what = time.monotonic(), "This checkpoint could not be written"
+        """Write a checkpoint and remove the oldest; if that fails, warn, keep the old ones and try again later."""
+        begun = time.monotonic()
+        problem = "This checkpoint could not be written"
         try:
             path = write(self.folder, capture(training, self._about))
-            self._saved, what = (training.epoch, training.batch), "The checkpoint was written, but no old one removed"
+            self._saved = (training.epoch, training.batch)
+            problem = "The checkpoint was written, but the oldest one could not be removed"
             remove_old(self.folder, self.keep, path)
             self.unsaved = None
             if self.copy_to:
                 self._copy(path)
         except OSError as error:
-            self._warn(f"{what}: {error}", self.folder)
+            self._warn(f"{problem}: {error}", self.folder)
         now = time.monotonic()
         pause = (now - begun) / self.share
         self._affordable = now + pause
         self._due = now + max(self.every, pause)
-        if not self.every:  # every=0 asks for one after each batch, whatever it costs
+        if not self.every:  # every=0 means a checkpoint after each batch, however long that takes
             self._due = self._affordable = now
 
     def _find(self):
-        """Clean up after earlier attempts; return (path, state) of the newest intact checkpoint, or None."""
+        """Remove partial files of earlier attempts; return (path, state) of the newest intact checkpoint, or None."""
         folders = [folder for folder in (self.folder, self.copy_to) if folder]
         try:
             for folder in folders:
                 clean(folder)
-                for path in [] if self.resume else kept(folder):
+                for path in [] if self.resume else listed_with_damaged(folder):
                     path.replace(path.with_suffix(".old"))
             return newest(folders)
         except OSError as error:
@@ -116,7 +119,7 @@ class Checkpoints:
     def _copy(self, path):
         try:
             self.copy_to.mkdir(parents=True, exist_ok=True)
-            for wait in (0.2, 1.0, None):  # a mounted drive drops out for a moment now and then
+            for wait in (0.2, 1.0, None):  # now and then a mounted drive is unavailable for a moment
                 try:
                     copy(path, self.copy_to)
                     break
@@ -126,7 +129,7 @@ class Checkpoints:
                     time.sleep(wait)
             remove_old(self.copy_to, self.keep, self.copy_to / path.name)
         except OSError as error:
-            self._warn(f"The checkpoint was written, but not its second copy: {error}", self.copy_to)
+            self._warn(f"The checkpoint was written, but its second copy could not be written: {error}", self.copy_to)
 
     def _warn(self, what, folder):
         self.unsaved = what
@@ -135,7 +138,7 @@ class Checkpoints:
 
 def capture(training, about):
     """Return everything that the rest of a training depends on, as tensors, numbers, texts, lists and dicts."""
-    # While an epoch is measured, its loader has already turned to the next one.
+    # While an epoch is measured, the loader's position is already the start of the next epoch.
     loader_epoch = training.loader_epoch if training.batch else getattr(training.train_iter, "epoch", None)
     state = {
         "net": training.net.state_dict(),
@@ -157,7 +160,7 @@ def capture(training, about):
 
 
 def restore(training, state):
-    """Make the training what it was when `capture` saw it."""
+    """Put a training back into the state that `capture` returned."""
     training.net.load_state_dict(state["net"])
     training.optimizer.load_state_dict(state["optimizer"])
     if hasattr(training.step, "load_state_dict"):
@@ -171,11 +174,11 @@ def restore(training, state):
     training.loader_epoch = position["loader"]
     if hasattr(training.train_iter, "set_position"):
         training.train_iter.set_position(position["loader"], position["batch"])
-    set_random_state(state["random"], training.device)  # last: nothing above may draw after it
+    set_random_state(state["random"], training.device)  # last, since the lines above may use the generators
 
 
 def weights_of(state) -> dict:
-    """Return the weights that a checkpoint's training hands over: the best epoch's, the averaged or the last ones."""
+    """Return the weights in a checkpoint that are the training's result: the best epoch's, the averaged or the last."""
     callbacks = state["callbacks"]
     best = callbacks.get("KeepBest", {})
     if best.get("restore") and best["weights"] is not None:
@@ -188,25 +191,25 @@ def weights_of(state) -> dict:
 
 
 def check_version(state, path):
-    """Refuse a checkpoint of the first version, which kept the callbacks' state under other names."""
+    """Raise an error for a checkpoint of the first version, which saved the callbacks' state under other names."""
     if "watchers" in state:
         raise CheckpointError(
-            "This checkpoint was written by an earlier version of the suite, which this version cannot resume.",
+            "This checkpoint was written by an earlier version of the suite, and this version cannot resume it.",
             where=path,
             next_step="Train again in another folder or with resume=False, or finish it with the earlier version.",
         )
 
 
 def check_parts(state, present, path):
-    """Refuse a checkpoint that lacks what a training of this kind saves, before any of it is used."""
-    missing = [part for part in present if part not in state]
-    for part in {"net", "optimizer", "step", "callbacks", "history", "position", "random"} - set(missing):
-        missing += [f"{part}.{name}" for name in present[part] if name not in state[part] and name != "device"]
+    """Raise an error, before any of it is used, if a checkpoint lacks some of the state that this training saves."""
+    missing = [entry for entry in present if entry not in state]
+    for entry in {"net", "optimizer", "step", "callbacks", "history", "position", "random"} - set(missing):
+        missing += [f"{entry}.{name}" for name in present[entry] if name not in state[entry] and name != "device"]
     if missing:
         raise CheckpointError(
-            f"This checkpoint lacks {', '.join(sorted(missing))}: a training cannot resume exactly without it.",
+            f"This checkpoint lacks {', '.join(sorted(missing))}. A training cannot resume exactly without it.",
             where=path,
-            next_step="Remove it, and the training resumes from the one before; or start anew: resume=False.",
+            next_step="Remove it, to resume from the checkpoint before it; or start from the beginning: resume=False.",
         )
 
 
@@ -215,10 +218,10 @@ def _with_state(training):
 
 
 def plain(value):
-    """Return a state with Python's numbers for NumPy's, such as an lr from np.logspace: no other type is loaded."""
+    """Replace NumPy's numbers in a state, such as an lr from np.logspace, by Python's: torch.load accepts no others."""
     if isinstance(value, np.generic):
         return value.item()
-    if type(value) is dict:  # not a network's, which holds tensors alone
+    if type(value) is dict:  # a network's state is an OrderedDict, which contains only tensors
         return {plain(key): plain(item) for key, item in value.items()}
     return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
 
@@ -228,7 +231,7 @@ def _to(value, device):
 
 
 def random_state(device):
-    """Return the states of the generators that a training may draw from."""
+    """Return the states of the random generators that a training may use."""
     kind, keys, *numbers = np.random.get_state()
     state = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": [kind, keys.tolist(), *numbers]}
     if device.type in ("cuda", "mps"):
@@ -237,7 +240,7 @@ def random_state(device):
 
 
 def set_random_state(state, device):
-    """Put the generators back to these states; a run that moved to another kind of device keeps that device's own."""
+    """Restore the generators' states; on another kind of device than before, the device's generator is not changed."""
     torch.set_rng_state(state["torch"])
     random.setstate(state["python"])
     kind, keys, *numbers = state["numpy"]
@@ -248,5 +251,5 @@ def set_random_state(state, device):
 
 def _space(folder):
     parent = next((path for path in (folder, *folder.parents) if os.path.isdir(path)), None)
-    free = f"{shutil.disk_usage(parent).free / 2**20:,.0f} MiB are free there" if parent else "there is no such disk"
-    return f"make room or repair the folder ({free}); the training continues and tries again."
+    free = f"{shutil.disk_usage(parent).free / 2**20:,.0f} MiB are free there" if parent else "the disk does not exist"
+    return f"free some disk space or repair the folder ({free}). The training continues and will try again."

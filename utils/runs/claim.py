@@ -1,4 +1,7 @@
-"""One process at a time in a folder: it holds a file there and keeps touching it, as some drives know no locks."""
+"""Let only one process at a time train in a folder, also on drives that do not support file locks.
+
+The process creates a file in the folder and updates the file's time every few seconds.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,22 @@ from utils.errors import CourseworkError
 from utils.files import read_json
 
 NAME = "alive.json"
-BEAT, STALE = 5.0, 60.0  # seconds from one touch to the next, and after which nobody is thought to work there
-WRITING = 1.0  # seconds after which a file that names nobody was left by a process killed while it made it
-PATIENCE = 3.0  # seconds to wait for one that is just ending, such as a kernel whose server was killed
+BEAT = 5.0  # seconds between two updates of the file's time
+STALE = 60.0  # seconds without an update after which the process counts as dead
+WRITING = 1.0  # seconds after which an empty file means that its process was killed while it created the file
+PATIENCE = 3.0  # seconds to wait for a process that is just ending, such as a kernel whose server was killed
 
 
 class Claim:
-    """A folder held by this process from take() to release(); a thread touches the file meanwhile.
+    """Claim a folder for this process from take() to release(); meanwhile a thread updates the file's time.
 
-    It works on mounted drives that know no locks: the file is made in one step that fails if it is there, and one that
-    was left by a dead process is renamed in one step that only one of several can do.
+    This works on mounted drives without file locks: creating the file fails if the file exists, and if a dead process
+    has left its file behind, only one of several processes can rename it.
     """
 
-    _held = set()  # the tokens that this process holds: a file with its number and another token is an older one's
+    # The tokens of this process's own claims. A file with this process's number and any other token was left by an
+    # older process that had the same number.
+    _held = set()
 
     def __init__(self, folder, beat=BEAT):
         self.path, self.beat, self.lost = Path(folder) / NAME, beat, False
@@ -34,7 +40,7 @@ class Claim:
         self._end = threading.Event()
 
     def take(self):
-        """Hold the folder, or raise an error that says who does."""
+        """Claim the folder, or raise an error that names the process that has claimed it."""
         until = time.monotonic() + PATIENCE
         mine = {"host": platform.node(), "pid": os.getpid(), "token": self.token, "since": time.strftime("%F %T")}
         mine |= {"machine": _machine(), "start": _state_and_start(os.getpid())[1]}
@@ -49,7 +55,7 @@ class Claim:
         threading.Thread(target=self._touch, name="heartbeat", daemon=True).start()
 
     def release(self):
-        """Let others have the folder."""
+        """Remove the file, so that other processes can claim the folder."""
         self._end.set()
         Claim._held.discard(self.token)
         if (read_json(self.path) or {}).get("token") == self.token:
@@ -62,43 +68,43 @@ class Claim:
                 raise _taken(holder, self.path.parent)
             time.sleep(0.1)
             return
-        aside = self.path.with_name(f"{NAME}.{self.token}.stale")
+        stale = self.path.with_name(f"{NAME}.{self.token}.stale")
         try:
-            os.rename(self.path, aside)
-        except FileNotFoundError:  # somebody else was faster
+            os.rename(self.path, stale)
+        except FileNotFoundError:  # another process was faster
             return
-        found = read_json(aside) or {}
-        if found.get("token") != holder.get("token"):  # and has made a new one, which this must not take away
-            os.rename(aside, self.path)
-            raise _taken(found, self.path.parent)
-        aside.unlink(missing_ok=True)
+        renamed = read_json(stale) or {}
+        if renamed.get("token") != holder.get("token"):  # another process has created a new file: put it back
+            os.rename(stale, self.path)
+            raise _taken(renamed, self.path.parent)
+        stale.unlink(missing_ok=True)
 
     def _touch(self):
         while not self._end.wait(self.beat):
-            found = read_json(self.path)  # None while a drive drops out for a moment
-            if found is not None and found.get("token") != self.token:
-                self.lost = True  # this machine slept for so long that another process took over
+            holder = read_json(self.path)  # None while a drive is unavailable for a moment
+            if holder is not None and holder.get("token") != self.token:
+                self.lost = True  # this process was paused for so long that another one has claimed the folder
                 return
             now = time.time()
             try:
                 os.utime(self.path, (now, now))
-            except OSError:  # the next beat tries again
+            except OSError:  # tried again after the next BEAT seconds
                 continue
 
 
 def is_alive(folder):
-    """Tell whether a process works in this folder now.
+    """Return True if a process is training in this folder now.
 
-    Of a process of this machine and container /proc knows, whatever the clocks say; of another one it shows in the time
-    of its last touch.
+    For a process on this machine and in this container, /proc gives the answer; for any other one, the time at which
+    its file was last updated.
     """
     path = Path(folder) / NAME
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return False
-    age, holder = abs(time.time() - found.st_mtime), read_json(path) or {}
-    if not found.st_size:
+    age, holder = abs(time.time() - status.st_mtime), read_json(path) or {}
+    if not status.st_size:
         return age < WRITING
     machine = _machine()
     is_here = holder.get("host") == platform.node() and holder.get("machine", machine) == machine
@@ -107,9 +113,9 @@ def is_alive(folder):
 
 
 def _machine():
-    """Return what names this machine since its last start, and the container: in there a number means one process.
+    """Return a text that identifies this machine since its last start, and the container; None where /proc lacks it.
 
-    None where /proc does not tell.
+    Within one container, a process number belongs to one process.
     """
     try:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
@@ -118,7 +124,7 @@ def _machine():
 
 
 def _state_and_start(pid):
-    """Return a process's state, a letter, and when it began, in ticks since the machine did; None twice if unknown."""
+    """Return a process's state (a letter) and start (ticks since the machine's start), or (None, None) if unknown."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         return fields[0], fields[19]
@@ -127,28 +133,28 @@ def _state_and_start(pid):
 
 
 def _runs(holder):
-    """Tell whether the process that holds a folder of this machine is there; None if that cannot be known."""
+    """Return whether the process that has claimed a folder on this machine still runs, or None if that is unknown."""
     pid = holder.get("pid")
     if pid == os.getpid():
         return holder.get("token") in Claim._held
-    if os.name == "nt" or not isinstance(pid, int):  # there, asking would end the process
+    if os.name == "nt" or not isinstance(pid, int):  # on Windows, os.kill would end the process
         return None
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it is there, and another user's
+    except PermissionError:  # it runs, as another user
         pass
     state, start = _state_and_start(pid)
-    if state == "Z":  # a process that was killed keeps its number until somebody asks how it ended
+    if state == "Z":  # a zombie: it has ended, but its parent has not read its exit status yet
         return False
-    known = start is not None and holder.get("start") is not None
-    return start == holder["start"] if known else None  # another process may have got the number of a dead one
+    is_known = start is not None and holder.get("start") is not None
+    return start == holder["start"] if is_known else None  # the number may have been given to a new process
 
 
 def _taken(holder, folder):
-    who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}, since {holder.get('since', '?')}"
+    process = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}, since {holder.get('since', '?')}"
     next_step = (
-        "Wait for it, stop it (in a notebook: interrupt that kernel), or give this training a folder of its own."
+        "Wait for it, stop it (in a notebook: interrupt that kernel), or choose another folder for this training."
     )
-    return CourseworkError(f"This run is already under way: {who}.", where=folder, next_step=next_step)
+    return CourseworkError(f"Another process is training this run now: {process}.", where=folder, next_step=next_step)

@@ -1,4 +1,4 @@
-"""What a run's folder keeps of its network, as network.json: its class, where to import it, its source, its layers."""
+"""Describe a run's network for network.json: its class, its import path, its source text and its layers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from utils.models.summary import summarise
 
 
 class FirstImage:
-    """The shape of the images that a network is given, noted when its first batch comes."""
+    """Record the shape of a network's input images, by a hook that is called with the first batch."""
 
     def __init__(self, net: nn.Module):
-        self.image = None  # zeros (1, ...) like the first image, once there was one
+        self.image = None  # after the first batch: zeros (1, ...) with the shape of an image
         self._hook = net.register_forward_pre_hook(self._note)
 
     def _note(self, net, inputs):
@@ -22,16 +22,16 @@ class FirstImage:
         self.remove()
 
     def remove(self):
-        """Leave the network as it was."""
+        """Remove the hook from the network."""
         self._hook.remove()
 
 
 def describe_network(net: nn.Module, image: torch.Tensor | None, path: str | None = None, settings=None) -> dict:
-    """Return what network.json holds; a network that cannot be passed one image is told by its printed form alone."""
+    """Return the content of network.json; without layers if the network cannot be called with a single image."""
     facts = {"path": path or import_path(type(net)), "settings": settings or {}}
     facts["source"] = "\n\n".join(sources_of(net).values()) or None
     try:
         return facts | summarise(net, image)
-    except Exception as error:  # a record is no reason to end a training
+    except Exception as error:  # a missing record must not end the training
         layers = {"class": type(net).__name__, "printed": str(net), "layers": []}
         return facts | layers | {"problem": f"{type(error).__name__}: {error}"}

@@ -1,4 +1,4 @@
-"""The run log's writer: a callback that keeps a training's record in its folder. utils/runs/run.py reads it."""
+"""The Recorder, a callback that writes a training's record into its folder. utils/runs/run.py reads the record."""
 
 from __future__ import annotations
 
@@ -26,61 +26,62 @@ from utils.training.callbacks import as_callbacks
 from utils.training.state import FIRST
 
 ROOT = Path(__file__).resolve().parents[2]
-SAVE_EVERY = 60.0  # seconds between two checkpoints of a training by hand
-POINTS_EVERY = 10.0  # seconds between two looks at the loss in mid-epoch: on a GPU, looking waits for it
+SAVE_EVERY = 60.0  # seconds between two checkpoints of a training without a recipe
+POINTS_EVERY = 10.0  # seconds between two writes of the loss during an epoch; reading the loss must wait for the GPU
 
 
-def recorded(callbacks, record):
-    """Return the callbacks with a Recorder, and with Checkpoints in the folder of that name where record is a name."""
+def with_recorder(callbacks, record):
+    """Return the callbacks and a Recorder; if record is a name, also Checkpoints in the folder of this name."""
     callbacks = as_callbacks(callbacks)
     where = f"record={record!r}"
     if not isinstance(record, (bool, str)):
         what = f"record must be True, False or a name, but is an object of type {type(record).__name__}."
-        raise CourseworkError(what, where=where, next_step='Write record="my first net", say.')
+        raise CourseworkError(what, where=where, next_step='For example: record="my first net".')
     if any(isinstance(callback, Recorder) for callback in callbacks):
         if isinstance(record, str):
-            what = "This training has two names: callbacks holds a Recorder, and record names another one."
-            raise CourseworkError(what, where=where, next_step="Leave one of them out.")
+            what = "This training has two names: one in the Recorder in callbacks, the other in the argument record."
+            raise CourseworkError(what, where=where, next_step="Remove one of them.")
         return callbacks
     if record is True:
         return [Recorder(), *callbacks]
     if any(isinstance(callback, Checkpoints) for callback in callbacks):
-        return [Recorder(name=record), *callbacks]  # in the folder of those checkpoints
+        return [Recorder(name=record), *callbacks]  # it uses the folder of those Checkpoints
     folder = trainings() / safe(record)
-    advice = f'Choose another name, such as record="{record} 2", or remove the folder if nobody needs its training.'
+    advice = f'Choose another name, such as record="{record} 2", or remove the folder if its training is not needed.'
     checkpoints = Checkpoints(folder, every=SAVE_EVERY, about={"record": record}, advice=advice)
     return [Recorder(folder, record), *callbacks, checkpoints]
 
 
 class Recorder:
-    """A callback that writes a training's record; train_ch3 adds one unless there is one.
+    """A callback that writes a training's record; train_ch3 adds a Recorder if callbacks contains none.
 
-    folder: the run's folder; by default that of the Checkpoints, or a new one called `name` and the time. facts: what
-    the training can't know about itself, such as recipe, seed and effort. A folder in which another process trains is
-    refused; a folder that can't be written costs a warning, not the training.
+    folder: the run's folder; by default that of the Checkpoints, or a new one named after `name` and the time. facts:
+    entries of the record that the Training object does not contain, such as recipe, seed and effort. If another process
+    is using the folder, an error is raised. If the folder can't be written, you get a warning and the training
+    continues.
     """
 
-    order = FIRST  # at the end it is the last, as that event is told in reverse order
+    order = FIRST  # called first at each event, but last at on_end, because on_end is called in reverse order
 
     def __init__(self, folder=None, name="training", facts=None):
         self.folder = Path(folder) if folder else None
         self.name = name
         self.facts = facts or {}
-        self.unwritten = None  # why something could not be written
+        self.unwritten = None  # the message of the last error in writing
         self._claim = None
         self._record = {}
-        self._attempt = None  # the entry of the attempt under way
-        self._state = None  # the one in the record of the attempt before
+        self._attempt = None  # the record's entry of this attempt
+        self._state = None  # the state that run.json had before this attempt
         self._is_new = True
         self._begun = False
         self._micro_batch = None
         self._first_image = None  # until network.json is written
-        self._trouble = {}  # what has been noted as a fault
-        self._points = 0  # points of the loss curve that are written
+        self._problems = {}  # the problems that have been written as faults, {kind: message}
+        self._points = 0  # how many points of the loss curve have been written
         self._due = 0.0
 
     def on_start(self, training):
-        """Take the folder, and write what is known before the first batch."""
+        """Claim the folder, and write the part of the record that is known before the first batch."""
         self._claim = None
         self._begun = False
         self._attempt = None
@@ -98,16 +99,16 @@ class Recorder:
             before = before or {}
             self._record = self._describe(training, before)
             self._state = before.get("state")
-            if self._is_new:  # the record of an older attempt stays until this is known to be the same training
+            if self._is_new:  # an older record is not replaced before the checkpoint shows that it is the same training
                 write_json(self.folder / RECORD, self._record)
 
     def _describe(self, training, before):
-        kept = {name: before[name] for name in ("created", "attempts", "tests", "earlier_tests") if name in before}
+        earlier = {name: before[name] for name in ("created", "attempts", "tests", "earlier_tests") if name in before}
         record = {"format": 1, "run": self.folder.name, "system": self.name, "created": now(), "state": "running"}
-        return record | facts_of(training) | self.facts | {"attempts": []} | kept
+        return record | facts_of(training) | self.facts | {"attempts": []} | earlier
 
     def on_ready(self, training):
-        """Note the attempt and where it starts, now that a resumed training is where it was."""
+        """Record the attempt and its position; a resumed training is back at the epoch and batch where it stopped."""
         if self._claim is None:
             return
         self._begun = True
@@ -122,7 +123,7 @@ class Recorder:
             write_json(self.folder / RECORD, self._record)
 
     def _set_tests_aside(self):
-        """Keep the tests of a network trained here before apart from those of the one that starts now."""
+        """Move the test results of an earlier training in this folder to `earlier_tests`, apart from the new ones."""
         if tests := self._record.pop("tests", None):
             self._record["earlier_tests"] = [*self._record.get("earlier_tests", ()), *tests]
         evaluation = self.folder / EVALUATION
@@ -130,20 +131,24 @@ class Recorder:
             evaluation.replace(evaluation.with_suffix(".old"))
 
     def after_batch(self, training):
-        """Note faults, and every few seconds the newest points of the loss curve."""
+        """Record faults, and every few seconds the newest points of the loss curve."""
         if self._claim is None:
             return
         if self._claim.lost:
             self._claim = None
-            raise RuntimeError(f"Another process has taken over this run while this one slept: {self.folder}")
+            raise CourseworkError(
+                "Another process is now training in this folder; this one was paused for too long.",
+                where=self.folder,
+                next_step="Let the other process finish, or stop it and train again: the training resumes.",
+            )
         if self._first_image is not None:
             self._write_network(training)
-        self._note_trouble(training)
+        self._record_problems(training)
         if time.monotonic() >= self._due:
             self._write(training)
 
     def _write_network(self, training):
-        """Write what the network is, once its first batch has shown the shape of its images."""
+        """Write network.json after the first batch, when the shape of the images is known."""
         image = self._first_image.image
         self._first_image.remove()
         self._first_image = None
@@ -158,11 +163,15 @@ class Recorder:
             self._write(training, training.history.rows[-1])
 
     def on_end(self, training):
-        """Write how it ended and release the folder; a refused training leaves another one's record untouched."""
+        """Record how the training ended and release the folder.
+
+        If on_start raised an error, because the folder contains another training, its record is not changed.
+        """
         if self._claim is None:
             return
-        if self._first_image is not None:  # no batch came
+        if self._first_image is not None:  # there was no batch
             self._first_image.remove()
+        # The earlier attempt did all epochs but was killed before it could write "finished".
         killed_at_the_end = training.error is None and self._state != "finished" and not self._begun
         if self._begun or self._is_new or killed_at_the_end:
             with self._or_warn():
@@ -170,37 +179,37 @@ class Recorder:
         self._claim.release()
 
     def _close(self, training):
-        how = ending(training)
+        state = how_it_ended(training)
         if training.error is not None:
-            self._note_error(training, how)
+            self._note_error(training, state)
         if self._attempt is not None:
             self._write(training)
-            self._attempt |= {"ended": now(), "how": how, "at": [training.epoch, training.batch]}
+            self._attempt |= {"ended": now(), "how": state, "at": [training.epoch, training.batch]}
         else:
             self._catch_up(training)
             last = self._record["attempts"][-1] if self._record["attempts"] else None
             if last is not None and last.get("how") is None:
-                last |= {"ended": now(), "how": how}
-        self._note_trouble(training)
-        self._record |= {"state": how, "seconds": training.seconds}
+                last |= {"ended": now(), "how": state}
+        self._record_problems(training)
+        self._record |= {"state": state, "seconds": training.seconds}
         if training.history.ended_early:
             self._record["ended_early"] = training.history.ended_early
         write_json(self.folder / RECORD, self._record)
 
     def _catch_up(self, training):
-        """Write where this attempt starts, and the rows that killed attempts had no time to write."""
+        """Write the position at which this attempt starts, and the rows that killed attempts could not write."""
         self._due = time.monotonic() + POINTS_EVERY
-        position = training.epoch + training.batch / (training.batches or training.batch or 1)
+        epochs_done = training.epoch + training.batch / (training.batches or training.batch or 1)
         known = Run(self.folder).history()
         written = {row["epoch"] for row in known.rows}
         missing = [row for row in training.history.rows if row["epoch"] not in written]
-        attempt = {"attempt": len(self._record["attempts"]), "from": [training.epoch, position]}
+        attempt = {"attempt": len(self._record["attempts"]), "from": [training.epoch, epochs_done]}
         append_lines(self.folder / METRICS, [attempt, *missing])
-        self._points = sum(point["epoch"] <= position for point in known.points)
+        self._points = sum(point["epoch"] <= epochs_done for point in known.points)
         self._write(training)
 
     def _write(self, training, *rows):
-        """Append the points since the last time, and these rows."""
+        """Append these rows and the points that have not been written yet."""
         self._due = time.monotonic() + POINTS_EVERY
         points = training.history.points[self._points :]
         lines = [{"point": [point["epoch"], point["loss"], point["lr"]]} for point in points]
@@ -209,21 +218,21 @@ class Recorder:
                 append_lines(self.folder / METRICS, [*lines, *rows])
             self._points += len(points)
 
-    def _note_trouble(self, training):
-        """Note that memory ran out, or that a checkpoint could not be written."""
+    def _record_problems(self, training):
+        """Record as a fault that memory ran out, or that a checkpoint could not be written."""
         size = getattr(training.step, "micro_batch", None)
-        trouble = {"memory": None, "unsaved": None}
+        problems = {"memory": None, "unsaved": None}
         if size != self._micro_batch:
-            trouble["memory"] = f"Memory ran out: {size} images at a time."
+            problems["memory"] = f"Not enough memory: each batch is now computed in parts of {size} images."
         for callback in training.callbacks:
             if isinstance(callback, Checkpoints):
-                trouble["unsaved"] = callback.unsaved
-        for kind, what in trouble.items():
-            if what and what != self._trouble.get(kind):
+                problems["unsaved"] = callback.unsaved
+        for kind, what in problems.items():
+            if what and what != self._problems.get(kind):
                 self.note_fault(kind, what, training)
-        if trouble != self._trouble:
-            self._trouble = trouble
-            self._record["unsaved"] = trouble["unsaved"]
+        if problems != self._problems:
+            self._problems = problems
+            self._record["unsaved"] = problems["unsaved"]
 
     def _note_error(self, training, kind):
         error = training.error
@@ -232,17 +241,17 @@ class Recorder:
         self.note_fault(kind, what, training, **batch)
 
     def note_fault(self, kind, what, training, **more):
-        """Append a line to the run's faults: when, where in the training, what."""
-        place = {"epoch": training.epoch + 1, "batch": training.batch + 1}
+        """Append a line to the run's faults: the time, the kind of fault, its description, the epoch and the batch."""
+        position = {"epoch": training.epoch + 1, "batch": training.batch + 1}
         with self._or_warn():
-            append_lines(self.folder / FAULTS, [{"when": now(), "kind": kind, "what": what} | place | more])
+            append_lines(self.folder / FAULTS, [{"when": now(), "kind": kind, "what": what} | position | more])
 
     def _or_warn(self):
         return _Warning(self)
 
 
 class _Warning:
-    """Turn an OSError inside a with block into a warning, once for each message: the training needs no record."""
+    """Turn an OSError inside a with block into a warning, once for each message: the training continues without it."""
 
     def __init__(self, recorder):
         self.recorder = recorder
@@ -255,7 +264,7 @@ class _Warning:
             return False
         if str(error) != self.recorder.unwritten:
             self.recorder.unwritten = str(error)
-            next_step = "make room or repair the folder. The training continues; what could not be written is missing."
+            next_step = "free some disk space or repair the folder. The training continues; its record has a gap."
             where = self.recorder.folder or trainings()
             what = f"The run log could not be written: {error}\n  where: {where}\n  next:  {next_step}"
             warnings.warn(what, RecordWarning, stacklevel=4)
@@ -265,7 +274,8 @@ class _Warning:
 def note_test(folder: Path, accuracy: float, loss: float | None, views: str = "plain"):
     """Add a measurement on the test images to a run's record.
 
-    views is "plain" for one prediction per image, else the name of the views that test-time augmentation averages over.
+    views is "plain" for one prediction per image, else the name of the entry of VIEWS (in evaluation/robustness.py)
+    that was used for test-time augmentation.
     """
     record = read_json(folder / RECORD)
     if record is not None:
@@ -273,8 +283,8 @@ def note_test(folder: Path, accuracy: float, loss: float | None, views: str = "p
         write_json(folder / RECORD, record | {"tests": [*record.get("tests", ()), test]})
 
 
-def ending(training):
-    """Name how a training ended: finished, stopped (by its user), diverged or failed."""
+def how_it_ended(training):
+    """Return how a training ended: "finished", "stopped" (by its user), "diverged" or "failed"."""
     if isinstance(training.error, DivergedError):
         return "diverged"
     if isinstance(training.error, KeyboardInterrupt):
@@ -285,7 +295,7 @@ def ending(training):
 
 
 def facts_of(training):
-    """Return what any training's record holds: its images, network, settings, machine, and the suite's version."""
+    """Return the entries that every training's record has: images, network, settings, machine, the suite's version."""
     split = getattr(training.train_iter, "split", None) or getattr(training.train_iter, "dataset", None)
     origin = getattr(split, "origin", None)
     classes = getattr(split, "classes", None)
@@ -310,7 +320,7 @@ def facts_of(training):
 
 @functools.lru_cache(maxsize=1)
 def git_state():
-    """Return the suite's commit, and whether its files were changed since; None where there is no git."""
+    """Return the suite's commit, and whether its files were changed since; None without git."""
 
     def ask(*arguments):
         done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10)
@@ -324,7 +334,7 @@ def git_state():
 
 
 def new_folder(name, parent=None):
-    """Make a new folder, named after the run and the time, with a number where two start in one second."""
+    """Make a new folder, named after the run and the time, with a number if two runs start in the same second."""
     stem = f"{safe(name)}-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in range(1, 10_000):
         folder = (parent or trainings()) / (stem if number == 1 else f"{stem}-{number}")
@@ -342,11 +352,11 @@ def now():
 
 
 def _folder_of(training):
-    return next((w.folder for w in training.callbacks if isinstance(w, Checkpoints)), None)
+    return next((callback.folder for callback in training.callbacks if isinstance(callback, Checkpoints)), None)
 
 
 def _rows(training):
-    """Return which rows of the loader's split make the batch under way, if the loader knows."""
+    """Return the rows of the loader's split that are in the current batch, or None if the loader has no `indices`."""
     indices = getattr(training.train_iter, "indices", None)
     if indices is None or training.batches is None or training.batch >= training.batches:
         return None

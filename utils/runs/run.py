@@ -1,4 +1,4 @@
-"""The run log's reader: each training as a Run, all of them as one table: `table()`, `find("last")`."""
+"""Read the run log: one training as a Run, `find("last")`, or all trainings as a table, `table()`."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from utils.training.history import History
 
 RECORD, METRICS, FAULTS, EVALUATION = "run.json", "metrics.jsonl", "faults.jsonl", "evaluation.json"
 NETWORK = "network.json"
-SETTLED = 0.01  # accuracy has settled when no later epoch is further below the best one
+SETTLED = 0.01  # from the time to convergence on, no epoch's accuracy is more than this below the best one
 NOT_A_NUMBER = float("nan")
 
 
 def trainings():
-    """Return the run log's folder: COURSEWORK_RUNS, else runs/ of the suite."""
+    """Return the run log's folder: COURSEWORK_RUNS if it is set, else the folder runs/ of the suite."""
     return Path(os.environ.get("COURSEWORK_RUNS") or Path(__file__).resolve().parents[2] / "runs")
 
 
 def safe(name):
-    """Return a text as a part of a folder's name."""
+    """Return a text with all characters replaced that a folder's name should not contain."""
     return re.sub(r"[^\w.]+", "_", name).strip("_.") or "training"
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A training as its folder describes it, read when asked for; `record` is the content of run.json."""
+    """A recorded training. Its files are read when a property is used; `record` is the content of run.json."""
 
     folder: Path
 
     @property
     def name(self):
-        """The folder's name, by which `find` knows it."""
+        """The folder's name, which `find` takes."""
         return self.folder.name
 
     @functools.cached_property
@@ -49,7 +49,7 @@ class Run:
 
     @property
     def state(self):
-        """How it stands: running, finished, stopped, diverged, failed, or interrupted if it ended without a word."""
+        """running, finished, stopped, diverged, failed, unreadable, or interrupted if the process was killed."""
         state = self.record.get("state")
         if state is None:
             return "unreadable"
@@ -59,7 +59,7 @@ class Run:
 
     @property
     def title(self):
-        """What to call it in a figure: the system, and what tells it from others of the same system."""
+        """The run's name in a figure: its system, effort and seed."""
         record = self.record
         parts = [record.get("system") or self.name, self.effort]
         parts += [f"seed {record['seed']}"] if record.get("seed") is not None else []
@@ -73,33 +73,33 @@ class Run:
 
     @property
     def bad_lines(self):
-        """How many lines of its metrics cannot be read."""
+        """The number of lines in metrics.jsonl that cannot be read."""
         return self._lines[1]
 
     def history(self):
-        """Return its History, of all attempts together: what an attempt did again counts once."""
+        """Return the History of all attempts together; an epoch that was trained twice counts once."""
         history = fold(self._lines[0])
         history.ended_early = self.record.get("ended_early")
         return history
 
     @functools.cached_property
     def faults(self):
-        """What went wrong, oldest first: a list of dicts with when, kind, what, epoch, batch."""
+        """The faults of the training, oldest first: a list of dicts with when, kind, what, epoch, batch."""
         return read_lines(self.folder / FAULTS)[0]
 
     @property
     def effort(self) -> str | None:
-        """How much of its recipe was run: the name of an Effort (the first version called it a budget)."""
+        """The name of the Effort, how much of the recipe was run. The first version called it budget."""
         return self.record.get("effort") or self.record.get("budget")
 
     @property
     def evaluation(self):
-        """What was measured on the test images, as utils/evaluation/evaluate.py wrote it, or None."""
+        """The measurements on the test images (evaluation.json, from utils/evaluation/evaluate.py), or None."""
         return read_json(self.folder / EVALUATION)
 
     @property
     def network(self):
-        """What network.json says of the network, or None: runs of the first version have none."""
+        """The content of network.json, or None: runs of the first version have no such file."""
         return read_json(self.folder / NETWORK)
 
     @property
@@ -121,24 +121,26 @@ def all_runs(folder=None):
 
 
 def find(name, folder=None):
-    """Return the run of this name, or of a beginning that only one has; "last" is the newest."""
+    """Return the run of this name, or the only run whose name begins with it; "last" is the newest run."""
     runs = all_runs(folder)
     exact = [run for run in runs if run.name in (name, safe(str(name)))] or (runs[-1:] if name == "last" else [])
-    found = exact or [run for run in runs if run.name.startswith(str(name))]
-    if len(found) == 1:
-        return found[0]
-    what = f"{len(found)} runs are called {name}..." if found else f"There is no run {name!r}."
-    names = ", ".join(run.name for run in (found or runs)[-8:])
-    next_step = f"Choose one of {names}." if names else "Train something first: every training is recorded."
+    matches = exact or [run for run in runs if run.name.startswith(str(name))]
+    if len(matches) == 1:
+        return matches[0]
+    what = f"There is no run {name!r}."
+    if matches:
+        what = f"The names of {len(matches)} runs begin with {name}."
+    names = ", ".join(run.name for run in (matches or runs)[-8:])
+    next_step = f"Choose one of {names}." if names else "Train a network first: every training is recorded."
     raise CourseworkError(what, where=Path(folder) if folder else trainings(), next_step=next_step)
 
 
 def table(folder=None, **equal):
-    """Return all runs as a table, a row each, newest last; equal keeps those whose columns have these values.
+    """Return all runs as a table, one row per run, newest last. table(lr=0.1) returns only the runs with this value.
 
-    ms_per_iteration is an epoch's time, measuring included, by its batches; settled_s the seconds until the end of the
-    first epoch from which on the watched accuracy stays within one point of its best; error_rate is that of the test
-    images if they were measured, else of the watched ones after the last epoch.
+    ms_per_iteration: the time of an epoch, including the measurement after it, divided by its batches. settled_s: the
+    time to convergence, in seconds; from then on the watched accuracy stays within one point of its best. error_rate:
+    on the test images if they were measured, else on the watched images after the last epoch.
     """
     frame = pd.DataFrame([row(run) for run in all_runs(folder)], columns=COLUMNS).set_index("run")
     unknown = [name for name in equal if name not in frame.columns]
@@ -150,6 +152,7 @@ def table(folder=None, **equal):
     return frame
 
 
+# experiments/page.py lists the columns of the comparison page.
 COLUMNS = (
     *("run", "system", "state", "data", "protocol", "seed", "effort", "epochs", "of", "val_acc", "best_val_acc"),
     *("test_acc", "test_acc_tta", "error_rate", "ms_per_iteration", "settled_s", "parameters", "macs", "lr"),
@@ -159,14 +162,14 @@ COLUMNS = (
 
 
 def row(run):
-    """Return a run's figures as a dict with all COLUMNS."""
+    """Return a run's row of the table, as a dict with all COLUMNS."""
     record, history = run.record, run.history()
     settings = record.get("settings") or {}
     values = {name: (record | settings).get(name) for name in COLUMNS}
     last = history.rows[-1] if history.rows else {}
     watched, is_validated = f"{record.get('watched', 'val')}_acc", any("val_acc" in row for row in history.rows)
     seconds = last.get("seconds", NOT_A_NUMBER)
-    batches = last.get("epoch", 0) * (record.get("batches") or NOT_A_NUMBER)  # also of epochs whose lines are lost
+    batches = last.get("epoch", 0) * (record.get("batches") or NOT_A_NUMBER)  # also those of epochs with lost lines
     tested, averaged = tested_accuracy(run), tta_accuracy(run)
     measured = tested if tested is not None else last.get(watched, NOT_A_NUMBER)
     return values | {
@@ -194,7 +197,8 @@ def row(run):
 def tested_accuracy(run: Run) -> float | None:
     """Return the fraction of test images that single predictions got right, or None if it was not measured.
 
-    Under the protocol "report" the test images are the watched ones, and the last epoch counts.
+    Under the protocol "report" the test images are the watched ones, and the last epoch counts. Three places write test
+    accuracies into a run's folder: Trained.test, evaluate_run, and experiments/records.py.
     """
     if run.evaluation:
         return run.evaluation.get("accuracy")
@@ -202,7 +206,8 @@ def tested_accuracy(run: Run) -> float | None:
     rows = run.history().rows
     single = [test.get("accuracy") for test in tests if test.get("views") == "plain"]
     watched = [rows[-1].get("test_acc")] if rows else []
-    # The first version did not note the views. Its recipes with test-time augmentation come last for that reason.
+    # The first version did not record `views`, so such an accuracy may be one with test-time augmentation: it is used
+    # only if there is no other.
     unnamed = [test.get("accuracy") for test in tests if "views" not in test]
     known = [accuracy for accuracy in (*single[-1:], *watched, *unnamed[-1:]) if accuracy is not None]
     return known[0] if known else None
@@ -215,7 +220,7 @@ def tta_accuracy(run: Run) -> float | None:
 
 
 def settled(history, column):
-    """Return the seconds after which no epoch's accuracy was more than one point below the best, or NaN."""
+    """Return the time to convergence: the seconds after which no accuracy was over one point below the best, or NaN."""
     rows = [row for row in history.rows if column in row and row[column] == row[column]]
     if not rows:
         return NOT_A_NUMBER
@@ -225,13 +230,13 @@ def settled(history, column):
 
 
 def fold(lines):
-    """Return the History that the lines of a run's metrics tell: an attempt replaces what lies after its beginning."""
+    """Return the History in the lines of metrics.jsonl; an attempt replaces all rows and points after its start."""
     history, points = History(), []
     for line in lines:
         if "from" in line:
-            epoch, part = line["from"]
+            epoch, epochs_done = line["from"]
             history.rows = [row for row in history.rows if row["epoch"] <= epoch]
-            points = [point for point in points if point["epoch"] <= part]
+            points = [point for point in points if point["epoch"] <= epochs_done]
         elif "point" in line:
             points.append(dict(zip(("epoch", "loss", "lr"), map(_number, line["point"]), strict=True)))
         elif "epoch" in line:
@@ -241,19 +246,19 @@ def fold(lines):
 
 
 def _is_valid(line):
-    """Tell whether a line of metrics has the shape that the recorder writes; fold ignores lines of other kinds."""
+    """Return True if a line of metrics.jsonl has the Recorder's form, or is of another kind, which fold ignores."""
     if "from" in line:
-        return _are_numbers(line["from"], places=2)
+        return _are_numbers(line["from"], positions=2)
     if "point" in line:
-        return _are_numbers(line["point"], places=1, figures=2)
-    return "epoch" not in line or _are_numbers([line["epoch"], *line.values()], places=1, figures=len(line))
+        return _are_numbers(line["point"], positions=1, figures=2)
+    return "epoch" not in line or _are_numbers([line["epoch"], *line.values()], positions=1, figures=len(line))
 
 
-def _are_numbers(values, places, figures=0):
-    """Tell whether these are so many places in the training, and so many figures, which may be null for no number."""
-    if not isinstance(values, list) or len(values) != places + figures:
+def _are_numbers(values, positions, figures=0):
+    """Return True if values contains this many positions, then this many figures; a figure may be None."""
+    if not isinstance(values, list) or len(values) != positions + figures:
         return False
-    return all(isinstance(value, (int, float)) or (value is None and i >= places) for i, value in enumerate(values))
+    return all(isinstance(value, (int, float)) or (value is None and i >= positions) for i, value in enumerate(values))
 
 
 def _number(value):

@@ -1,4 +1,4 @@
-"""Whether a training is the one that a checkpoint was written by: its description, and the comparison of two."""
+"""Describe a training, and compare it with the description in a checkpoint: is it the same training?"""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 
 from utils.errors import CheckpointError
 
-SHOWN = 5  # differences that an error lists
+SHOWN = 5  # how many differences an error lists
 
 
 def describe(training):
-    """Return what a training's result depends on, as a flat dict; how long it runs is left out."""
+    """Return the settings that a training's result depends on, as a flat dict, without the number of epochs."""
     facts = {
         f"net.{name}": f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
         for name, tensor in training.net.state_dict().items()
@@ -31,9 +31,9 @@ def describe(training):
 
 
 def named(callbacks):
-    """Return {key: callback}: the key that its class declares, else the class's name; numbered where several share it.
+    """Return {key: callback}. The key is the class's attribute `key`, else its name; equal keys get a number.
 
-    Checkpoints save a callback's state under this key, so that a class that declares one can be renamed.
+    Checkpoints save a callback's state under this key. A class with an attribute `key` can therefore be renamed.
     """
     keys = [getattr(callback, "key", type(callback).__name__) for callback in callbacks]
     names = {}
@@ -54,20 +54,20 @@ def compare(saved, present, path, next_step=None):
     ]
     more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     raise CheckpointError(
-        "The checkpoint in this folder is of another training:\n    " + "\n    ".join(lines[:SHOWN] + more),
+        "The checkpoint in this folder belongs to another training:\n    " + "\n    ".join(lines[:SHOWN] + more),
         where=path,
-        next_step=next_step or "Use another folder for it, or start anew there: Checkpoints(..., resume=False).",
+        next_step=next_step or "Use another folder, or start from the beginning: Checkpoints(..., resume=False).",
     )
 
 
 def _loader(train_iter):
     if hasattr(train_iter, "describe"):
         facts = train_iter.describe()
-    else:  # somebody's own, or a plain DataLoader
+    else:  # a DataLoader, or the user's own loader
         names = ("batch_size", "seed", "augment", "drop_last", "shuffle")
         facts = {name: getattr(train_iter, name) for name in names if hasattr(train_iter, name)}
         transform = str(getattr(getattr(train_iter, "dataset", None), "transform", None))
-        facts["transform"] = re.sub(r" at 0x[0-9a-f]+", "", transform)  # where a function lies in memory says nothing
+        facts["transform"] = re.sub(r" at 0x[0-9a-f]+", "", transform)  # a function's address differs in each process
         for name in ("dataset", "sampler"):
             if hasattr(train_iter, name):
                 facts[name] = type(getattr(train_iter, name)).__name__
@@ -88,13 +88,13 @@ def settings_of(training):
     facts["loss"] = _settings(training.loss)
     facts["step"] = _settings(training.step)
     for name, callback in named(training.callbacks).items():
-        described = callback.describe() if hasattr(callback, "describe") else {}
-        facts |= {name.lower() if key == "name" else f"{name.lower()}.{key}": value for key, value in described.items()}
+        settings = callback.describe() if hasattr(callback, "describe") else {}
+        facts |= {name.lower() if key == "name" else f"{name.lower()}.{key}": value for key, value in settings.items()}
     return facts
 
 
 def peak_lr(training):
-    """Return the learning rate that the training was set to, that of the first group: its schedule's peak, if any."""
+    """Return the learning rate of the first parameter group: the peak of its schedule, if there is one."""
     for callback in training.callbacks:
         if getattr(callback, "peaks", None):
             return callback.peaks[0]
@@ -105,37 +105,40 @@ def peak_lr(training):
 def _optimizer(optimizer):
     facts = {"optimizer": type(optimizer).__name__}
     for i, group in enumerate(optimizer.param_groups):
-        # A schedule moves lr (and momentum) during the training; the values it started with are the same each time.
+        # A schedule changes lr (and momentum) during the training, so the values before the first batch are compared.
         values = {**group, "lr": group.get("initial_lr", group["lr"]), "tensors": len(group["params"])}
-        moving = {"params", "initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum"}
-        moving |= {"momentum", "betas"} if "max_momentum" in group else set()
-        moving |= {"fused", "foreach", "capturable", "differentiable"}  # several ways to compute the same result
-        facts |= {f"optimizer.{i}.{name}": _plain(v) for name, v in values.items() if name not in moving}
+        ignored = {"params", "initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum"}
+        ignored |= {"momentum", "betas"} if "max_momentum" in group else set()
+        ignored |= {"fused", "foreach", "capturable", "differentiable"}  # they do not change the result
+        facts |= {f"optimizer.{i}.{name}": _plain(v) for name, v in values.items() if name not in ignored}
     return facts
 
 
 def _layer(module):
-    """Name a layer with its settings, without the form of a gated convolution: all forms compute the same."""
-    described = f"{type(module).__name__}({module.extra_repr()})"
-    return re.sub(r",? ?form='\w+'| at 0x[0-9a-f]+", "", described)  # nor where a function lies in memory
+    """Return a layer's class and settings as text, without the form of a gated convolution: all forms are equal."""
+    text = f"{type(module).__name__}({module.extra_repr()})"
+    return re.sub(r",? ?form='\w+'| at 0x[0-9a-f]+", "", text)  # a function's address differs in each process
 
 
-def _settings(thing):
-    """Name a loss or a step, with its settings."""
-    if isinstance(thing, functools.partial):
-        return f"{_settings(thing.func)} {thing.keywords}"
-    if hasattr(thing, "describe"):
-        return f"{type(thing).__name__} {thing.describe()}"
-    if not isinstance(thing, torch.nn.Module):
-        return getattr(thing, "__qualname__", type(thing).__name__)
-    values = {name: _plain(v) for name, v in vars(thing).items() if not name.startswith("_") and name != "training"}
-    values |= {name: _numbers(tensor) for name, tensor in thing.state_dict().items()}  # weights of classes, say
-    values |= {name: _settings(part) for name, part in thing.named_children()}
-    return f"{type(thing).__name__} {values}"
+def _settings(component):
+    """Return a loss's or a step's class and settings as text."""
+    if isinstance(component, functools.partial):
+        return f"{_settings(component.func)} {component.keywords}"
+    if hasattr(component, "describe"):
+        return f"{type(component).__name__} {component.describe()}"
+    if not isinstance(component, torch.nn.Module):
+        return getattr(component, "__qualname__", type(component).__name__)
+    values = {}
+    for name, value in vars(component).items():
+        if not name.startswith("_") and name != "training":
+            values[name] = _plain(value)
+    values |= {name: _numbers(tensor) for name, tensor in component.state_dict().items()}  # such as weights of classes
+    values |= {name: _settings(child) for name, child in component.named_children()}
+    return f"{type(component).__name__} {values}"
 
 
 def _numbers(tensor):
-    """Return a tensor's numbers, or their shape and sum if they are many."""
+    """Return a tensor's numbers, or its shape and sum if there are more than 100."""
     return _plain(tensor) if tensor.numel() <= 100 else f"{list(tensor.shape)}, sum {float(tensor.double().sum()):.6g}"
 
 

@@ -6,10 +6,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class Average:
-    """Keep an exponential moving average of the weights, and let that be measured instead of the network.
+    """A callback that averages the weights; the averaged network is measured instead of the trained one.
 
-    The network itself is trained as without it. `net` is the network with averaged weights; decay is the fraction of
-    the average that stays at each batch.
+    The training itself does not change. `net` is the network with averaged weights. decay d: after each batch,
+    average = d * average + (1 - d) * weights.
     """
 
     key = "Average"
@@ -19,7 +19,7 @@ class Average:
 
     @property
     def net(self):
-        """The network with averaged weights, once a training has begun."""
+        """The network with averaged weights; it exists once a training has started."""
         return self._averaged.module
 
     def on_start(self, training):
@@ -27,12 +27,12 @@ class Average:
         average = get_ema_multi_avg_fn(self.decay)
         self._averaged = AveragedModel(training.net, multi_avg_fn=average, use_buffers=True)
         self._averaged.train(training.net.training)
-        training.scored = self.net
+        training.measured_net = self.net
         if self._state is not None:
             self.load_state_dict(self._state)
 
     def after_batch(self, training):
-        """Take the new weights into the average."""
+        """Update the average with the new weights."""
         self._averaged.update_parameters(training.net)
 
     def describe(self):

@@ -1,4 +1,4 @@
-"""Checks of what train_ch3 is given, made before anything is trained or written."""
+"""Check the arguments of train_ch3 before anything is trained or written."""
 
 from __future__ import annotations
 
@@ -15,63 +15,63 @@ from utils.errors import CourseworkError
 
 
 def check_network(net):
-    """Refuse what is not an nn.Module, and lazy layers that have no weights yet."""
+    """Raise an error if net is not an nn.Module, or has lazy layers without weights."""
     if not isinstance(net, nn.Module):
         what = f"net must be an nn.Module, but is {_name(net)}."
         advice = f"Make an object of the class: {net.__name__}()." if isinstance(net, type) else "Give the network."
         raise CourseworkError(what, where="train_ch3(net, ...)", next_step=advice)
     if any(is_lazy(parameter) for parameter in net.parameters()):
-        what = "The network has lazy layers that have not seen a batch: their weights have no shape yet."
+        what = "The network has lazy layers, whose weights have no shape before the first batch."
         next_step = "Call net(X) with one batch of images first, and make the optimizer after that."
         raise CourseworkError(what, where="train_ch3(net, ...)", next_step=next_step)
 
 
 def check_loss(loss, step):
-    """Refuse a loss that can't be called with (y_hat, y)."""
-    if loss is None and not _is_ours(step):  # the caller's own step may know its loss
+    """Raise an error if the loss can't be called with (y_hat, y)."""
+    if loss is None and not _is_ours(step):  # the user's own step may compute its loss itself
         return
     if isinstance(loss, type):
         what = f"loss must be an object or a function, but {loss.__name__} is a class."
         raise CourseworkError(what, where="train_ch3(..., loss, ...)", next_step=f"Write {loss.__name__}().")
     if not callable(loss):
         what = f"loss must be callable as loss(y_hat, y), but is {_name(loss)}."
-        next_step = "Give nn.CrossEntropyLoss(), say."
+        next_step = "For example: nn.CrossEntropyLoss()."
         raise CourseworkError(what, where="train_ch3(..., loss, ...)", next_step=next_step)
 
 
 def check_epochs(num_epochs) -> int:
-    """Return num_epochs as an int; refuse anything but a whole number from 1."""
+    """Return num_epochs as an int; raise an error if it is not a whole number, 1 or more."""
     try:
         count = operator.index(num_epochs)
     except TypeError:
         count = 0
     if isinstance(num_epochs, bool) or count < 1:
         what = f"num_epochs must be a whole number, at least 1, but is {num_epochs!r}."
-        raise CourseworkError(what, where="train_ch3(..., num_epochs, ...)", next_step="Give 10, say.")
+        raise CourseworkError(what, where="train_ch3(..., num_epochs, ...)", next_step="For example: num_epochs=10.")
     return count
 
 
 def check_optimizer(optimizer, net, step):
-    """Refuse an optimizer that would train nothing of this network, or that our steps can't drive."""
+    """Raise an error if the optimizer has none of the network's parameters, or needs a closure that our steps lack."""
     where = "train_ch3(..., optimizer)"
     if not all(hasattr(optimizer, name) for name in ("param_groups", "step", "zero_grad", "state_dict")):
         what = f"optimizer must be a torch.optim.Optimizer, but is {_name(optimizer)}."
-        next_step = "Give torch.optim.SGD(net.parameters(), lr=0.1), say."
+        next_step = "For example: torch.optim.SGD(net.parameters(), lr=0.1)."
         raise CourseworkError(what, where=where, next_step=next_step)
     weights = {id(parameter) for parameter in net.parameters()}
     if not any(id(parameter) in weights for group in optimizer.param_groups for parameter in group["params"]):
-        what = "The optimizer holds none of this network's parameters: it would train another network, or nothing."
-        next_step = "Make the optimizer from net.parameters() after the network: a new network needs a new optimizer."
+        what = "The optimizer contains none of this network's parameters, so it would not train this network."
+        next_step = "Make a new optimizer with net.parameters() whenever you make a new network."
         raise CourseworkError(what, where=where, next_step=next_step)
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty and _is_ours(step):
-        what = f"{type(optimizer).__name__} calls the loss several times in a step, by a closure that this step lacks."
+        what = f"{type(optimizer).__name__} needs a closure that computes the loss again, but this step passes none."
         next_step = "Choose another optimizer, or give train_ch3 your own step that calls optimizer.step(closure)."
         raise CourseworkError(what, where=where, next_step=next_step)
 
 
 def check_batches(batches, name, num_epochs):
-    """Return an object that gives all batches in each epoch; refuse one that can give them only once."""
+    """Return an iterable that can be read in every epoch; raise an error if it can be read only once."""
     where = f"train_ch3(..., {name}, ...)"
     if inspect.isgeneratorfunction(batches):
         return CalledEachEpoch(batches)
@@ -80,7 +80,7 @@ def check_batches(batches, name, num_epochs):
         next_step = f"Give list({name}), a DataLoader, or the generator function itself, without calling it."
         raise CourseworkError(what, where=where, next_step=next_step)
     if isinstance(batches, Dataset) and not isinstance(batches, IterableDataset):
-        what = f"{name} must give batches, but is a dataset, which gives single examples."
+        what = f"{name} must yield batches, but is a dataset, which returns single examples."
         next_step = "Give DataLoader(dataset, batch_size=128, shuffle=True)."
         raise CourseworkError(what, where=where, next_step=next_step)
     if not isinstance(batches, Iterable):
@@ -93,7 +93,7 @@ def check_batches(batches, name, num_epochs):
 
 
 class CalledEachEpoch:
-    """The batches of a generator function, which is called anew for each epoch."""
+    """An iterable that calls a generator function anew for each epoch."""
 
     def __init__(self, function):
         self.function = function
@@ -110,18 +110,18 @@ def checked_batches(batches, name):
 
 
 def check_pair(batch, name):
-    """Refuse a batch that is not (X, y), two tensors."""
+    """Raise an error if a batch is not (X, y), a pair of tensors."""
     is_sequence = isinstance(batch, (tuple, list))
     if is_sequence and len(batch) == 2 and isinstance(batch[0], torch.Tensor) and isinstance(batch[1], torch.Tensor):
         return
     content = f"({', '.join(type(item).__name__ for item in batch)})" if is_sequence else _name(batch)
     what = f"Each batch must be a pair (X, y) of tensors, but one is {content}."
-    next_step = "Let it give images (B, 3, H, W) and labels (B,): torch.from_numpy makes tensors of NumPy's arrays."
+    next_step = "Yield images (B, 3, H, W) and labels (B,); torch.from_numpy turns NumPy's arrays into tensors."
     raise CourseworkError(what, where=name, next_step=next_step)
 
 
 def _is_ours(step):
-    """Tell whether a step is one of this library's, which call optimizer.step() without a closure."""
+    """Return True if a step belongs to this library, whose steps call optimizer.step() without a closure."""
     return (getattr(step, "__module__", None) or "").partition(".")[0] == "utils"
 
 

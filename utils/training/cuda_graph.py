@@ -1,4 +1,4 @@
-"""CUDA graphs: the work of a batch is captured once, and launched as a whole for each batch after it."""
+"""CUDA graphs: capture the GPU operations of one batch, and launch them all at once for each later batch."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import warnings
 
 import torch
 
-FIRST = 2  # batches of a shape that are done as usual, so that all libraries and buffers are there
-MOST = 4  # captures, each of which holds the memory of a forward and a backward pass
+FIRST = 2  # batches of a shape that are computed as usual, so that all libraries and buffers are loaded
+MOST = 4  # captures at most; each keeps the memory of a forward and a backward pass
 
 
 @dataclasses.dataclass
 class Capture:
-    """The graphs of one shape of batch, and the tensors that each replay reads and writes."""
+    """The graphs for one shape of batch, and the tensors that each replay reads and writes."""
 
     passes: torch.cuda.CUDAGraph
     X: torch.Tensor
     y: torch.Tensor
     results: tuple
     gradients: list  # (parameter, gradient)
-    step: torch.cuda.CUDAGraph | None = None  # the optimizer's
-    settings: list | None = None  # the optimizer's, but for its rates
-    memory: list | None = None  # the addresses of its state
-    rates: list | None = None  # as tensors, one for each group
+    step: torch.cuda.CUDAGraph | None = None  # the optimizer's step
+    settings: list | None = None  # the optimizer's settings, without its learning rates
+    memory: list | None = None  # the addresses of the optimizer's state
+    rates: list | None = None  # the learning rates as tensors, one for each parameter group
 
 
 class CudaGraphs:
-    """Do a batch's passes and the optimizer's step; from a shape's third batch on, replay their CUDA graphs.
+    """Compute a batch's passes and the optimizer's step; from a shape's third batch on, by replaying CUDA graphs.
 
-    In a small network Python launches each operation more slowly than a GPU runs it. A graph launches all of them at
-    once, in the same order. So only tensors may change from batch to batch, and Python code inside the network or the
-    loss (a hook, a print) does not run during a replay: a network with hooks is not captured, nor one that CUDA can't
-    capture. The tensors that are returned are overwritten by the next call.
+    In a small network Python launches each operation more slowly than a GPU computes it. A graph launches all of them
+    at once, in the same order. So only tensors may change from batch to batch, and Python code inside the network or
+    the loss (a hook, a print) does not run during a replay. A network with hooks is therefore not captured, nor one
+    that CUDA can't capture. The tensors that are returned are overwritten by the next call.
 
     See https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
     """
@@ -42,28 +42,28 @@ class CudaGraphs:
         self._forget()
 
     def _forget(self):
-        """Drop everything that was captured."""
+        """Discard all captures."""
         self._owners = ()
         self._modules = []
         self._parameters = []
-        self._state = None  # of the network, as _look returns it
+        self._state = None  # the network's state, as _network_state returns it
         self._captures = {}
         self._counts = {}
         self._pool = None
-        self._current = None  # the Capture that the last passes were replayed from
+        self._current = None  # the Capture that was replayed last
 
     def passes(self, work, X, y, owners, capturable=True):
-        """Return work(X, y), which leaves gradients; owners: the network, and what else work uses."""
+        """Return work(X, y), which also computes the gradients; owners: the network, the loss and the optimizer."""
         if not capturable:
             self._current = None
             return work(X, y)
-        if [*map(id, owners)] != [*map(id, self._owners)] or self._look() != self._state:
-            self._forget()  # another network, or this one was changed
+        if [*map(id, owners)] != [*map(id, self._owners)] or self._network_state() != self._state:
+            self._forget()  # it is another network, or the network was changed
             self._can_capture = True
             self._owners = owners
-            self._modules = [*owners[0].modules()]  # kept, as listing them for each batch takes long
+            self._modules = [*owners[0].modules()]  # listed once, since listing them for each batch takes long
             self._parameters = [*owners[0].parameters()]
-            self._state = self._look()
+            self._state = self._network_state()
         shape = (X.shape, X.stride(), X.dtype, y.shape, y.dtype)
         if shape not in self._captures and self._is_due(shape):
             self._capture_passes(shape, work, X, y)
@@ -78,7 +78,7 @@ class CudaGraphs:
         return capture.results
 
     def step(self, optimizer):
-        """Let the optimizer take its step with the gradients that passes left."""
+        """Take the optimizer's step with the gradients that `passes` computed."""
         capture = self._current
         if capture is None or not getattr(optimizer, "recordable", False):
             optimizer.step()
@@ -87,10 +87,10 @@ class CudaGraphs:
         states = [*optimizer.state.values()]
         settings = [{name: group[name] for name in group if name not in ("params", "lr")} for group in groups]
         memory = [value.data_ptr() for state in states for value in state.values() if isinstance(value, torch.Tensor)]
-        if self._can_capture and (capture.step is None or capture.memory != memory):  # other state was loaded
+        if self._can_capture and (capture.step is None or capture.memory != memory):  # the optimizer's state was loaded
             self._capture_step(capture, optimizer)
             capture.settings, capture.memory = settings, memory
-        if capture.step is None or capture.settings != settings:  # a schedule of the momentum, say
+        if capture.step is None or capture.settings != settings:  # for example if a schedule changes the momentum
             optimizer.step()
             return
         for rate, group in zip(capture.rates, groups, strict=True):
@@ -98,7 +98,7 @@ class CudaGraphs:
         capture.step.replay()
 
     def give_up(self):
-        """Free the memory that captures hold, and capture no more; return whether there were any."""
+        """Free the memory of all captures and make no new ones; return True if there were any."""
         had_captures = bool(self._captures)
         self._can_capture = False
         self._captures = {}
@@ -106,8 +106,8 @@ class CudaGraphs:
         self._pool = None
         return had_captures
 
-    def _look(self):
-        """Return what a capture depends on: the weights' addresses, which of them are trained, modes, hooks."""
+    def _network_state(self):
+        """Return the state that a capture depends on: the weights' addresses and requires_grad, modes, hooks."""
         weights = [(parameter.data_ptr(), parameter.requires_grad) for parameter in self._parameters]
         return weights, [module.training for module in self._modules], _hooked(self._modules)
 
@@ -136,23 +136,23 @@ class CudaGraphs:
                 group["lr"] = number
 
     def _capture(self, work):
-        """Return (graph, what work returns), or (None, None) where it can't be captured. The GPU does nothing yet."""
+        """Return (graph, result of work), or (None, None) if it can't be captured. The GPU computes nothing yet."""
         graph, self._pool = torch.cuda.CUDAGraph(), self._pool or torch.cuda.graph_pool_handle()
         try:
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 results = work()
-        except RuntimeError as error:  # a lack of memory is one, too
+        except RuntimeError as error:  # also if the GPU has not enough memory
             self._can_capture = False
             reason = str(error).partition("\n")[0]
             warnings.warn(
-                f"Every batch is done without CUDA graphs, as this work can't be captured: {reason}", stacklevel=5
+                f"CUDA graphs are not used, because this network or loss can't be captured: {reason}", stacklevel=5
             )
             return None, None
         return graph, results
 
 
 def _hooked(modules):
-    """Tell whether a hook is registered on any of these modules."""
+    """Return True if a hook is registered on any of these modules."""
     return any(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
         for module in modules

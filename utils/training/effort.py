@@ -1,4 +1,4 @@
-"""How much of a recipe is run: `check` takes seconds, `demo` minutes, and `full` is all of it.
+"""Efforts: how much of a recipe is run. `check` takes seconds, `demo` minutes, and `full` runs the whole recipe.
 
 effort = choose_effort()  # the one named in COURSEWORK_EFFORT, else full on a GPU and demo on a CPU
 images, num_epochs = effort.cut(data, num_epochs, macs_per_image)
@@ -13,17 +13,17 @@ import torch
 
 from utils.errors import CourseworkError
 
-MIN_EPOCHS = 3  # a learning curve needs points
-MIN_IMAGES = 100  # ten classes need images
+MIN_EPOCHS = 3  # so that a learning curve has a few points
+MIN_IMAGES = 100  # so that each of ten classes has a few images
 BACKWARD = 3  # a training step costs about three times the forward pass
 FORMER_NAMES = {"smoke": "check", "taste": "demo", "quick": "demo", "full": "full"}  # values of COURSEWORK_BUDGET
 
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """A limit on a training: multiply-adds in all, or images and epochs; None means no limit.
+    """A limit on a training: the total number of multiply-adds, or images and epochs; None means no limit.
 
-    Multiply-adds and not seconds, so that the same training comes out the same on every machine.
+    The limit is in multiply-adds and not in seconds, so that a training is the same on every machine.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Effort:
     epochs: int | None = None
 
     def cut(self, data, num_epochs: int, macs_per_image: int):
-        """Return (data, epochs) within the limit, for a network with these multiply-adds in a forward pass."""
+        """Return (data, epochs) within the limit; macs_per_image are the multiply-adds of a forward pass."""
         images = len(data.train)
         epochs = num_epochs
         if self.macs is not None:
@@ -70,11 +70,12 @@ def choose_effort(name: str | None = None, device="cpu") -> Effort:
     elif name is None:
         name = "full" if torch.device(device).type == "cuda" else "demo"
     if name not in EFFORTS:
-        raise CourseworkError(f"There is no effort {name!r}.", where=where, next_step=f"Choose {', '.join(EFFORTS)}.")
+        next_step = f"Choose one of {', '.join(EFFORTS)}."
+        raise CourseworkError(f"There is no effort {name!r}.", where=where, next_step=next_step)
     return EFFORTS[name]
 
 
 def first(split, count: int):
-    """Return count images spread evenly over a split, so that one that is sorted by class still gives all classes."""
+    """Return count images spread evenly over a split, so that all classes are there even if it is sorted by class."""
     rows = torch.arange(count) * len(split) // count
     return split.subset(rows.to(split.images.device))

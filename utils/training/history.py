@@ -1,4 +1,4 @@
-"""What a training measured: one row per epoch, and a finer curve of the training loss."""
+"""The measurements of a training: one row per epoch, and a finer curve of the training loss."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class History:
 
     def __init__(self, every=50):
         self.rows, self.every = [], every  # every: batches between two points
-        self.stopped = False  # by the user, before the last epoch
-        self.ended_early = None  # why a callback made it shorter: {"epoch", "column", "best", "best_epoch", "patience"}
+        self.stopped = False  # whether the user stopped the training before the last epoch
+        self.ended_early = None  # why a callback ended it: {"epoch", "column", "best", "best_epoch", "patience"}
         self._points, self._unread = [], []
-        self._last = (0.0, 0)  # summed loss and examples at the last point of this epoch
+        self._last = (0.0, 0)  # the sum of losses and the number of examples at the last point of this epoch
 
     def __len__(self):
         return len(self.rows)
@@ -28,38 +28,39 @@ class History:
 
     def __repr__(self):
         if not self.rows:
-            return "History of no whole epoch yet"
+            return "History without a complete epoch"
         figures = ", ".join(f"{name} {value:.4g}" for name, value in self.rows[-1].items() if name != "epoch")
-        return f"History of {len(self)} epoch{'s' * (len(self) > 1)}; the last: {figures}"
+        epochs = "1 epoch" if len(self) == 1 else f"{len(self)} epochs"
+        return f"History of {epochs}; the last: {figures}"
 
     def frame(self):
         """Return the rows as a table, indexed by epoch."""
         return pd.DataFrame(self.rows).set_index("epoch") if self.rows else pd.DataFrame()
 
     def best(self, column):
-        """Return the row in which a column is best: the lowest loss, or the highest of anything else.
+        """Return the row in which a column is best: lowest for a loss, highest for all other columns.
 
-        A row that lacks the column is never best, and one in which it is no number only if there is no other.
+        Rows without the column are ignored. A row with NaN is returned only if there is no other.
         """
-        having = [row for row in self.rows if column in row]
-        rows = [row for row in having if row[column] == row[column]] or having
+        with_column = [row for row in self.rows if column in row]
+        rows = [row for row in with_column if row[column] == row[column]] or with_column
         if not rows:
             raise KeyError(column)
         return (min if column.endswith("loss") else max)(rows, key=lambda row: row[column])
 
     def add_row(self, **figures):
-        """Close an epoch with its figures."""
+        """Append the row of a complete epoch."""
         self._read()
         self._last = (0.0, 0)
         self.rows.append(figures)
 
     def add_point(self, epoch, metric, lr):
-        """Note the sums so far of the epoch under way; they may be tensors, and are read when somebody looks."""
+        """Add a point with the current epoch's sums; these may be tensors, which are read only if `points` is used."""
         self._unread.append((epoch, metric[0], metric[2], lr))
 
     @property
     def points(self):
-        """Return the points as a list of dicts; looking at them waits for the device."""
+        """The points as a list of dicts; reading them waits for the GPU."""
         self._read()
         return self._points
 
@@ -71,7 +72,7 @@ class History:
         self._unread = []
 
     def state_dict(self):
-        """Return its content as plain lists and numbers."""
+        """Return the content as plain lists and numbers."""
         points = [dict(point) for point in self.points]
         return {
             "rows": [dict(row) for row in self.rows],

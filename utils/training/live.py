@@ -1,4 +1,4 @@
-"""The curves and the line of progress shown while a training runs, both renewed in place."""
+"""Learning curves and a line of progress that are updated while a training runs."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ import time
 from utils.training.callbacks import as_callbacks
 from utils.training.state import LAST
 
-LINE_EVERY, FIGURE_EVERY = 0.5, 1.0  # seconds, at least
-SHARE = 0.02  # of the time, at most, that drawing may take
-BAR = 20  # characters
+LINE_EVERY, FIGURE_EVERY = 0.5, 1.0  # seconds between two updates, at least
+SHARE = 0.02  # the largest fraction of the time that drawing may take
+BAR = 20  # characters of the progress bar
 
 
 class LiveCurves:
-    """A callback that shows the curves and a line with the time left: in a notebook renewed in place, else as text."""
+    """A callback that shows a line with the time left, and in a notebook also the learning curves, updated in place."""
 
-    order = LAST  # after the checkpoints, so that it begins where a resumed training is
+    order = LAST  # called after the checkpoints, so that it starts at the position of a resumed training
 
     def __init__(self):
         self._line = self._figure = None  # display handles
         self._next_line = self._next_figure = self._begun = self._ahead = 0.0
 
     def on_start(self, training):
-        """Begin the clock at what is left to do: a resumed training has done a part."""
-        self._begun, self._ahead = time.monotonic(), _left(training)
-        self._renew(training, final=False)
+        """Start the clock, and remember how many epochs are left: a resumed training has done some of them."""
+        self._begun, self._ahead = time.monotonic(), _epochs_left(training)
+        self._update(training, final=False)
 
     def after_batch(self, training):
-        """Renew the line, and more rarely the figure."""
+        """Update the line, and less often the figure."""
         if time.monotonic() >= self._next_line:
-            self._renew(training, final=False)
+            self._update(training, final=False)
 
     def on_end(self, training):
-        """Draw the whole history once more, and leave its last line below."""
-        self._renew(training, final=True)
+        """Draw the whole history once more, and show the last epoch's row below it."""
+        self._update(training, final=True)
 
-    def _renew(self, training, final):
+    def _update(self, training, final):
         notebook, ci = in_notebook(), bool(os.environ.get("CI"))
         if not notebook:
             if not ci and sys.stdout.isatty():
-                print(f"\r\033[K{progress(training, self._time_left(training), final)}", end="\n" * final, flush=True)
+                end = "\n" if final else ""
+                print(f"\r\033[K{progress(training, self._time_left(training), final)}", end=end, flush=True)
         elif final or not ci:
             self._draw(training, final)
             self._line = _show(self._line, progress(training, self._time_left(training), final))
@@ -61,47 +62,53 @@ class LiveCurves:
         self._next_figure = time.monotonic() + max(FIGURE_EVERY, (time.monotonic() - begun) / SHARE)
 
     def _time_left(self, training):
-        """Estimate the seconds left from the pace of this attempt, or return None if it has no pace yet."""
-        done, passed = self._ahead - _left(training), time.monotonic() - self._begun
-        return passed / done * _left(training) if done > 0 and passed > 1 else None
+        """Estimate the seconds left from the speed so far; return None in the first second."""
+        epochs_left = _epochs_left(training)
+        epochs_done = self._ahead - epochs_left
+        seconds = time.monotonic() - self._begun
+        return seconds / epochs_done * epochs_left if epochs_done > 0 and seconds > 1 else None
 
 
 def with_curves(callbacks):
-    """Return the callbacks and one that draws the curves."""
+    """Return the callbacks and a LiveCurves."""
     return [*as_callbacks(callbacks), LiveCurves()]
 
 
 def progress(training, time_left, final):
-    """Return a line that tells where a training stands: what it measured last, and how long it has still to go."""
-    parts = []
-    if not final and not training.complete:  # one that was complete before has no place to be in
-        place = f"epoch {training.epoch + 1} of {training.num_epochs}, batch {training.batch}"
-        place += f" of {training.batches}" if training.batches else ""
-        filled = round(BAR * (1 - _left(training) / max(1, training.num_epochs)))
-        parts.append(f"[{'#' * filled}{'.' * (BAR - filled)}] {place}")
-        parts += [f"{_duration(time_left)} left"] if time_left is not None else []
+    """Return a line with the current epoch and batch, the time left, and the last epoch's measurements."""
+    texts = []
+    if not final and not training.complete:  # if the training was already complete, there is no current epoch
+        position = f"epoch {training.epoch + 1} of {training.num_epochs}, batch {training.batch}"
+        if training.batches:
+            position += f" of {training.batches}"
+        filled = round(BAR * (1 - _epochs_left(training) / max(1, training.num_epochs)))
+        texts.append(f"[{'#' * filled}{'.' * (BAR - filled)}] {position}")
+        if time_left is not None:
+            texts.append(f"{_duration(time_left)} left")
     if training.history.rows:
-        parts.append(in_words(training.history.rows[-1]))
-    return "; ".join(parts)
+        texts.append(row_text(training.history.rows[-1]))
+    return "; ".join(texts)
 
 
-def in_words(row):
-    """Return an epoch's row as a sentence."""
+def row_text(row):
+    """Return an epoch's row as text."""
     names = {"train": "training", "val": "validation", "test": "test"}
-    said = [f"after epoch {row['epoch']} ({_duration(row['seconds'])})"]
-    said += [f"{names[n]} loss {row[f'{n}_loss']:.3f}" for n in names if f"{n}_loss" in row]
-    said += [f"{names[n]} accuracy {100 * row[f'{n}_acc']:.2f} %" for n in names if f"{n}_acc" in row]
-    return f"{said[0]}: {', '.join(said[1:])}"
+    losses = [f"{name} loss {row[f'{key}_loss']:.3f}" for key, name in names.items() if f"{key}_loss" in row]
+    accuracies = []
+    for key, name in names.items():
+        if f"{key}_acc" in row:
+            accuracies.append(f"{name} accuracy {100 * row[f'{key}_acc']:.2f} %")
+    return f"after epoch {row['epoch']} ({_duration(row['seconds'])}): {', '.join(losses + accuracies)}"
 
 
 def in_notebook():
-    """Tell whether this process is a notebook's kernel."""
+    """Return True if this process is a notebook's kernel."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return getattr(shell, "kernel", None) is not None
 
 
-def _left(training):
-    """Return how many epochs are left, as a fraction."""
+def _epochs_left(training):
+    """Return the number of epochs left, with the current epoch as a fraction."""
     return max(0.0, training.num_epochs - training.epoch - training.batch / (training.batches or float("inf")))
 
 
@@ -112,7 +119,7 @@ def _duration(seconds):
 
 
 class _Line:
-    """Text that a notebook shows as it is, without quotes."""
+    """A text that a notebook shows without quotes."""
 
     def __init__(self, text):
         self.text = text
@@ -121,12 +128,12 @@ class _Line:
         return self.text
 
 
-def _show(handle, thing):
-    """Display a thing, or renew what its handle shows; return the handle."""
+def _show(handle, output):
+    """Display a text or a figure, in place of the one that the handle shows; return the handle."""
     from IPython.display import display
 
-    thing = _Line(thing) if isinstance(thing, str) else thing
+    output = _Line(output) if isinstance(output, str) else output
     if handle is None:
-        return display(thing, display_id=True)
-    handle.update(thing)
+        return display(output, display_id=True)
+    handle.update(output)
     return handle

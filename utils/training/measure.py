@@ -1,4 +1,4 @@
-"""What a loop needs: the mean loss, the means of its sums, the device and the mode of a network."""
+"""Helpers of the training loop: the mean loss of a batch, the means of an epoch, a network's device and mode."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from utils.errors import CourseworkError
 
 
 def mean_loss(loss, y_hat, y):
-    """Return the batch's mean loss, whether loss itself gives a mean, a sum or one value for each example."""
+    """Return the batch's mean loss, whether loss returns a mean, a sum or one value for each example."""
     value = loss(y_hat, y)
     if value.ndim:
         return value.mean()
@@ -22,13 +22,13 @@ def mean_loss(loss, y_hat, y):
 def means(metric):
     """Return (mean loss, fraction correct) of the sums (loss, correct, examples)."""
     if not metric[2]:
-        next_step = "Look at len(data_iter.dataset), or at the loader's drop_last."
-        raise CourseworkError("There was no batch to train or to measure on.", next_step=next_step)
+        next_step = "Check that the data set is not empty, and that drop_last does not drop its only batch."
+        raise CourseworkError("The loader gave no batch to train or to measure on.", next_step=next_step)
     return float(metric[0]) / metric[2], float(metric[1]) / metric[2]
 
 
 def place(net, device):
-    """Move net to the device, if one is named; return the device it is on."""
+    """Move net to the device, unless device is None; return the device that net is on."""
     if device is not None:
         net.to(device)
     return next((tensor.device for tensor in (*net.parameters(), *net.buffers())), torch.device("cpu"))
@@ -36,7 +36,7 @@ def place(net, device):
 
 @contextlib.contextmanager
 def in_mode(net, training):
-    """Put net into train or eval mode, and afterwards each of its parts back into the mode it was in."""
+    """Put net into train or eval mode, and afterwards each of its modules back into its earlier mode."""
     modes = [(module, module.training) for module in net.modules()]
     net.train(training)
     try:

@@ -1,4 +1,4 @@
-"""Micro-batches: a batch that goes through the network a few images at a time, fewer each time memory runs out."""
+"""Micro-batches: compute a batch in several parts, and in smaller parts each time memory runs out."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import torch
 
 from utils.errors import CourseworkError
 
-# What torch.OutOfMemoryError is not raised for: the CPU's allocator (on Linux, on Windows), MPS, cuBLAS and cuDNN.
+# Other errors than torch.OutOfMemoryError: of the CPU's allocator (on Linux, on Windows), MPS, cuBLAS and cuDNN.
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
 
 class MicroBatches:
-    """How many images go through the network at a time: `size`, or None for whole batches."""
+    """Compute batches in micro-batches of `size` images; None means whole batches."""
 
     def __init__(self, size=None):
         self.size = size
 
     def run(self, X, work, free_memory):
-        """Return work(size) for the batch X; where memory runs out, halve the size and do the batch again.
+        """Return work(size) for the batch X; if memory runs out, halve the size and compute the batch again.
 
-        free_memory() may free other memory first; where it returns True, the same size is tried again.
+        free_memory() may free other memory first; if it returns True, the same size is tried again.
         """
         while True:
             size = min(self.size or len(X), len(X))
@@ -31,23 +31,25 @@ class MicroBatches:
                 if not ran_out_of_memory(error):
                     raise
                 message = str(error).splitlines()[0]
-            # Outside the except block, as the error holds the tensors that filled the memory.
+            # Outside the except block, because the error refers to the tensors that fill the memory.
             has_freed_memory = free_memory()
             if X.is_cuda:
                 torch.cuda.empty_cache()
             if has_freed_memory:
                 continue
             if size == 1:
-                next_step = "Choose a smaller network, or free the memory that other programs hold."
+                next_step = "Choose a smaller network, or free the memory that other programs use."
                 raise CourseworkError(f"Not even one image fits into memory: {message}", next_step=next_step)
             self.size = -(-size // 2)
-            warnings.warn(f"Memory ran out: {self.size} images at a time from here on.", stacklevel=3)
+            message = f"Memory ran out: each batch is now computed in parts of {self.size} images."
+            warnings.warn(message, stacklevel=3)
 
 
 def split(batch, size):
-    """Return a batch in micro-batches of equal length, up to this size: a norm can't use a last one of a single image.
+    """Return a batch as a list of micro-batches of at most this size.
 
-    An undivided batch is returned as is: every extra kernel launch costs time on a GPU.
+    They have equal length, because batch norm could not use a last one of a single image. A batch that fits is returned
+    itself, because every extra kernel launch costs time on a GPU.
     """
     return [batch] if size >= len(batch) else batch.tensor_split(-(-len(batch) // size))
 
@@ -58,5 +60,5 @@ def joined(micro_batches):
 
 
 def ran_out_of_memory(error) -> bool:
-    """Tell a lack of memory, on a GPU or on the CPU, from other errors."""
+    """Return True if an error means that the GPU or the CPU has not enough memory."""
     return isinstance(error, torch.OutOfMemoryError) or any(phrase in str(error) for phrase in NO_MEMORY)

@@ -1,4 +1,4 @@
-"""The state of a training under way: its position, its callbacks, and how it is stopped."""
+"""The state of a running training: its position and its callbacks; and how it is stopped."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from utils.training.checks import (
 from utils.training.history import History
 from utils.training.measure import place
 
-# When a callback is called at each event, by its attribute `order`; those of one order in the order of the list.
-FIRST = -2  # the recorder, which takes the run's folder before anyone else touches it
-EARLY = -1  # those that look at the folder once it is taken
-NORMAL = 0  # all that have no attribute `order`
-SAVING = 1  # checkpoints, which save what the others have done with the same batch
-LAST = 2  # those that show the result, such as the curves
+# Values of a callback's attribute `order`: at each event, lower ones are called first, equal ones in the list's order.
+FIRST = -2  # the Recorder, which claims the run's folder before another callback uses it
+EARLY = -1  # callbacks that read the folder after it was claimed
+NORMAL = 0  # callbacks without the attribute `order`
+SAVING = 1  # Checkpoints, which save the state that the other callbacks have after the same batch
+LAST = 2  # callbacks that show the result, such as the curves
 
-EVERY, POINTS = 50, 10  # batches between two points of the loss, or less where an epoch would have fewer points
+EVERY, POINTS = 50, 10  # a point of the loss every 50 batches, or more often if an epoch would have under 10 points
 
 
 class Stopped(Exception):
-    """Leaves the loop between two batches; `Training.under_way` catches it."""
+    """Raised to leave the training loop between two batches; `Training.under_way` catches it."""
 
 
 class Training:
-    """The state of a training under way in train_ch3; callbacks are given it, to read it, resume it or stop it."""
+    """The state of a training in train_ch3. Callbacks get this object, to read the state, restore it, or stop."""
 
     def __init__(
         self,
@@ -66,14 +66,14 @@ class Training:
         self.metrics = [callback for callback in callbacks if isinstance(callback, Metric)]
         self.callbacks = tuple(sorted(callbacks, key=lambda callback: getattr(callback, "order", NORMAL)))
         self.history = History(every or points_every(self.batches))
-        self.metric = None  # the sums of the epoch under way: loss, correct predictions, examples
-        self.epoch = 0  # whole epochs done
-        self.batch = 0  # batches done of the epoch under way
-        self.loader_epoch = None  # the one that the last batch came from, as train_iter counts them
-        self.scored = net  # the network that is measured after an epoch; an averaged one may take its place
-        self.stop = False  # set it to end the training after the batch under way
-        self.error = None  # what ended the training
-        self.earlier = 0.0  # seconds of the attempts before this one
+        self.metric = None  # the sums of the current epoch: loss, correct predictions, examples
+        self.epoch = 0  # number of complete epochs
+        self.batch = 0  # number of batches done in the current epoch
+        self.loader_epoch = None  # train_iter.epoch at the last batch
+        self.measured_net = net  # the network that is measured after each epoch; Average puts its own network here
+        self.stop = False  # set it to True to end the training after the current batch
+        self.error = None  # the exception that ended the training
+        self.earlier = 0.0  # seconds of all earlier attempts
         self.begun = time.perf_counter()
         self._listeners = [callback.after_batch for callback in self.callbacks if hasattr(callback, "after_batch")]
         self.tell("check")
@@ -81,7 +81,7 @@ class Training:
 
     @property
     def batches(self):
-        """The number of batches in an epoch, or None if train_iter does not know it."""
+        """The number of batches in an epoch, or None if train_iter has no length."""
         try:
             return len(self.train_iter)
         except TypeError:  # a generator, or a DataLoader over a stream
@@ -98,17 +98,17 @@ class Training:
 
     @property
     def complete(self):
-        """Whether nothing is left to train: all epochs are done, or a callback has ended the training early."""
+        """Whether the training is complete: all epochs are done, or a callback has ended it early."""
         return self.epoch >= self.num_epochs or self.history.ended_early is not None
 
     @property
     def lr(self):
-        """The learning rate in force, that of the first group if there are several."""
+        """The current learning rate of the first parameter group."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     @property
     def seconds(self):
-        """How long this training has run, all attempts together."""
+        """The duration of this training, the sum over all attempts."""
         return self.earlier + time.perf_counter() - self.begun
 
     def tell(self, event):
@@ -118,14 +118,14 @@ class Training:
                 getattr(callback, event)(self)
 
     def tell_end(self):
-        """Tell the callbacks in reverse order, each of them even if another one fails: what began first ends last."""
+        """Call on_end of all callbacks in reverse order, even if one of them raises an error."""
         with contextlib.ExitStack() as stack:
             for callback in self.callbacks:
                 if hasattr(callback, "on_end"):
                     stack.callback(callback.on_end, self)
 
     def after_batch(self, metric):
-        """Count the batch, note a point of the loss curve now and then, tell those who listen."""
+        """Count the batch, add a point of the loss curve every few batches, and call the callbacks' after_batch."""
         self.batch, self.loader_epoch = self.batch + 1, getattr(self.train_iter, "epoch", None)
         if self.batch % self.history.every == 0:
             self.history.add_point(self.epoch + self.batch / (self.batches or self.batch), metric, self.lr)
@@ -135,13 +135,13 @@ class Training:
             raise Stopped
 
     def rest_of_epoch(self):
-        """Return the batches left to train on: none if the last attempt ended between training and measuring."""
+        """Return the epoch's remaining batches; none if the last attempt ended between training and measuring."""
         if self.batch and self.batch == self.batches:
             return ()
         return checked_batches(self.train_iter, "train_iter")
 
     def watched_batches(self):
-        """Yield the batches to measure on, until somebody sets stop."""
+        """Yield the batches to measure on, until `stop` is set."""
         for metric in self.metrics:
             metric.begin(self.device)
         for batch in checked_batches(self.test_iter, "test_iter"):
@@ -150,7 +150,7 @@ class Training:
             yield batch
 
     def close_epoch(self, in_training, measured):
-        """Write the epoch's row, (loss, accuracy) in training and as measured after it, and begin the next."""
+        """Add the epoch's row, from (loss, accuracy) in training and on the watched images; start the next epoch."""
         if self.batch % self.history.every:
             self.history.add_point(self.epoch + 1.0, self.metric, self.lr)
         row = {"epoch": self.epoch + 1, "train_loss": in_training[0], "train_acc": in_training[1]}
@@ -166,7 +166,7 @@ class Training:
             raise Stopped
 
     def end_early(self, column, best, best_epoch, patience):
-        """Let this epoch be the last one, and note why: the training is finished, not stopped."""
+        """End the training after this epoch and record the reason; the training counts as finished, not as stopped."""
         self.history.ended_early = {
             "epoch": self.epoch,
             "column": column,
@@ -177,7 +177,7 @@ class Training:
 
     @contextlib.contextmanager
     def under_way(self):
-        """Tell the callbacks of the start and of every kind of end, and turn an interrupt into a stop."""
+        """Call on_start, on_ready and on_end of the callbacks, and turn an interrupt (Ctrl+C) into a stop."""
         try:
             with self._interrupt_stops(), contextlib.suppress(Stopped):
                 self.tell("on_start")
@@ -200,8 +200,8 @@ class Training:
 
     @contextlib.contextmanager
     def _interrupt_stops(self):
-        """Let the first interrupt end the training after the batch under way, and a second one break it off at once."""
-        if threading.current_thread() is not threading.main_thread():  # only there can a handler be set
+        """On the first interrupt (Ctrl+C), end the training after the current batch; on the second one, immediately."""
+        if threading.current_thread() is not threading.main_thread():  # a handler can only be set in the main thread
             yield
             return
 
@@ -217,14 +217,14 @@ class Training:
 
 
 def points_every(batches):
-    """Return the number of batches between two points of the loss curve, for epochs of so many batches (or None)."""
+    """Return the number of batches between two points of the loss curve; batches are those of an epoch, or None."""
     if not batches:
         return EVERY
     return min(EVERY, max(1, batches // POINTS))
 
 
 def early_end(facts):
-    """Say why a training ended early, from the facts that its history keeps."""
+    """Return a sentence with the reason why a training ended early; facts is the history's ended_early."""
     return (
         f"Ended early after epoch {facts['epoch']}: {facts['column']} has not improved for {facts['patience']} epochs "
         f"(best: {facts['best']:.4g} after epoch {facts['best_epoch']})."

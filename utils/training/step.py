@@ -1,6 +1,6 @@
-"""The training step with mixed precision, gradient clipping and a guard: Step("bf16", clip_norm=1.0).
+"""The training step with mixed precision, gradient clipping and a check for NaN and Inf: Step("bf16", clip_norm=1.0).
 
-Micro-batches and CUDA graphs have files of their own; `Step` puts them together.
+Step also uses micro-batches and CUDA graphs, which are in micro_batches.py and cuda_graph.py.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from utils.training.micro_batches import MicroBatches, joined, split
 
 __all__ = ["DTYPES", "Step", "best_precision"]
 
-LEAST_SCALE = 1.0  # of an fp16 loss; it starts at 65,536 and is halved after each gradient that is not finite
-ADVICE = "Lower the learning rate, or clip the gradient: Step(clip_norm=1.0). No step was taken with it."
+LEAST_SCALE = 1.0  # of an fp16 loss; the scale starts at 65,536 and is halved after each gradient that is not finite
+ADVICE = "Lower the learning rate, or clip the gradient: Step(clip_norm=1.0). This batch did not change the weights."
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Step:
-    """A training step for train_ch3 and train_epoch_ch3; each of its features is off unless asked for.
+    """A training step for train_ch3 and train_epoch_ch3.
 
     precision: fp32, bf16 or fp16 (with a scaled loss). clip_norm, clip_value: limits of the gradient's norm, or of each
-    of its numbers. micro_batch: images that go through the network at a time; the gradient is still that of the whole
-    batch, but batch norm takes its statistics from each micro-batch. When memory runs out, it is halved and the batch
-    is done again. guard: stop before a step with a gradient that is not finite; on a GPU that costs a wait in each
-    step. cuda_graph: on a GPU, capture the work of a batch once and launch it as a whole from then on.
+    of its elements. micro_batch: how many images are computed at a time; the gradient is still that of the whole batch,
+    but batch norm takes its statistics from each micro-batch. If memory runs out, micro_batch is halved and the batch
+    is computed again. guard: raise an error before a step with a gradient that is not finite; on a GPU, Python then
+    waits for the result in each step. cuda_graph: on a GPU, capture the operations of a batch in a CUDA graph, and
+    launch them all at once for each later batch.
     """
 
     def __init__(
@@ -46,12 +47,12 @@ class Step:
         self.guard = guard
         self._micro_batches = MicroBatches(micro_batch)
         self._graphs = CudaGraphs() if cuda_graph else None
-        self._scaler = None  # made when the device is known
+        self._scaler = None  # made with the first batch, when the device is known
         self._scaler_state = {}
 
     @property
     def micro_batch(self):
-        """How many images go through the network at a time, or None for whole batches."""
+        """How many images are computed at a time, or None for whole batches."""
         return self._micro_batches.size
 
     def __call__(self, net, X, y, loss, optimizer):
@@ -59,7 +60,7 @@ class Step:
         scaler = self._scaler_on(X.device)
         if scaler.is_enabled():
             scaler.unscale_(optimizer)
-            self._limit(net, watched=False)  # it may overflow, and its step is then left out
+            self._limit(net, watched=False)  # the gradient may overflow; GradScaler then skips the step
         if self.guard and not finite:
             self._renew_scaler(self.state_dict()["scaler"])  # GradScaler refuses unscale_() twice without update()
             _reset_statistics(net)
@@ -83,11 +84,11 @@ class Step:
         return self._micro_batches.run(X, work, self._free_graphs)
 
     def _passes(self, net, X, y, loss, optimizer, size):
-        """Do the forward and the backward pass; return the batch's loss, the scores, and whether all is finite."""
+        """Compute the forward and the backward pass; return the loss, the scores, and whether all is finite."""
 
         def work(X, y):
             average, y_hat = self._gradients(net, X, y, loss, optimizer, size)
-            if self._scaler_on(X.device).is_enabled():  # the gradient is scaled, and is limited later
+            if self._scaler_on(X.device).is_enabled():  # the gradient is still scaled, so it is clipped later
                 return average, y_hat, torch.isfinite(average)
             return average, y_hat, torch.isfinite(average + self._limit(net, self.guard))
 
@@ -96,7 +97,7 @@ class Step:
         return work(X, y)
 
     def _gradients(self, net, X, y, loss, optimizer, size):
-        """Leave the gradient of the whole batch's mean loss; return that loss and the scores."""
+        """Compute the gradient of the whole batch's mean loss; return that loss and the scores."""
         optimizer.zero_grad()
         losses, scores = [], []
         for images, labels in zip(split(X, size), split(y, size), strict=True):
@@ -117,14 +118,14 @@ class Step:
             return net(X).float()
 
     def _free_graphs(self):
-        """Give up CUDA graphs to free their memory; return whether there was any."""
+        """Stop using CUDA graphs, to free their memory; return True if there were any."""
         if self._graphs is None or not self._graphs.give_up():
             return False
-        warnings.warn("Memory ran out: from here on each batch is done without CUDA graphs.", stacklevel=4)
+        warnings.warn("Memory ran out: from now on each batch is computed without CUDA graphs.", stacklevel=4)
         return True
 
     def _limit(self, net, watched):
-        """Clip the gradient; return its norm before that, or 0 where it is neither limited nor watched."""
+        """Clip the gradient; return its norm before that, or 0 if there is no clip_norm and watched is False."""
         parameters = [parameter for parameter in net.parameters() if parameter.grad is not None]
         norm = 0.0
         if self.clip_norm is not None:
@@ -143,7 +144,7 @@ class Step:
         return self._scaler
 
     def _renew_scaler(self, state):
-        """Let the next batch make a new scaler with this state."""
+        """Discard the scaler; the next batch makes a new one with this state."""
         self._scaler = None
         self._scaler_state = state
         self.release()
@@ -153,7 +154,7 @@ class Step:
         return {"precision": self.precision, "clip_norm": self.clip_norm, "clip_value": self.clip_value}
 
     def state_dict(self):
-        """Return what changes while it works: the images at a time, and the loss scale of fp16."""
+        """Return the state that changes during training: the micro-batch size, and the loss scale of fp16."""
         scaler = self._scaler.state_dict() if self._scaler else self._scaler_state
         return {"micro_batch": self.micro_batch, "scaler": scaler}
 
@@ -163,12 +164,12 @@ class Step:
         self._renew_scaler(state["scaler"])
 
     def release(self):
-        """Free the memory of the CUDA graphs; they are captured again when they are needed."""
+        """Free the memory of the CUDA graphs; they are captured again if training continues."""
         self._graphs = CudaGraphs() if self._graphs else None
 
 
 def _reset_statistics(net):
-    """Reset running statistics that became NaN or infinite; no later batch would repair them."""
+    """Reset running statistics that became NaN or infinite: later batches can't correct them."""
     norms = [layer for layer in net.modules() if hasattr(layer, "reset_running_stats")]
     for layer in norms:
         statistics = [getattr(layer, name, None) for name in ("running_mean", "running_var")]
@@ -178,8 +179,8 @@ def _reset_statistics(net):
 
 def _diverged(X, average):
     if not torch.isfinite(X).all():
-        next_step = "Look at what made them: the augmentation, say."
-        return DivergedError("The images of this batch hold NaN or Inf.", next_step=next_step)
+        next_step = "Find out where they come from, for example from the augmentation."
+        return DivergedError("The images of this batch contain NaN or Inf.", next_step=next_step)
     value = float(average)
     what = "The gradient is not finite." if math.isfinite(value) else f"The loss is {value}."
     return DivergedError(what, next_step=ADVICE)

@@ -1,4 +1,4 @@
-"""The sources of images: one module per kind, all called by utils.data.cifar10."""
+"""The sources of images, one module per kind of source; utils.data.cifar10 calls them."""
 
 from typing import NamedTuple
 
@@ -8,12 +8,12 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 
 def is_synthetic(source) -> bool:
-    """Tell whether this `source` of a Cifar10 or a record means the synthetic images; "drawn" is its old spelling."""
+    """Return True if a `source`, of a Cifar10 or in a record, means synthetic images; "drawn" is the old name."""
     return source in ("synthetic", "drawn")
 
 
 class Images(NamedTuple):
-    """What every source gives: uint8 (n, 3, 32, 32) images and int64 (n,) labels, for training and for testing."""
+    """The images of a source, uint8 (n, 3, 32, 32), and labels, int64 (n,), for training and for testing."""
 
     train_images: np.ndarray
     train_labels: np.ndarray

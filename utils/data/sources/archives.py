@@ -1,4 +1,4 @@
-"""Read the files of a folder, tar or zip as (name, bytes), without unpacking them, and refuse hostile archives."""
+"""Read the files of a folder, tar or zip as (name, bytes), without unpacking; hostile archives raise an error."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ FILE_LIMIT = 64 * 2**20  # bytes of one member; a CIFAR-10 batch has 31 million
 TOTAL_LIMIT = 2**30  # bytes of all members; all of CIFAR-10 has 184 million
 END_OF_TAR = b"\0" * 2 * tarfile.BLOCKSIZE
 COUNT_LIMIT = 200_000  # members; all of CIFAR-10 has 60,000
-UNSAFE = "No ordinary program makes such an archive. Get it again from its source."
+UNSAFE = "No ordinary program makes such an archive. Download it again from its source."
 UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError)
 UNREADABLE += (RuntimeError,)  # zipfile's error for an unknown compression method or a missing password
 
 
 def is_archive(path):
-    """Tell by the file's name whether it is an archive that can be read here."""
+    """Return True if the file's name ends like an archive that can be read here."""
     return path.name.lower().endswith(SUFFIXES)
 
 
@@ -48,7 +48,7 @@ def read_files(path):
         raise DataError(
             f"It cannot be read to its end ({type(error).__name__}: {error}).",
             where=path,
-            next_step="It is damaged, incomplete, or you may not read it: get it again.",
+            next_step="It is damaged or incomplete, or you have no permission to read it. Download it again.",
         ) from error
 
 
@@ -68,13 +68,13 @@ def _read_zip(path):
         for member in members:
             _check_name(path, member.filename)
             if stat.S_ISLNK(member.external_attr >> 16):
-                raise DataError("The archive holds a link.", where=f"{path}: {member.filename}", next_step=UNSAFE)
+                raise DataError("The archive contains a link.", where=f"{path}: {member.filename}", next_step=UNSAFE)
             if member.flag_bits & 1:
                 raise DataError("The archive is encrypted.", where=path, next_step="Save it without a password.")
             if not member.is_dir():
                 _check_size(path, member.filename, member.file_size)
                 with archive.open(member) as file:
-                    # One byte more than announced is enough to catch a member that lies about its size.
+                    # One byte more than its announced size shows that a member is larger.
                     content = file.read(member.file_size + 1)
                 if len(content) > member.file_size:
                     raise ValueError(f"{member.filename} is larger than announced")
@@ -92,21 +92,21 @@ def _read_tar(path):
                 continue
             if not member.isreg() or member.issparse():
                 kind = "link" if member.issym() or member.islnk() else "special file"
-                raise DataError(f"The archive holds a {kind}.", where=f"{path}: {member.name}", next_step=UNSAFE)
+                raise DataError(f"The archive contains a {kind}.", where=f"{path}: {member.name}", next_step=UNSAFE)
             _check_size(path, member.name, member.size)
             stream.seek(member.offset_data)
             content = stream.read(member.size)
             if len(content) < member.size:
                 raise EOFError(f"{member.name} is cut short")
             yield member.name, content
-        while stream.read(2**20):  # to the very end, where the compressed formats keep their checksum
+        while stream.read(2**20):  # to the end, where compressed formats have their checksum
             pass
         if stream.tail.strip(b"\0") or len(stream.tail) < len(END_OF_TAR):
             raise EOFError("the mark at its end is missing")
 
 
 def _decompressed(path):
-    """Open a tar by its first bytes, which say how it is compressed, and not by its name."""
+    """Open a tar file; its first bytes, and not its name, determine how it is decompressed."""
     with path.open("rb") as file:
         start = file.read(6)
     if start.startswith(b"\x1f\x8b"):
@@ -119,9 +119,9 @@ def _decompressed(path):
 
 
 class _Forward:
-    """A file that is only read forward, within bounds, so that a crafted header can neither loop nor fill the memory.
+    """A file that is only read forward, with limits, so that a crafted header can't cause a loop or fill the memory.
 
-    tarfile steps back by one byte to see whether a member is complete, so one byte is remembered.
+    tarfile goes back by one byte to check that a member is complete, so one byte is remembered.
     """
 
     def __init__(self, file, path):
@@ -129,7 +129,7 @@ class _Forward:
         self.path = path
         self.position = 0
         self.tail = b""  # the last bytes read
-        self.pushed = b""  # the byte stepped back over
+        self.pushed = b""  # the byte that tarfile went back over
 
     def read(self, size):
         if not 0 <= size <= FILE_LIMIT + tarfile.BLOCKSIZE:
@@ -148,7 +148,7 @@ class _Forward:
         if position == self.position - 1 and not self.pushed:
             self.pushed, self.position, self.tail = self.tail[-1:], position, self.tail[:-1]
         if position < self.position or position > TOTAL_LIMIT + COUNT_LIMIT * tarfile.BLOCKSIZE:
-            raise DataError("The archive points outside itself.", where=self.path, next_step=UNSAFE)
+            raise DataError("The archive refers to a position outside itself.", where=self.path, next_step=UNSAFE)
         while self.position < position and self.read(min(position - self.position, 2**20)):
             pass
         return self.position
@@ -157,7 +157,7 @@ class _Forward:
 def _check_name(path, name):
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
-        raise DataError("A file would land outside its folder.", where=f"{path}: {name}", next_step=UNSAFE)
+        raise DataError("A file would be unpacked outside its folder.", where=f"{path}: {name}", next_step=UNSAFE)
 
 
 def _check_size(path, name, size):
@@ -170,7 +170,7 @@ def _check_size(path, name, size):
 def _check_totals(path, count, total):
     if count > COUNT_LIMIT or total > TOTAL_LIMIT:
         raise DataError(
-            f"The archive holds {count:,} files or more, {total:,} bytes: more than any copy of CIFAR-10.",
+            f"The archive contains at least {count:,} files with {total:,} bytes, more than any copy of CIFAR-10.",
             where=path,
             next_step=UNSAFE,
         )

@@ -1,4 +1,4 @@
-"""Keep decoded images on disk, under the hash of the content they came from; without the cache all works, slower."""
+"""Cache decoded images on disk, under the hash of the files they were decoded from; it only saves time."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import numpy as np
 
 from utils.data.sources import Images
 
-VERSION = 2  # raise it when the same content would be decoded to something else
+VERSION = 2  # increase it if the same files are decoded to other images or notes than before
 DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
 def folder():
-    """Return where decoded images are kept: CIFAR10_CACHE, the suite's data/cache, or a temporary folder."""
+    """Return the folder of the cache: CIFAR10_CACHE, the suite's data/cache, or a temporary folder."""
     if os.environ.get("CIFAR10_CACHE"):
         return pathlib.Path(os.environ["CIFAR10_CACHE"])
     suite = pathlib.Path(__file__).resolve().parents[3] / "data" / "cache"
@@ -36,7 +36,7 @@ def folder():
 
 
 def remember(key, make):
-    """Return the (Images, notes) kept under this key, or make and keep them; notes are JSON data."""
+    """Return the (Images, notes) cached under this key, or make and cache them; notes are JSON data."""
     file = folder() / f"{key}-v{VERSION}.npz"
     images_and_notes = load(file)
     if images_and_notes is None:
@@ -49,18 +49,18 @@ def remember(key, make):
 
 
 def _lock(file):
-    """Let several notebooks that open at once decode once; the system frees the lock of a process that dies."""
+    """Lock a cache file, so that only one of several notebooks decodes; a process that ends releases its lock."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(f"{file}.lock")
         lock.acquire()
         return lock
     except (OSError, NotImplementedError):
-        return contextlib.nullcontext()  # the folder knows no locks, or may not be written to: decode without one
+        return contextlib.nullcontext()  # the folder supports no locks or is read-only: decode without a lock
 
 
 def load(file):
-    """Return (Images, notes) from a cache file, or None when it is not there, damaged or was changed."""
+    """Return (Images, notes) from a cache file, or None if it is missing, damaged or changed."""
     try:
         with zipfile.ZipFile(file) as archive:
             images = Images(*(_array(archive, field) for field in Images._fields))
@@ -75,12 +75,12 @@ def load(file):
 
 
 def _array(archive, name):
-    """Return an array of a zip archive, read to its end: only there does zipfile compare its checksum."""
+    """Return an array of a zip archive; it is read to its end, where zipfile compares the checksum."""
     return np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
 
 
 def _save(file, images, notes):
-    """Write under another name, then rename, so that a reader sees the whole file or none."""
+    """Write under another name, then rename, so that no process reads a half-written file."""
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as out:
@@ -89,6 +89,6 @@ def _save(file, images, notes):
             os.fsync(out.fileno())
         os.replace(part, file)
     except OSError as error:
-        print(f"The decoded images could not be kept for next time ({error}). They will be decoded again then.")
+        print(f"The decoded images could not be cached ({error}). Next time they will be decoded again.")
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Download the CIFAR-10 archive: resumed where it was cut off, from several mirrors in turn, checked by its md5."""
+"""Download the CIFAR-10 archive from one of several mirrors, resume interrupted downloads, and check the md5."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SIZE = 170_498_071  # bytes
 VARIABLE = "CIFAR10_MIRROR"
 
 TIMEOUT = 15.0  # seconds without a byte after which a connection counts as dead
-SLOWEST = 2_000  # bytes per second; a mirror below this over a whole TIMEOUT is left for the next one
-ROUNDS = 4  # in a row that bring less than SLOWEST bytes per second in TIMEOUT would, before we give up
-PAUSE = 1.0  # seconds before the second of these rounds; doubles with each further one
+SLOWEST = 2_000  # bytes per second; if a mirror is slower during a whole TIMEOUT, the next one is tried
+ROUNDS = 4  # give up after this number of rounds in a row with fewer than SLOWEST * TIMEOUT new bytes
+PAUSE = 1.0  # seconds before the second of these rounds; doubled before each further one
 CHUNK = 1 << 16  # bytes per read, at most
 
 
 class MirrorError(Exception):
-    """Say why a mirror did not deliver; `final` where asking it again can't help."""
+    """The reason why a mirror did not send the archive; `final` means that another attempt can't succeed."""
 
     def __init__(self, reason, final=False):
         super().__init__(reason)
@@ -47,26 +47,26 @@ def mirrors() -> tuple:
 
 
 def fetch(target, urls=None, md5=MD5, size=SIZE) -> Path:
-    """Return the path `target` once it holds the archive; one process downloads what is missing, others wait for it."""
+    """Return `target` once it is the complete archive; one process downloads it while the others wait."""
     target = Path(target)
     try:
         if not _has_md5(target, md5):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(f"{target}.lock"):  # the system releases it even when its holder is killed
+            with filelock.FileLock(f"{target}.lock"):  # the system releases it even if the process is killed
                 if not _has_md5(target, md5):  # another process may have finished it meanwhile
                     _download(target, urls or mirrors(), md5, size)
-    except OSError as error:  # of the folder or the disk: errors of the network become a MirrorError where they happen
+    except OSError as error:  # an error of the folder or the disk; those of the network were turned into a MirrorError
         disk_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise DownloadError(
             f"{target.name} can't be written: {error.strerror or error}.",
             where=error.filename or target.parent,
-            next_step="Make room and run again." if disk_full else "Choose a folder that you may write to.",
+            next_step="Free some disk space and run again." if disk_full else "Choose a folder that you may write to.",
         ) from error
     return target
 
 
 def _download(target, urls, md5, size):
-    """Ask the mirrors in turn until the .part file is complete and right, and only then give it the final name."""
+    """Try the mirrors in turn until the .part file is complete and has the right md5; then give it its final name."""
     part = Path(f"{target}.part")
     part.touch()
     waiting, reasons = list(urls), {}
@@ -82,7 +82,7 @@ def _download(target, urls, md5, size):
                     return
                 part.write_bytes(b"")
                 wrong_archives += 1
-                raise MirrorError(f"The bytes do not have the md5 {md5}.", final=start == 0)
+                raise MirrorError(f"The archive does not have the md5 {md5}.", final=start == 0)
             except MirrorError as error:
                 reasons[url] = error
                 if error.final:
@@ -96,7 +96,7 @@ def _download(target, urls, md5, size):
 
 
 def _append(url, part, size):
-    """Append what the mirror sends until the .part file is complete."""
+    """Append the bytes from a mirror until the .part file is complete."""
     have = part.stat().st_size
     if have >= size:
         return
@@ -105,7 +105,7 @@ def _append(url, part, size):
         part.open("ab") as file,
         tqdm(total=size, initial=have, desc=f"{part.stem} from {_shown(url)}", unit="B", unit_scale=True) as bar,
     ):
-        position = have if response.status == 206 else 0  # a mirror without ranges sends everything from the start
+        position = have if response.status == 206 else 0  # a mirror that can't resume sends all bytes from the start
         began, received = time.monotonic(), 0
         while position < size:
             chunk = _read(response, min(CHUNK, size - position))
@@ -122,7 +122,7 @@ def _append(url, part, size):
 
 
 def _open(url, start, size):
-    """Return the response that brings the bytes from `start` on (status 206) or all of them (status 200)."""
+    """Return the response with the bytes from `start` on (status 206) or with all bytes (status 200)."""
     if not url.lower().startswith(("http://", "https://")):
         raise MirrorError("This is not an http or https address.", final=True)
     headers = {"User-Agent": "cifar10-coursework"}
@@ -134,7 +134,7 @@ def _open(url, start, size):
         error.close()
         may_change = error.code >= 500 or error.code in (408, 429)
         raise MirrorError(f"HTTP {error.code} {error.reason}", final=not may_change) from error
-    except (urllib.error.URLError, ValueError) as error:  # nobody answers, or the address makes no sense
+    except (urllib.error.URLError, ValueError) as error:  # there is no answer, or the address is invalid
         raise MirrorError(getattr(error, "reason", error), final=True) from error
     except (OSError, http.client.HTTPException) as error:
         raise MirrorError(error) from error
@@ -160,21 +160,21 @@ def _read(response, count):
 
 
 def _error(target, part, size, reasons):
-    """Return the error that says what every address did, and what the user can do."""
+    """Return the error with the result at each address, and the next step."""
     have = part.stat().st_size
     lines = [f"  {_shown(url)}: {reason}" for url, reason in reasons.items()]
     if len(lines) > 4:
         lines[3:] = [f"  and {len(lines) - 3} more addresses failed"]
     lines.insert(0, f"{target.name} could not be downloaded: {have:,} of {size:,} bytes are here.")
     next_step = (
-        f"Run it again later (it continues from byte {have:,}), set {VARIABLE} to another address,\n"
+        f"Run it again later (it resumes from byte {have:,}), set {VARIABLE} to another address,\n"
         f'         put the file at {target}, or use source="synthetic".'
     )
     return DownloadError("\n".join(lines), where=part, next_step=next_step)
 
 
 def _shown(url):
-    """Return the address without what may be secret in it: user, password, query."""
+    """Return the address without user, password and query, which may be secret."""
     return re.sub(r"//[^/]*@", "//", url.partition("?")[0])
 
 

@@ -1,4 +1,4 @@
-"""Find out what a path holds, read it by its kind, and name it honestly."""
+"""Find the images at a path, read them, and name them: only the official files are called CIFAR-10."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from utils.errors import DataError
 
 
 class Found(NamedTuple):
-    """What was read: kind of source, name for titles, images, (file, reason) of each picture left out, class names."""
+    """Images that were read: kind of source, name for titles, (file, reason) of each picture left out, class names."""
 
     source: str
     name: str
@@ -22,7 +22,10 @@ class Found(NamedTuple):
 
 
 def find(path):
-    """Return what at this path can be read, or None: official files go before pictures, pictures before archives."""
+    """Return the folder or archive at this path that can be read, or None.
+
+    If there are several, official files are preferred to pictures, and pictures to archives.
+    """
     if path.is_file():
         return path if archives.is_archive(path) else None
     for folder in (path, *(path / name for name in official.BATCHES)):
@@ -36,25 +39,26 @@ def find(path):
     others = sorted(file for file in path.glob("*") if file.is_file() and archives.is_archive(file))
     if len(others) > 1:
         names = ", ".join(file.name for file in others[:5])
-        raise DataError(f"There is more than one archive: {names}.", where=path, next_step="Name the one you mean.")
+        what = f"There is more than one archive: {names}."
+        raise DataError(what, where=path, next_step="Give the path of one archive.")
     return others[0] if others else None
 
 
 def read_root(path):
-    """Read CIFAR-10 from the path that the user pointed at, and never from anywhere else."""
+    """Read CIFAR-10 from the path that the user gave, and from no other place."""
     readable = find(path)
     if readable is None:
         raise DataError(
-            "It holds nothing that can be read as CIFAR-10." if path.exists() else "It does not exist.",
+            "It contains nothing that can be read as CIFAR-10." if path.exists() else "It does not exist.",
             where=f"root or CIFAR10_ROOT = {path}",
-            next_step="Name a folder with the official archive, its extracted batches, or train/<class>/ and "
+            next_step="Give a folder with the official archive, its extracted batches, or train/<class>/ and "
             'test/<class>/ pictures (or an archive of those); leave it empty to download; or use source="synthetic".',
         )
     return read(readable)
 
 
 def read(path):
-    """Read as CIFAR-10 what `find` found."""
+    """Read a folder or archive that `find` returned, as CIFAR-10."""
     if path.name in official.BATCHES and path.is_dir():
         return Found("official", "CIFAR-10", official.read_batches(path))
     if path.name in official.ARCHIVES:
@@ -64,7 +68,7 @@ def read(path):
 
 
 def read_own(path):
-    """Read the user's own image folder or archive, whatever its classes are."""
+    """Read the user's own image folder or archive, with any classes."""
     readable = None if path.name in official.BATCHES else find(path)
     if readable is None or readable.name in (*official.BATCHES, *official.ARCHIVES):
         raise DataError(
@@ -72,7 +76,7 @@ def read_own(path):
             if path.exists()
             else "It does not exist.",
             where=path,
-            next_step="Put each picture into train/<its class>/ or test/<its class>/. For CIFAR-10, use load_cifar10.",
+            next_step="Put each picture into train/<class>/ or test/<class>/. For CIFAR-10, use load_cifar10.",
         )
     images, notes = _decoded(readable, None)
     return Found("image folder", f"images of {path.name}", images, notes["set_aside"], tuple(notes["classes"]))
@@ -82,24 +86,25 @@ def _decoded(path, classes):
     """Return (Images, notes) of an image folder, from the cache if it was decoded before."""
     key = pictures.content_hash(path)
     if classes is None:
-        key += "-any-class"  # the same files may be read both ways, and pictures of other sizes are used in one only
+        key += "-any-class"  # read_own also uses pictures of other sizes, so its result is cached separately
     images, notes = cache.remember(key, functools.partial(_decode, path, classes))
     notes["set_aside"] = tuple((file, reason) for file, reason in notes["set_aside"])
     return images, notes
 
 
 def _decode(path, classes):
-    print(f"Decoding the pictures of {path.name}. This happens once: the result is kept for next time.")
+    print(f"Decoding the pictures of {path.name}. The result is cached, so this is done only once.")
     images, set_aside, formats, classes = pictures.read_image_folder(path, classes)
     return images, {"set_aside": set_aside, "formats": formats, "classes": classes}
 
 
 def picture_name(path, images, formats):
-    """Name an image folder for titles: never plain CIFAR-10, for its pixels cannot be checked against the original."""
-    whole = all(
+    """Return an image folder's name for titles; it is never only "CIFAR-10", since its pixels can't be checked."""
+    is_complete = all(
         np.array_equal(np.bincount(labels, minlength=10), np.full(10, count))
         for labels, count in ((images.train_labels, 5000), (images.test_labels, 1000))
     )
-    if whole and formats == ["JPEG"]:
+    if is_complete and formats == ["JPEG"]:
         return "JPEG copies of CIFAR-10"
-    return f"CIFAR-10 from image folder {path.name}" if whole else f"part of CIFAR-10 from image folder {path.name}"
+    name = f"CIFAR-10 from image folder {path.name}"
+    return name if is_complete else f"part of {name}"

@@ -1,4 +1,4 @@
-"""Read CIFAR-10's official files, in place, after a check of their published md5s."""
+"""Read CIFAR-10's official files without unpacking them, after a check of their published md5s."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BATCHES = {
     },
 }
 PIXELS = 3 * 32 * 32
-# The function numpy's own pickles call, taken from an array because its module has moved between numpy versions.
+# The function that numpy's pickles call; its module differs between numpy versions, so it is taken from an array.
 _RECONSTRUCT = np.zeros(0).__reduce__()[0]
 ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
@@ -49,7 +49,7 @@ ALLOWED = {
 
 
 def read_archive(path, md5=None, batches=BATCHES):
-    """Read one of the official archives, which must have the md5 published for its name."""
+    """Read one of the official archives; raise an error if it does not have the md5 published for its name."""
     path = pathlib.Path(path)
     _check_md5(_md5_of_file(path), md5 or ARCHIVES[path.name], path)
     contents = {}
@@ -62,7 +62,7 @@ def read_archive(path, md5=None, batches=BATCHES):
 
 
 def read_batches(folder, batches=BATCHES):
-    """Read the extracted cifar-10-batches-py/ or cifar-10-batches-bin/ that torchvision and others leave."""
+    """Read an extracted archive: a folder cifar-10-batches-py/ (as from torchvision) or cifar-10-batches-bin/."""
     folder = pathlib.Path(folder)
     files = {name: folder / name for name in batches[folder.name]}
     contents = {name: file.read_bytes() if file.is_file() else None for name, file in files.items()}
@@ -70,19 +70,19 @@ def read_batches(folder, batches=BATCHES):
 
 
 def _assemble(folder, contents, path, batches):
-    """Check each batch's bytes, only then decode them, and join the training batches in their order."""
+    """Check the md5 of each batch before decoding it, and join the training batches in their order."""
     decoded = []
     for name, content in contents.items():
         where = f"{path}: {name}"
         if content is None:
             raise DataError(
-                f"{name} is missing.", where=path, next_step="Get the archive again: its files go together."
+                f"{name} is missing.", where=path, next_step="Download the archive again: all its files are needed."
             )
         _check_md5(hashlib.md5(content).hexdigest(), batches[folder][name], where)
         read = read_bin if name.endswith(".bin") else read_pickle
         decoded.append(read(content, where))
     if not decoded:
-        raise DataError("There are no CIFAR-10 batches in this archive.", where=path, next_step="Get it again.")
+        raise DataError("There are no CIFAR-10 batches in this archive.", where=path, next_step="Download it again.")
     images, labels = zip(*decoded, strict=True)
     return Images(np.concatenate(images[:-1]), np.concatenate(labels[:-1]), images[-1], labels[-1])
 
@@ -98,22 +98,22 @@ def _md5_of_file(path):
 def _check_md5(md5, expected, where):
     if md5 != expected:
         raise DataError(
-            f"These are not the official bytes: their md5 is {md5}, but should be {expected}.",
+            f"This is not the official file: its md5 is {md5}, but should be {expected}.",
             where=where,
-            next_step="The file is damaged, incomplete or changed. Delete it and get it again; nothing of it was used.",
+            next_step="The file is damaged, incomplete or changed, and was not used. Delete it and download it again.",
         )
 
 
 class BatchUnpickler(pickle.Unpickler):
-    """An unpickler that can build numpy arrays and plain values, and refuses to import anything else."""
+    """An unpickler that makes numpy arrays and plain values, and raises an error for anything else."""
 
     def find_class(self, module, name):
         try:
             return ALLOWED[module, name]
         except KeyError:
             raise DataError(
-                f"The pickle asks for {module}.{name}, which a CIFAR-10 batch does not need.",
-                next_step="Do not trust this file: it was made to run code. None of it was run.",
+                f"The pickle imports {module}.{name}, which a CIFAR-10 batch does not need.",
+                next_step="Do not trust this file: it may be made to run harmful code. No code of it was run.",
             ) from None
 
 
@@ -121,7 +121,7 @@ def read_pickle(content, where):
     """Decode one batch of the Python edition: uint8 (n, 3, 32, 32) images and int64 (n,) labels."""
     try:
         with warnings.catch_warnings():
-            # numpy >= 2.4 warns about the way 2009's numpy wrote a dtype.
+            # numpy >= 2.4 warns about the format in which numpy wrote a dtype in 2009.
             warnings.simplefilter("ignore")
             batch = BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
     except DataError as error:
@@ -136,12 +136,12 @@ def read_bin(content, where):
     if not content or len(content) % (1 + PIXELS):
         raise _damaged(f"{len(content):,} bytes are not a whole number of rows of {1 + PIXELS:,} bytes.", where)
     rows = np.frombuffer(content, np.uint8).reshape(-1, 1 + PIXELS)
-    # A copy of the pixels: what lies in a bytes object can't be written to, and torch warns of such arrays.
+    # A copy of the pixels, because an array on a bytes object is read-only, and torch warns about such arrays.
     return _check_batch({b"data": rows[:, 1:].copy(), b"labels": rows[:, 0].tolist()}, where)
 
 
 def _check_batch(batch, where):
-    """Raise unless data is uint8 (n, 3072) and labels are n whole numbers from 0 to 9; name the first bad row."""
+    """Raise an error, with the first bad row, unless data is uint8 (n, 3072) and labels are n numbers from 0 to 9."""
     if not isinstance(batch, dict):
         raise _damaged(f"The batch is a {type(batch).__name__} instead of a dictionary.", where)
     data, labels = (batch.get(key, batch.get(key.decode())) for key in (b"data", b"labels"))
@@ -162,4 +162,4 @@ def _check_batch(batch, where):
 
 
 def _damaged(what, where):
-    return DataError(what, where=where, next_step="Delete the file and get the archive again. Nothing of it was used.")
+    return DataError(what, where=where, next_step="It was not used. Delete the file and download the archive again.")

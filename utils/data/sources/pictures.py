@@ -1,4 +1,4 @@
-"""Read image folders: train/<class>/* and test/<class>/* as PNG or JPEG, in a folder or an archive, to arrays."""
+"""Read train/<class>/* and test/<class>/*, PNG or JPEG pictures in a folder or an archive, as arrays."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SIZE = (32, 32)
 SPLITS = ("train", "test")
 PICTURES = (".png", ".jpg", ".jpeg")
 UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
-BAD_SHARE = 0.01  # with more unusable pictures than this, the folder itself is in doubt
-LARGEST = 50_000_000  # pixels of a picture that is made smaller
+BAD_SHARE = 0.01  # if a larger fraction of the pictures is unusable, an error is raised
+LARGEST = 50_000_000  # the largest number of pixels of a picture
 LAYOUT = "Expected train/<class>/* and test/<class>/* with the same classes in both."
 CIFAR10_LAYOUT = (
     "load_cifar10 reads train/<class>/* and test/<class>/* of the ten classes " + ", ".join(CLASSES) + ". "
@@ -31,7 +31,7 @@ CIFAR10_LAYOUT = (
 
 
 def content_hash(path):
-    """Hash an archive, or a folder's train/ and test/, wherever it lies and whatever it is called: sha256."""
+    """Return the sha256 of an archive, or of a folder's train/ and test/; it does not depend on the path."""
     path = pathlib.Path(path)
     digest = hashlib.sha256()
     if path.is_file():
@@ -45,14 +45,15 @@ def content_hash(path):
 
 
 def read_image_folder(path, classes=None):
-    """Decode every picture: (Images, [(file, reason) of each unusable one], ["JPEG", "PNG"] as found, class names).
+    """Decode all pictures; return (Images, [(file, reason) of each unusable one], formats, class names).
 
-    With classes given (CIFAR-10's), other folders are refused and only pictures of 32 x 32 pixels are used. Without,
-    every folder is a class, and a picture of another size is cut to its middle square and made 32 x 32.
+    If classes are given (CIFAR-10's), other folders raise an error and only pictures of 32 x 32 pixels are used.
+    Otherwise every folder is a class, and a picture of another size is cropped to its middle square and resized to
+    32 x 32. formats lists those that occur, "JPEG" and "PNG".
     """
     pictures, set_aside, formats, names = {}, [], set(), set()
-    # One after the other: on pictures this small threads wait for each other (measured: 30 % slower with two), and
-    # worker processes would fail in a student's script that lacks the `if __name__ == "__main__"` line.
+    # One after the other: with small pictures, threads wait for each other (30 % slower with two), and worker processes
+    # would fail in a student's script without the line `if __name__ == "__main__"`.
     for name, content in _pictures(path, classes):
         reason = _misplaced(name)
         if reason is None:
@@ -62,7 +63,7 @@ def read_image_folder(path, classes=None):
             pictures[_split_and_class(name) + (name,)] = pixels
             formats.add(file_format)
         else:
-            set_aside.append((name.encode(errors="replace").decode(), reason))  # in any encoding it can be shown
+            set_aside.append((name.encode(errors="replace").decode(), reason))  # without characters that print rejects
     if classes is None:
         classes = tuple(sorted(names))
     _check(path, pictures, set_aside, classes)
@@ -71,9 +72,9 @@ def read_image_folder(path, classes=None):
 
 
 def _files(path):
-    """Yield (name, bytes) of what is in an archive, or below a folder's train/ and test/.
+    """Yield (name, bytes) of all files in an archive, or below a folder's train/ and test/.
 
-    Other files in the folder, such as the cache of decoded pictures, are neither read nor hashed.
+    Other files in the folder, such as the cache of decoded pictures, are not read.
     """
     path = pathlib.Path(path)
     if path.is_file():
@@ -86,13 +87,13 @@ def _files(path):
 
 
 def _split_and_class(name):
-    """Return (split, class) of a file such as any/folders/train/cat/1.png, or None where it lies elsewhere."""
+    """Return (split, class) of a file such as any/folders/train/cat/1.png, or None for files in other places."""
     parts = _parts(name)
     return (parts[-3], parts[-2]) if len(parts) >= 3 and parts[-3] in SPLITS else None
 
 
 def _misplaced(name):
-    """Return why a picture below train/ or test/ is not in a class's folder; None if it is, or is not a picture."""
+    """Return the reason if a picture below train/ or test/ is not in a class's folder; None for all other files."""
     *folders, file = _parts(name) or [""]
     if _split_and_class(name) or not file.lower().endswith(PICTURES) or not set(folders).intersection(SPLITS):
         return None
@@ -100,14 +101,14 @@ def _misplaced(name):
 
 
 def _parts(name):
-    """Split a file's name at its folders; return nothing for a file that an operating system put there."""
+    """Split a file's path into its parts; return [] for a hidden file or one that an operating system created."""
     parts = name.removeprefix("./").split("/")
     hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
     return [] if hidden or parts[-1] in ("Thumbs.db", "desktop.ini") else parts
 
 
 def _pictures(path, classes):
-    """Yield (name, bytes) of each file that is in a class's folder, or should be; refuse other classes than these."""
+    """Yield (name, bytes) of each file that is, or should be, in a class's folder; raise an error for other classes."""
     roots = set()
     for name, content in _files(path):
         split_and_class = _split_and_class(name)
@@ -120,7 +121,7 @@ def _pictures(path, classes):
             raise DataError(what, where=f"{path}: {name}", next_step=CIFAR10_LAYOUT)
         roots.add(name.rsplit("/", 3)[0] if name.count("/") > 2 else "")
         if len(roots) > 1:
-            raise DataError("It holds more than one train/ or test/.", where=f"{path}: {name}", next_step=LAYOUT)
+            raise DataError("It contains more than one train/ or test/.", where=f"{path}: {name}", next_step=LAYOUT)
         yield name, content
 
 
@@ -143,24 +144,24 @@ def _decode(name, content, resize=False):
 
 
 def middle_square(picture, size):
-    """Return the middle square of a picture at this size, as it is if it has the size already."""
+    """Return the middle square of a picture at this size; a picture of this size is returned itself."""
     if picture.size == size:
         return picture
     side = min(picture.size)
     left, top = ((length - side) // 2 for length in picture.size)
     square = picture.crop((left, top, left + side, top + side))
-    return square.resize(size, Image.Resampling.LANCZOS)  # averages over what it shrinks
+    return square.resize(size, Image.Resampling.LANCZOS)  # averages the pixels that it merges
 
 
 def _unusable(picture, resize):
-    """Judge a picture by its header, before a single pixel is decoded, so that a huge one costs nothing."""
+    """Return the reason why a picture can't be used, or None; only its header is read, even of a huge picture."""
     width, height = picture.size
     if not resize and picture.size != SIZE:
         return f"{width} x {height} pixels instead of 32 x 32"
     if width * height > LARGEST:
         return f"{width} x {height} pixels, more than {LARGEST // 10**6} million"
     if picture.mode.startswith(("I", "F")) or any("16" in str(tile[3]) for tile in picture.tile):
-        return "16 bits a channel instead of 8"
+        return "16 bits per channel instead of 8"
     if getattr(picture, "is_animated", False):
         return "an animation"
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
@@ -171,7 +172,7 @@ def _unusable(picture, resize):
 
 
 def _check(path, pictures, set_aside, classes):
-    """Raise unless every class has pictures in both splits and nearly all of them could be used."""
+    """Raise an error unless every class has pictures in both splits and nearly all pictures can be used."""
     counts = collections.Counter(key[:2] for key in pictures)
     if not pictures and not set_aside:
         raise DataError("There is no picture here.", where=path, next_step=LAYOUT)
@@ -180,7 +181,7 @@ def _check(path, pictures, set_aside, classes):
         raise DataError(
             f"{len(set_aside):,} of {len(set_aside) + len(pictures):,} pictures cannot be used ({examples}).",
             where=path,
-            next_step="Repair or remove them. A few unusable pictures are left out, but not as many as these.",
+            next_step="Repair or remove them. Only a few unusable pictures are left out without an error.",
         )
     if len(classes) < 2:
         raise DataError("There are fewer than two classes here.", where=path, next_step=LAYOUT)

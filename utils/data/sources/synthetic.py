@@ -1,8 +1,8 @@
-"""Draw the synthetic images, which replace CIFAR-10 where it is not available, alike to the byte on every machine.
+"""Draw the synthetic images, which replace CIFAR-10 if it is not available; they are the same on every machine.
 
-Randomness is a hash of (seed, split, class, image), since numpy's own generators may change between versions. Pixels
-come from + - * / sqrt, min, max, abs, floor and comparisons, which IEEE 754 rounds in one way only; the last bit of a
-sine, a power or a float sum depends on the library and the processor.
+Random numbers are a hash of (seed, split, class, image), since numpy's generators may change between versions. Pixels
+are computed only with + - * / sqrt, min, max, abs, floor and comparisons, whose rounding IEEE 754 defines; the last bit
+of a sine, a power or a sum of floats depends on the library and the processor.
 
 n images are painted together. A number for each image is a column (n, 1), a colour (3, n, 1), a plane of pixels
 (n, pixels) and a canvas (3, n, pixels), so that they broadcast. Coordinates run from -1 to 1, and y points down.
@@ -19,28 +19,28 @@ from utils.data.sources.synthetic_shapes import FIGURES, GAP, PALETTE, box, elli
 from utils.errors import DataError
 
 SPLITS = ("train", "test")
-CHUNK = 50  # images painted together: enough to hide numpy's cost per call, few enough for the processor's cache
-JITTER = 0.1  # how far each number of a figure may stray, as a fraction of itself
+CHUNK = 50  # images painted together: enough that numpy's calls take little time, few enough for the processor's cache
+JITTER = 0.1  # the largest random change of each number of a figure, as a fraction of it
 
-# Randomness: the k-th number of an image is a hash, so it depends on no generator and no order of drawing.
+# Random numbers: the k-th number of an image is a hash, so it does not depend on the order of drawing.
 
 STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _mix(a):
-    """Scramble a uint64 array, different values staying different, with the constants of splitmix64."""
+    """Scramble a uint64 array with the constants of splitmix64; different values stay different."""
     a = (a ^ (a >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     a = (a ^ (a >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return a ^ (a >> np.uint64(31))
 
 
 def _numbers(keys, count):
-    """Return the first numbers that belong to each key, uint64 (count, len(keys))."""
+    """Return the first `count` random numbers of each key, uint64 (count, len(keys))."""
     return _mix(keys + np.arange(1, count + 1, dtype=np.uint64)[:, None] * STEP)
 
 
 def _image_keys(seed, split, name, count):
-    """Return the keys of the first images of a class; everything about an image follows from its key."""
+    """Return the keys of the first `count` images of a class; an image depends only on its key."""
     key = np.zeros(1, np.uint64)
     for number in (seed, SPLITS.index(split), list(FIGURES).index(name)):
         key = _mix(_mix(key) + np.uint64(number))
@@ -48,7 +48,7 @@ def _image_keys(seed, split, name, count):
 
 
 class Dice:
-    """The random numbers of n images for one purpose: another roll for the colours does not change the positions."""
+    """The random numbers of n images for one purpose, so that a change to the colours does not change the positions."""
 
     def __init__(self, keys, purpose, sides=24):
         stream = _mix(keys ^ np.uint64(int.from_bytes(purpose.encode(), "little")))
@@ -68,11 +68,11 @@ class Dice:
         return self.roll(0, count)[:, 0].astype(np.int64)
 
     def colour(self, index):
-        """Return the palette's colours at these indices, counted round and round, each a little off."""
+        """Return the palette's colours at these indices (modulo its length), each changed a little at random."""
         return unit(PALETTE[index % len(PALETTE)].T[:, :, None] + self.rolls(3, -0.07, 0.07))
 
 
-# Backgrounds: planes of how much of the second colour shows, 0 to 1.
+# Backgrounds: planes with the fraction of the second colour, from 0 to 1.
 
 
 def _wave(a):
@@ -123,7 +123,7 @@ def _background(keys, x, y, first, second):
 
 
 def _colours(keys):
-    """Return the colour of every role and the two of the background; they do not depend on the class."""
+    """Return the colour of every role, including the two of the background; colours do not depend on the class."""
     dice = Dice(keys, "colours")
     choices = len(PALETTE) - 2 * GAP + 1
     ground = dice.pick(len(PALETTE))
@@ -148,13 +148,13 @@ def _figure_coordinates(keys, x, y):
 
 
 def _cover(canvas, distance, sharpness, colour):
-    """Lay a colour over the canvas wherever the distance is negative; the sharpness is one over the edge's width."""
+    """Paint a colour on the canvas where the distance is negative; the sharpness is 1 / (width of the edge)."""
     alpha = unit(0.5 - distance * sharpness)
     canvas += alpha * (colour - canvas)
 
 
 def _figure(keys, canvas, x, y, sharpness, layers, colours):
-    """Paint the layers of a figure, every number of it a little off in every image."""
+    """Paint the layers of a figure; every number of the figure is changed a little at random in every image."""
     dice = Dice(keys, "jitter", sides=sum(len(shape) - 1 for _, *shapes in layers for shape in shapes))
     for role, *shapes in layers:
         distances = []
@@ -165,7 +165,7 @@ def _figure(keys, canvas, x, y, sharpness, layers, colours):
 
 
 def _occlude(keys, canvas, x, y, sharpness):
-    """Hide a part of three images in four behind a patch, a horizontal bar or a vertical bar."""
+    """Cover a part of three images in four with a patch, a horizontal bar or a vertical bar."""
     dice = Dice(keys, "occluder")
     extra_sides = np.float32([(-9, -9), (0, 0), (9, 0), (0, 9)])[dice.pick(4)]
     sides = dice.rolls(2, 0.05, 0.22) + extra_sides.T[:, :, None]
@@ -174,7 +174,7 @@ def _occlude(keys, canvas, x, y, sharpness):
 
 
 def _expose(keys, canvas):
-    """Return the canvas as uint8, with each image's own contrast, brightness and grain."""
+    """Return the canvas as uint8, with random contrast, brightness and grain for each image."""
     dice = Dice(keys, "light")
     gain, lift, grain = dice.roll(0.7, 1.1), dice.roll(-0.1, 0.1), dice.roll(0.02, 0.12)
     canvas = (canvas - 0.5) * gain + (lift + 0.5)
@@ -187,7 +187,7 @@ def _expose(keys, canvas):
 
 
 def _paint(name, keys, size):
-    """Paint one image of a class per key, uint8 (n, 3, size, size)."""
+    """Paint one image of a class for each key, uint8 (n, 3, size, size)."""
     axis = (np.arange(size, dtype=np.float32) * 2 + (1 - size)) / size
     x, y = (np.tile(plane.ravel(), (len(keys), 1)) for plane in np.meshgrid(axis, axis))
     colours = _colours(keys)
@@ -200,7 +200,7 @@ def _paint(name, keys, size):
 
 
 def _whole(name, value, least, most=2**64 - 1):
-    """Return the value as an int, or raise an error that says what it must be."""
+    """Return the value as an int; raise an error if it is not a whole number between the limits."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -229,7 +229,7 @@ def draw_class(name, count, *, seed=0, split="train", size=32):
 def _draw_split(pool, seed, split, per_class, size):
     """Return the images and labels of one split in their shuffled order, painted chunk by chunk."""
     keys = np.stack([_image_keys(seed, split, name, per_class) for name in FIGURES])
-    # Sorting by a hash shuffles, and keeps any two images in the same order however many others there are.
+    # Sorting by a hash shuffles the images; the order of any two images does not depend on the number of others.
     order = np.argsort(_mix(~keys).ravel(), kind="stable")
     rows = np.argsort(order, kind="stable").reshape(keys.shape)
     images = np.empty((keys.size, 3, size, size), np.uint8)
@@ -251,11 +251,11 @@ def _draw_split(pool, seed, split, per_class, size):
 def draw(seed=0, train_per_class=1000, test_per_class=200, size=32, threads=2):
     """Return train images, train labels, test images, test labels: uint8 (n, 3, size, size) and int64 (n,).
 
-    An image depends on (seed, split, class, its number in the class) alone: a smaller set is part of a larger one.
+    An image depends only on (seed, split, class, its number in the class), so a smaller set is part of a larger one.
     """
     seed, size, threads = _whole("seed", seed, 0), _whole("size", size, 1), _whole("threads", threads, 1)
     train, test = _whole("train_per_class", train_per_class, 0), _whole("test_per_class", test_per_class, 0)
-    # Freeing one large block teaches glibc to keep freed pages: without it a first call spends half its time on faults.
+    # After freeing one large block, glibc keeps freed pages; otherwise page faults take half the time of a first call.
     np.empty(1 << 24, np.uint8)
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         return (*_draw_split(pool, seed, "train", train, size), *_draw_split(pool, seed, "test", test, size))

@@ -1,4 +1,4 @@
-"""The ten figures of the synthetic images: shapes, and colours as data."""
+"""The ten figures of the synthetic images: functions for their shapes, and the figures and colours as data."""
 
 import numpy as np
 
@@ -16,18 +16,18 @@ def fold(pick, arrays):
     return first
 
 
-# Shapes: the distance of points (x, y) from an outline, negative inside. A unit is half a figure, and y points down.
+# Shapes: the distance of points (x, y) from an outline, negative inside. One unit is half a figure; y points down.
 
 
 def ellipse(x, y, cx, cy, rx, ry):
-    """Measure to an ellipse of radii rx, ry, to first order: the implicit function over the length of its gradient."""
+    """Return the distance from an ellipse of radii rx, ry, to first order: implicit function / norm of its gradient."""
     x, y = (x - cx) * (1 / rx), (y - cy) * (1 / ry)
     gx, gy = x * (1 / rx), y * (1 / ry)
     return (x * x + y * y - 1) / (2 * np.sqrt(gx * gx + gy * gy) + 1e-3)
 
 
 def limb(x, y, ax, ay, bx, by, ra, rb):
-    """Measure to a rounded stroke from a to b, whose radius runs from ra to rb."""
+    """Return the distance from a rounded stroke from a to b, with radius ra at a and rb at b."""
     x, y, dx, dy = x - ax, y - ay, bx - ax, by - ay
     length2 = dx * dx + dy * dy
     t = unit(x * (dx / length2) + y * (dy / length2))
@@ -36,7 +36,7 @@ def limb(x, y, ax, ay, bx, by, ra, rb):
 
 
 def polygon(x, y, *corners):
-    """Measure to a convex polygon, given as x, y, x, y and so on, clockwise on the screen."""
+    """Return the distance from a convex polygon, given as x, y, x, y and so on, clockwise on the screen."""
     xs, ys = corners[0::2], corners[1::2]
     edges = []
     for x0, y0, x1, y1 in zip(xs, ys, xs[1:] + xs[:1], ys[1:] + ys[:1], strict=True):
@@ -48,7 +48,7 @@ def polygon(x, y, *corners):
 
 
 def box(x, y, cx, cy, hx, hy):
-    """Measure to an upright rectangle of half sides hx, hy."""
+    """Return the distance from an upright rectangle of half sides hx, hy."""
     return np.maximum(np.abs(x - cx) - hx, np.abs(y - cy) - hy)
 
 
@@ -138,7 +138,7 @@ FIGURES = {
     ),
 }
 
-# From dark to light, and round again. Body and accent stand at least GAP steps from the background.
+# From dark to light; indices are taken modulo its length. Body and accent are at least GAP steps from the background.
 PALETTE = np.float32([
     (.08, .09, .14), (.10, .16, .38), (.32, .10, .16), (.10, .30, .22), (.38, .24, .14), (.42, .20, .48),
     (.14, .42, .60), (.74, .22, .20), (.30, .52, .24), (.50, .50, .52), (.86, .48, .20), (.40, .66, .78),
