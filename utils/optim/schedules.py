@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import functools
 import types
-import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -19,6 +18,7 @@ from torch.optim import lr_scheduler
 
 from utils.errors import CourseworkError, check_count, require
 from utils.optim.make import check_made, defaults, make, maker_of, name_of, parameters_of
+from utils.training.callbacks import PER_BATCH, EachEpoch
 
 # The entries of the optimizer's parameter groups that schedulers change.
 CHANGED = ("lr", "initial_lr", "max_lr", "min_lr", "momentum", "betas", "max_momentum", "base_momentum")
@@ -127,40 +127,26 @@ SCHEDULES = {
     "triangular": (triangular, "batch", "a line up to lr, then one down to 0"),
 }
 _WHOLE_RUN_ONLY = ("one_cycle", "plateau", "sequential", "triangular")  # torch can't start them in the middle of a run
-_BY_BATCH = (lr_scheduler.OneCycleLR, lr_scheduler.CyclicLR)  # the schedulers of torch that step after each batch
 
 
-class Schedule:
+class Schedule(EachEpoch):
     """A callback of train_ch3 that changes the learning rate after each batch or each epoch.
 
     After the schedule's last step the learning rate does not change any more.
     """
 
-    key = "Schedule"  # the name of its state in checkpoints
+    peaks = None  # each group's lr before the scheduler was made, which may overwrite "initial_lr"
 
     def __init__(self, name, scheduler, each, steps, settings, peaks):
+        super().__init__(scheduler)
         self.name = name
-        self.scheduler = scheduler
         self.each = each  # "batch" or "epoch"
         self.steps = steps  # None: no limit
         self.settings = settings
-        self.peaks = peaks  # each group's lr before the scheduler was made, which may overwrite "initial_lr"
-        self.is_plateau = isinstance(scheduler, lr_scheduler.ReduceLROnPlateau)
+        self.peaks = peaks
 
-    def on_start(self, training):
-        """Raise an error if the schedule has another optimizer, or needs a loss that is not measured."""
-        require(
-            training.optimizer is self.scheduler.optimizer,
-            f"The schedule '{self.name}' belongs to a different optimizer, not to the one used in this training.",
-            "callbacks",
-            "Make the schedule with the optimizer that you give to train_ch3.",
-        )
-        require(
-            training.test_iter is not None or not self.is_plateau,
-            f"The schedule '{self.name}' needs a loss measured after each epoch, but test_iter is None.",
-            "test_iter=None",
-            'Give train_ch3 a test_iter; with a Recipe, use protocol="honest" or "report".',
-        )
+    def _check_length(self, training, where):
+        """Accept any length: a schedule that is shorter than the training keeps its last learning rate."""
 
     def after_batch(self, training):
         if self.each == "batch":
@@ -168,27 +154,12 @@ class Schedule:
 
     def after_epoch(self, training):
         """Step, if it steps by epochs; plateau gets the watched loss, or in mode "max" the watched accuracy."""
-        if self.is_plateau:
-            column = f"{training.watched}_{'loss' if self.scheduler.mode == 'min' else 'acc'}"
-            row = training.history.rows[-1]
-            require(
-                column in row,
-                f"The schedule '{self.name}' needs {column}, which the history does not contain.",
-                f"columns of the history: {', '.join(row)}",
-                "Give train_ch3 a test_iter, on which it measures after each epoch.",
-            )
-            self._step(row[column])
-        elif self.each == "epoch":
-            self._step()
+        if self.is_plateau or self.each == "epoch":
+            super().after_epoch(training)
 
     def _step(self, *metric):
-        if self.steps is not None and self.scheduler.last_epoch >= self.steps:
-            return
-        with warnings.catch_warnings():
-            # torch warns if a GradScaler skipped the first step, and older versions warn in SequentialLR itself.
-            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
-            warnings.filterwarnings("ignore", "The epoch parameter in", UserWarning)
-            self.scheduler.step(*metric)
+        if self.steps is None or self.scheduler.last_epoch < self.steps:
+            super()._step(*metric)
 
     def describe(self):
         """Return the settings, and the number of steps if the learning rate depends on it."""
@@ -279,8 +250,8 @@ def _from_callable(function, optimizer, num_epochs, batches, each, settings, pea
         "Make the scheduler with the function's first argument.",
     )
     if each is None:
-        each = "batch" if "steps" in lengths or isinstance(scheduler, _BY_BATCH) else "epoch"
-    if isinstance(scheduler, _BY_BATCH):  # their peak is max_lr and not the optimizer's lr
+        each = "batch" if "steps" in lengths or isinstance(scheduler, PER_BATCH) else "epoch"
+    if isinstance(scheduler, PER_BATCH):  # their peak is max_lr and not the optimizer's lr
         peaks = [float(group["max_lr"]) for group in optimizer.param_groups]
     # After this number of steps, OneCycleLR.step() raises an error.
     steps = scheduler.total_steps if isinstance(scheduler, lr_scheduler.OneCycleLR) else None

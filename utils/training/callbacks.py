@@ -131,6 +131,9 @@ class EachEpoch:
             raise CourseworkError(what, where=where, next_step=next_step)
         if self.is_plateau:
             self._check_plateau(training, where)
+        self._check_length(training, where)
+
+    def _check_length(self, training, where):
         steps = training.num_epochs * (training.batches or 0 if self.each == "batch" else 1)
         length = getattr(self.scheduler, "total_steps", None)
         if length is not None and length < steps:
