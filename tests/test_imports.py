@@ -1,6 +1,7 @@
 """The order of the rooms: a module imports from its own room and from earlier ones, inside functions too."""
 
 import ast
+import importlib
 from pathlib import Path
 
 import utils
@@ -48,3 +49,16 @@ def test_an_import_inside_a_function_counts_too(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "x.py").write_text("def f():\n    from utils.report import write_report\n")
     assert wrong_imports(tmp_path) == ["data/x.py, line 2: report"]
+
+
+def test_no_two_modules_share_a_name():
+    names = [path.stem for path in FOLDER.rglob("*.py") if path.stem != "__init__"]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_no_two_rooms_offer_the_same_name():
+    rooms = [importlib.import_module(f"utils.{room}") for room in ROOMS if (FOLDER / room).is_dir()]
+    names = [name for room in rooms for name in room.__all__]
+    assert sorted(names) == sorted(set(names))
+    assert all(hasattr(room, name) for room in rooms for name in room.__all__)
+    assert all(len(room.__all__) <= 20 for room in rooms)
