@@ -13,7 +13,7 @@ import sys
 from utils.errors import CourseworkError
 from utils.recipes import OURS, PROTOCOLS, SYSTEMS, find_system
 from utils.training.effort import EFFORTS
-from utils.training.live import in_words
+from utils.training.live import row_text
 
 
 def main(arguments=None):
@@ -39,7 +39,7 @@ def main(arguments=None):
     except CourseworkError as error:
         print(error, file=sys.stderr)
         return 1
-    print(in_words(trained.history.rows[-1]) if trained.history.rows else "No epoch was finished.")
+    print(row_text(trained.history.rows[-1]) if trained.history.rows else "No epoch was finished.")
     print(f"Run {trained.folder.name}: record and checkpoints are in {trained.folder}.")
     return 0
 

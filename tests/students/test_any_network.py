@@ -97,5 +97,5 @@ def test_a_network_is_trained_on_images_of_other_classes(count, rng, tmp_path, l
     assert record["classes"] == names and len(record["confusion"]) == count
     assert json.loads((trained.folder / "run.json").read_text())["classes"] == names
     assert names[-1] in write_report(trained.run)[0].read_text(encoding="utf-8")
-    with pytest.raises(CourseworkError, match="score for each"):
+    with pytest.raises(CourseworkError, match="must return scores"):
         Recipe("few", student_networks.small_images, {"num_classes": 2}).train(images, device="cpu", curves=False)
