@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 
 class History:
     """A list of rows, one per epoch, and of points, one every few batches; history["train_loss"] is a column of rows.
@@ -35,6 +33,8 @@ class History:
 
     def frame(self):
         """Return the rows as a table, indexed by epoch."""
+        import pandas as pd  # here, since it is slow to import and few callers need it
+
         return pd.DataFrame(self.rows).set_index("epoch") if self.rows else pd.DataFrame()
 
     def best(self, column):
