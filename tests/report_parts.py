@@ -105,7 +105,7 @@ def record(made_by=RECIPE, **changes):
         "settings": {"optimizer": "Adam", "lr": made_by["lr"], "batch_size": made_by["batch_size"]},
         "data": OFFICIAL,
         "images": 45000,
-        "protocol": "honest",
+        "protocol": "validation",
         "watched": "val",
         "seed": 0,
         "effort": "full",

@@ -46,16 +46,16 @@ class Job:
 
 def jobs(seeds=3):
     """Return all jobs, the most telling first: each system once, then more seeds and ablations, then the tables."""
-    five = sorted(SYSTEMS.values(), key=lambda recipe: Job(recipe, "report", 0).multiply_adds)
+    five = sorted(SYSTEMS.values(), key=lambda recipe: Job(recipe, "watch_test", 0).multiply_adds)
     rows = [row.recipe for row in (*C_ROWS, *D_ROWS)]
     return [
-        *(Job(recipe, "final", 0) for recipe in OURS.values()),
-        *(Job(recipe, "report", 0) for recipe in five),
-        *(Job(recipe, "final", seed) for seed in range(1, seeds) for recipe in OURS.values()),
-        *(Job(recipe, "final", seed) for seed in range(seeds) for recipe in ABLATIONS.values()),
-        *(Job(recipe, "honest", 0) for recipe in five),
-        *(Job(recipe, "report", 0) for recipe in rows),
-        *(Job(recipe, "report", seed) for seed in range(1, seeds) for recipe in five),
+        *(Job(recipe, "train_on_all", 0) for recipe in OURS.values()),
+        *(Job(recipe, "watch_test", 0) for recipe in five),
+        *(Job(recipe, "train_on_all", seed) for seed in range(1, seeds) for recipe in OURS.values()),
+        *(Job(recipe, "train_on_all", seed) for seed in range(seeds) for recipe in ABLATIONS.values()),
+        *(Job(recipe, "validation", 0) for recipe in five),
+        *(Job(recipe, "watch_test", 0) for recipe in rows),
+        *(Job(recipe, "watch_test", seed) for seed in range(1, seeds) for recipe in five),
     ]
 
 

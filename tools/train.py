@@ -1,6 +1,7 @@
 """Trains a system from the command line.
 
-    python -m tools.train NAME [--effort check|demo|full] [--seed 0] [--protocol honest|report|final] [--folder PATH]
+    python -m tools.train NAME [--effort check|demo|full] [--seed 0]
+                          [--protocol validation|watch_test|train_on_all] [--folder PATH]
 
 The same command resumes a training that was stopped.
 """
@@ -22,7 +23,7 @@ def main(arguments=None):
     parser.add_argument("name", help=", ".join([*SYSTEMS, *OURS]))
     parser.add_argument("--effort", choices=EFFORTS, help="how long it trains (default: full on a GPU, else demo)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--protocol", choices=PROTOCOLS, default="honest")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="validation")
     parser.add_argument("--device", help="cpu, cuda, mps (default: the best there is)")
     parser.add_argument(
         "--folder", default="auto", help="the folder of its checkpoints (default: its run's folder in runs/)"

@@ -8,7 +8,7 @@ from utils.recipes.reported import SYSTEMS
 from utils.runs.run import find
 
 REAL = {"name": "CIFAR-10", "source": "archive", "fingerprint": "a" * 16}
-SYNTHETIC = {"name": "drawn images", "source": "drawn", "fingerprint": "d" * 16}
+SYNTHETIC = {"name": "synthetic images", "source": "synthetic", "fingerprint": "d" * 16}
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def add(tmp_path, monkeypatch):
         record |= {
             "recipe": recipe and recipe.describe() | (described or {}),
             "effort": "full",
-            "protocol": "honest",
+            "protocol": "validation",
             "images": 45000,
         }
         record |= {"watched": "val", "parameters": 1000, "batches": 10, "num_epochs": len(accuracies)}

@@ -23,7 +23,7 @@ def test_beside_the_five_reported_accuracies_stand_our_best_runs_or_nothing(add)
     table = comparison_table(list(rows.values()))
     assert table.loc["A", "ours"] == "not yet run" and table.loc["A", "conditions"] == ""
     assert table.loc["C", "ours"] == "80.00 % validation (75.00 % ± 7.07 over 2 seeds)"
-    assert table.loc["E", "conditions"] == "drawn images, protocol honest, effort full, 1 epoch"
+    assert table.loc["E", "conditions"] == "synthetic images, protocol validation, effort full, 1 epoch"
 
 
 def test_a_short_run_is_no_result_of_ours_and_its_number_of_images_is_named(add):
@@ -40,9 +40,9 @@ def test_a_short_run_is_no_result_of_ours_and_its_number_of_images_is_named(add)
 
 def test_a_test_accuracy_comes_before_a_better_one_of_held_out_images(add):
     add("held_out", 0.9)
-    tested = add("tested", 0.6, protocol="report", watched="test")
+    tested = add("tested", 0.6, protocol="watch_test", watched="test")
     averaged = [{"accuracy": 0.6, "views": "plain"}, {"accuracy": 0.8, "views": "flip"}]
-    add("averaged", 0.5, seed=1, tests=averaged, protocol="final")
+    add("averaged", 0.5, seed=1, tests=averaged, protocol="train_on_all")
     assert best_group(SYSTEMS["plain_cnn"], group_runs()).runs == (tested,)
     assert best_group(SYSTEMS["plain_cnn"], []) is None
 

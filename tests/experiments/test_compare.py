@@ -43,7 +43,14 @@ def test_runs_that_differ_only_in_their_seed_are_one_group_with_mean_and_spread(
 
 @pytest.mark.parametrize(
     "change",
-    [{"data": None}, {"effort": "demo"}, {"images": 10}, {"protocol": "report"}, {"precision": "x"}, {"parent": "p"}],
+    [
+        {"data": None},
+        {"effort": "demo"},
+        {"images": 10},
+        {"protocol": "watch_test"},
+        {"precision": "x"},
+        {"parent": "p"},
+    ],
 )
 def test_other_images_effort_protocol_precision_or_parent_make_another_group(add, change):
     add("a")

@@ -70,7 +70,7 @@ def test_called_again_nothing_is_trained_and_the_table_is_the_same(grid, monkeyp
     assert first.equals(second) and times() == before
 
 
-@pytest.mark.parametrize("how", [{}, {"protocol": "report"}, {"effort": EFFORTS["check"]}, {"seed": 3}])
+@pytest.mark.parametrize("how", [{}, {"protocol": "watch_test"}, {"effort": EFFORTS["check"]}, {"seed": 3}])
 def test_a_trial_has_the_folder_that_the_recipe_gives_the_same_training(grid, tiny, data, how, monkeypatch):
     table = grid({"lr": [0.02]}, **how)
     arguments = {"data": data, "effort": SMALL, "device": "cpu", "precision": "fp32", "curves": False} | how

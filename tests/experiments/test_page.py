@@ -129,7 +129,7 @@ def test_the_filter_takes_words_columns_comparisons_and_exclusions(add, browse):
         "val_acc >= 0.8": {"two", "three"},
         "val_acc>=80,0%": {"two", "three"},
         "val_acc<=0.8 system: plain": {"one", "three"},
-        'data:"drawn images"': {"two"},
+        'data:"synthetic images"': {"two"},
         'sweep:"first try"': {"one"},
         "nonesuch:x": set(),
         "[.*(": set(),
@@ -170,7 +170,7 @@ def test_states_and_synthetic_images_are_told_by_word_and_sign(add, browse):
     cells = browse("""return Object.fromEntries(all("#runs tbody tr").map((row) =>
         [row.dataset.run, [row.cells[1].textContent, row.cells[4].textContent]]))""")
     assert {name: cells[name] for name in states} == {s: [f"{sign} {s}", "CIFAR-10"] for s, sign in states.items()}
-    assert cells["cut off"] == ["◧ interrupted", "✎ drawn images"]
+    assert cells["cut off"] == ["◧ interrupted", "✎ synthetic images"]
 
 
 HOSTILE = (

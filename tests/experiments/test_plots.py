@@ -91,7 +91,7 @@ def test_reported_figures_are_drawn_with_ours_or_the_words_that_there_is_none(ad
     ours = {
         "ours": 0.5,
         "kind": "test",
-        "data": "drawn images",
+        "data": "synthetic images",
         "is_synthetic": True,
         "is_complete": True,
         "effort": "full",
@@ -101,7 +101,7 @@ def test_reported_figures_are_drawn_with_ours_or_the_words_that_there_is_none(ad
     (ax,) = show_reported(rows).axes
     words = [text.get_text() for text in ax.texts]
     assert words.count("not yet run") == 3 and words.count("not yet run in full") == 1
-    assert "test, drawn images, effort full" in words
+    assert "test, synthetic images, effort full" in words
     squares = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "s"]
     assert squares == pytest.approx([88.85, 83.67, 84.0, 90.51, 85.65])
     (ours,) = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]

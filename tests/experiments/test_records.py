@@ -34,7 +34,7 @@ def tiny(tmp_path, monkeypatch):
     return Recipe("tiny", small_cnn, batch_size=48, num_epochs=2, lr=0.01, views="flip", reported={"test_acc": 0.5})
 
 
-def train(recipe, data, protocol="final", **options):
+def train(recipe, data, protocol="train_on_all", **options):
     return recipe.train(data, protocol=protocol, effort=FEW, device="cpu", curves=False, **options)
 
 
@@ -44,7 +44,7 @@ def record(tiny, data):
 
 
 def test_a_record_says_what_was_reached_on_what_and_in_what_time(tiny, data, record):
-    assert record["system"] == "tiny" and record["protocol"] == "final" and record["seed"] == 0
+    assert record["system"] == "tiny" and record["protocol"] == "train_on_all" and record["seed"] == 0
     assert record["data"]["fingerprint"] == data.fingerprint and record["images"] == 200
     assert record["test_images"] == 100 and record["epochs"] == 2 and record["seconds"]["training"] == 12.5
     assert record["views"] == "flip" and {record["accuracy"], record["plain_accuracy"]} <= {i / 100 for i in range(101)}
@@ -83,7 +83,7 @@ def test_an_accuracy_of_views_never_counts_as_one_of_single_predictions(tmp_path
 
 
 def test_under_the_reports_protocol_the_last_epoch_counts_and_the_best_is_named(tiny, data):
-    trained = train(tiny.change(views="plain"), data, "report")
+    trained = train(tiny.change(views="plain"), data, "watch_test")
     found = make_record(trained, 1.0)
     assert found["accuracy"] == found["plain_accuracy"] == trained.history["test_acc"][-1]
     assert found["best_epoch"]["accuracy"] == max(trained.history["test_acc"])
@@ -97,8 +97,8 @@ def test_an_unfinished_training_gives_no_record(tiny, data):
 
 
 def test_each_recipe_seed_protocol_device_and_kind_of_images_has_a_file_of_its_own(tiny, data):
-    how = {"seed": 0, "protocol": "final", "device": CPU}
-    changes = [{"seed": 1}, {"protocol": "report"}, {"device": torch.device("cuda", 0)}]
+    how = {"seed": 0, "protocol": "train_on_all", "device": CPU}
+    changes = [{"seed": 1}, {"protocol": "watch_test"}, {"device": torch.device("cuda", 0)}]
     paths = {record_path(tiny, data, **(how | change)) for change in [{}, *changes]} | {
         record_path(tiny.change(lr=1), data, **how)
     }

@@ -45,7 +45,7 @@ RUNS = {
     },
     "by_hand": {"about": record_by_hand(), "net": {}, "tested": {}},
     "plain_diverged": {
-        "about": record(PLAIN, state="diverged", protocol="report", watched="test", effort="demo"),
+        "about": record(PLAIN, state="diverged", protocol="watch_test", watched="test", effort="demo"),
         "lines": metrics(3, watched="test"),
         "faults": [DIVERGED],
         "net": plain_network(),

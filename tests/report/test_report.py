@@ -49,7 +49,7 @@ def test_numbers_are_written_in_plain_words():
         ({"recipe": None}, "by_hand"),
         ({"effort": "check", "images": 180, "num_epochs": 2}, "effort"),
         ({"effort": "demo", "images": 44_999}, "effort"),
-        ({"protocol": "report", "watched": "test"}, "test_images_watched"),
+        ({"protocol": "watch_test", "watched": "test"}, "test_images_watched"),
         ({"unsaved": "No space left on device"}, "unsaved"),
         ({"tests": [{"accuracy": 0.8}, {"accuracy": 0.84}]}, "tested_often"),
         ({"state": "stopped"}, "tested_unfinished"),

@@ -32,6 +32,7 @@ def test_they_are_listed_with_their_figures():
     assert set(table.index) == set(NAMES) and set(table["state"]) == {"finished"}
     gated = table.loc[NAMES[0]]
     assert gated["effort"] == "smoke" and gated["epochs"] == 2 and gated["parameters"] == 290
+    assert gated["protocol"] == "validation" and set(table["data"]) == {"synthetic images"}
     assert gated["test_acc"] == runs.find(NAMES[0]).evaluation["accuracy"]
 
 

@@ -65,7 +65,7 @@ def test_a_recipes_record_holds_all_that_it_depends_on(data, tiny):
     origin = {"name": data.name, "source": "synthetic", "fingerprint": data.fingerprint, "classes": list(data.classes)}
     assert record["data"] == origin
     assert [record[name] for name in ("system", "seed", "protocol", "effort", "precision", "num_epochs")] == [
-        "tiny", 3, "honest", "check", "fp32", 2,
+        "tiny", 3, "validation", "check", "fp32", 2,
     ]  # fmt: skip
     assert record["macs"] == tiny.macs() and record["torch"] == torch.__version__
     assert trained.run.name == trained.folder.name and "-check-s3-" in trained.run.name

@@ -27,7 +27,7 @@ def test_runs_are_found_by_name_by_a_beginning_or_as_the_last(data, tiny):
 
 def test_the_table_has_the_four_figures_of_report_e_and_filters(data, tiny):
     trained = tiny.train(data, seed=1, **SMALL)
-    tiny.train(data, seed=2, protocol="report", **SMALL)
+    tiny.train(data, seed=2, protocol="watch_test", **SMALL)
     table = runs.table()
     assert list(table.seed) == [1, 2] and table.index.name == "run"
     mine = table.loc[trained.run.name]
@@ -36,7 +36,7 @@ def test_the_table_has_the_four_figures_of_report_e_and_filters(data, tiny):
     assert mine.parameters == sum(p.numel() for p in trained.net.parameters())
     assert mine.error_rate == pytest.approx(1 - trained.history["val_acc"][-1])
     assert mine.settled_s in trained.history["seconds"] or pd.isna(mine.settled_s)
-    assert list(runs.table(protocol="report").seed) == [2] and list(runs.table(seed=1, system="tiny").seed) == [1]
+    assert list(runs.table(protocol="watch_test").seed) == [2] and list(runs.table(seed=1, system="tiny").seed) == [1]
     assert runs.table(seed=77).empty
     loss, acc = trained.test()
     assert runs.table().loc[trained.run.name, "test_acc"] == acc and loss > 0

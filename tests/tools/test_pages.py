@@ -16,7 +16,7 @@ def record(recipe=OURS["quick"], **changes):
     """Return a record of a training as results/accuracy/ keeps it."""
     return {
         "system": recipe.name,
-        "protocol": "final",
+        "protocol": "train_on_all",
         "seed": 0,
         "data": {"name": "copies", "fingerprint": "0123"},
         "plain_accuracy": 0.88,
@@ -69,7 +69,7 @@ def test_a_gpu_is_named_without_its_memory():
 
 
 def test_a_table_leaves_out_what_is_empty_and_names_what_is_alike_below():
-    rows = pages.rows_of("a", OURS["quick"], [record(), record(seed=1, protocol="report")])
+    rows = pages.rows_of("a", OURS["quick"], [record(), record(seed=1, protocol="watch_test")])
     rows += pages.rows_of("b", OURS["fast"], [])
     assert pages.markdown_table(rows).splitlines() == [
         "|  | ours, test | protocol | epochs | time |",
@@ -109,7 +109,9 @@ def test_ours_are_compared_with_a_rival_on_the_same_machine_and_images():
     assert pages.comparisons_with_rivals([ours]) == []
 
 
-@pytest.mark.parametrize("change", [{"device": OTHER_CPU}, {"protocol": "report"}, {"data": {"fingerprint": "4567"}}])
+@pytest.mark.parametrize(
+    "change", [{"device": OTHER_CPU}, {"protocol": "watch_test"}, {"data": {"fingerprint": "4567"}}]
+)
 def test_what_ran_under_other_conditions_is_not_compared(change):
     assert pages.comparison([record()], [record(OURS["fast"], **change)]) == ""
 

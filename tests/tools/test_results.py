@@ -23,7 +23,7 @@ def tiny(tmp_path, monkeypatch):
     return Recipe("tiny", small_cnn, batch_size=48, num_epochs=2, lr=0.01, views="flip", reported={"test_acc": 0.5})
 
 
-def train(recipe, data, protocol="final", **how):
+def train(recipe, data, protocol="train_on_all", **how):
     return recipe.train(data, protocol=protocol, effort=FEW, device="cpu", curves=False, **how)
 
 
@@ -35,8 +35,9 @@ def record(tiny, data):
 def test_the_jobs_are_all_there_and_each_system_comes_once_before_any_comes_twice():
     found = reproduce.jobs()
     assert len(set(map(str, found))) == len(found)
-    wanted = {"final": {*OURS, *ABLATIONS}, "report": {*SYSTEMS, *(row.recipe.name for row in (*C_ROWS, *D_ROWS))}}
-    for protocol, names in (wanted | {"honest": {*SYSTEMS}}).items():
+    rows = {row.recipe.name for row in (*C_ROWS, *D_ROWS)}
+    wanted = {"train_on_all": {*OURS, *ABLATIONS}, "watch_test": {*SYSTEMS, *rows}, "validation": {*SYSTEMS}}
+    for protocol, names in wanted.items():
         assert {job.recipe.name for job in found if job.protocol == protocol} == names
     first = [job.recipe.name for job in found[: len(OURS) + len(SYSTEMS)]]
     assert sorted(first) == sorted([*OURS, *SYSTEMS])
@@ -46,7 +47,9 @@ def test_the_jobs_are_all_there_and_each_system_comes_once_before_any_comes_twic
 @pytest.fixture
 def only_tiny(tiny, data, tmp_path, monkeypatch):
     """Let the tool know two jobs of the tiny recipe only, and keep its records in a folder of the test."""
-    monkeypatch.setattr(reproduce, "jobs", lambda seeds=3: [reproduce.Job(tiny, "final", seed) for seed in (0, 1)])
+    monkeypatch.setattr(
+        reproduce, "jobs", lambda seeds=3: [reproduce.Job(tiny, "train_on_all", seed) for seed in (0, 1)]
+    )
     monkeypatch.setattr(reproduce, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(reproduce, "EFFORTS", {"full": FEW})
     monkeypatch.setattr(reproduce, "load_cifar10", lambda: data)
@@ -75,7 +78,7 @@ def test_a_record_made_again_of_a_finished_training_knows_how_long_that_took(onl
 
 
 @pytest.mark.parametrize(
-    ("protocol", "schedule"), [("final", "constant"), ("report", "plateau"), ("honest", "plateau")]
+    ("protocol", "schedule"), [("train_on_all", "constant"), ("watch_test", "plateau"), ("validation", "plateau")]
 )
 def test_a_warm_up_keeps_nothing_and_changes_nothing(tiny, data, tmp_path, protocol, schedule):
     """A plateau schedule goes by the images that are watched, so that a warm-up has to watch them, too."""
@@ -87,7 +90,7 @@ def test_a_warm_up_keeps_nothing_and_changes_nothing(tiny, data, tmp_path, proto
 def test_only_a_gpu_is_warmed_up_and_before_the_clock(tiny, data, monkeypatch, only_tiny):
     warmed = []
     monkeypatch.setattr(reproduce, "warm_up", lambda job, data, device: warmed.append(device.type))
-    job = reproduce.Job(tiny, "final", 0)
+    job = reproduce.Job(tiny, "train_on_all", 0)
     reproduce.train(job, data, CPU, reproduce.Deadline(), FEW)
     assert not warmed
     with pytest.raises((AssertionError, RuntimeError)):  # no such GPU

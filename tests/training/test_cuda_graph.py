@@ -332,7 +332,13 @@ def test_each_recipe_is_recorded(device, name):
         def after_epoch(self, training):
             kept.append(len(training.step._graphs._captures))
 
-    how = {"effort": Effort("full", epochs=2), "device": device, "folder": None, "curves": False, "protocol": "report"}
+    how = {
+        "effort": Effort("full", epochs=2),
+        "device": device,
+        "folder": None,
+        "curves": False,
+        "protocol": "watch_test",
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         recipe.change(batch_size=32, augment=()).train(data, callbacks=[Look()], **how)

@@ -122,7 +122,7 @@ def noise(count, colours_last=False):
 def ours(recipe, split, device, callback, **more):
     """Train by the one call, watched; the few test images that it measures after an epoch cost nothing."""
     data = Cifar10(split, split.subset(slice(0, 100)), "noise", "noise", "none")
-    options = {"protocol": "report", "effort": Effort("full"), "device": device, "folder": None, "curves": False}
+    options = {"protocol": "watch_test", "effort": Effort("full"), "device": device, "folder": None, "curves": False}
     recipe.train(data, callbacks=[callback], **options, **more)
 
 

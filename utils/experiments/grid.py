@@ -119,7 +119,7 @@ def make_trials(recipe, axes, data, effort, device, parent, options) -> list[Tri
     trials = {}
     for combination in itertools.product(*(choices.items() for choices in values)):
         varied = recipe
-        arguments = {"seed": 0, "protocol": "honest", "precision": "auto", **options}
+        arguments = {"seed": 0, "protocol": "validation", "precision": "auto", **options}
         for axis, (_, value) in zip(axes, combination, strict=True):
             if axis in TRAIN_OPTIONS:
                 arguments[axis] = value

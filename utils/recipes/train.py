@@ -26,7 +26,7 @@ from utils.my_utils import loss_and_accuracy, train_ch3
 from utils.optim.losses import make_loss
 from utils.optim.optimizers import make_optimizer
 from utils.optim.schedules import make_schedule
-from utils.recipes.recipe import Recipe, num_held_out
+from utils.recipes.recipe import WATCHED, Recipe, num_held_out
 from utils.runs.checkpoint_files import newest
 from utils.runs.checkpoints import Checkpoints, weights_of
 from utils.runs.recorder import Recorder, note_test
@@ -35,7 +35,6 @@ from utils.training.average import Average
 from utils.training.effort import Effort, choose_effort, first
 from utils.training.step import Step
 
-WATCHED = {"honest": "val", "report": "test", "final": "nothing"}
 MIN_MEASURED = 2000  # images in a batch that a GPU only measures: with fewer it would wait for Python
 WHITENING_IMAGES = 5000  # the images from which a Whiten layer computes its kernels
 
@@ -45,7 +44,7 @@ def train_recipe(
     data=None,
     *,
     seed: int = 0,
-    protocol: str = "honest",
+    protocol: str = "validation",
     effort: str | Effort | None = None,
     device=None,
     precision: str = "auto",

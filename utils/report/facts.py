@@ -14,13 +14,13 @@ import math
 from utils.data.loader import MEAN, STD
 from utils.data.sources import CLASSES
 from utils.files import plain
+from utils.recipes.recipe import WATCHED
 from utils.recipes.reported import SYSTEMS
 from utils.report.accuracy import accuracy_facts
 from utils.report.marking import BANDS, TASKS, backbone_faults, band, plain_gates
 from utils.runs.run import Run, row, tested_accuracy
 
 ALL_TEST_IMAGES, MOST_IMAGES = 10_000, 45_000  # CIFAR-10's test images; its training images if a tenth is held out
-WATCHED = {"honest": "val", "report": "test", "final": "nothing"}  # the images each protocol measures after every epoch
 NETWORK_ROWS = 36  # rows of the table of layers, at most
 
 
@@ -74,7 +74,7 @@ def _watched(run):
 def _data(run):
     record = run.record.get("data") or {}
     source = record.get("source")
-    is_synthetic = source in ("drawn", "synthetic")  # the first version's name, and the present one
+    is_synthetic = source == "synthetic"
     classes = (run.evaluation or {}).get("classes")
     return {
         "name": "synthetic images" if is_synthetic else run.data,

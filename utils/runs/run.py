@@ -14,6 +14,7 @@ from utils.errors import CourseworkError
 from utils.files import read_json, read_lines
 from utils.runs.checkpoint_files import listed
 from utils.runs.claim import is_alive
+from utils.runs.earlier_words import in_present_words
 from utils.training.history import History
 
 RECORD, METRICS, FAULTS, EVALUATION = "run.json", "metrics.jsonl", "faults.jsonl", "evaluation.json"
@@ -45,7 +46,7 @@ class Run:
 
     @functools.cached_property
     def record(self):
-        return read_json(self.folder / RECORD) or {}
+        return in_present_words(read_json(self.folder / RECORD) or {})
 
     @property
     def state(self):
@@ -89,13 +90,14 @@ class Run:
 
     @property
     def effort(self) -> str | None:
-        """The name of the Effort, how much of the recipe was run. The first version called it budget."""
-        return self.record.get("effort") or self.record.get("budget")
+        """The name of the Effort, how much of the recipe was run."""
+        return self.record.get("effort")
 
     @property
     def evaluation(self):
         """The measurements on the test images (evaluation.json, from utils/evaluation/evaluate.py), or None."""
-        return read_json(self.folder / EVALUATION)
+        record = read_json(self.folder / EVALUATION)
+        return record and in_present_words(record)
 
     @property
     def network(self):
@@ -197,8 +199,8 @@ def row(run):
 def tested_accuracy(run: Run) -> float | None:
     """Return the fraction of test images that single predictions got right, or None if it was not measured.
 
-    Under the protocol "report" the test images are the watched ones, and the last epoch counts. Three places write test
-    accuracies into a run's folder: Trained.test, evaluate_run, and experiments/records.py.
+    With the protocol "watch_test" the test images are the watched ones, and the last epoch counts. Three places write
+    test accuracies into a run's folder: Trained.test, evaluate_run, and experiments/records.py.
     """
     if run.evaluation:
         return run.evaluation.get("accuracy")
