@@ -10,9 +10,9 @@ from utils.data.sources import CLASSES
 from utils.files import write_json
 from utils.runs.run import Run
 
-OFFICIAL = {"name": "CIFAR-10", "source": "official", "fingerprint": "0123456789abcdef"}
-SYNTHETIC = {"name": "synthetic images", "source": "synthetic", "fingerprint": "f7b7b2588362a7e4"}
-COPIES = {"name": "JPEG copies of CIFAR-10", "source": "image folder", "fingerprint": "5fa07619f930ebf0"}
+OFFICIAL = {"name": "CIFAR-10", "source": "official", "checksum": "0123456789abcdef"}
+SYNTHETIC = {"name": "synthetic images", "source": "synthetic", "checksum": "f7b7b2588362a7e4"}
+COPIES = {"name": "JPEG copies of CIFAR-10", "source": "image folder", "checksum": "5fa07619f930ebf0"}
 RECIPE = {
     "name": "gated_small",
     "network": "gated_net",
@@ -166,7 +166,7 @@ def evaluation(right=840, images=10_000, classes=CLASSES, **changes):
         "confusion": confusion,
         "per_class": {name: [share] * n for name in ("precision", "recall", "f1")},
         "calibration": calibration | {"ece": abs(0.9 - share)},
-        "mistakes": [{"row": 4321, "label": 0, "said": 1, "confidence": 0.987}],
+        "mistakes": [{"row": 4321, "label": 0, "predicted": 1, "confidence": 0.987}],
         "views": {"plain": share, "flip": share + 0.01},
         "gates": {f"block{i}": [[0.2, 0.3, 0.5]] * (n - 1) + [[0.1, 0.3, 0.6]] for i in (1, 2, 3)},
         "robustness": {"images": 500, "shift": damaged, "noise": damaged, "jpeg": damaged},

@@ -227,7 +227,7 @@ def comparison(group, other):
 
 def conditions(record):
     """Return what must be alike in two trainings, besides the machine, before they are compared."""
-    return record["protocol"], record["data"]["fingerprint"]
+    return record["protocol"], record["data"]["checksum"]
 
 
 def mean_points(group):

@@ -77,7 +77,7 @@ def main(arguments=None):
         options = {"seed": job.seed, "protocol": job.protocol, "device": device, "folder": folder}
         paths[job] = record_path(job.recipe, data, **options)
     open_jobs = [job for job in chosen if not paths[job].exists()]
-    print(f"{describe(device)}\n{data.name}, checksum {data.fingerprint}")
+    print(f"{describe(device)}\n{data.name}, checksum {data.checksum}")
     print(f"{len(chosen)} trainings, {len(chosen) - len(open_jobs)} done before; records in {folder}\n", flush=True)
     if args.list:
         for job in chosen:

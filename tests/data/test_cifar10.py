@@ -1,4 +1,4 @@
-"""The door to the images: the right source in the right order, nothing silent, a fingerprint that sees every bit."""
+"""The door to the images: the right source in the right order, nothing silent, a checksum that sees every bit."""
 
 import concurrent.futures
 import functools
@@ -16,8 +16,8 @@ from utils.data import cifar10 as datasets
 from utils.data.cifar10 import (
     Split,
     channel_statistics,
+    checksum_of_images,
     class_rows,
-    fingerprint,
     load_cifar10,
     load_images,
     stratified_split,
@@ -73,7 +73,7 @@ def test_all_of_the_synthetic_images_come_as_tensors_of_the_promised_form(monkey
     assert data.train.images.shape == (10_000, 3, 32, 32) and data.train.images.dtype == torch.uint8
     assert data.test.labels.shape == (2_000,) and data.test.labels.dtype == torch.int64
     assert (data.source, data.name) == ("synthetic", "synthetic images") and len(data.classes) == 10
-    assert data.fingerprint in str(data) and "10,000 training and 2,000 test" in str(data)
+    assert data.checksum in str(data) and "10,000 training and 2,000 test" in str(data)
 
 
 def test_the_old_spelling_of_the_synthetic_images_is_still_understood(monkeypatch):
@@ -99,9 +99,9 @@ def test_a_root_may_be_each_kind_of_thing(folder, official_folder, official_arch
     roots = [folder, packed, tmp_path / "packed", official_folder, official_folder.parent, official_archive]
     found = [load_cifar10(str(root)) for root in roots]
     assert [data.source for data in found] == ["image folder"] * 3 + ["official"] * 3
-    assert len({data.fingerprint for data in found[:3]}) == len({data.fingerprint for data in found[3:]}) == 1
+    assert len({data.checksum for data in found[:3]}) == len({data.checksum for data in found[3:]}) == 1
     monkeypatch.setenv("CIFAR10_ROOT", str(folder))
-    assert load_cifar10().fingerprint == found[0].fingerprint
+    assert load_cifar10().checksum == found[0].checksum
 
 
 def test_official_files_go_before_pictures_and_pictures_before_archives(folder, official_folder, tmp_path):
@@ -143,13 +143,13 @@ def test_own_images_of_other_classes_carry_the_names_of_their_folders(own_folder
     classes = ("apple", "book", "cup")
     assert data.classes == data.train.classes == data.test.classes == classes
     assert data.train.origin == data.test.origin
-    assert data.train.origin["classes"] == list(classes) and data.train.origin["fingerprint"] == data.fingerprint
+    assert data.train.origin["classes"] == list(classes) and data.train.origin["checksum"] == data.checksum
     assert torch.bincount(data.train.labels).tolist() == [4] * 3 and data.test.images.shape == (6, 3, 32, 32)
     assert (data.source, data.name) == ("image folder", "images of things") and "3 classes" in str(data)
     again = load_images(str(own_folder))  # from the cache
     assert again.classes == classes and torch.equal(again.train.images, data.train.images)
     packed = shutil.make_archive(tmp_path / "packed" / "things", "zip", own_folder)
-    assert load_images(packed).fingerprint == data.fingerprint
+    assert load_images(packed).checksum == data.checksum
 
 
 def test_what_is_made_of_a_split_keeps_its_classes(own_folder):
@@ -246,7 +246,7 @@ def test_pictures_are_decoded_once_and_found_again_wherever_they_lie(folder, tmp
     monkeypatch.setattr(pictures, "read_image_folder", lambda *_: pytest.fail("decoded again"))
     moved = folder.rename(tmp_path / "another place")
     again = load_cifar10(moved)
-    assert again.fingerprint == first.fingerprint and torch.equal(again.train.images, first.train.images)
+    assert again.checksum == first.checksum and torch.equal(again.train.images, first.train.images)
     assert capsys.readouterr().out == ""
 
 
@@ -263,13 +263,13 @@ def test_a_cache_inside_the_folder_of_the_pictures_is_no_part_of_it(folder, tmp_
     assert cache.folder() == kept.parent
     monkeypatch.setattr(archives, "FILE_LIMIT", kept.stat().st_size - 1)  # all of CIFAR-10's is larger than that
     monkeypatch.setattr(pictures, "read_image_folder", lambda *_: pytest.fail("decoded again"))
-    assert load_cifar10().fingerprint == first.fingerprint
+    assert load_cifar10().checksum == first.checksum
 
 
 def test_a_changed_picture_is_not_served_from_the_cache(folder, picture):
     first = load_cifar10(folder)
     (folder / "train/cat/0.png").write_bytes(picture())
-    assert load_cifar10(folder).fingerprint != first.fingerprint
+    assert load_cifar10(folder).checksum != first.checksum
 
 
 @pytest.mark.parametrize("count", [25, pytest.param(1000, marks=pytest.mark.faults)])
@@ -283,7 +283,7 @@ def test_a_damaged_cache_is_found_and_made_again(folder, rng, capsys, count):
         for content in (bytes(changed), whole[:cut]):
             kept.write_bytes(content)
             again = load_cifar10(folder)
-            assert again.fingerprint == first.fingerprint and torch.equal(again.test.images, first.test.images)
+            assert again.checksum == first.checksum and torch.equal(again.test.images, first.test.images)
     assert "damaged; decoding them again" in capsys.readouterr().out
 
 
@@ -311,7 +311,7 @@ def test_a_cache_damaged_where_a_reader_might_not_look_is_made_again(folder, cap
     assert changed != whole and len(changed) == len(whole)
     kept.write_bytes(changed)
     again = load_cifar10(folder)
-    assert again.fingerprint == first.fingerprint and len(again.train) == 60
+    assert again.checksum == first.checksum and len(again.train) == 60
     assert "damaged; decoding them again" in capsys.readouterr().out
     assert kept.read_bytes() == whole
 
@@ -336,7 +336,7 @@ def _load_and_count(root):
     calls = []
     decode = pictures.read_image_folder
     pictures.read_image_folder = lambda *settings: (calls.append(1), decode(*settings))[1]
-    return load_cifar10(root).fingerprint, len(calls)
+    return load_cifar10(root).checksum, len(calls)
 
 
 def test_notebooks_that_open_at_once_decode_once(folder):
@@ -361,7 +361,7 @@ def test_a_test_set_that_was_trained_on_is_refused(folder):
         load_cifar10(folder)
 
 
-# The fingerprint
+# The checksum
 
 
 @pytest.fixture
@@ -374,25 +374,25 @@ def join(first, second):
     return Split(torch.cat([first.images, second.images]), torch.cat([first.labels, second.labels]))
 
 
-def test_the_fingerprint_does_not_depend_on_order(splits):
+def test_the_checksum_does_not_depend_on_order(splits):
     train, test = splits
     shuffled = train.subset(torch.randperm(len(train), generator=torch.Generator().manual_seed(0)))
-    assert fingerprint(shuffled, test) == fingerprint(train, test)
+    assert checksum_of_images(shuffled, test) == checksum_of_images(train, test)
 
 
-def test_the_fingerprint_changes_with_any_bit_of_any_image(splits, rng):
+def test_the_checksum_changes_with_any_bit_of_any_image(splits, rng):
     train, test = splits
-    seen = {fingerprint(train, test)}
+    seen = {checksum_of_images(train, test)}
     for split, _ in itertools.product(range(2), range(100)):
         images = splits[split].images.clone()
         images.view(-1)[rng.integers(images.numel())] ^= 1 << int(rng.integers(8))
         changed = list(splits)
         changed[split] = Split(images, splits[split].labels)
-        seen.add(fingerprint(*changed))
+        seen.add(checksum_of_images(*changed))
     assert len(seen) == 201
 
 
-def test_the_fingerprint_changes_with_a_label_a_missing_image_and_a_swap_of_splits(splits):
+def test_the_checksum_changes_with_a_label_a_missing_image_and_a_swap_of_splits(splits):
     train, test = splits
     labels = train.labels.clone()
     labels[3] = (labels[3] + 1) % 10
@@ -403,7 +403,7 @@ def test_the_fingerprint_changes_with_a_label_a_missing_image_and_a_swap_of_spli
         (train.subset(torch.arange(1, len(train))), join(test, train.subset(torch.arange(1)))),
         (test, train),
     ]
-    assert len({fingerprint(*variant) for variant in variants}) == len(variants)
+    assert len({checksum_of_images(*variant) for variant in variants}) == len(variants)
 
 
 # The split and the statistics

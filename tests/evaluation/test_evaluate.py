@@ -30,7 +30,7 @@ from utils.training.step import Step
 
 evaluation = importlib.import_module("utils.evaluation.evaluate")  # the room exports a function of this name
 pytestmark = pytest.mark.usefixtures("one_thread")
-ORIGIN = {"name": "drawn images", "source": "drawn", "fingerprint": "0123456789abcdef"}
+ORIGIN = {"name": "synthetic images", "source": "synthetic", "checksum": "0123456789abcdef"}
 SMALL = Effort("small", images=40)
 
 
@@ -87,7 +87,7 @@ def test_mistakes_lead_to_their_images(train):
     for mistake in evaluate_run(trained, SMALL)["mistakes"]:
         X, y = trained.test_iter.split.images[[mistake["row"]]], trained.test_iter.split.labels[mistake["row"]]
         p = trained.net.eval()((X / 255 - 0.5) / 0.25).softmax(1)[0].detach()
-        assert y == mistake["label"] != mistake["said"] == p.argmax()
+        assert y == mistake["label"] != mistake["predicted"] == p.argmax()
         assert float(p.max()) == pytest.approx(mistake["confidence"], abs=1e-4)
 
 
@@ -133,9 +133,9 @@ def test_a_run_that_is_loaded_from_the_ledger_has_the_same_record(train, data, c
 def test_other_images_are_measured_anew(train):
     trained = train()
     first = evaluate_run(trained, SMALL)
-    other = dataclasses.replace(images(110, 32, seed=2), origin=ORIGIN | {"fingerprint": "f" * 16})
+    other = dataclasses.replace(images(110, 32, seed=2), origin=ORIGIN | {"checksum": "f" * 16})
     trained.test_iter.split = other
-    assert evaluate_run(trained, SMALL)["data"]["fingerprint"] == "f" * 16 != first["data"]["fingerprint"]
+    assert evaluate_run(trained, SMALL)["data"]["checksum"] == "f" * 16 != first["data"]["checksum"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"[1]", b"{}", b'{"accuracy": 1.0}'])

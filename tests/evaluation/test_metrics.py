@@ -140,7 +140,7 @@ def test_mistakes_come_with_the_most_confident_first():
     p = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3], [0.0, 1.0]])
     found = confident_mistakes(p, torch.tensor([0, 0, 0, 1, 0]), count=3)
     assert [m["row"] for m in found] == [4, 1, 3]
-    assert found[2] == {"row": 3, "label": 1, "said": 0, "confidence": pytest.approx(0.7)}
+    assert found[2] == {"row": 3, "label": 1, "predicted": 0, "confidence": pytest.approx(0.7)}
     assert confident_mistakes(p, p.argmax(1)) == []
 
 

@@ -7,8 +7,8 @@ import pytest
 from utils.recipes.reported import SYSTEMS
 from utils.runs.run import find
 
-REAL = {"name": "CIFAR-10", "source": "archive", "fingerprint": "a" * 16}
-SYNTHETIC = {"name": "synthetic images", "source": "synthetic", "fingerprint": "d" * 16}
+REAL = {"name": "CIFAR-10", "source": "archive", "checksum": "a" * 16}
+SYNTHETIC = {"name": "synthetic images", "source": "synthetic", "checksum": "d" * 16}
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def test_an_ablation_is_one_change_with_its_spread(add):
     add("lr0", 0.70, recipe=varied(lr=0.1))
     add("lr1", 0.74, recipe=varied(lr=0.1), seed=1)
     add("decay", 0.82, recipe=varied(optimizer_settings={"weight_decay": 5e-4}))
-    add("other images", 0.9, data={"fingerprint": "other"})
+    add("other images", 0.9, data={"checksum": "other"})
     add("continued", 0.9, parent="base")
     add("not finished", 0.1, recipe=varied(batch_size=8), state="stopped")
     add("two changes", 0.99, recipe=varied(lr=0.1, batch_size=7))

@@ -45,7 +45,7 @@ def record(tiny, data):
 
 def test_a_record_says_what_was_reached_on_what_and_in_what_time(tiny, data, record):
     assert record["system"] == "tiny" and record["protocol"] == "train_on_all" and record["seed"] == 0
-    assert record["data"]["fingerprint"] == data.fingerprint and record["images"] == 200
+    assert record["data"]["checksum"] == data.checksum and record["images"] == 200
     assert record["test_images"] == 100 and record["epochs"] == 2 and record["seconds"]["training"] == 12.5
     assert record["views"] == "flip" and {record["accuracy"], record["plain_accuracy"]} <= {i / 100 for i in range(101)}
     low, high = record["interval"]

@@ -81,7 +81,7 @@ def test_a_run_is_loaded_as_it_was_trained(data, tiny, average):
 def test_a_run_of_other_images_or_by_hand_is_not_loaded(data, tiny):
     run = tiny.train(data, **SMALL).run
     with pytest.raises(CourseworkError, match="was trained on synthetic images"):
-        load_run(run, dataclasses.replace(data, fingerprint="other", name="other images"))
+        load_run(run, dataclasses.replace(data, checksum="other", name="other images"))
     train(record="by hand")
     with pytest.raises(CourseworkError, match="cannot be found:"):
         load_run("by_hand", data)

@@ -274,7 +274,7 @@ EVIL = 'a|b*c* [x](javascript:y) <script>z</script> ![](words/../run.json) {{ 7 
 
 
 def test_names_in_a_record_are_text_and_nothing_else(tmp_path, blank_figures):
-    evil_data = {"name": f"::: start appendix\n{EVIL}", "source": "image folder", "fingerprint": EVIL}
+    evil_data = {"name": f"::: start appendix\n{EVIL}", "source": "image folder", "checksum": EVIL}
     layers = [{**entry, "text": EVIL, "name": EVIL} for entry in network()["layers"]]
     about = record(
         {**RECIPE, "augment": [EVIL, {EVIL: {EVIL: EVIL}}], "loss": EVIL, "optimizer": EVIL, "schedule": EVIL},

@@ -36,6 +36,12 @@ def test_they_are_listed_with_their_figures():
     assert gated["test_acc"] == runs.find(NAMES[0]).evaluation["accuracy"]
 
 
+def test_their_records_are_read_with_the_present_names():
+    run = runs.find(NAMES[0])
+    assert run.record["data"]["checksum"] == run.evaluation["data"]["checksum"] == "f7b7b2588362a7e4"
+    assert run.evaluation["mistakes"][0]["predicted"] == 8
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_they_are_reported_without_a_drawing(name):
     html, pdf = write_report(runs.find(name))

@@ -62,7 +62,7 @@ def test_a_recipes_record_holds_all_that_it_depends_on(data, tiny):
     trained = tiny.train(data, seed=3, **SMALL)
     record = trained.run.record
     assert record["recipe"] == json.loads(json.dumps(tiny.describe()))
-    origin = {"name": data.name, "source": "synthetic", "fingerprint": data.fingerprint, "classes": list(data.classes)}
+    origin = {"name": data.name, "source": "synthetic", "checksum": data.checksum, "classes": list(data.classes)}
     assert record["data"] == origin
     assert [record[name] for name in ("system", "seed", "protocol", "effort", "precision", "num_epochs")] == [
         "tiny", 3, "validation", "check", "fp32", 2,
@@ -79,7 +79,7 @@ def test_what_a_run_trained_on_is_known_from_any_loader(data):
         net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
         train_ch3(net, train_iter, None, F.cross_entropy, 1, torch.optim.SGD(net.parameters(), 0.01), curves=False)
         record = find("last").record
-        assert record["data"]["fingerprint"] == data.fingerprint and record["images"] == 60
+        assert record["data"]["checksum"] == data.checksum and record["images"] == 60
 
 
 def test_a_run_that_is_called_again_is_one_run_and_not_trained_again(data, tiny):

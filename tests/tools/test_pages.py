@@ -18,7 +18,7 @@ def record(recipe=OURS["quick"], **changes):
         "system": recipe.name,
         "protocol": "train_on_all",
         "seed": 0,
-        "data": {"name": "copies", "fingerprint": "0123"},
+        "data": {"name": "copies", "checksum": "0123"},
         "plain_accuracy": 0.88,
         "views": recipe.views,
         "accuracy": 0.9,
@@ -109,9 +109,7 @@ def test_ours_are_compared_with_a_rival_on_the_same_machine_and_images():
     assert pages.comparisons_with_rivals([ours]) == []
 
 
-@pytest.mark.parametrize(
-    "change", [{"device": OTHER_CPU}, {"protocol": "watch_test"}, {"data": {"fingerprint": "4567"}}]
-)
+@pytest.mark.parametrize("change", [{"device": OTHER_CPU}, {"protocol": "watch_test"}, {"data": {"checksum": "4567"}}])
 def test_what_ran_under_other_conditions_is_not_compared(change):
     assert pages.comparison([record()], [record(OURS["fast"], **change)]) == ""
 

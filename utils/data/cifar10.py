@@ -30,7 +30,7 @@ SHARED_LIMIT = 0.01  # the fraction of test images that may also be in the train
 class Split:
     """Images, uint8 (n, 3, 32, 32), and their labels, int64 (n,): the positions of their names in `classes`.
 
-    `origin` is written into records: name, source, fingerprint (checksum) and classes of the images before splitting.
+    `origin` is written into records: name, source, checksum and classes of the images before splitting.
     """
 
     images: torch.Tensor
@@ -48,20 +48,20 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Cifar10:
-    """The images of one source. Figures made from them show `name`, and records contain `fingerprint`, the checksum."""
+    """The images of one source. Figures made from them show `name`, and records contain `checksum`."""
 
     train: Split
     test: Split
     source: str  # "official", "image folder" or "synthetic"
     name: str  # the images' name for titles; only the official files are called CIFAR-10
-    fingerprint: str  # checksum of the images and labels, 16 hexadecimal digits; it does not depend on their order
+    checksum: str  # checksum of the images and labels, 16 hexadecimal digits; it does not depend on their order
     set_aside: tuple = ()  # (file, reason) of each picture that could not be used
     classes: tuple = CLASSES
 
     def __str__(self):
         return (
             f"{self.name}: {len(self.train):,} training and {len(self.test):,} test images "
-            f"of {len(self.classes)} classes, checksum {self.fingerprint}"
+            f"of {len(self.classes)} classes, checksum {self.checksum}"
         )
 
 
@@ -138,12 +138,12 @@ def stratified_split(split, held_out, seed=0) -> tuple:
     return split.subset(torch.nonzero(~chosen).squeeze(1)), split.subset(torch.nonzero(chosen).squeeze(1))
 
 
-def fingerprint(train, test) -> str:
+def checksum_of_images(train, test) -> str:
     """Return the checksum of the images and labels, 16 hexadecimal digits; it does not depend on their order."""
-    return _fingerprint(_digests(train), _digests(test))
+    return _checksum_of_digests(_digests(train), _digests(test))
 
 
-def _fingerprint(train_digests, test_digests):
+def _checksum_of_digests(train_digests, test_digests):
     """Hash the images' digests in sorted order; the checksum depends on each image's split, not on its position."""
     checksum = hashlib.sha256()
     for name, digests in ((b"train", train_digests), (b"test", test_digests)):
@@ -184,8 +184,8 @@ def _to_data(found):
         )
     if found.set_aside:
         _print_set_aside(found.set_aside)
-    checksum = _fingerprint(train_digests, test_digests)
-    origin = {"name": found.name, "source": found.source, "fingerprint": checksum, "classes": list(found.classes)}
+    checksum = _checksum_of_digests(train_digests, test_digests)
+    origin = {"name": found.name, "source": found.source, "checksum": checksum, "classes": list(found.classes)}
     train, test = (dataclasses.replace(split, origin=origin, classes=found.classes) for split in (train, test))
     return Cifar10(train, test, found.source, found.name, checksum, found.set_aside, found.classes)
 

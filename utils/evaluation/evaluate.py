@@ -35,7 +35,7 @@ from utils.evaluation.robustness import (
     robustness,
     spread_rows,
 )
-from utils.files import plain, read_json, write_json
+from utils.files import plain, write_json
 from utils.models.count import flops
 from utils.runs.recorder import note_test, now
 from utils.runs.run import EVALUATION, Run
@@ -108,7 +108,7 @@ def evaluate_run(trained, effort=None, classes: Iterable | None = None) -> dict:
     split = test_iter.split
     folder = trained.folder
     identity = {"weights": weights_hash(trained.net), "data": split.origin, "images": len(split)}
-    earlier = (read_json(folder / EVALUATION) if folder else None) or {}
+    earlier = (Run(folder).evaluation if folder else None) or {}
     if all(name in earlier and earlier[name] == value for name, value in identity.items()):
         print(f"These weights were already measured on {earlier.get('when')}. This is the record of that time.")
         return earlier

@@ -219,15 +219,12 @@ def _without_nan(values):
 
 
 def confident_mistakes(p: torch.Tensor, y: torch.Tensor, count: int = WORST) -> list[dict]:
-    """List {"row", "label", "said", "confidence"} of the wrong predictions, the most confident first.
-
-    "said" is the predicted class; it has this name in every evaluation.json since the first version.
-    """
+    """List {"row", "label", "predicted", "confidence"} of the wrong predictions, the most confident first."""
     confidence, predicted = p.max(1)
     wrong = torch.nonzero(predicted != y).squeeze(1)
     rows = wrong[confidence[wrong].argsort(descending=True, stable=True)][:count]
     return [
-        {"row": row, "label": int(y[row]), "said": int(predicted[row]), "confidence": float(confidence[row])}
+        {"row": row, "label": int(y[row]), "predicted": int(predicted[row]), "confidence": float(confidence[row])}
         for row in rows.tolist()
     ]
 

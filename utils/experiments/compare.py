@@ -133,7 +133,7 @@ def run_settings(run: Run) -> dict:
         settings = {"run": run.name, "network": network_name(run)} | _flat(known if isinstance(known, dict) else {})
     settings |= {name: record.get(name) for name in ("images", "protocol", "precision", "parent")}
     settings["effort"] = run.effort
-    settings["data"] = (record.get("data") or {}).get("fingerprint")
+    settings["data"] = (record.get("data") or {}).get("checksum")
     return settings
 
 

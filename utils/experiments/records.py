@@ -27,7 +27,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "results" / "accuracy"
 
 def record_path(recipe: Recipe, data, *, seed, protocol, device, folder=RESULTS) -> Path:
     """Return the file of a training's record; its name changes with the recipe, the images and the kind of device."""
-    identity = json.dumps([recipe.describe(), recipe.views, data.fingerprint], sort_keys=True)
+    identity = json.dumps([recipe.describe(), recipe.views, data.checksum], sort_keys=True)
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     return folder / f"{recipe.name}-{protocol}-s{seed}-{device.type}-{digest}.json"
 
@@ -118,7 +118,7 @@ def group_records(records) -> list[list]:
     for record in records:
         # The name of a CPU contains its cores, that of a GPU its memory; Apple's GPU has "GPU" in its name.
         is_cpu = " core" in record["device"] and " GPU (" not in record["device"]
-        key = (record["system"], record["protocol"], record["data"]["fingerprint"], is_cpu)
+        key = (record["system"], record["protocol"], record["data"]["checksum"], is_cpu)
         groups.setdefault(key, []).append(record)
     return list(groups.values())
 

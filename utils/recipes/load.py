@@ -72,8 +72,8 @@ def load_run(
 
 def require_same_images(run: Run, data) -> None:
     """Raise an error if a run was trained on other images."""
-    checksum = (run.record.get("data") or {}).get("fingerprint")
-    if checksum is not None and data.fingerprint != checksum:
+    checksum = (run.record.get("data") or {}).get("checksum")
+    if checksum is not None and data.checksum != checksum:
         raise CourseworkError(
             f"{run.name} was trained on {run.data}, but these images are {data.name}.",
             where=run.folder,

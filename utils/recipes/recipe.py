@@ -172,7 +172,7 @@ class Recipe:
         images, num_epochs = effort.cut(data, self.num_epochs, self.macs())
         facts = {
             "recipe": self.describe(),
-            "data": data.fingerprint,
+            "data": data.checksum,
             "images": len(images.train) - num_held_out(images, protocol),
             "effort": dataclasses.asdict(effort),
             "num_epochs": num_epochs,

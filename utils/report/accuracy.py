@@ -61,7 +61,12 @@ def _classes(evaluation):
         if count and i != j
     ]
     mistakes = [
-        {"true": classes[m["label"]], "predicted": classes[m["said"]], "confidence": m["confidence"], "row": m["row"]}
+        {
+            "true": classes[m["label"]],
+            "predicted": classes[m["predicted"]],
+            "confidence": m["confidence"],
+            "row": m["row"],
+        }
         for m in (evaluation.get("mistakes") or [])[:MISTAKES]
     ]
     calibration = evaluation.get("calibration") or {}

@@ -78,7 +78,7 @@ def _data(run):
     classes = (run.evaluation or {}).get("classes")
     return {
         "name": "synthetic images" if is_synthetic else run.data,
-        "checksum": _checksum(record),
+        "checksum": record.get("checksum"),
         "is_recorded": bool(record),
         "is_synthetic": is_synthetic,
         "is_official": source == "official",
@@ -87,10 +87,6 @@ def _data(run):
         "images": run.record.get("images"),
         "watched": _watched(run),
     }
-
-
-def _checksum(data):
-    return data.get("checksum") or data.get("fingerprint")
 
 
 def _loader(run):
@@ -292,7 +288,7 @@ def _caveats(run, data, training):
     is_measured = tested_accuracy(run) is not None
     last_epoch, planned = training["last"].get("epoch", 0), training["planned"] or 0
     is_full = training["planned_by_recipe"] == planned and (data["images"] or 0) >= MOST_IMAGES
-    trained_on, tested_on = _checksum(record.get("data") or {}), _checksum(evaluation.get("data") or {})
+    trained_on, tested_on = ((known.get("data") or {}).get("checksum") for known in (record, evaluation))
     checkpoint = run.checkpoint and run.checkpoint.name
     applies = {
         "ended_early": run.state == "finished" and 0 < last_epoch < planned,

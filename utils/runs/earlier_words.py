@@ -13,13 +13,19 @@ def in_present_words(record: dict) -> dict:
         record["protocol"] = PROTOCOLS.get(protocol, protocol)
     if isinstance(record.get("data"), dict):
         record["data"] = _data(record["data"])
+    if isinstance(record.get("mistakes"), list):
+        record["mistakes"] = [_mistake(entry) for entry in record["mistakes"]]
     return record
 
 
 def _data(data):
     if data.get("source") == "drawn":
         data = data | {"source": "synthetic", "name": "synthetic images"}
-    return data
+    return _with_new_key(data, "fingerprint", "checksum")
+
+
+def _mistake(entry):
+    return _with_new_key(entry, "said", "predicted") if isinstance(entry, dict) else entry
 
 
 def _with_new_key(entries, old, new):
