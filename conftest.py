@@ -1,4 +1,4 @@
-"""Owns how pytest runs the suite: no download, threads shared among processes, notebooks first. Tests nothing."""
+"""Set up pytest for the suite: no download, threads shared among processes, notebooks first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pytest_configure(config):
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # idle threads keep no core busy, see utils/notebook.py
     os.environ.setdefault("CI", "true")  # no live figures
     os.environ.setdefault("COURSEWORK_EFFORT", "check")
-    # A ledger for each process: trainings of earlier tests would be gone on with, and two at once refused.
+    # A run log for each process: otherwise trainings of earlier tests would be resumed, and two at once refused.
     config.trainings = os.environ["COURSEWORK_RUNS"] = tempfile.mkdtemp(prefix="coursework-")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's job in the background hands that on to all others
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -56,7 +56,7 @@ def pytest_collection_modifyitems(items):
             item.output_timeout = OUTPUT_TIMEOUT
             if item.path not in seconds:
                 seconds[item.path] = _seconds(item.path)
-    items.sort(key=lambda item: -seconds.get(item.path, -1.0))  # stable: all else stays in order
+    items.sort(key=lambda item: -seconds.get(item.path, -1.0))  # stable: the others stay in order
 
 
 def _cores():

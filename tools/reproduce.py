@@ -68,7 +68,7 @@ def main(arguments=None):
     unknown = set(args.names) - {job.recipe.name for job in every}
     if unknown:
         known = ", ".join(dict.fromkeys(job.recipe.name for job in every))
-        print(f"There is no system {', '.join(sorted(unknown))}.\n  next:  choose from {known}.", file=sys.stderr)
+        print(f"Unknown system: {', '.join(sorted(unknown))}.\n  next:  choose from {known}.", file=sys.stderr)
         return 1
     chosen = [job for job in every if not args.names or job.recipe.name in args.names]
     folder = trainings() / "rehearsal" if args.rehearse else RESULTS

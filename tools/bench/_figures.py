@@ -1,4 +1,4 @@
-"""Owns the benchmarks' figures: bars side by side and stacked, from numbers that records hold. Measures nothing."""
+"""Draw the figures of the benchmarks from their records: bars side by side, and stacked bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the question how much memory this process holds. Imports next to nothing, so that asking costs nothing."""
+"""Measure the memory of this process. Few modules are imported, because they would be counted as well."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Owns which part of a training step each profiled operation belongs to. Runs nothing."""
+"""Assign each profiled operation to a part of the training step: data, convolution, norms, gate, optimizer, ..."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONVOLUTION, BACKWARD, GATE, OPTIMIZER, REST = (
     "optimizer",
     "rest",
 )
-BRANCHES = "branches"  # of a GatedConv: its products are convolutions, all else is combination
+BRANCHES = "branches"  # of a GatedConv: its products are convolutions, everything else is combination
 PRODUCTS = ("aten::baddbmm", "aten::linear")  # by which it convolves where it does not call a convolution
 KINDS = {  # layers whose forward and backward, but for what lies within another label, count as one part
     CONVOLUTION: (FastConv2d,),

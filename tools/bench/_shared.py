@@ -1,4 +1,4 @@
-"""Owns what all benchmarks share: settings, turns on the clock, memory, records. Knows none of them.
+"""What all benchmarks share: their command line, settings, timing in turns, and records.
 
 A benchmark is a module with a docstring for the page, TITLE, SETTINGS and four functions: measure(device, settings)
 returns the facts of its record, tables(record) shows them, headlines(record) names the ratios that README.md repeats,
@@ -37,7 +37,7 @@ class Setting(NamedTuple):
 
     full: object
     quick: object
-    smoke: object
+    check: object
     help: str
 
 
@@ -58,13 +58,13 @@ def main(module, argv=None):
     """Measure as the command line says, print the tables, keep the record; return an exit code."""
     args = parse(module, argv)
     device = try_gpu()
-    level = "smoke" if args.smoke else "quick" if args.quick else "full"
+    level = "check" if args.check else "quick" if args.quick else "full"
     given = {name: getattr(args, name) for name in module.SETTINGS if getattr(args, name) is not None}
     settings = settings_of(module, level) | given
     print(f"{name_of(module)}: {machine(device)}, torch {torch.__version__}", flush=True)
     try:
         record = measured(module, device, settings)
-    except CourseworkError as error:  # a system that there is not, say
+    except CourseworkError as error:  # for example an unknown system
         print(error, file=sys.stderr)
         return 1
     for table in module.tables(record):
@@ -84,7 +84,7 @@ def parse(module, argv):
     parser = argparse.ArgumentParser(description=module.__doc__.splitlines()[0], prog=f"tools.bench.{name_of(module)}")
     levels = parser.add_mutually_exclusive_group()
     levels.add_argument("--quick", action="store_true", help="a rehearsal: fewer turns, no record")
-    levels.add_argument("--smoke", action="store_true", help="only to see that it works: seconds, no record")
+    levels.add_argument("--check", action="store_true", help="only check that it works: seconds, no record")
     records = parser.add_mutually_exclusive_group()
     records.add_argument("--no-record", action="store_true", help="leave the committed record alone")
     records.add_argument("--json", metavar="PATH", help="write the record to this file instead")
@@ -95,7 +95,7 @@ def parse(module, argv):
 
 
 def settings_of(module, level):
-    """Return {setting: value} at a level: full, quick or smoke."""
+    """Return {setting: value} at a level: full, quick or check."""
     return {name: getattr(setting, level) for name, setting in module.SETTINGS.items()}
 
 
@@ -113,9 +113,9 @@ def facts_of(module, device, settings):
 
 
 def row_by_row(module, device, settings, names, row_of):
-    """Return row_of(name) for each name; where a record is to be, one that is cut off goes on with the next row.
+    """Return row_of(name) for each name; a measurement for a record that was interrupted resumes with the next row.
 
-    The rows before wait in the ledger's folder, for the same machine, day and settings only.
+    The finished rows are kept in the folder of the run log, for the same machine, day and settings only.
     """
     path, facts = trainings() / f"{record_path(module, device.type).stem}.rows.json", facts_of(module, device, settings)
     is_kept = settings == settings_of(module, "full")
@@ -185,8 +185,8 @@ def milliseconds(ways, repeats, device):
     return {name: [1e3 * some for some in values[1:]] for name, values in seconds.items()}
 
 
-def recorded(work, device):
-    """Return work as a training has it: on a GPU a recording to replay, in which Python names no operation."""
+def captured(work, device):
+    """Return the work as a training does it: on a GPU as a CUDA graph, else unchanged."""
     if device.type != "cuda":
         return work
     for _ in range(FIRST):

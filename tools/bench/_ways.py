@@ -1,6 +1,6 @@
 """Train a recipe in two ways, each in a process of its own that trains when told to.
 
-The plain way is what the reports wrote: a plain Dataset, torchvision's transforms and a DataLoader with worker
+The baseline is what the reports wrote: a Dataset, torchvision's transforms and a DataLoader with worker
 processes (torch_loader), float32, k convolutions for a gated one, and the loss and the right answers read as numbers
 after each batch. Ours is Recipe.train, unchanged.
 """
@@ -26,7 +26,7 @@ from utils.optim.optimizers import FUSED, make_optimizer
 from utils.recipes import find_system
 from utils.training.effort import Effort
 
-WARM_UP = 4  # batches: the first one makes the optimizer's moments, on a GPU the third is recorded for replays
+WARM_UP = 4  # batches: the first one creates the optimizer's state, on a GPU the third is captured as a CUDA graph
 FOREVER = 10**6  # epochs
 
 
@@ -41,7 +41,7 @@ class Way:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         root = Path(__file__).resolve().parents[2]
         self.process = subprocess.Popen([sys.executable, "-c", code], cwd=root, env=environ, **pipes)
-        self.name = f"{system}, {way} way"
+        self.name = f"{system}, {way}"
 
     def answer(self):
         """Return the seconds of the batches asked for, and the bytes that training has taken at most."""
@@ -69,13 +69,13 @@ def serve(system, way, device, images, batch_size, workers):
     """Train the recipe forever, as many batches at a time as the next line of standard input says."""
     recipe, device = of_whole_images(find_system(system)), torch.device(device)
     recipe = recipe.change(num_epochs=FOREVER, batch_size=int(batch_size) or recipe.batch_size)
-    split = noise(max(int(images), recipe.batch_size), colours_last=way == "plain")
+    split = noise(max(int(images), recipe.batch_size), colours_last=way == "baseline")
     turns = Turns(device)
     try:
         if way == "ours":
             ours(recipe, split, device, turns)
         else:
-            plain(recipe, split, device, turns, int(workers))
+            baseline(recipe, split, device, turns, int(workers))
     except EOFError:  # nobody asks any more
         return
 
@@ -94,7 +94,7 @@ class Turns:
         self.before = 0 if device.type == "cuda" else resident()  # images and libraries, no part of training
 
     def after_batch(self, training=None):
-        """Be told of a batch, by train_ch3 or by the plain loop."""
+        """Be told of a batch, by train_ch3 or by the baseline."""
         self.left -= 1
         if self.left:
             return
@@ -126,7 +126,7 @@ def ours(recipe, split, device, callback, **more):
     recipe.train(data, callbacks=[callback], **options, **more)
 
 
-def plain(recipe, split, device, turns, workers):
+def baseline(recipe, split, device, turns, workers):
     """Train by the loop that each report has in one form or another."""
     # An alternating flip is ours; torchvision has the random one.
     augment = [Flip() if isinstance(op, AlternatingFlip) else op for op in recipe.augment]

@@ -7,8 +7,8 @@ blocks of a network of widths 3 to 1024 that halves its maps after every second 
 with five branches of 3x3; then come five of `best_gated` with its two branches of 1x1. The rule
 `utils.models.gated.choose_form` rests on this table. "auto" is what a network gets: the form that the rule names, in
 bold, and over maps of 2x2 on a CPU a loop of matrix products (see the next table). The limit is one convolution of
-the same shape without a gate. All of it is in the device's best precision and laid out in memory as for training; on
-a GPU it is a recording that is replayed, as there, of four times as many images. Whole networks take a step without
+the same shape without a gate. Everything is in the device's best precision and laid out in memory as for training; on
+a GPU it is a CUDA graph, as in training, with four times as many images. Whole networks take a step without
 the optimizer.
 Those of reports A and D are not among them: a branch of theirs has a ReLU after its convolution, so that weights
 cannot be applied before it.
@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from tools.bench import _figures
-from tools.bench._shared import Setting, Table, main, median, milliseconds, note, ratio, recorded, span
+from tools.bench._shared import Setting, Table, captured, main, median, milliseconds, note, ratio, span
 from utils.devices import keep_memory
 from utils.models.convolution import use_fast_convolutions
 from utils.models.gated import FORMS, GatedConv, choose_form, set_form
@@ -98,7 +98,7 @@ def measure_shape(kernel_sizes, inside, out, size, device, settings):
     ways = {name: lambda name=name: step(name) for name in (*names, "auto")}
     ways["one"] = lambda: backward(lambda: F.conv2d(X, weight, padding=kernel // 2))
     row = {"kernels": kernel_sizes, "shape": (inside, out, size), "named": choose_form(X, len(kernel_sizes), kernel)}
-    ways = {name: recorded(way, device) for name, way in ways.items()}
+    ways = {name: captured(way, device) for name, way in ways.items()}
     row["ms"] = milliseconds(ways, settings["repeats"], device)
     note(f"{label(row)}: auto is {row['named']}, {ratio(row['ms']['loop'], row['ms']['auto']):.2f}")
     return row
@@ -120,7 +120,7 @@ def measure_network(recipe, device, settings):
             y_hat = net(X).float()
         F.cross_entropy(y_hat, y).backward()
 
-    ways = {form: recorded(lambda form=form: step(form), device) for form in ("loop", "auto")}
+    ways = {form: captured(lambda form=form: step(form), device) for form in ("loop", "auto")}
     row = {"system": recipe.name, "ms": milliseconds(ways, settings["repeats"], device)}
     note(f"{recipe.name}: {ratio(row['ms']['loop'], row['ms']['auto']):.2f}")
     return row

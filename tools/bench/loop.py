@@ -5,9 +5,9 @@
 "bare" is forward, backward and step and measures nothing: it is the limit. "course" does what `train_epoch_ch3` of the
 d2l book (v0.17.6) does with a batch: it reads the loss and the number of right answers as Python numbers each time, so
 that a GPU has to finish before the next batch is sent to it. "guarded" is `train_ch3`, which looks for NaN before each
-step; "replayed", on a GPU only, is the same as a `Recipe` has it: the GPU replays what it recorded of an earlier batch.
-Small networks leave a GPU waiting for Python: there each operation that a loop names besides counts, reading a number
-costs next to nothing, and a replay is one operation. All take turns in one process, on the same batches, which lie
+step; "CUDA graph", on a GPU only, is the same with CUDA graphs, as in the training of a `Recipe`. With small networks a
+GPU waits for Python: there each operation that a loop launches counts, reading a number costs next to nothing, and a
+CUDA graph is launched as one operation. All take turns in one process, on the same batches, which lie
 ready. A checkpoint with Adam's state is written, synced and read back; where one a minute would take more than 2 % of
 the time, fewer are written.
 """
@@ -107,7 +107,7 @@ def course(net, data, loss, optimizer, device):
 
 
 LOOPS = {"bare": bare, "ours": ours, "guarded": guarded, "course": course}
-REPLAYED = "replayed"
+CUDA_GRAPH = "CUDA graph"
 
 
 def measure_loops(name, net, device, settings):
@@ -123,7 +123,7 @@ def measure_loops(name, net, device, settings):
     count = max(1, round(turn_of(settings, device) * len(some) / seconds_of(lambda: train(bare, some), device)))
     data = (some * (count // len(some) + 1))[:count]
     loops = LOOPS | (
-        {REPLAYED: functools.partial(guarded, step=Step(cuda_graph=True))} if device.type == "cuda" else {}
+        {CUDA_GRAPH: functools.partial(guarded, step=Step(cuda_graph=True))} if device.type == "cuda" else {}
     )
     ways = {way: lambda loop=loop: train(loop, data) for way, loop in loops.items()}
     seconds = in_turns(ways, settings["repeats"], device)
@@ -187,7 +187,9 @@ def _over_course(row):
 
 def _beside_bare(record):
     """Return the ways of ours that a record has."""
-    return [way for way in ("ours", "guarded", REPLAYED) if all(way in row["images_per_s"] for row in record["loops"])]
+    return [
+        way for way in ("ours", "guarded", CUDA_GRAPH) if all(way in row["images_per_s"] for row in record["loops"])
+    ]
 
 
 def _over_bare(record, way="ours"):
@@ -199,7 +201,7 @@ def headlines(record):
     claims = {
         "ours": "`train_epoch_ch3` against a loop that measures nothing",
         "guarded": "`train_ch3` with its guards against that bare loop",
-        REPLAYED: "`train_ch3` with guards and replays, on a GPU, against that bare loop",
+        CUDA_GRAPH: "`train_ch3` with guards and CUDA graphs, on a GPU, against that bare loop",
     }
     return {
         **{claims[way]: span(_over_bare(record, way), "{:.2f}") for way in _beside_bare(record)},

@@ -1,4 +1,4 @@
-"""Owns what readers see of the benchmarks: README pages and figures, from the records alone. Measures nothing.
+"""Write the pages and figures of the benchmarks from their records.
 
     python -m tools.bench.page
 
@@ -33,7 +33,8 @@ TOP = """\
 
 `make bench` runs all of these, `make bench ARGS="loop"` one of them, `make bench ARGS="--quick"` a rehearsal that keeps
 no record. Each figure is a ratio to a rival that took turns with it in the same run, or stands beside the limit that
-was measured there. The tables and figures are made from `records/` by `python -m tools.bench.page`, none by hand.
+was measured there. The tables and figures are made from the records in
+this folder by `python -m tools.bench.page`.
 """
 
 

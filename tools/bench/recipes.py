@@ -1,9 +1,9 @@
-"""Measures the training of each recipe, our way against the plain way that the reports wrote: images/s and memory.
+"""Measures the training of each recipe, ours against the baseline that the reports wrote: images/s and memory.
 
     python -m tools.bench.recipes
 
-Ours is `Recipe.train` as it stands: batches made on the device, the device's best precision, the fastest form of the
-gated convolution. The plain way is a `DataLoader` with worker processes and torchvision's transforms on PIL images,
+Ours is `Recipe.train`: batches made on the device, the device's best precision, the fastest form of the
+gated convolution. The baseline is a `DataLoader` with worker processes and torchvision's transforms on PIL images,
 float32, k convolutions for a gated one, the loss and the right answers read as Python numbers after each batch. Both
 train the same network with the same batch size on noise of CIFAR-10's size, which no recipe shrinks here; each has a
 process of its own, and they take turns. On a CPU no batch has more than 1,000 images, so that both fit into the memory
@@ -27,12 +27,12 @@ TITLE = "Training the recipes"
 SETTINGS = {
     "systems": Setting("", "", "dropout_cnn", "names of systems, with commas"),
     "images": Setting(50_000, 50_000, 64, "in an epoch"),
-    "batch_size": Setting(0, 0, 4, "instead of each recipe's own; 0 leaves it, up to 1,000 on a CPU"),
+    "batch_size": Setting(0, 0, 4, "instead of each recipe's; 0 leaves it, up to 1,000 on a CPU"),
     "workers": Setting(2, 2, 1, "of the DataLoader"),
     "repeats": Setting(3, 2, 1, "turns of each way"),
     "seconds": Setting(3.0, 1.0, 0.0, "of each turn, about, and one batch at least; on a GPU a third"),
 }
-WAYS = ("plain", "ours")
+WAYS = ("baseline", "ours")
 READY = 2  # batches that a worker of a DataLoader makes ahead
 LARGEST = 1000  # images of a batch on a CPU
 
@@ -63,7 +63,7 @@ def measure_recipe(recipe, device, settings):
             way.answer()
         turn, ready = turn_of(settings, device), READY * settings["workers"]
         # A GPU waits for the workers, whose batches come some at a time: of fewer, a turn's seconds would be chance.
-        least = {"plain": ready if device.type == "cuda" else 1, "ours": 1}
+        least = {"baseline": ready if device.type == "cuda" else 1, "ours": 1}
         batches = {name: max(least[name], batches_in(turn, way)) for name, way in ways.items()}
         rates, memory = {name: [] for name in WAYS}, {}
         for repeat in range(settings["repeats"]):
@@ -76,7 +76,7 @@ def measure_recipe(recipe, device, settings):
         for way in ways.values():
             way.close()
     row = {"system": recipe.name, "batch_size": size, "macs": recipe.macs(), "batches": batches}
-    note(f"{recipe.name}: {gain(rates):.2f} times the plain way's images/s")
+    note(f"{recipe.name}: {gain(rates):.2f} times the baseline's images/s")
     return row | {"images_per_s": rates, "peak_bytes": memory}
 
 
@@ -87,7 +87,7 @@ def batches_in(seconds, way):
 
 
 def gain(rates):
-    return ratio(rates["ours"], rates["plain"])
+    return ratio(rates["ours"], rates["baseline"])
 
 
 def share_of_limit(row, record):
@@ -103,12 +103,14 @@ def tables(record):
     ]
     memory = [
         (row["system"], *(f"{row['peak_bytes'][way] / 2**20:,.0f}" for way in WAYS))
-        + (f"{row['peak_bytes']['plain'] / row['peak_bytes']['ours']:.2f}",)
+        + (f"{row['peak_bytes']['baseline'] / row['peak_bytes']['ours']:.2f}",)
         for row in record["rows"]
     ]
     return [
-        Table("Training, images/s, median of the turns:", ("system", "plain", "ours", "ratio", "of the limit"), speed),
-        Table("Memory that training takes at most, MiB:", ("system", "plain", "ours", "plain / ours"), memory),
+        Table(
+            "Training, images/s, median of the turns:", ("system", "baseline", "ours", "ratio", "of the limit"), speed
+        ),
+        Table("Memory that training takes at most, MiB:", ("system", "baseline", "ours", "baseline / ours"), memory),
     ]
 
 
@@ -116,7 +118,7 @@ def headlines(record):
     rows = {row["system"]: gain(row["images_per_s"]) for row in record["rows"]}
     groups = {"the five reported recipes": SYSTEMS, "our recipes": OURS}
     found = {text: [rows[name] for name in names if name in rows] for text, names in groups.items()}
-    return {f"{text} against the plain way, images/s": span(gains, "{:.2f}") for text, gains in found.items() if gains}
+    return {f"{text} against the baseline, images/s": span(gains, "{:.2f}") for text, gains in found.items() if gains}
 
 
 def draw(records):
@@ -124,14 +126,14 @@ def draw(records):
     for kind, record in _figures.present(records):
         bars = {}
         for row in record["rows"]:
-            plain, ours = (median(row["images_per_s"][way]) for way in WAYS)
-            bars[row["system"]] = {"ours": (ours / plain, f"{ours / plain:.2f}   {plain:,.0f} → {ours:,.0f}")}
-        panels[f"{kind}: images/s, times the plain way's"] = bars
+            baseline, ours = (median(row["images_per_s"][way]) for way in WAYS)
+            bars[row["system"]] = {"ours": (ours / baseline, f"{ours / baseline:.2f}   {baseline:,.0f} → {ours:,.0f}")}
+        panels[f"{kind}: images/s, times the baseline's"] = bars
         bars = {row["system"]: {way: _mib(row, way) for way in WAYS} for row in record["rows"]}
         panels[f"{kind}: peak memory, MiB"] = bars
     gains = [gain(row["images_per_s"]) for _, record in _figures.present(records) for row in record["rows"]]
-    title = f"Our way trains {span(gains)} times as fast as the plain way"
-    return _figures.bars(panels, title=title, lines={1: "the plain way"}, columns=2, records=records)
+    title = f"Ours trains {span(gains)} times as fast as the baseline"
+    return _figures.bars(panels, title=title, lines={1: "the baseline"}, columns=2, records=records)
 
 
 def _mib(row, way):

@@ -3,9 +3,9 @@
     python -m tools.bench.startup
 
 The limits are Python alone for what needs no torch, and `import torch` alone for the rest. "first cells" is what a
-notebook does before its first line of work: its set-up and all imports of notebook 04. The drawn images are made anew
-each time; pictures in a zip archive are decoded once, with a cold cache, and found decoded with a warm one. The time is
-that of the whole process, imports included.
+notebook does before its first line of work: its set-up and all imports of notebook 04. The synthetic images are made
+anew each time; pictures in a zip archive are decoded once, with a cold cache, and found decoded with a warm one. The
+time is that of the whole process, imports included.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CASES = {  # name: (code, limit); what the cold cache keeps, the warm one finds
     "make help": ("import runpy\nsys.argv[1:] = ['help']\nrunpy.run_module('tools.make', run_name='__main__')", PYTHON),
     TORCH: ("import torch", None),
     "first cells": ("from utils.notebook import start\nstart()\n{imports}", TORCH),
-    "drawn images": ("from utils.data.cifar10 import load_cifar10\nload_cifar10(source='drawn')", TORCH),
+    "synthetic images": ("from utils.data.cifar10 import load_cifar10\nload_cifar10(source='synthetic')", TORCH),
     "archive, cold cache": ("from utils.data.cifar10 import load_cifar10\nload_cifar10({archive!r})", TORCH),
     "archive, warm cache": ("from utils.data.cifar10 import load_cifar10\nload_cifar10({archive!r})", TORCH),
 }
@@ -67,7 +67,7 @@ def measure(device, settings):
 
 
 def write_pictures(archive, count):
-    """Write drawn images as JPEGs into a zip archive: for each class count to test on and five times as many others."""
+    """Write a zip archive of synthetic images as JPEGs: for each class count test images, five times as many others."""
     with zipfile.ZipFile(archive, "w") as out:
         for name in CLASSES:
             for i, picture in enumerate(synthetic.draw_class(name, 6 * count).transpose(0, 2, 3, 1)):

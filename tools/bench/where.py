@@ -3,11 +3,11 @@
     python -m tools.bench.where
 
 The step is that of `Recipe.train`: batch, augmentation, forward, backward and optimizer, in the device's best
-precision, after some that warm up, on images of full size. On a GPU it is not replayed, as a recording does not tell
-which of its kernels belong to what: the launches and the idle share are those that replays save. On a CPU the shares
-are of the step's seconds, as the thread that calls every operation spends them; on a GPU of the seconds that its
-kernels run, and the step's own seconds, measured without the profiler, tell how long the GPU waited idle. "rest" is
-loss, head, dropout, casts, guards and, on a CPU, Python.
+precision, after some that warm up, on images of full size. On a GPU no CUDA graph is used, because the profiler
+cannot tell which of its kernels belong to what: the launches and the idle share are those that CUDA graphs save. On a
+CPU the shares are of the step's seconds, as the thread that calls every operation spends them; on a GPU of the seconds
+that its kernels run, and the step's own seconds, measured without the profiler, tell how long the GPU waited idle.
+"rest" is loss, head, dropout, casts, guards and, on a CPU, Python.
 """
 
 from __future__ import annotations

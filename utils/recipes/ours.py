@@ -87,5 +87,5 @@ def find_system(name: str) -> Recipe:
     """Return the recipe of this name: one of SYSTEMS, of OURS or of the ABLATIONS."""
     known = SYSTEMS | OURS | ABLATIONS
     if name not in known:
-        raise CourseworkError(f"There is no system {name!r}.", next_step=f"Choose one of {', '.join(known)}.")
+        raise CourseworkError(f"Unknown system: {name!r}.", next_step=f"Choose one of {', '.join(known)}.")
     return known[name]
