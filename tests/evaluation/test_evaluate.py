@@ -23,6 +23,7 @@ from utils.evaluation.robustness import STRENGTHS, VIEWS
 from utils.figures import show_confusion, show_gates
 from utils.models import GatedBlock
 from utils.models.count import flops
+from utils.my_utils import loss_and_accuracy
 from utils.recipes import Recipe, load_run
 from utils.runs.run import EVALUATION
 from utils.training.effort import Effort
@@ -67,7 +68,8 @@ def train(data, tmp_path):
 
 def test_the_record_agrees_with_a_plain_evaluation(train, data):
     trained = train()
-    loss, accuracy = trained.test()
+    options = {"predict": trained.step.predict}
+    loss, accuracy = loss_and_accuracy(trained.net, trained.test_iter, trained.loss, **options)
     record = evaluate_run(trained, SMALL)
     assert record["accuracy"] == pytest.approx(accuracy) and record["loss"] == pytest.approx(loss, rel=1e-5)
     assert record["images"] == 110 and record["top"]["1"] == pytest.approx(accuracy)
@@ -147,12 +149,13 @@ def test_a_record_that_is_none_is_replaced(train, damage):
     assert not list(trained.folder.glob("*.partial"))
 
 
-def test_a_record_that_cannot_be_written_is_returned_all_the_same(train, monkeypatch):
+@pytest.mark.parametrize("writes", ["note_test", "write_json"])
+def test_a_record_that_cannot_be_written_is_returned_all_the_same(train, monkeypatch, writes):
     def full(*_):
         raise OSError("no space left")
 
     trained = train()
-    monkeypatch.setattr(evaluation, "write_json", full)
+    monkeypatch.setattr(evaluation, writes, full)
     with pytest.warns(RecordWarning, match="no space left"):
         assert evaluate_run(trained, SMALL)["images"] == 110
 

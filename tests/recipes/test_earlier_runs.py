@@ -9,6 +9,7 @@ from networks import small_cnn
 
 from utils import runs
 from utils.errors import CourseworkError
+from utils.evaluation.evaluate import measure_test_accuracy
 from utils.my_utils import train_ch3
 from utils.recipes import load_run
 
@@ -73,7 +74,8 @@ def test_loading_a_run_draws_no_random_number_of_the_callers(data, tiny):
 def test_a_run_is_loaded_as_it_was_trained(data, tiny, average):
     trained = tiny.change(average=average).train(data, **SMALL)
     loaded = load_run(trained.run.name, data, "cpu", network=small_cnn)
-    assert loaded.test() == trained.test() == load_run(trained.run, data, "cpu", network=small_cnn).test()
+    again = load_run(trained.run, data, "cpu", network=small_cnn)
+    assert measure_test_accuracy(loaded) == measure_test_accuracy(trained) == measure_test_accuracy(again)
     assert loaded.history.rows == trained.history.rows and loaded.recipe.network == tiny.network
     assert len(loaded.run.record["tests"]) == 3
 
@@ -96,9 +98,10 @@ def test_a_loss_of_ones_own_is_asked_for_and_never_replaced(data, tiny):
     with pytest.raises(CourseworkError, match="loss of .* cannot be found again"):
         load_run(trained.run, data, "cpu", network=small_cnn)
     loaded = load_run(trained.run, data, "cpu", network=small_cnn, loss=my_loss)
-    assert loaded.test()[0] == trained.test()[0]
+    assert measure_test_accuracy(loaded)["loss"] == measure_test_accuracy(trained)["loss"]
     torchs = tiny.change(loss=torch.nn.CrossEntropyLoss, loss_settings={"label_smoothing": 0.1}).train(data, **SMALL)
-    assert load_run(torchs.run, data, "cpu", network=small_cnn).test() == torchs.test()
+    loaded = load_run(torchs.run, data, "cpu", network=small_cnn)
+    assert measure_test_accuracy(loaded) == measure_test_accuracy(torchs)
 
 
 def test_a_run_on_somebodys_own_loader_is_not_measured_on_other_images():

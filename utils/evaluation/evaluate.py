@@ -7,6 +7,7 @@ record["accuracy"], record["interval"], record["confusion"]
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import warnings
 from collections.abc import Callable, Iterable
@@ -97,7 +98,7 @@ def evaluate(
 
 
 def evaluate_run(trained, effort=None, classes: Iterable | None = None) -> dict:
-    """Measure a Trained on its test images; return the record and write it to evaluation.json in the run's folder.
+    """Compute all metrics of a Trained on its test images; return them and write them to evaluation.json in its folder.
 
     The test images are used once, after the training: for an unfinished training an error is raised. If the same
     weights were measured before, the record of that time is returned. effort: its name or an Effort (default: full on a
@@ -118,13 +119,31 @@ def evaluate_run(trained, effort=None, classes: Iterable | None = None) -> dict:
         print(f"Earlier measurements of this run on its test images: {len(run.record['tests'])}.")
     effort = effort if isinstance(effort, Effort) else choose_effort(effort, split.images.device)
     record = {"when": now(), "checkpoint": run.checkpoint.name if run and run.checkpoint else None}
-    record |= identity
-    record |= _measure(trained.net, test_iter, trained.loss, trained.step.predict, classes)
-    record |= _measure_changed_images(trained, effort)
-    record = plain(record)
+    changed_images = _measure_changed_images(trained, effort)  # first, since the next line already writes into run.json
+    record = plain(record | identity | measure_test_accuracy(trained, classes=classes) | changed_images)
     if run:
-        _write(folder, record)
+        with _warn_if_unwritten():
+            write_json(folder / EVALUATION, record)
     return record
+
+
+def measure_test_accuracy(trained, views: str = "plain", classes: Iterable | None = None) -> dict:
+    """Measure a finished training on its test images and record the accuracy in run.json; return the metrics.
+
+    Every test accuracy of a training is computed and recorded here. views: an entry of VIEWS. With "plain", the network
+    predicts each image once, and all metrics that `evaluate` computes in one pass are returned. With another entry, its
+    predictions are averaged over views of the image, and {"accuracy", "loss": None} is returned.
+    """
+    _require_finished(trained)
+    if views == "plain":
+        measured = _measure(trained.net, trained.test_iter, trained.loss, trained.step.predict, classes)
+    else:
+        accuracies = accuracy_of_views(trained.net, trained.test_iter.split, (views,), **_settings(trained))
+        measured = {"accuracy": accuracies[views], "loss": None}
+    if trained.folder:
+        with _warn_if_unwritten():
+            note_test(trained.folder, measured["accuracy"], measured["loss"], views)
+    return measured
 
 
 def weights_hash(net: nn.Module) -> str:
@@ -154,17 +173,17 @@ def _require_finished(trained):
     )
 
 
-def _write(folder, record):
-    """Write the record; if that fails, only warn, so that the measurements are returned."""
+@contextlib.contextmanager
+def _warn_if_unwritten():
+    """Turn an OSError, for example on a full disk, into a warning, so that the measurements are returned."""
     try:
-        note_test(folder, record["accuracy"], record["loss"])
-        write_json(folder / EVALUATION, record)
+        yield
     except OSError as error:
         message = (
             f"The evaluation could not be written: {error}\n"
             "  next:  free some disk space or repair the folder, and evaluate again."
         )
-        warnings.warn(message, RecordWarning, stacklevel=3)
+        warnings.warn(message, RecordWarning, stacklevel=4)
 
 
 def _measure(net, data_iter, loss, predict, classes):
@@ -206,7 +225,7 @@ def _mean_loss(loss, y_hat, y):
 
 def _measure_changed_images(trained, effort):
     """Measure TTA and robustness, which need many passes, on as many test images as the effort allows."""
-    settings = {**normalisation(trained.test_iter), "predict": trained.step.predict}
+    settings = _settings(trained)
     for_views = _affordable(trained, effort, VIEW_PASSES)
     for_changes = _affordable(trained, effort, CHANGE_PASSES)
     return {
@@ -214,6 +233,11 @@ def _measure_changed_images(trained, effort):
         "views_images": len(for_views),
         "robustness": robustness(trained.net, for_changes, **settings),
     }
+
+
+def _settings(trained):
+    """Return what the functions of robustness.py need besides the network and its images."""
+    return {**normalisation(trained.test_iter), "predict": trained.step.predict}
 
 
 def _affordable(trained, effort, passes):

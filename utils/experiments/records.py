@@ -15,12 +15,11 @@ import pandas as pd
 
 from utils.devices import describe
 from utils.errors import CourseworkError
+from utils.evaluation.evaluate import measure_test_accuracy
 from utils.evaluation.metrics import wilson_interval
-from utils.evaluation.robustness import accuracy_of_views
 from utils.files import read_json, write_json
-from utils.my_utils import loss_and_accuracy
 from utils.recipes import Recipe, Trained
-from utils.runs.recorder import git_state, note_test, now
+from utils.runs.recorder import git_state, now
 
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "accuracy"
 
@@ -34,12 +33,9 @@ def record_path(recipe: Recipe, data, *, seed, protocol, device, folder=RESULTS)
 
 def make_record(trained: Trained, seconds: float) -> dict:
     """Measure a finished training on its test images and return its record; seconds is the time of the training."""
-    if trained.history.stopped:
-        what = f"The training of {trained.recipe.name} is not finished, so it has no result yet."
-        raise CourseworkError(what, where=trained.folder, next_step="Call train() again, to resume and finish it.")
     facts, run, images = trained.facts, trained.run, trained.test_iter.split
     device = next(trained.net.parameters()).device
-    measured, answer_seconds = _measure(trained)
+    measured, prediction_seconds = _measure(trained)
     correct = round(measured["accuracy"] * len(images))
     return {
         "format": 1,
@@ -52,7 +48,7 @@ def make_record(trained: Trained, seconds: float) -> dict:
         **measured,
         "interval": list(wilson_interval(correct, len(images))),
         "epochs": len(trained.history),
-        "seconds": {"training": seconds, "answers": answer_seconds},
+        "seconds": {"training": seconds, "answers": prediction_seconds},
         "attempts": len(run.record.get("attempts", ())) if run else 1,
         "device": describe(device),
         "precision": facts["precision"],
@@ -66,33 +62,19 @@ def make_record(trained: Trained, seconds: float) -> dict:
 
 
 def _measure(trained):
-    """Return the accuracies of single predictions and of test-time augmentation, and the seconds of the latter."""
+    """Return the accuracies with the recipe's views and of single predictions, and the seconds of the former."""
     views, begun = trained.recipe.views, time.perf_counter()
-    if views == "plain":
-        single = _single_predictions(trained)
-        accuracy = single["plain_accuracy"]
-        seconds = time.perf_counter() - begun
-    else:
-        options = {"mean": trained.recipe.mean, "std": trained.recipe.std, "predict": trained.step.predict}
-        accuracy = accuracy_of_views(trained.net, trained.test_iter.split, (views,), **options)[views]
-        seconds = time.perf_counter() - begun
-        single = _single_predictions(trained)  # for comparison, not included in the time
-    if trained.folder:
-        note_test(trained.folder, single["plain_accuracy"], single["loss"])
-        if views != "plain":
-            note_test(trained.folder, accuracy, None, views)
-    return single | {"views": views, "accuracy": accuracy}, seconds
-
-
-def _single_predictions(trained):
-    """Return the test loss and accuracy of single predictions; if the test images were watched, the last epoch's."""
-    last = trained.history.rows[-1]
-    if "test_acc" not in last:
-        loss, acc = loss_and_accuracy(trained.net, trained.test_iter, trained.loss, predict=trained.step.predict)
-        return {"loss": loss, "plain_accuracy": acc}
-    best = trained.history.best("test_acc")
-    watched = {"best_epoch": {"epoch": best["epoch"], "accuracy": best["test_acc"]}}
-    return {"loss": last["test_loss"], "plain_accuracy": last["test_acc"], **watched}
+    measured = measure_test_accuracy(trained, views)
+    seconds = time.perf_counter() - begun
+    single = measured
+    if views != "plain":  # for comparison, not included in the seconds
+        single = measure_test_accuracy(trained)
+    record = {"loss": single["loss"], "plain_accuracy": single["accuracy"]}
+    record |= {"views": views, "accuracy": measured["accuracy"]}
+    if "test_acc" in trained.history.rows[-1]:
+        best = trained.history.best("test_acc")
+        record["best_epoch"] = {"epoch": best["epoch"], "accuracy": best["test_acc"]}
+    return record, seconds
 
 
 def save_record(record: dict, path: Path):

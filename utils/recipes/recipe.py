@@ -2,7 +2,8 @@
 
 recipe = Recipe("mine", network=MyNet, network_settings={"width": 64}, batch_size=128, lr=0.01)
 trained = recipe.train(data)          # the same call resumes a training that was interrupted
-trained.history["val_acc"], trained.test()
+trained.history["val_acc"]
+evaluate(trained)["accuracy"]         # on the test images, once, when all choices are made
 """
 
 from __future__ import annotations

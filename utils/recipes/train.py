@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import operator
 import random
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +17,18 @@ from utils.data.cifar10 import load_cifar10
 from utils.data.counter_rng import derive_seed
 from utils.data.loader import BatchLoader, make_iters
 from utils.devices import keep_memory, try_gpu
-from utils.errors import CourseworkError, RecordWarning
+from utils.errors import CourseworkError
 from utils.models.basic_layers import Whiten
 from utils.models.convolution import use_fast_convolutions
 from utils.models.gated import GatedConv, set_form
-from utils.my_utils import loss_and_accuracy, train_ch3
+from utils.my_utils import train_ch3
 from utils.optim.losses import make_loss
 from utils.optim.optimizers import make_optimizer
 from utils.optim.schedules import make_schedule
 from utils.recipes.recipe import WATCHED, Recipe, num_held_out
 from utils.runs.checkpoint_files import newest
 from utils.runs.checkpoints import Checkpoints, weights_of
-from utils.runs.recorder import Recorder, note_test
+from utils.runs.recorder import Recorder
 from utils.runs.run import Run, find
 from utils.training.average import Average
 from utils.training.effort import Effort, choose_effort, first
@@ -137,19 +136,6 @@ class Trained:
     def run(self) -> Run | None:
         """The Run on disk, or None if nothing was recorded."""
         return Run(self.folder) if self.folder else None
-
-    def test(self) -> tuple[float, float]:
-        """Measure on the test images and record it; return (mean loss, fraction correct).
-
-        Do this only once, at the end, when nothing will be changed any more.
-        """
-        loss, acc = loss_and_accuracy(self.net, self.test_iter, self.loss, predict=self.step.predict)
-        if self.folder:
-            try:
-                note_test(self.folder, acc, loss)
-            except OSError as error:  # for example a full disk; the result is returned all the same
-                warnings.warn(f"The test result could not be recorded: {error}", RecordWarning, stacklevel=2)
-        return loss, acc
 
 
 def make_loaders(recipe, images, num_epochs, protocol, seed, device):

@@ -199,8 +199,8 @@ def row(run):
 def tested_accuracy(run: Run) -> float | None:
     """Return the fraction of test images that single predictions got right, or None if it was not measured.
 
-    With the protocol "watch_test" the test images are the watched ones, and the last epoch counts. Three places write
-    test accuracies into a run's folder: Trained.test, evaluate_run, and experiments/records.py.
+    With the protocol "watch_test" the test images are the watched ones, and the last epoch counts. All test
+    accuracies are computed and recorded by `measure_test_accuracy` in utils/evaluation/evaluate.py.
     """
     if run.evaluation:
         return run.evaluation.get("accuracy")
