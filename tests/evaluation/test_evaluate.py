@@ -192,7 +192,7 @@ def test_a_finished_training_whose_record_is_lost_is_measured_all_the_same(train
     assert evaluate_run(trained, SMALL)["images"] == 110
 
 
-def test_views_and_robustness_take_as_many_images_as_the_budget_allows_and_say_so(train, monkeypatch):
+def test_views_and_robustness_take_as_many_images_as_the_effort_allows_and_say_so(train, monkeypatch):
     trained = train(folder=None)
     few = evaluate_run(trained, SMALL)
     assert few["views_images"] == few["robustness"]["images"] == 40 and few["images"] == 110

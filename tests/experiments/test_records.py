@@ -5,7 +5,6 @@ import json
 
 import pytest
 import torch
-from networks import small_cnn
 
 from utils import runs
 from utils.errors import CourseworkError
@@ -19,7 +18,6 @@ from utils.experiments.records import (
     save_record,
 )
 from utils.files import plain, write_json
-from utils.recipes.recipe import Recipe
 from utils.runs.run import Run, tta_accuracy
 from utils.training.effort import Effort
 
@@ -28,10 +26,9 @@ FEW = Effort("few", images=200, epochs=2)
 
 
 @pytest.fixture
-def tiny(tmp_path, monkeypatch):
-    """Return a recipe that trains in a second, with its trainings in a folder of the test."""
-    monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path / "runs"))
-    return Recipe("tiny", small_cnn, batch_size=48, num_epochs=2, lr=0.01, views="flip", reported={"test_acc": 0.5})
+def tiny(tiny, ledger_folder):
+    """Return a recipe with test-time augmentation that trains in a second."""
+    return tiny.change(views="flip")
 
 
 def train(recipe, data, protocol="train_on_all", **options):

@@ -1,14 +1,11 @@
 """The recipes: each reported system trains and learns, the tables stand as data, runs go on as they were."""
 
-import dataclasses
 import json
 import random
-import re
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from networks import small_cnn
 from torch import nn
 from training_parts import StopAfter, same
@@ -18,7 +15,7 @@ from utils.errors import CheckpointError, CourseworkError
 from utils.evaluation.evaluate import measure_test_accuracy
 from utils.models import NETWORKS, GatedBlock, summarise
 from utils.models.basic_layers import GlobalMaxPool, Whiten
-from utils.my_utils import accuracy, evaluate_accuracy, train_epoch_ch3
+from utils.my_utils import evaluate_accuracy, train_epoch_ch3
 from utils.optim.losses import make_loss
 from utils.optim.optimizers import make_optimizer
 from utils.optim.schedules import lr_curve
@@ -109,20 +106,15 @@ def test_the_recipes_hold_the_reports_numbers():
     assert [r.reported["test_acc"] for r in SYSTEMS.values()] == [0.8885, 0.8367, 0.84, 0.9051, 0.8565]
 
 
-@pytest.mark.parametrize("recipe", OURS.values(), ids=lambda recipe: recipe.name)
-def test_our_recipes_are_plain_data_and_claim_no_report(recipe):
-    facts = json.loads(json.dumps(recipe.describe()))
-    assert facts == recipe.describe() and facts["network"] in NETWORKS and recipe.name not in SYSTEMS
-    assert not recipe.report and not recipe.reported
+REPORTED = (*SYSTEMS.values(), *(row.recipe for row in ROWS))
 
 
-@pytest.mark.parametrize("recipe", [*SYSTEMS.values(), *(row.recipe for row in ROWS)], ids=lambda recipe: recipe.name)
-def test_a_recipe_is_plain_data_and_says_what_is_not_stated(recipe):
+@pytest.mark.parametrize("recipe", [*REPORTED, *OURS.values()], ids=lambda recipe: recipe.name)
+def test_a_recipe_is_plain_data_and_a_reported_one_names_its_report(recipe):
     facts = json.loads(json.dumps(recipe.describe()))
     assert facts == recipe.describe() and facts["network"] in NETWORKS
-    assert recipe.not_stated
-    assert all(sentence.endswith(".") for sentence in recipe.not_stated)
-    assert re.match(r"report [A-E], ", recipe.report)
+    is_reported = recipe in REPORTED
+    assert bool(recipe.report) == bool(recipe.reported) == bool(recipe.not_stated) == is_reported
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.recipe.name)
@@ -157,9 +149,7 @@ def test_the_tables_have_all_rows():
     assert [row.reported["test_acc"] for row in D_ROWS][-3:] == [0.9035, 0.9138, 0.9051]
 
 
-def test_report_cs_own_network_is_a_case_of_its_table():
-    own = NETWORKS["plain_cnn"]()
-    assert str(NETWORKS["plain_cnn_variant"](5, 3, batch_norm=True, dropout=True)) == str(own)
+def test_the_first_row_of_report_c_has_twelve_convolutions_one_of_them_with_stride_2():
     net = C_ROWS[0].recipe.make_network()
     convolutions = [layer for layer in net if isinstance(layer, nn.Conv2d)]
     assert len(convolutions) == 12 and sum(isinstance(layer, nn.Linear) for layer in net) == 4
@@ -200,7 +190,6 @@ def test_report_ds_polynomial_and_cyclic_rates_follow_each_other():
     row = next(row for row in D_ROWS if "v0.5.9" in row.label)
     settings = row.recipe.schedule_settings
     assert (row.recipe.schedule, settings["first"], settings["then"]) == ("sequential", "polynomial", "cyclic")
-    assert any("half of the run" in words for words in row.not_stated)
     _, rates = lr_curve("sequential", 1.0, num_epochs=52, batches=4, **settings)
     half = len(rates) // 2
     assert rates[0] == 1.0 and rates[half - 2] < 0.01 and max(rates[half:]) > 0.9
@@ -220,11 +209,12 @@ def test_the_callers_random_numbers_are_as_they_were_after_a_training(tiny, data
     for seed in (1, 2):
         random.seed(seed)
         np.random.seed(seed)
-        expected = random.Random(seed).random(), np.random.RandomState(seed).rand()
-        watcher = Draw()
-        tiny.train(data, folder=None, callbacks=[watcher], **SMALL)
-        assert (random.random(), np.random.rand()) == expected
-        draws.append(watcher.numbers)
+        torch.manual_seed(seed)
+        expected = random.Random(seed).random(), np.random.RandomState(seed).rand(), torch.get_rng_state()
+        draw = Draw()
+        tiny.train(data, folder=None, callbacks=[draw], **SMALL)
+        assert (random.random(), np.random.rand()) == expected[:2] and torch.equal(torch.get_rng_state(), expected[2])
+        draws.append(draw.numbers)
     assert draws[0] and draws[0] == draws[1]  # a training's own numbers depend on its seed alone
 
 
@@ -285,7 +275,7 @@ def test_a_network_is_compiled_on_request_only_and_trains_to_the_same_end(tiny, 
     trained = tiny.train(data, folder=None, compiled=True, **SMALL)
     assert compiled == [trained.net] and same(trained.net.state_dict(), plainly.net.state_dict())
     facts = [tiny.facts(data, EFFORTS["check"], torch.device("cpu"), compiled=asked) for asked in (False, True)]
-    assert tiny.folder(facts[0]) != tiny.folder(facts[1])  # one does not go on with the other's training
+    assert tiny.folder(facts[0]) != tiny.folder(facts[1])  # neither resumes the other's training
 
 
 def test_the_ablations_change_nothing_but_the_gate():
@@ -305,7 +295,7 @@ def layers_of(recipe):
         return summarise(recipe.make_network())["layers"]
 
 
-def test_a_stopped_training_goes_on_to_the_same_end(tiny, data, capsys):
+def test_a_stopped_training_resumes_to_the_same_end(tiny, data, capsys):
     whole = tiny.train(data, folder=None, **SMALL)
     stopped = tiny.train(data, callbacks=[StopAfter(3)], **SMALL)
     assert stopped.history.stopped
@@ -323,10 +313,6 @@ def test_what_was_trained_is_what_is_tested(tiny, data, average):
     found = measure_test_accuracy(trained)
     assert found["accuracy"] == trained.history["test_acc"][-1]
     assert found["loss"] == pytest.approx(trained.history["test_loss"][-1], rel=1e-5)
-    X, y = trained.test_iter.batch(0, 0)
-    trained.net.eval()
-    assert F.cross_entropy(trained.net(X), y) < 10
-    assert 0 <= accuracy(trained.net(X), y) <= len(y)
 
 
 def test_each_difference_has_a_folder_of_its_own(tiny, data):
@@ -345,17 +331,13 @@ def test_a_folder_of_another_training_is_refused_and_says_what_differs(tiny, dat
     assert list((tmp_path / "mine").glob("*.old"))
 
 
-def test_seeds_decide_the_result_and_the_callers_generator_is_left_alone(tiny, data):
-    torch.manual_seed(3)
-    expected = torch.rand(1)
-    torch.manual_seed(3)
+def test_seeds_decide_the_result(tiny, data):
     nets = [tiny.train(data, folder=None, seed=seed, **SMALL).net.state_dict() for seed in (0, 0, 1)]
-    assert torch.rand(1) == expected
     assert same(nets[0], nets[1])
     assert not same(nets[0], nets[2])
 
 
-def test_budgets_cut_images_and_epochs_and_keep_all_classes(data):
+def test_efforts_cut_images_and_epochs_and_keep_all_classes(data):
     images, epochs = EFFORTS["check"].cut(data, 40, 1e9)
     assert (len(images.train), len(images.test), epochs) == (200, 100, 2)
     assert len(images.train.labels.unique()) == 10
@@ -387,12 +369,12 @@ def test_a_training_cut_short_shrinks_its_images_for_its_share_of_the_epochs(tin
         (1e9, 40, (100, 3)),
     ],
 )
-def test_a_budget_of_multiply_adds_gives_up_epochs_first_and_then_images(data, macs_per_image, num_epochs, expected):
+def test_an_effort_in_multiply_adds_gives_up_epochs_first_and_then_images(data, macs_per_image, num_epochs, expected):
     images, epochs = Effort("some", macs=6e11).cut(data, num_epochs, macs_per_image)
     assert (len(images.train), epochs) == expected
 
 
-def test_the_budget_is_named_or_follows_the_hardware(monkeypatch):
+def test_the_effort_is_named_or_follows_the_hardware(monkeypatch):
     monkeypatch.delenv("COURSEWORK_EFFORT", raising=False)
     monkeypatch.setenv("COURSEWORK_BUDGET", "smoke")  # the variable and a name of the first version
     assert choose_effort(None, "cuda").name == "check"
@@ -412,7 +394,6 @@ def test_an_unknown_system_is_refused_with_the_names_of_all():
         find_system("resnet")
     assert all(name in str(error.value) for name in SYSTEMS)
     assert find_system("plain_cnn") is SYSTEMS["plain_cnn"]
-    assert dataclasses.is_dataclass(find_system("plain_cnn"))
 
 
 def test_a_whitening_layer_learns_from_the_training_images_before_the_first_batch(data, tmp_path):

@@ -12,7 +12,9 @@ import torch
 from report_parts import COPIES, SYNTHETIC, evaluation, fake_run, layer, metrics, network, record
 
 from tools.report import main
+from utils.data import augment
 from utils.errors import CourseworkError
+from utils.optim import losses, optimizers, schedules
 from utils.recipes.reported import SYSTEMS
 from utils.report import content, write_report
 from utils.report.accuracy import GATE_COLUMNS, LISTED_CLASSES
@@ -28,6 +30,24 @@ FILES = ("data.md", "model.md", "loss.md", "training.md", "accuracy.md")
 
 def text_of(run):
     return render(facts(run)).replace("\u00a0", " ")
+
+
+@pytest.mark.parametrize(
+    ("choices", "explanations"),
+    [
+        (losses.LOSSES, losses.EXPLANATIONS),
+        (optimizers.OPTIMIZERS, optimizers.EXPLANATIONS),
+        (schedules.SCHEDULES, schedules.EXPLANATIONS),
+    ],
+    ids=["losses", "optimizers", "schedules"],
+)
+def test_every_choice_is_explained(choices, explanations):
+    assert choices.keys() == explanations.keys()
+
+
+def test_every_augmentation_is_explained():
+    names = {name for name, value in vars(augment).items() if hasattr(value, "draw") and hasattr(value, "apply")}
+    assert augment.EXPLANATIONS.keys() == names
 
 
 def test_numbers_are_written_in_plain_words():

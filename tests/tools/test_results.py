@@ -1,35 +1,17 @@
-"""Tests of results.py and tools/reproduce.py: what is kept, what is left to do, what the table says."""
-
-import json
+"""Tests of tools/reproduce.py: what is kept, what is left to do, and that trainings resume."""
 
 import pytest
 import torch
-from networks import small_cnn
 
 from tools import pages, reproduce
-from utils.experiments.records import make_record, read_records
-from utils.recipes import ABLATIONS, OURS, SYSTEMS, Recipe
+from utils.experiments.records import read_records
+from utils.recipes import ABLATIONS, OURS, SYSTEMS
 from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.training.effort import Effort
 
+pytestmark = pytest.mark.usefixtures("ledger_folder")
 CPU = torch.device("cpu")
 FEW = Effort("few", images=200, epochs=2)
-
-
-@pytest.fixture
-def tiny(tmp_path, monkeypatch):
-    """Return a recipe that trains in a second, with its trainings in a folder of the test."""
-    monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path / "runs"))
-    return Recipe("tiny", small_cnn, batch_size=48, num_epochs=2, lr=0.01, views="flip", reported={"test_acc": 0.5})
-
-
-def train(recipe, data, protocol="train_on_all", **how):
-    return recipe.train(data, protocol=protocol, effort=FEW, device="cpu", curves=False, **how)
-
-
-@pytest.fixture
-def record(tiny, data):
-    return json.loads(json.dumps(make_record(train(tiny, data), 12.5)))
 
 
 def test_the_jobs_are_all_there_and_each_system_comes_once_before_any_comes_twice():
@@ -57,7 +39,7 @@ def only_tiny(tiny, data, tmp_path, monkeypatch):
     return tmp_path / "results"
 
 
-def test_jobs_are_done_once_and_one_cut_off_by_the_time_goes_on(only_tiny, capsys):
+def test_jobs_are_done_once_and_one_cut_off_by_the_time_is_resumed(only_tiny, capsys):
     assert reproduce.main(["--minutes", "0"]) == 0 and not only_tiny.exists()
     assert reproduce.main([]) == 0
     out = capsys.readouterr().out

@@ -305,3 +305,14 @@ class Shrink:
         size = (self.size, self.size)
         small = F.interpolate(values, size, mode="bilinear", align_corners=False, antialias=True)
         return small.round_().clamp_(0, 255).to(torch.uint8)
+
+
+EXPLANATIONS = {  # for the report
+    "Flip": "mirrors an image left to right with probability p",
+    "AlternatingFlip": "mirrors each image in every other epoch",
+    "Crop": "pads the image on every side and cuts out a random window of the old size",
+    "Affine": "rotates, shifts, scales and shears the image at random",
+    "ColorJitter": "changes brightness, contrast, saturation and hue at random",
+    "Cutout": "covers a random square of the image",
+    "Shrink": "shows smaller images in the first epochs",
+}

@@ -22,7 +22,7 @@ from utils.data.cifar10 import load_cifar10
 from utils.devices import try_gpu
 from utils.errors import CourseworkError
 from utils.recipes import Recipe
-from utils.recipes.train import WATCHED
+from utils.recipes.recipe import WATCHED
 from utils.runs.checkpoints import plain
 from utils.runs.claim import is_alive
 from utils.runs.run import Run, all_runs, find, row

@@ -14,21 +14,26 @@ from utils.models.blocks import GatedBlock, conv, initialise, make_gate
 from utils.models.gated import GatedConv
 
 
+def norm_and_pooling(d: int, number: int) -> nn.Module:
+    """Return the layers that follow the sum in a block of reports A and B; blocks 2, 4, 6 and 8 halve the map."""
+    layers = [nn.BatchNorm2d(d), nn.LeakyReLU()]
+    if number in (2, 4, 6, 8):
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers)
+
+
 def softmax_gated(num_classes: int = 10) -> nn.Module:
     """Report A: ten gated blocks from 3 to 1024 channels, five branches each, a shortcut in every second block."""
     channels = [3, 32, 64, 64, 128, 128, 256, 256, 512, 512, 1024]
     net = nn.Sequential()
     for number, (c, d) in enumerate(pairwise(channels), start=1):
-        after = [nn.BatchNorm2d(d), nn.LeakyReLU()]
-        if number in (2, 4, 6, 8):
-            after.append(nn.MaxPool2d(2))
         block = GatedBlock(
             c,
             d,
             gate=make_gate(c, k=5),
             branches=[nn.Sequential(conv(c, d), nn.ReLU()) for _ in range(5)],
             shortcut=nn.Sequential(conv(c, d), nn.ReLU(), nn.BatchNorm2d(d)) if number % 2 == 0 else None,
-            after=nn.Sequential(*after),
+            after=norm_and_pooling(d, number),
         )
         net.add_module(f"block{number}", block)
     net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1024, 512), nn.ReLU(), nn.Linear(512, num_classes)])
@@ -40,16 +45,13 @@ def shortcut_gated(num_classes: int = 10) -> nn.Module:
     channels = [3, 32, 64, 64, 128, 128, 256, 256, 512, 512, 512, 512]
     net = nn.Sequential()
     for number, (c, d) in enumerate(pairwise(channels), start=1):
-        after = [nn.BatchNorm2d(d), nn.LeakyReLU()]
-        if number in (2, 4, 6, 8):
-            after.append(nn.MaxPool2d(2))
         block = GatedBlock(
             c,
             d,
             gate=make_gate(c, k=4),
             branches=GatedConv(c, d, kernel_sizes=(3, 3, 3, 3)),
             shortcut=nn.Identity() if c == d else nn.Sequential(conv(c, d, 1), nn.BatchNorm2d(d)),
-            after=nn.Sequential(*after),
+            after=norm_and_pooling(d, number),
         )
         net.add_module(f"block{number}", block)
     net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, num_classes), nn.Softmax(dim=1)])

@@ -41,8 +41,17 @@ class SoftmaxCrossEntropy(CrossEntropy):
         return super().forward(y_hat.softmax(dim=1), y)
 
 
-# If you add a loss, also describe it in report/report.md.j2.
 LOSSES = {"cross_entropy": CrossEntropy, "softmax_cross_entropy": SoftmaxCrossEntropy}
+EXPLANATIONS = {  # for the report
+    "cross_entropy": (
+        "Cross-entropy: the negative logarithm of the probability that the softmax of the scores gives to the true"
+        " class, averaged over the images of a batch. It takes the scores as they are, before any softmax."
+    ),
+    "softmax_cross_entropy": (
+        "Cross-entropy of scores that went through a softmax already. The softmax is therefore applied twice, and with"
+        " ten classes the loss cannot fall below 1.46."
+    ),
+}
 
 
 def make_loss(choice: str | Callable, **settings) -> Callable:

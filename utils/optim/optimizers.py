@@ -14,11 +14,24 @@ from torch import nn
 from utils.optim.make import check_made, make
 from utils.optim.muon import Muon
 
-# If you add an optimizer, also describe it in report/report.md.j2.
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}
+EXPLANATIONS = {  # for the report, which adds the settings and the full stop
+    "sgd": "Stochastic gradient descent takes a step against the gradient of each batch",
+    "adam": (
+        "Adam divides a running mean of the gradients by the root of a running mean of their squares, which gives every"
+        " parameter a step size of its own"
+    ),
+    "adamw": (
+        "AdamW takes steps like Adam's, but subtracts the weight decay from the weights themselves instead of adding it"
+        " to the gradient"
+    ),
+    "muon": (
+        "Muon orthogonalises the momentum of every weight matrix, so that a step moves all its directions by the same"
+        " amount, and leaves norms and biases to SGD"
+    ),
+}
 # The devices on which a fused step is used: on a CPU it was by far the fastest for 20 and 60 small tensors and for 60
 # million numbers. SGD is left out: if a GradScaler skips the first step, its fused momentum is uninitialised memory.
-# If you add an optimizer, add its devices here too, and describe it in report/report.md.j2.
 FUSED = {"adam": ("cpu", "cuda"), "adamw": ("cpu", "cuda")}
 
 

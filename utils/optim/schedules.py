@@ -111,8 +111,8 @@ def _moves_momentum(optimizer, cycle_momentum):
     return all("betas" in group or group["momentum"] for group in optimizer.param_groups)
 
 
-# name: (function that makes it, "batch" or "epoch", description). Report D, which tried the first nine, gives no
-# settings. If you add a schedule, also describe it in report/report.md.j2.
+# name: (function that makes it, "batch" or "epoch", description with the default settings). Report D, which tried the
+# first nine, gives no settings.
 SCHEDULES = {
     "constant": (constant, "epoch", "lr throughout"),
     "linear": (linear, "batch", "a straight line from lr to 0"),
@@ -125,6 +125,19 @@ SCHEDULES = {
     "sequential": (sequential, "batch", "two schedules in turn: a warm-up, then a cosine"),
     "cosine": (cosine, "batch", "half a cosine from lr to 0"),
     "triangular": (triangular, "batch", "a line up to lr, then one down to 0"),
+}
+EXPLANATIONS = {  # for the report, whatever the settings
+    "constant": "it stays the same",
+    "linear": "it falls on a straight line to 0",
+    "polynomial": "it falls as a power of the remaining part of the training",
+    "exponential": "it is multiplied by the same factor after each epoch",
+    "step": "it is multiplied by a factor after each third of the training",
+    "cyclic": "it rises and falls in several cycles",
+    "one_cycle": "it rises to its maximum and then falls to almost 0, along cosines",
+    "plateau": "it is reduced whenever the measured loss has not fallen for some epochs",
+    "sequential": "a first schedule, by default a warm-up, is followed by another, by default half a cosine",
+    "cosine": "it falls to 0 along half a cosine",
+    "triangular": "it rises to its maximum on a straight line and falls to 0 on another",
 }
 _WHOLE_RUN_ONLY = ("one_cycle", "plateau", "sequential", "triangular")  # torch can't start them in the middle of a run
 

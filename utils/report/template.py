@@ -10,6 +10,8 @@ import functools
 import re
 from pathlib import Path
 
+from utils.data import augment
+from utils.optim import losses, optimizers, schedules
 from utils.report import formats
 
 TEMPLATE = Path(__file__).with_name("report.md.j2")
@@ -39,6 +41,12 @@ def _template(text):
     )
     environment.filters |= {name: getattr(formats, name) for name in ("percent", "number", "count", "duration")}
     environment.filters |= {"setting": formats.setting, "code": code, "one_line": one_line, "markdown": Markdown}
+    environment.globals |= {
+        "LOSSES": losses.EXPLANATIONS,
+        "OPTIMIZERS": optimizers.EXPLANATIONS,
+        "SCHEDULES": schedules.EXPLANATIONS,
+        "AUGMENTATIONS": augment.EXPLANATIONS,
+    }
     return environment.from_string(text)
 
 

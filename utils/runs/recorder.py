@@ -272,7 +272,7 @@ class _Warning:
 
 
 def note_test(folder: Path, accuracy: float, loss: float | None, views: str = "plain"):
-    """Add a measurement on the test images to a run's record.
+    """Add a measurement on the test images to a run's record; `measure_test_accuracy` calls this for each of them.
 
     views is "plain" for one prediction per image, else the name of the entry of VIEWS (in evaluation/robustness.py)
     that was used for test-time augmentation.
