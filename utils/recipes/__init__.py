@@ -2,6 +2,7 @@
 
 from utils.recipes.load import load_run
 from utils.recipes.ours import ABLATIONS, GATED, OURS, WITHOUT_GATE, find_system
+from utils.recipes.pretrained import load_pretrained, pretrained_record
 from utils.recipes.recipe import PROTOCOLS, Recipe
 from utils.recipes.reported import SYSTEMS
 from utils.recipes.tables import C_ROWS, D_ROWS
@@ -19,6 +20,8 @@ __all__ = [
     "Recipe",
     "Trained",
     "find_system",
+    "load_pretrained",
     "load_run",
+    "pretrained_record",
     "train_recipe",
 ]
