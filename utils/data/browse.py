@@ -16,12 +16,15 @@ from utils.figures.basics import show_grid
 STATIC = "(The class, page and augmentation can be chosen here once the notebook runs in JupyterLab or Colab.)"
 
 
-def browse_images(data, augmentations=None, *, columns=10, lines=4):
-    """Show training images page by page, by class and by augmentation (a dict of name: augmentations)."""
+def browse_images(data, augmentations=None, *, chosen="none", columns=10, lines=4):
+    """Show training images page by page, by class and by augmentation (a dict of name: augmentations).
+
+    chosen is the name of the augmentation that is shown first.
+    """
     augmentations = {"none": ()} | (augmentations or {})
     class_choice = ipywidgets.Dropdown(options=["all", *data.classes], description="class")
     page_choice = ipywidgets.BoundedIntText(value=1, min=1, max=1, description="page")
-    augmentation_choice = ipywidgets.Dropdown(options=list(augmentations), description="augment")
+    augmentation_choice = ipywidgets.Dropdown(options=list(augmentations), value=chosen, description="augment")
     last_page = ipywidgets.Label()
 
     def show_page():
@@ -35,7 +38,7 @@ def browse_images(data, augmentations=None, *, columns=10, lines=4):
         augment = augmentations[augmentation_choice.value]
         images = augmented(data.train, rows, augment, epoch=page_choice.value)
         captions = [data.classes[label] for label in data.train.labels[rows]]
-        title = f"{data.name}: class {class_choice.value}, augmentation {augmentation_choice.value}"
+        title = f"Training images, class: {class_choice.value}, augmentation: {augmentation_choice.value} ({data.name})"
         return show_grid(images, captions, columns=columns, title=title)
 
     show_controls(ipywidgets.HBox([class_choice, page_choice, last_page, augmentation_choice]))
