@@ -1,5 +1,6 @@
 """A download arrives whole and checked under its name, or not at all, and continues from the byte it had reached."""
 
+import email.utils
 import hashlib
 import os
 import pathlib
@@ -162,6 +163,48 @@ def test_bytes_other_than_those_asked_for_are_refused_and_the_partial_file_is_ke
         fetch(target, bad, good)
         assert good.starts == [HALF]
     assert is_whole(target)
+
+
+def test_a_mirror_whose_file_changes_between_two_ranges_is_read_again_from_the_start(target):
+    with serving(CONTENT, Reply(body=LIES, cut_at=HALF), Reply()) as server:
+        fetch(target, server)
+        assert server.starts == [0, HALF, 0]
+    assert is_whole(target)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_in_the_place_of_the_partial_file_is_replaced_and_never_followed(target, exists):
+    other = target.with_name("thesis")
+    if exists:
+        other.write_bytes(b"mine")
+    part(target).symlink_to(other)
+    with serving(CONTENT, Reply(cut_at=HALF), Reply()) as server:
+        fetch(target, server)
+    assert is_whole(target) and not target.is_symlink()
+    assert other.read_bytes() == b"mine" if exists else not other.exists()
+
+
+def test_what_a_server_says_reaches_the_terminal_without_control_characters(target):
+    garbage = "\x1b[2J\x9b31m\x07" + "!" * 50_000
+    page = Reply(headers=(("Content-Type", f"html{garbage}"),))
+    with serving(CONTENT, Reply(status=404, reason=garbage)) as one, serving(CONTENT, page) as two:
+        message = failure(target, one, two)
+    assert "\\x1b[2J\\x9b31m\\x07!" in message and len(message) < 1500
+    assert all(char.isprintable() for line in message.splitlines() for char in line)
+
+
+LATER = email.utils.formatdate(time.time() + 3600, usegmt=True)
+WAITS = {"0": 0.01, "7": 7.0, "1e9": 60.0, LATER: 60.0, "soon": 0.01, "-3": 0.01, "nan": 0.01, "Mon, 1 Jan 0000": 0.01}
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("asked", "waited"), WAITS.items())
+def test_a_mirror_that_asks_for_a_pause_gets_it_but_not_more_than_a_minute(target, monkeypatch, status, asked, waited):
+    pauses = []
+    monkeypatch.setattr(download.time, "sleep", pauses.append)
+    with serving(CONTENT, Reply(status=status, headers=(("Retry-After", asked),)), Reply()) as server:
+        fetch(target, server)
+    assert is_whole(target) and pauses == [waited]
 
 
 def test_wrong_bytes_from_several_mirrors_never_end_in_a_wrong_file(target):

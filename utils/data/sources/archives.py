@@ -195,7 +195,7 @@ class _Stream:
         return self.read_padded(size)
 
     def read_end(self):
-        """Read to the end, where compressed formats have their checksum; a tar ends with two blocks of zeros or more."""
+        """Read to the end, where compressed formats have their checksum; a tar ends with two blocks of zeros."""
         last = self.position
         while data := self.file.read(2**16):
             self._count(data)
