@@ -43,10 +43,16 @@ def check_python(version=sys.version_info, executable=sys.executable):
     """Stop in one line if this Python is too old, and name a newer one if there is one."""
     if tuple(version[:2]) >= OLDEST:
         return
-    newer = next((name for name in (f"python3.{minor}" for minor in range(15, 9, -1)) if shutil.which(name)), None)
+    newer = next((name for name in (f"python3.{minor}" for minor in range(15, 9, -1)) if can_start(name)), None)
     hint = f"use PYTHON={newer}" if newer else "install a newer one, then name it: PYTHON=python3.12"
     number = ".".join(map(str, version[:2]))
     raise SystemExit(f"The suite needs Python 3.10 or newer, and {executable} is {number}: {hint}")
+
+
+def can_start(name):
+    """Tell whether there is a program of this name that starts; pyenv puts names on the path that do not."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return shutil.which(name) is not None and subprocess.call([name, "-V"], **quiet) == 0
 
 
 def by_hand(command):
@@ -163,6 +169,8 @@ def pytest(python, markers, *arguments):
 
 def lab(extra):
     """Open the notebooks in JupyterLab; only this machine can reach it, with its token."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container, where Jupyter refuses to start otherwise
+        extra = ["--allow-root", *extra]
     folders = ["--ServerApp.root_dir=.", "--FileContentsManager.preferred_dir=notebooks"]
     start = ["--LabApp.app_settings_dir=tools/lab", "--LabApp.default_url=/lab/tree/notebooks/README.md"]
     return run([environment(), "-m", "jupyterlab", "--ServerApp.ip=localhost", *folders, *start, *extra])
@@ -282,7 +290,11 @@ def main(arguments):
     for variable in ("VENV", "CIFAR10_ROOT", "CIFAR10_CACHE", "COURSEWORK_RUNS"):
         if os.environ.get(variable):
             os.environ[variable] = os.path.abspath(os.path.expanduser(os.environ[variable]))
-    return TARGETS[name][0](extra)
+    try:
+        return TARGETS[name][0](extra)
+    except OSError as error:  # above all a folder that belongs to somebody else, or a full disk
+        what = f"{error.filename or ROOT} can't be read or written: {error.strerror or error}."
+        fail(what, "Copy the suite into a folder that you may write to, and run the same command there.")
 
 
 if __name__ == "__main__":

@@ -197,7 +197,8 @@ def _error(target, part, size, reasons):
     lines.insert(0, f"{target.name} could not be downloaded: {have:,} of {size:,} bytes are here.")
     next_step = (
         f"Run it again later (it resumes from byte {have:,}), set {VARIABLE} to another address,\n"
-        f'         put the file at {target}, or use source="synthetic".'
+        f'         use source="synthetic", or put the file here:\n'
+        f"         {target}"
     )
     return DownloadError("\n".join(lines), where=part, next_step=next_step)
 
