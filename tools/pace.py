@@ -20,7 +20,7 @@ class Pace:
         self.executed = {}  # {name: notebook whose cells hold the seconds that they took here}
 
     def remaining(self, name, cell, elapsed) -> str:
-        """Return a text such as "about 4 min left" for a cell that has run for so long, or "" if too little is known."""
+        """Return a text such as "about 4 min left" while this cell runs, or "" if too little is known."""
         measured = _seconds(self.executed)
         done = sum(self.expected.get(key, 0.0) for key in measured)
         total = sum(self.expected.values())

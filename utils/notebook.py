@@ -44,7 +44,10 @@ def start():
     from utils.devices import describe, keep_memory, try_gpu
 
     keep_memory()
-    print(f"{describe(try_gpu())}, Python {platform.python_version()}")
+    device = try_gpu()
+    print(f"{describe(device)}, Python {platform.python_version()}")
+    if device.type == "cpu" and "google.colab" in sys.modules:
+        print("A GPU is faster: Runtime > Change runtime type > GPU. Files do not move to the new machine.")
 
 
 def missing() -> list[str]:
