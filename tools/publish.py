@@ -26,32 +26,30 @@ SETUP = """\
 import subprocess
 import sys
 from pathlib import Path
+from shutil import unpack_archive
 from zipfile import ZipFile, is_zipfile
 
 repository = REPOSITORY  # where the suite is published; `make publish` writes the address
 branch = BRANCH
+
 here = Path.cwd()
+suite = here.parent  # on your own computer this notebook is in the suite's folder notebooks/
+if not (suite / "utils" / "notebook.py").is_file():
+    unpacked = "*/utils/notebook.py"  # on Colab the suite comes from an uploaded zip file, or from the repository
+    archives = sorted(here.glob("*.zip"))
+    for archive in filter(is_zipfile, archives):
+        if not any(here.glob(unpacked)) and any(Path(name).match(unpacked) for name in ZipFile(archive).namelist()):
+            unpack_archive(archive, here)
+    if repository and not any(here.glob(unpacked)):
+        subprocess.run(["git", "clone", "--depth=1", "--branch", branch, repository, here / "cifar10-coursework"])
+    if not any(here.glob(unpacked)):
+        for archive in archives:
+            if not is_zipfile(archive):
+                raise SystemExit(f"{archive.name} is incomplete: wait until it is uploaded, then run this cell again.")
+        raise SystemExit("Drop cifar10-coursework.zip into the Files pane on the left, then run this cell again.")
+    suite = next(here.glob(unpacked)).parents[1]
 
-
-def find_suite():
-    # On your own computer, this notebook is in the suite's folder notebooks/. On Colab, the suite is unpacked beside it.
-    files = [here.parent / "utils" / "notebook.py", *here.glob("*/utils/notebook.py")]
-    return next((file.parents[1] for file in files if file.is_file()), None)
-
-
-archives = sorted(here.glob("*.zip"))
-for archive in archives if find_suite() is None else []:
-    if is_zipfile(archive) and any(name.endswith("/utils/notebook.py") for name in ZipFile(archive).namelist()):
-        ZipFile(archive).extractall(here)
-if repository and find_suite() is None:
-    subprocess.run(["git", "clone", "--depth=1", "--branch", branch, repository, here / "cifar10-coursework"])
-if find_suite() is None:
-    for archive in archives:
-        if not is_zipfile(archive):
-            raise SystemExit(f"{archive.name} is incomplete. Wait until its upload is done, then run this cell again.")
-    raise SystemExit("Drop cifar10-coursework.zip into the Files pane on the left, then run this cell again.")
-
-sys.path.insert(0, str(find_suite()))
+sys.path.insert(0, str(suite))
 from utils.notebook import start
 
 start()"""
