@@ -40,6 +40,12 @@ def test_start_names_the_menu_that_gives_a_gpu_on_colab_alone(monkeypatch, capsy
     assert len(lines) == 1 + hinted and ("Change runtime type > GPU" in lines[-1]) == hinted
 
 
+def test_a_package_that_cannot_be_imported_is_named_with_the_versions_that_work_together(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cycler", None)
+    with pytest.raises(CourseworkError, match=r"cycler[\s\S]*constraints\.txt"):
+        notebook.start()
+
+
 def test_start_leaves_every_random_generator_alone():
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     notebook.start()

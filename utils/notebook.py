@@ -40,9 +40,14 @@ def start():
     # the CPU twenty times slower; a short one costs almost nothing. The number is read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     install_missing()
-    style_figures()
-    from utils.devices import describe, keep_memory, try_gpu
-
+    try:
+        style_figures()
+        from utils.devices import describe, keep_memory, try_gpu
+    except ImportError as error:
+        raise CourseworkError(
+            f"A package is installed but can't be imported: {error}",
+            next_step="Install tested versions: python -m pip install -r requirements.txt -c constraints.txt",
+        ) from error
     keep_memory()
     device = try_gpu()
     print(f"{describe(device)}, Python {platform.python_version()}")

@@ -278,6 +278,13 @@ def test_a_cache_inside_the_folder_of_the_pictures_is_no_part_of_it(folder, tmp_
     assert load_cifar10().fingerprint == first.fingerprint
 
 
+def test_the_cache_is_never_in_a_folder_that_all_users_share(tmp_path, monkeypatch):
+    monkeypatch.delenv("CIFAR10_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(cache.os, "access", lambda *_: False)  # the suite's own folder is read-only
+    assert tmp_path in cache.folder().parents
+
+
 def test_a_changed_picture_is_not_served_from_the_cache(folder, picture):
     first = load_cifar10(folder)
     (folder / "train/cat/0.png").write_bytes(picture())

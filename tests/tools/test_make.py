@@ -5,6 +5,7 @@ import importlib.util
 import zipfile
 
 import pytest
+from packaging.requirements import Requirement
 from suites import ROOT, make_suite, run_python
 
 from tools import make
@@ -137,6 +138,23 @@ def test_an_old_python_is_refused_in_one_line_that_names_a_newer_one_that_starts
         make.check_python((3, 9, 18), "/usr/bin/python3")
     assert "3.10 or newer" in str(stop.value) and "PYTHON=python3.12" in str(stop.value)
     assert len(str(stop.value).splitlines()) == 1
+
+
+def read_requirements(name, python):
+    """Return the requirements in a file that concern this version of Python, by their package's name."""
+    lines = [line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
+    requirements = [Requirement(line) for line in lines if line]  # no option, such as an index, is a requirement
+    valid = [each for each in requirements if each.marker is None or each.marker.evaluate({"python_version": python})]
+    assert len({each.name for each in valid}) == len(valid)
+    return {each.name: each.specifier for each in valid}
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+def test_the_constraints_fix_one_version_of_every_requirement_that_meets_its_bounds(python):
+    fixed = read_requirements("constraints.txt", python)
+    assert all(str(version).startswith("==") and "*" not in str(version) for version in fixed.values())
+    for name, bounds in read_requirements("requirements.txt", python).items():
+        assert bounds.contains(str(fixed[name]).removeprefix("==")), name
 
 
 def test_make_py_can_be_parsed_by_the_pythons_that_it_refuses():
