@@ -32,6 +32,7 @@ INTERRUPTED = 130  # the exit code that shells give to Ctrl-C
 QUOTED_LINES = 8  # of a failing cell, and of its error
 REDRAW_SECONDS = 0.2
 PLAIN_LINE_SECONDS = 60.0  # where the output is not a terminal, a line tells the progress this often
+KERNEL_SECONDS = 600  # what a kernel gets to start, and to send its output, on a busy machine
 SAVE_SECONDS = 20.0  # what an interrupted training gets to save a checkpoint before its kernel is killed
 UNWRITABLE = "Copy the suite into a folder that you may write to, and run it there."
 TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -57,7 +58,8 @@ class Execution:
 
         self._manager = _kernel_manager()
         hooks = {"on_cell_execute": self._on_cell_execute, "on_cell_executed": self._on_cell_executed}
-        options = {"timeout": None, "iopub_timeout": 30, "store_widget_state": False, "record_timing": False}
+        options = {"timeout": None, "startup_timeout": KERNEL_SECONDS, "iopub_timeout": KERNEL_SECONDS}
+        options |= {"store_widget_state": False, "record_timing": False}
         client = NotebookClient(self.nb, km=self._manager, **hooks, **options)
         self._loop = asyncio.SelectorEventLoop()  # the kind of loop that zmq can use on every system
         coroutine = client.async_execute(cleanup_kc=True, cwd=str(folder), env=environ, stdout=log, stderr=log)

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+from patience import PATIENCE, wait_until
 from servers import Reply, Server, closed_port, serving
 
 from utils.data.sources import download
@@ -31,9 +32,18 @@ download.fetch(target, [url], md5, int(size))
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(download, "TIMEOUT", 0.3)
+def patient(monkeypatch):
+    """Make no pauses, and let a slow machine take its time, with the same number of bytes that count as progress."""
     monkeypatch.setattr(download, "PAUSE", 0.01)
+    monkeypatch.setattr(download, "TIMEOUT", PATIENCE)
+    monkeypatch.setattr(download, "SLOWEST", 600 / PATIENCE)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Give up soon on a server that says nothing or little."""
+    monkeypatch.setattr(download, "TIMEOUT", 0.3)
+    monkeypatch.setattr(download, "SLOWEST", 2000)
 
 
 def fetch(target, *addresses):
@@ -56,13 +66,6 @@ def part(target):
 
 def is_whole(target):
     return target.read_bytes() == CONTENT and not part(target).exists()
-
-
-def wait_until(condition):
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_a_whole_file_arrives_with_one_request_and_is_not_fetched_again(target):
@@ -136,6 +139,7 @@ PASSING = {
 }
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("reply, reason", (FINAL | PASSING).values(), ids=FINAL | PASSING)
 def test_a_bad_mirror_is_left_for_the_next_or_named_in_the_error(target, reply, reason):
     with serving(CONTENT, reply) as bad, serving(CONTENT) as good:
@@ -146,6 +150,7 @@ def test_a_bad_mirror_is_left_for_the_next_or_named_in_the_error(target, reply, 
     assert is_whole(target)
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("reply", [reply for reply, _ in PASSING.values()], ids=PASSING)
 def test_a_passing_trouble_is_tried_again(target, reply):
     with serving(CONTENT, reply, Reply()) as server:
@@ -251,7 +256,7 @@ def test_several_processes_download_one_file_once_and_take_over_from_one_that_is
         others = [start_child(server) for _ in range(2)]
         first.kill()
         first.wait()
-        assert [child.wait(60) for child in others] == [0, 0]
+        assert [child.wait(PATIENCE) for child in others] == [0, 0]
         assert len(server.starts) == 2 and 0 < server.starts[1] < SIZE
     assert is_whole(target)
 
@@ -260,7 +265,7 @@ def test_several_processes_download_one_file_once_and_take_over_from_one_that_is
 def test_a_disk_that_fills_up_is_named_and_the_bytes_that_fitted_are_kept(target, start_child):
     with serving(CONTENT) as server:
         child = start_child(server, largest_file=100_000)
-        assert "Free some disk space" in child.communicate(timeout=30)[1] and child.returncode == 1
+        assert "Free some disk space" in child.communicate(timeout=PATIENCE)[1] and child.returncode == 1
         assert part(target).read_bytes() == CONTENT[:100_000] and not target.exists()
         fetch(target, server)
         assert server.starts == [0, 100_000]

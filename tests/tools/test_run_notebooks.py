@@ -10,6 +10,7 @@ import types
 
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from patience import PATIENCE, wait_until
 from suites import add_notebook, make_suite, run_python
 
 from tools import notebooks, run
@@ -136,12 +137,9 @@ def interrupt(suite, is_time, **environ):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "encoding": "utf-8"}
     environ = {**os.environ, "PYTHONIOENCODING": "utf-8", **environ}
     with subprocess.Popen(command, cwd=suite, env=environ, **pipes) as process:
-        for _ in range(600):
-            if is_time():
-                break
-            run.time.sleep(0.1)
+        wait_until(is_time)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE)
         return process.returncode, output
 
 
@@ -180,7 +178,7 @@ def test_a_cell_that_ignores_ctrl_c_is_killed(tmp_path, monkeypatch):
         while not (tmp_path / "kernel").exists():
             assert not execution.wait(0.1)
         execution.stop()
-    assert execution.wait(0) and execution.failure is not None
+    assert execution.wait(PATIENCE) and execution.failure is not None
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "kernel").read_text()), 0)
 
@@ -189,7 +187,7 @@ def test_a_cell_that_ignores_ctrl_c_is_killed(tmp_path, monkeypatch):
 def test_ctrl_c_while_the_images_are_fetched_ends_in_one_line(tmp_path):
     suite = make_suite(tmp_path / "suite")
     loader = suite / "utils" / "data" / "cifar10.py"
-    waits = "    open('waits', 'w').close()\n    import time; time.sleep(60)\n    return"
+    waits = "    open('waits', 'w').close()\n    import time; time.sleep(600)\n    return"
     loader.write_text(loader.read_text().replace("    return", waits))
     code, output = interrupt(suite, (suite / "waits").exists)
     assert code == 130 and "CIFAR10_SOURCE=synthetic" in output and "Traceback" not in output
