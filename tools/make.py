@@ -146,9 +146,9 @@ def environment():
     return python
 
 
-def module(name):
-    """Return a target that runs `python -m name` with the extra arguments."""
-    return lambda extra: run([environment(), "-m", name, *extra])
+def module(name, variable=""):
+    """Return a target that runs `python -m name` with the extra arguments, after the one that a variable may hold."""
+    return lambda extra: run([environment(), "-m", name, *filter(None, [os.environ.get(variable)]), *extra])
 
 
 def stages(commands):
@@ -206,18 +206,6 @@ def bench(extra):
     return stages({**commands, "page": [python, "-m", "tools.bench.page"]})
 
 
-def report(extra):
-    """Write the two-page report of a run (RUN=NAME or the first argument), or the last report again."""
-    named = [os.environ["RUN"]] if os.environ.get("RUN") else []
-    return run([environment(), "-m", "tools.report", *named, *extra])
-
-
-def publish(extra):
-    """Write the suite's public address (ADDRESS=... or the first argument) into badges and set-up cells."""
-    address = os.environ.get("ADDRESS")
-    return run([environment(), "-m", "tools.publish", *([address] if address else []), *extra])
-
-
 def tracked_files():
     """List what git tracks or would track; list nothing if there is no git."""
     listing = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -271,10 +259,10 @@ TARGETS = {  # name: (function, its help text if that is not the first line of t
     "bench": (bench, None),
     "reproduce": (module("tools.reproduce"), "Train all systems by their own recipes and keep their results."),
     "results": (module("tools.pages"), "Write the tables of results in README.md and results/README.md again."),
-    "report": (report, None),
+    "report": (module("tools.report", "RUN"), "Write the report of a run (RUN=NAME), or the last report again."),
     "compare": (module("tools.compare"), "Compare all runs on one page, runs/compare.html."),
     "notebooks": (lambda extra: module("tools.run")(["--in-place", *extra]), "Run the notebooks and rewrite them."),
-    "publish": (publish, None),
+    "publish": (module("tools.publish", "ADDRESS"), "Write the suite's public ADDRESS into badges and set-up cells."),
     "zip": (pack, None),
     "help": (help_, None),
 }
