@@ -9,6 +9,7 @@ import subprocess
 import urllib.parse
 
 import pytest
+from patience import PATIENCE
 
 from tools import compare
 from utils import files as records
@@ -64,7 +65,7 @@ def dom(path, view, tmp_path):
     """Return the document that a browser has made of a page."""
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000", "--window-size=1400,1000"]
     command = [BROWSER, *options, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"{path.as_uri()}{view}"]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 

@@ -1,5 +1,7 @@
 """The figures: every picture in its place, unchanged, with its words beside it."""
 
+import types
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -75,6 +77,16 @@ def test_an_epoch_that_lacks_a_figure_is_a_gap_in_its_curve():
     assert np.array_equal(drawn["training"], [25, np.nan, 75], equal_nan=True)
     assert np.array_equal(drawn["validation"], [np.nan, 50, 75], equal_nan=True)
     assert np.array_equal(loss.lines[-1].get_ydata(), [np.nan, np.nan, 1.5], equal_nan=True)
+
+
+@pytest.mark.parametrize("points", [[], [{"epoch": 0.5, "loss": 2.0, "lr": 0.1}]])
+def test_axes_without_a_value_say_so_and_epochs_are_whole_numbers(close_figures, points):
+    figure = show_history(types.SimpleNamespace(rows=[], points=points), num_epochs=2)
+    figure.canvas.draw()
+    for ax in figure.axes:
+        assert bool(ax.texts) != ax.has_data() and bool(ax.texts) != bool(len(ax.get_yticks()))
+        assert all(float(tick).is_integer() for tick in ax.get_xticks())
+    assert [ax.has_data() for ax in figure.axes] == [bool(points), False, bool(points)]
 
 
 def test_no_marker_of_a_history_is_cut_at_the_edge():

@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch.nn.functional as F
 from ledger_parts import SMALL, train
+from patience import wait_until
 from training_parts import StopAfter, parts
 
 from utils import runs
@@ -128,10 +128,7 @@ recipe.train(load_cifar10(source="drawn"), effort="demo", curves=False, precisio
 def test_a_run_is_running_while_its_process_lives_and_interrupted_when_it_was_killed(pytestconfig):
     process = subprocess.Popen([sys.executable, "-c", TRAIN, str(pytestconfig.rootpath)])
     try:
-        deadline = time.monotonic() + 60
-        while not (runs.all_runs() and len(runs.all_runs()[0].history().points)) and time.monotonic() < deadline:
-            assert process.poll() is None
-            time.sleep(0.05)
+        wait_until(lambda: process.poll() is not None or any(run.history().points for run in runs.all_runs()))
         run = find("last")
         assert run.state == "running"
     finally:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from jupyter_client.manager import start_new_kernel
+from patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = """
@@ -30,7 +31,9 @@ history = train_ch3(net, train_iter, test_iter, F.cross_entropy, 50, optimizer, 
 @pytest.fixture
 def kernel():
     """Return (manager, client) of a kernel as a notebook has one."""
-    manager, client = start_new_kernel(kernel_name="python3", extra_arguments=["--HistoryManager.hist_file=:memory:"])
+    manager, client = start_new_kernel(
+        startup_timeout=PATIENCE, kernel_name="python3", extra_arguments=["--HistoryManager.hist_file=:memory:"]
+    )
     yield manager, client
     client.stop_channels()
     manager.shutdown_kernel(now=True)
@@ -47,11 +50,11 @@ def test_an_interrupted_cell_ends_well_and_can_be_gone_on_with(kernel, tmp_path)
             manager.interrupt_kernel()
 
     code = textwrap.dedent(TRAIN).format(root=str(ROOT), tests=str(ROOT / "tests"), folder=str(tmp_path))
-    reply = client.execute_interactive(code, timeout=120, output_hook=listen)["content"]
+    reply = client.execute_interactive(code, timeout=PATIENCE, output_hook=listen)["content"]
     assert reply["status"] == "ok", "".join(reply.get("traceback", []))
     assert "Stopped after 1 of 50 epochs and 2 batches." in "".join(said)
     assert [path.name[:24] for path in tmp_path.glob("*.pt")] == ["checkpoint-00001-0000002"]
     said.clear()
     asked = "print(history.stopped, history['epoch'], len(history.points))"
-    client.execute_interactive(asked, timeout=60, output_hook=listen)
+    client.execute_interactive(asked, timeout=PATIENCE, output_hook=listen)
     assert "".join(said).split("\n")[0] == "True [1] 7"

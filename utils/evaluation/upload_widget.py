@@ -21,7 +21,7 @@ def upload(trained, example):
     """Show the prediction of a Trained for an example (a path or a file's bytes), then for each uploaded picture."""
     button = ipywidgets.FileUpload(accept="image/*", multiple=False)
     note = ipywidgets.Label()
-    show_controls(ipywidgets.HBox([button, note]), STATIC)
+    show_controls([button, note], STATIC)
     figure = _prediction(trained, example)
     handle = display(figure, display_id=True)
     plt.close(figure)  # otherwise the notebook would show it a second time at the end of the cell

@@ -27,7 +27,7 @@ def choose_runs(runs=None, chosen=None):
         images = ", ".join(dict.fromkeys(run.data for run in picked)) or "no run is chosen"
         return show_curves(picked, title=f"{_best(picked)} ({images})")
 
-    show_controls(box, STATIC)
+    show_controls([box], STATIC)
     show_live(figure, [box])
 
 

@@ -6,6 +6,7 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 CURVES = {
     "train": {"label": "training", "color": "#0072B2", "linestyle": "-", "marker": "o"},
@@ -112,7 +113,7 @@ def show_bars(panels, *, unit, title=None) -> plt.Figure:
 def show_history(history, *, num_epochs=None, title=None) -> plt.Figure:
     """Draw a history: the loss with the finer training curve behind it, the accuracy, and the learning rate.
 
-    If an epoch lacks a value, its curve has a gap there.
+    If an epoch lacks a value, its curve has a gap there. Where there is no value at all, the figure says so.
     """
     figure, axes = plt.subplots(1, 3, figsize=(11.0, 3.2), width_ratios=(5, 5, 3))
     loss_ax, accuracy_ax, lr_ax = axes
@@ -128,7 +129,11 @@ def show_history(history, *, num_epochs=None, title=None) -> plt.Figure:
     for ax in axes:
         ax.set_xlabel("epoch")
         ax.set_xlim(0, last_epoch)
+        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         ax.grid(axis="y")
+        if not ax.has_data():
+            ax.set_yticks([])
+            ax.text(0.5, 0.5, "no value yet", transform=ax.transAxes, ha="center", color="#777777")
     loss_ax.set_title("loss (grey: every few batches)" if points else "loss", fontsize=10)
     accuracy_ax.set_title("accuracy (%)", fontsize=10)
     lr_ax.set_title("learning rate", fontsize=10)
