@@ -12,12 +12,15 @@ from __future__ import annotations
 import torch
 
 from utils.errors import CourseworkError
-from utils.training.measure import in_mode, mean_loss, means, place
+from utils.training.checked_batches import CheckedBatches, check_scores
+from utils.training.checks import check_training
+from utils.training.measure import in_mode, mean_loss, means
 from utils.training.state import Training
 
 
 def accuracy(y_hat, y):
     """Count a batch's correct predictions; y_hat holds scores (B, classes). The count is a tensor on their device."""
+    check_scores(y_hat, y)
     return (y_hat.argmax(dim=1) == y).sum()
 
 
@@ -54,15 +57,13 @@ def evaluate_accuracy(net, data_iter, device=None, *, predict=None):
 def loss_and_accuracy(net, data_iter, loss, device=None, *, predict=None, metrics=()):
     """Return (mean loss, fraction correct) over data_iter, with net in eval mode.
 
-    If predict is given, predict(net, X) is called in place of net(X). The metrics are updated with (y_hat, y) of each
-    batch.
+    If predict is given, predict(net, X) replaces net(X). The metrics are updated with (y_hat, y) of each batch.
     """
-    device = place(net, device)
     sums = Accumulator(3)  # summed loss, correct predictions, examples
-    with in_mode(net, training=False):
-        for X, y in data_iter:
-            X, y = X.to(device, non_blocking=True), y.to(device, non_blocking=True)
+    with CheckedBatches(data_iter, net, device, "data_iter") as batches, in_mode(net, training=False):
+        for X, y in batches:  # on the device of net
             y_hat = net(X) if predict is None else predict(net, X)
+            batches.check(y_hat)
             batch_loss = float("nan") if loss is None else mean_loss(loss, y_hat, y)
             sums.add(batch_loss * len(y), accuracy(y_hat, y), len(y))
             for metric in metrics:
@@ -86,13 +87,12 @@ def train_epoch_ch3(net, train_iter, loss, optimizer, device=None, *, step=train
     metric: the Accumulator of an epoch that was interrupted, to continue it; by default a new one. after_batch(metric)
     is called after each batch.
     """
-    device = place(net, device)
-    if metric is None:
-        metric = Accumulator(3)  # summed loss, correct predictions, examples
-    with in_mode(net, training=True):
-        for X, y in train_iter:
-            X, y = X.to(device, non_blocking=True), y.to(device, non_blocking=True)
+    check_training(net, loss, optimizer, step)
+    metric = metric or Accumulator(3)  # summed loss, correct predictions, examples
+    with CheckedBatches(train_iter, net, device, "train_iter") as batches, in_mode(net, training=True):
+        for X, y in batches:  # on the device of net
             batch_loss, y_hat = step(net, X, y, loss, optimizer)
+            batches.check(y_hat)
             metric.add(batch_loss * len(y), accuracy(y_hat, y), len(y))
             if after_batch is not None:
                 after_batch(metric)

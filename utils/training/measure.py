@@ -8,6 +8,7 @@ import functools
 import torch
 
 from utils.errors import CourseworkError
+from utils.training.checks import check_network
 
 
 def mean_loss(loss, y_hat, y):
@@ -22,13 +23,17 @@ def mean_loss(loss, y_hat, y):
 def means(metric):
     """Return (mean loss, fraction correct) of the sums (loss, correct, examples)."""
     if not metric[2]:
-        next_step = "Check that the data set is not empty, and that drop_last does not drop its only batch."
+        next_step = (
+            "Check that the data set is not empty, that drop_last does not drop its only batch, and that the loader "
+            "starts again from the beginning in each epoch."
+        )
         raise CourseworkError("The loader gave no batch to train or to measure on.", next_step=next_step)
     return float(metric[0]) / metric[2], float(metric[1]) / metric[2]
 
 
 def place(net, device):
     """Move net to the device, unless device is None; return the device that net is on."""
+    check_network(net)
     if device is not None:
         net.to(device)
     return next((tensor.device for tensor in (*net.parameters(), *net.buffers())), torch.device("cpu"))
