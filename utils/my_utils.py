@@ -14,6 +14,7 @@ import torch
 from utils.errors import CourseworkError
 from utils.training.checked_batches import CheckedBatches, check_scores
 from utils.training.checks import check_training
+from utils.training.interrupt import quietly_interrupted
 from utils.training.measure import in_mode, mean_loss, means
 from utils.training.state import Training
 
@@ -61,7 +62,7 @@ def loss_and_accuracy(net, data_iter, loss, device=None, *, predict=None, metric
     """
     sums = Accumulator(3)  # summed loss, correct predictions, examples
     with CheckedBatches(data_iter, net, device, "data_iter") as batches, in_mode(net, training=False):
-        for X, y in batches:  # on the device of net
+        for X, y in batches:
             y_hat = net(X) if predict is None else predict(net, X)
             batches.check(y_hat)
             batch_loss = float("nan") if loss is None else mean_loss(loss, y_hat, y)
@@ -84,8 +85,7 @@ def train_batch(net, X, y, loss, optimizer):
 def train_epoch_ch3(net, train_iter, loss, optimizer, device=None, *, step=train_batch, metric=None, after_batch=None):
     """Train for one epoch; return (mean loss, fraction correct) of its batches, each measured before its step.
 
-    metric: the Accumulator of an epoch that was interrupted, to continue it; by default a new one. after_batch(metric)
-    is called after each batch.
+    metric: the Accumulator of an interrupted epoch, to continue it. after_batch(metric) is called after each batch.
     """
     check_training(net, loss, optimizer, step)
     metric = metric or Accumulator(3)  # summed loss, correct predictions, examples
@@ -99,6 +99,7 @@ def train_epoch_ch3(net, train_iter, loss, optimizer, device=None, *, step=train
     return means(metric)
 
 
+@quietly_interrupted
 def train_ch3(
     net,
     train_iter,
@@ -117,10 +118,9 @@ def train_ch3(
 ):
     """Train for num_epochs, measure on test_iter (or None) after each, draw the curves; return the History.
 
-    record: with True, a Recorder writes a record into a new folder of runs/. With a name, record="mine", checkpoints
-    are written too: the same call with the same name resumes exactly, also in a new process. watched: which images
-    test_iter contains, "test" or "val". The "watched" images are those measured after each epoch. every: batches
-    between two points of the loss curve. An interrupt (Ctrl+C) ends the training after the current batch.
+    record: with True, a record is written into a new folder of runs/. With a name, record="mine", checkpoints are, too:
+    the same call resumes exactly, also in a new process. watched: which images test_iter contains, "test" or "val".
+    every: batches between two points of the curve. An interrupt (Ctrl+C) ends the training after the current batch.
     """
     if record:
         from utils.runs.recorder import with_recorder  # imported here, since a training without a record needs no files

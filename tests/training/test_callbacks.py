@@ -283,7 +283,19 @@ class TwoArguments:
         """Fit for nothing that calls it with one."""
 
 
+class Misspelt:
+    def after_epochs(self, training):
+        """Never called."""
+
+
+class HalfMisspelt(StopAfter):
+    def on_epoch_end(self, training):
+        """Never called, although after_batch of this class is."""
+
+
 REFUSED = {
+    "a misspelt method": (lambda optimizer: Misspelt(), "after_epochs"),
+    "a misspelt method beside a right one": (lambda optimizer: HalfMisspelt(9), "on_epoch_end"),
     "a class": (lambda optimizer: Average, "Average is a class"),
     "a text": (lambda optimizer: "Average", "type str"),
     "nothing": (lambda optimizer: None, "NoneType"),

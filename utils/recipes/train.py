@@ -33,6 +33,7 @@ from utils.runs.recorder import Recorder, note_test
 from utils.runs.run import Run, find
 from utils.training.average import Average
 from utils.training.effort import Effort, choose_effort, first
+from utils.training.interrupt import quietly_interrupted
 from utils.training.step import Step
 
 WATCHED = {"honest": "val", "report": "test", "final": "nothing"}
@@ -40,6 +41,7 @@ MIN_MEASURED = 2000  # images in a batch that a GPU only measures: with fewer it
 WHITENING_IMAGES = 5000  # the images from which a Whiten layer computes its kernels
 
 
+@quietly_interrupted
 def train_recipe(
     recipe: Recipe,
     data=None,

@@ -54,7 +54,10 @@ def as_callback(item):
     if isinstance(item, type):
         what = f"A callback must be an object, but {item.__name__} is a class."
         raise CourseworkError(what, where="callbacks", next_step=f"Make an object of it: {item.__name__}(...).")
-    if isinstance(item, Metric) or _has_any(item, EVENTS):
+    if isinstance(item, Metric):
+        return item
+    if _has_any(item, EVENTS):
+        _check_spelling(item)
         return item
     if isinstance(item, PER_BATCH):
         return EachBatch(item)
@@ -64,7 +67,17 @@ def as_callback(item):
         return Metric(item)
     if callable(item) and not isinstance(item, nn.Module):
         return AfterEpoch(item)
+    _check_spelling(item)
     raise CourseworkError(f"{_kind(item)} can't be used as a callback.", where="callbacks", next_step=ACCEPTED)
+
+
+def _check_spelling(item):
+    """Raise an error if a method is named like an event, such as after_epochs, but would never be called."""
+    for name in dir(item):
+        if name.startswith(("on_", "after_", "before_")) and name not in EVENTS and callable(getattr(item, name)):
+            what = f"A callback has the method {name}, but train_ch3 never calls a method of this name."
+            next_step = f"Rename it: the methods that are called are {', '.join(EVENTS)}."
+            raise CourseworkError(what, where=f"callbacks: {type(item).__name__}", next_step=next_step)
 
 
 def _has_any(item, methods):

@@ -142,7 +142,7 @@ class CheckedBatches:
                 raise explained from error
 
     def _wrong_labels(self, least, most, reason):
-        what = f"The labels are from {least} to {most}, {reason}."
+        what = f"The labels are from {least} to {most}, {reason.rstrip('.')}."
         next_step = "Labels must be 0, 1, ..., classes - 1. Correct them, or give the last layer more outputs."
         return CourseworkError(what, where=self._name, next_step=next_step)
 
