@@ -52,7 +52,7 @@ def check_pair(batch, name):
     is_sequence = isinstance(batch, (tuple, list))
     if is_sequence and len(batch) == 2 and isinstance(batch[0], torch.Tensor) and isinstance(batch[1], torch.Tensor):
         X, y = batch
-        check_labels(y, len(X) if X.ndim else 0, name)
+        check_labels(y, X.shape[0] if X.ndim else 0, name)
         return
     content = f"({', '.join(type(item).__name__ for item in batch)})" if is_sequence else name_of_type(batch)
     what = f"Each batch must be a pair (X, y) of tensors, but one is {content}."
@@ -62,7 +62,7 @@ def check_pair(batch, name):
 
 def check_labels(y, count, name):
     """Raise an error unless y holds the classes of `count` examples, at least one, as whole numbers."""
-    is_fitting = y.ndim == 1 and len(y) == count > 0
+    is_fitting = count > 0 and y.shape == (count,)
     if is_fitting and not y.is_floating_point():
         return
     if is_fitting:
@@ -85,7 +85,7 @@ def check_scores(y_hat, y, name="y_hat, y"):
         what = f"Scores must be a tensor (B, classes), with two classes at least, but {content}."
         next_step = "End the network with nn.Flatten() and nn.Linear(..., classes). Two classes need two scores."
         raise CourseworkError(what, where=name, next_step=next_step)
-    check_labels(y, len(y_hat), name)
+    check_labels(y, y_hat.shape[0], name)
 
 
 class CheckedBatches:
@@ -109,6 +109,7 @@ class CheckedBatches:
         self._y = None
         self._labels = []
         self._classes = None
+        self._must_copy = None  # whether labels are copied to be held
 
     def __iter__(self):
         for batch in self._batches:
@@ -122,9 +123,9 @@ class CheckedBatches:
         """Check the shape of the batch's scores, and hold its labels until the end of the block."""
         check_scores(y_hat, self._y, self._name)
         self._classes = y_hat.shape[1]
-        # A tensor from a worker process of a DataLoader keeps a file open for as long as it is held.
-        comes_from_a_worker = self._y.device.type == "cpu" and self._y.is_shared()
-        self._labels.append(self._y.clone() if comes_from_a_worker else self._y)
+        if self._must_copy is None:  # a tensor from a worker process keeps a file open for as long as it is held
+            self._must_copy = not self._y.is_cuda and self._y.is_shared()
+        self._labels.append(self._y.clone() if self._must_copy else self._y)
         if len(self._labels) == MOST:
             self._labels = [_extremes(self._labels)]
 
