@@ -15,7 +15,9 @@ from utils.runs.checkpoint_files import newest
 from utils.runs.checkpoints import Checkpoints, weights_of
 from utils.runs.run import all_runs
 from utils.training.average import Average
-from utils.training.callbacks import EachBatch, EachEpoch, EarlyStopping, KeepBest, Metric
+from utils.training.best_epoch import EarlyStopping, KeepBest
+from utils.training.callbacks import Metric
+from utils.training.scheduler_callbacks import EachBatch, EachEpoch
 
 pytestmark = pytest.mark.usefixtures("ledger_folder")
 BATCHES, EPOCHS = 5, 4
