@@ -110,7 +110,7 @@ def test_every_part_is_in_the_mode_it_was_in_afterwards_even_after_an_error():
     evaluate_accuracy(net, test_iter)
     train_epoch_ch3(net, train_iter, nn.CrossEntropyLoss(), optimizer)
     with pytest.raises(RuntimeError):
-        evaluate_accuracy(net, [(torch.zeros(2, 5), torch.zeros(2))])
+        evaluate_accuracy(net, [(torch.zeros(2, 5), torch.tensor([0, 1]))])
     assert [module.training for module in net.modules()] == modes
 
 
@@ -127,13 +127,13 @@ def test_evaluation_turns_dropout_off_and_changes_nothing():
 def test_the_sums_wait_on_the_device_until_the_end_of_the_epoch(monkeypatch):
     read = []
     net, train_iter, _, optimizer = parts()
-    for name in ("item", "__float__", "__bool__", "__int__"):
+    for name in ("item", "tolist", "__float__", "__bool__", "__int__"):
         original = getattr(torch.Tensor, name)
         monkeypatch.setattr(torch.Tensor, name, lambda self, f=original, n=name: read.append(n) or f(self))
     train_epoch_ch3(net, train_iter, nn.CrossEntropyLoss(), optimizer, after_batch=lambda metric: read.append("batch"))
     last = len(read) - read[::-1].index("batch")
     assert read[:last] == ["batch"] * len(train_iter)
-    assert len(read) - last == 2  # the loss and the count of right answers
+    assert len(read) - last == 3  # the extreme labels, the loss and the count of right answers
 
 
 def test_plain_lists_and_data_loaders_serve_as_iterators():

@@ -32,12 +32,14 @@ from utils.runs.recorder import Recorder
 from utils.runs.run import Run, find
 from utils.training.average import Average
 from utils.training.effort import Effort, choose_effort, first
+from utils.training.interrupt import quietly_interrupted
 from utils.training.step import Step
 
 MIN_MEASURED = 2000  # images in a batch that a GPU only measures: with fewer it would wait for Python
 WHITENING_IMAGES = 5000  # the images from which a Whiten layer computes its kernels
 
 
+@quietly_interrupted
 def train_recipe(
     recipe: Recipe,
     data=None,

@@ -15,6 +15,7 @@ import torch
 from utils.errors import CheckpointError, CheckpointWarning
 from utils.runs.checkpoint_files import clean, copy, dump, listed_with_damaged, load, newest, remove_old, write
 from utils.runs.same_training import compare, describe, named
+from utils.training.finite import check_finite
 from utils.training.state import SAVING
 
 
@@ -83,6 +84,7 @@ class Checkpoints:
 
     def save(self, training):
         """Write a checkpoint and remove the oldest; if that fails, warn, keep the old ones and try again later."""
+        check_finite(training)  # so that a good checkpoint is never replaced by one with NaN
         begun = time.monotonic()
         problem = "This checkpoint could not be written"
         try:

@@ -237,7 +237,7 @@ class Recorder:
     def _note_error(self, training, kind):
         error = training.error
         what = getattr(error, "what", None) or f"{type(error).__name__}: {error}"
-        batch = {"rows": _rows(training)} if isinstance(error, DivergedError) else {}
+        batch = {"rows": _rows(training)} if isinstance(error, DivergedError) and not error.is_late else {}
         self.note_fault(kind, what, training, **batch)
 
     def note_fault(self, kind, what, training, **more):

@@ -9,14 +9,9 @@ import time
 
 from utils.errors import DivergedError
 from utils.training.callbacks import Metric, as_callbacks
-from utils.training.checks import (
-    check_batches,
-    check_epochs,
-    check_loss,
-    check_network,
-    check_optimizer,
-    checked_batches,
-)
+from utils.training.checked_batches import check_batches
+from utils.training.checks import check_epochs, check_training, check_watched
+from utils.training.finite import check_finite, check_measured
 from utils.training.history import History
 from utils.training.measure import place
 
@@ -51,9 +46,8 @@ class Training:
         watched="",
         every=None,
     ):
-        check_network(net)
-        check_loss(loss, step)
-        check_optimizer(optimizer, net, step)
+        check_training(net, loss, optimizer, step)
+        check_watched(watched, test_iter)
         self.num_epochs = check_epochs(num_epochs)
         self.train_iter = check_batches(train_iter, "train_iter", self.num_epochs)
         self.test_iter = None if test_iter is None else check_batches(test_iter, "test_iter", self.num_epochs)
@@ -138,19 +132,22 @@ class Training:
         """Return the epoch's remaining batches; none if the last attempt ended between training and measuring."""
         if self.batch and self.batch == self.batches:
             return ()
-        return checked_batches(self.train_iter, "train_iter")
+        return self.train_iter
 
     def watched_batches(self):
         """Yield the batches to measure on, until `stop` is set."""
         for metric in self.metrics:
             metric.begin(self.device)
-        for batch in checked_batches(self.test_iter, "test_iter"):
+        for batch in self.test_iter:
             if self.stop:
                 raise Stopped
             yield batch
 
     def close_epoch(self, in_training, measured):
         """Add the epoch's row, from (loss, accuracy) in training and on the watched images; start the next epoch."""
+        check_finite(self)
+        if measured is not None:
+            check_measured(measured[0], self)
         if self.batch % self.history.every:
             self.history.add_point(self.epoch + 1.0, self.metric, self.lr)
         row = {"epoch": self.epoch + 1, "train_loss": in_training[0], "train_acc": in_training[1]}
@@ -185,9 +182,10 @@ class Training:
                 if not self.complete:
                     self.tell("on_ready")
                 yield
+            check_finite(self)  # the loop may have been left in the middle of an epoch
         except BaseException as error:
             self.error = error
-            if isinstance(error, DivergedError):
+            if isinstance(error, DivergedError) and not error.is_late:
                 error.where = f"epoch {self.epoch + 1}, batch {self.batch + 1}, learning rate {self.lr:g}"
             raise
         finally:
