@@ -20,7 +20,8 @@ from utils.evaluation.robustness import accuracy_of_views
 from utils.files import read_json, write_json
 from utils.my_utils import loss_and_accuracy
 from utils.recipes import Recipe, Trained
-from utils.runs.recorder import git_state, note_test, now
+from utils.runs.recorder import note_test
+from utils.runs.training_facts import git_state, now
 
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "accuracy"
 
