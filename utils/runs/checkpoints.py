@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import shutil
@@ -123,10 +122,11 @@ class Checkpoints:
     def _claim_folders(self, training):
         """Claim the folders, unless the Recorder has claimed them, so that no other process writes into them."""
         for folder in self._folders:
-            with contextlib.suppress(OSError):  # a folder that can't be written is reported with the first checkpoint
-                folder.mkdir(parents=True, exist_ok=True)
+            try:
                 if taken := claim(folder, training):
                     self._claims[folder] = taken
+            except OSError as error:
+                self._warn(f"The folder for the checkpoints could not be claimed: {error}", folder)
 
     def _keep_claim(self, folder):
         """Make sure that the folder exists and that no other process has claimed it."""

@@ -57,7 +57,7 @@ class Claim:
     def _create(self):
         with open(self.path, "x", encoding="utf-8") as file:
             try:
-                json.dump(self._mine, file)
+                file.write(json.dumps(self._mine))
                 file.flush()
             except OSError:  # on a full disk; half a file would keep everybody out of the folder for a minute
                 self.path.unlink(missing_ok=True)
@@ -124,10 +124,11 @@ class Claim:
 
 
 def claim(folder, training):
-    """Claim a folder for a training; return the Claim, or None if another callback of the training has claimed it."""
+    """Make a folder and claim it for a training; return the Claim, or None if another callback has claimed it."""
     path = Path(folder).resolve()
     if path in training.claimed:
         return None
+    path.mkdir(parents=True, exist_ok=True)
     taken = Claim(folder)
     taken.take()
     training.claimed.add(path)

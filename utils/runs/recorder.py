@@ -75,7 +75,6 @@ class Recorder:
         self._state = None  # the recorded state before this attempt; None in a new folder
         with self._or_warn():
             self.folder = self.folder or _folder_of(training) or new_folder(self.name)
-            self.folder.mkdir(parents=True, exist_ok=True)
             self._claim = claim(self.folder, training)
             before = read_json(self.folder / RECORD)
             self._record = self._describe(training, before or {})
