@@ -13,7 +13,17 @@ import numpy as np
 import torch
 
 from utils.errors import CheckpointError, CheckpointWarning
-from utils.runs.checkpoint_files import clean, copy, dump, listed_with_damaged, load, newest, remove_old, write
+from utils.runs.checkpoint_files import (
+    clean,
+    copy,
+    dump,
+    listed_with_damaged,
+    load,
+    newest,
+    position,
+    remove_old,
+    write,
+)
 from utils.runs.claim import claim
 from utils.runs.same_training import compare, describe, named
 from utils.training.state import SAVING
@@ -40,7 +50,7 @@ class Checkpoints:
         self.advice = advice
         self.unsaved = None  # why the last checkpoint could not be written
         self._about = None
-        self._saved = None  # the position of the training in the newest checkpoint
+        self._newest = None  # the path of the checkpoint that was written or read last
         self._claims = {}  # {folder: Claim}
         self._due = 0.0
         self._affordable = 0.0
@@ -51,7 +61,7 @@ class Checkpoints:
 
     def on_start(self, training):
         """Resume from the newest intact checkpoint, if there is one."""
-        self._saved = None  # the object may have been used in an earlier training
+        self._newest = None  # the object may have been used in an earlier training
         self.unsaved = None
         self._about = plain({**describe(training), **self.extra})
         present = capture(training, self._about)
@@ -66,10 +76,10 @@ class Checkpoints:
             check_parts(state, present, path)
             restore(training, state)
             if path.parent == self.folder:
-                self._saved = training.epoch, training.batch
+                self._newest = path
             epochs = "1 epoch" if training.epoch == 1 else f"{training.epoch} epochs"
-            position = f"Resumed after {epochs} and {training.batch} batches"
-            print(f"{'This training is complete' if training.complete else position} ({path.name}).")
+            resumed = f"Resumed after {epochs} and {training.batch} batches"
+            print(f"{'This training is complete' if training.complete else resumed} ({path.name}).")
         self._due = time.monotonic() + self.every
 
     def after_batch(self, training):
@@ -95,7 +105,9 @@ class Checkpoints:
 
     def is_saved(self, training):
         """Return whether the newest checkpoint contains the present state of the training."""
-        return self._saved == (training.epoch, training.batch)
+        if self._newest is None or not os.path.exists(self._newest):  # the folder may have been deleted
+            return False
+        return position(self._newest) == (training.epoch, training.batch)
 
     def save(self, training):
         """Write a checkpoint and remove the oldest; if that fails, warn, keep the old ones and try again later."""
@@ -104,7 +116,7 @@ class Checkpoints:
         try:
             self._keep_claim(self.folder)
             path = write(self.folder, capture(training, self._about))
-            self._saved = (training.epoch, training.batch)
+            self._newest = path
             problem = "The checkpoint was written, but the oldest one could not be removed"
             remove_old(self.folder, self.keep, path)
             self.unsaved = None

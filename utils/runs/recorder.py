@@ -203,13 +203,13 @@ class Recorder:
     def _write(self, training):
         """Write what the folder lacks: the record, where this attempt started, and the newest rows and points."""
         self._due = time.monotonic() + POINTS_EVERY
-        points = [point for point in training.history.points if point["epoch"] not in self._points]
-        rows = [row for row in training.history.rows if row["epoch"] not in self._rows]
-        lines = [{"point": [point["epoch"], point["loss"], point["lr"]]} for point in points]
         with self._or_warn():
             self._restore(training)
             if not self._is_recorded:
                 self._write_record()
+            points = [point for point in training.history.points if point["epoch"] not in self._points]
+            rows = [row for row in training.history.rows if row["epoch"] not in self._rows]
+            lines = [{"point": [point["epoch"], point["loss"], point["lr"]]} for point in points]
             if self._start or lines or rows:
                 append_lines(self.folder / METRICS, [*self._start, *lines, *rows])
             self._start = []
