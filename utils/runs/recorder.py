@@ -78,9 +78,8 @@ class Recorder:
             self._claim = claim(self.folder, training)
             before = read_json(self.folder / RECORD)
             self._record = self._describe(training, before or {})
-            if (
-                before is None
-            ):  # an older record is not replaced before the checkpoint shows that it is the same training
+            # An older record is not replaced before the checkpoint shows that it is the same training.
+            if before is None:
                 self._write_record()
             else:
                 self._state = Run(self.folder).recorded_state
