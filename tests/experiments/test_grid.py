@@ -302,8 +302,9 @@ def test_the_bar_is_one_line_at_a_terminal_and_nothing_in_ci(grid, capsys, monke
         ({"state": "diverged", "attempts": [{"how": "failed"}, {"how": "diverged"}]}, False),
     ],
 )
-def test_a_record_tells_whether_a_trial_is_due_with_one_retry(record, due):
-    assert is_due(record, 1) is due
+def test_a_record_tells_whether_a_trial_is_due_with_one_retry(record, due, tmp_path):
+    write_json(tmp_path / RECORD, record)
+    assert is_due(Run(tmp_path), 1) is due
     assert count_failures({"state": "finished", "attempts": [{"how": "failed"}, {"how": "finished"}]}) == 1
 
 

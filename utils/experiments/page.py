@@ -27,7 +27,15 @@ from utils.runs.run import all_runs, row, trainings
 
 HERE = Path(__file__).parent
 NAME = "compare.html"
-SYMBOLS = {"finished": "✓", "running": "▶", "stopped": "■", "interrupted": "◧", "diverged": "✕", "failed": "!"}
+SYMBOLS = {
+    "finished": "✓",
+    "running": "▶",
+    "stopped": "■",
+    "interrupted": "◧",
+    "diverged": "✕",
+    "failed": "!",
+    "unsaved": "◧",
+}
 # The page contains these columns of runs.table(), and the network. Those in SETTINGS are chosen, not measured.
 COLUMNS = ("run", "state", "system", "network", "data", "val_acc", "test_acc", "test_acc_tta", "error_rate")
 COLUMNS += ("ms_per_iteration", "settled_s", "parameters", "epochs", "of", "seed", "lr", "batch_size", "optimizer")

@@ -293,6 +293,12 @@ def checkpoint_of(run: Run) -> dict:
             where=run.folder,
             next_step='Train it first. train_ch3 writes checkpoints only if record is a name, such as record="mine".',
         )
+    if run.state == "unsaved":  # after the checkpoint was read, since a damaged one is renamed then
+        raise CourseworkError(
+            f"The last weights of {run.name} are not on the disk; the newest checkpoint is {checkpoint[0].name}.",
+            where=run.folder,
+            next_step="Train again with the same arguments: it resumes from this checkpoint, and finishes.",
+        )
     return checkpoint[1]
 
 

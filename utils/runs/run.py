@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 
 from utils.errors import CourseworkError
 from utils.files import read_json, read_lines
-from utils.runs.checkpoint_files import listed
+from utils.runs.checkpoint_files import listed, position
 from utils.runs.claim import is_alive
 from utils.runs.earlier_words import in_present_words
 from utils.training.history import History
@@ -21,6 +22,7 @@ RECORD, METRICS, FAULTS, EVALUATION = "run.json", "metrics.jsonl", "faults.jsonl
 NETWORK = "network.json"
 SETTLED = 0.01  # from the time to convergence on, no epoch's accuracy is more than this below the best one
 NOT_A_NUMBER = float("nan")
+LONGEST = 100  # bytes of a name; a folder's name, with what is added to it, may have 255, and a path 260 on Windows
 
 
 def trainings():
@@ -29,8 +31,12 @@ def trainings():
 
 
 def safe(name):
-    """Return a text with all characters replaced that a folder's name should not contain."""
-    return re.sub(r"[^\w.]+", "_", name).strip("_.") or "training"
+    """Return a text with all characters replaced that a folder's name should not contain; a long one is shortened."""
+    text = re.sub(r"[^\w.]+", "_", name).strip("_.") or "training"
+    encoded = text.encode()
+    if len(encoded) <= LONGEST:
+        return text
+    return encoded[: LONGEST - 11].decode(errors="ignore") + "-" + hashlib.sha256(encoded).hexdigest()[:10]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,13 +56,25 @@ class Run:
 
     @property
     def state(self):
-        """running, finished, stopped, diverged, failed, unreadable, or interrupted if the process was killed."""
-        state = self.record.get("state")
-        if state is None:
-            return "unreadable"
-        if is_alive(self.folder):
+        """running, finished, unsaved, stopped, diverged, failed, unreadable, or interrupted if the process was killed.
+
+        unsaved: all epochs were done, but the weights or the history of the end are not on the disk.
+        """
+        state = self.recorded_state
+        if state != "unreadable" and is_alive(self.folder):
             return "running"
         return "interrupted" if state == "running" else state
+
+    @property
+    def recorded_state(self):
+        """The state, except that it is "running" after the process was killed, and says nothing of a process now."""
+        state = self.record.get("state") or "unreadable"
+        newest = self.checkpoint
+        if state != "finished" or newest is None:  # a finished run without checkpoints may be one that never had any
+            return state
+        attempts = self.record.get("attempts") or [{}]
+        end = attempts[-1].get("at")
+        return "finished" if end is None or list(position(newest)) == end else "unsaved"
 
     @property
     def title(self):
@@ -233,17 +251,23 @@ def settled(history, column):
 
 def fold(lines):
     """Return the History in the lines of metrics.jsonl; an attempt replaces all rows and points after its start."""
-    history, points = History(), []
+    history, rows, points = (
+        History(),
+        {},
+        {},
+    )  # by epoch, as a line may be late, or be there twice, after a failed write
     for line in lines:
         if "from" in line:
-            epoch, epochs_done = line["from"]
-            history.rows = [row for row in history.rows if row["epoch"] <= epoch]
-            points = [point for point in points if point["epoch"] <= epochs_done]
+            last_epoch, epochs_done = line["from"]
+            rows = {epoch: row for epoch, row in rows.items() if epoch <= last_epoch}
+            points = {epoch: point for epoch, point in points.items() if epoch <= epochs_done}
         elif "point" in line:
-            points.append(dict(zip(("epoch", "loss", "lr"), map(_number, line["point"]), strict=True)))
+            epoch, loss, lr = map(_number, line["point"])
+            points[epoch] = {"epoch": epoch, "loss": loss, "lr": lr}
         elif "epoch" in line:
-            history.rows.append({name: _number(value) for name, value in line.items()})
-    history.load_state_dict({"rows": history.rows, "points": points, "every": history.every, "last": (0.0, 0)})
+            rows[line["epoch"]] = {name: _number(value) for name, value in line.items()}
+    rows, points = ([by_epoch[epoch] for epoch in sorted(by_epoch)] for by_epoch in (rows, points))
+    history.load_state_dict({"rows": rows, "points": points, "every": history.every, "last": (0.0, 0)})
     return history
 
 
