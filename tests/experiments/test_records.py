@@ -20,7 +20,8 @@ from utils.experiments.records import (
 )
 from utils.files import plain, write_json
 from utils.recipes.recipe import Recipe
-from utils.runs.run import Run, tta_accuracy
+from utils.runs.run import Run
+from utils.runs.run_table import tta_accuracy
 from utils.training.effort import Effort
 
 CPU = torch.device("cpu")

@@ -17,7 +17,8 @@ from utils.files import plain
 from utils.recipes.reported import SYSTEMS
 from utils.report.accuracy import accuracy_facts
 from utils.report.marking import BANDS, TASKS, backbone_faults, band, plain_gates
-from utils.runs.run import Run, row, tested_accuracy
+from utils.runs.run import Run
+from utils.runs.run_table import row, tested_accuracy
 
 ALL_TEST_IMAGES, MOST_IMAGES = 10_000, 45_000  # CIFAR-10's test images; its training images if a tenth is held out
 WATCHED = {"honest": "val", "report": "test", "final": "nothing"}  # the images each protocol measures after every epoch
@@ -36,6 +37,7 @@ def facts(run: Run) -> dict:
             "run": run.name,
             "system": record.get("system") or run.name,
             "state": run.state,
+            "problem": run.problem,
             "by_hand": not record.get("recipe"),
             "first_version": isinstance(_recipe(run).get("network"), dict),
             **{name: record.get(name) for name in names},
