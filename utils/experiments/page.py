@@ -228,4 +228,4 @@ def _reported(groups):
 def _table(rows):
     with pd.option_context("display.max_colwidth", None):
         table = comparison_table(rows).reset_index().to_html(index=False, border=0, escape=True)
-    return f'<div class="wide">{table}</div>'
+    return f'<div class="wide reported">{table}</div>'

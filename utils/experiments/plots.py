@@ -101,7 +101,7 @@ def show_best_runs(runs, *, count=20, title=None):
     if any(is_synthetic(run) for run in shown):
         xlabel += "\ntriangle: synthetic images"
     ax.set(ylim=(max(len(best), 1) - 0.5, -0.5), xlabel=xlabel)
-    ax.margins(x=0.12)
+    ax.margins(x=0.2)
     ax.grid(axis="both")
     figure.suptitle(title, x=0.01, ha="left")
     return figure

@@ -16,6 +16,7 @@ from utils.data.sources import CLASSES
 from utils.files import plain
 from utils.recipes.reported import SYSTEMS
 from utils.report.accuracy import accuracy_facts
+from utils.report.formats import setting
 from utils.report.marking import BANDS, TASKS, backbone_faults, band, plain_gates
 from utils.runs.run import Run
 from utils.runs.run_table import row, tested_accuracy
@@ -173,7 +174,9 @@ def _optimization(run):
     """Return the name and settings of loss, optimizer and schedule, and the learning rates of the run."""
     choices = {}
     for kind in ("loss", "optimizer", "schedule"):
-        choices[kind] = {"name": _setting(run, kind), "settings": _recipe(run).get(f"{kind}_settings") or {}}
+        name = _setting(run, kind)
+        name = None if name is None else setting(name)  # recorded by hand, it may be an object
+        choices[kind] = {"name": name, "settings": _recipe(run).get(f"{kind}_settings") or {}}
     history = run.history()
     rates = [(point["epoch"], point["lr"]) for point in history.points or history.rows if "lr" in point]
     seen = None

@@ -41,6 +41,11 @@ def is_number(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
+def is_fraction(value) -> bool:
+    """Return whether a value is a number from 0 to 1, or NaN, which stands for an unknown one in metrics.jsonl."""
+    return is_number(value) and not (value < -SLACK or value > 1 + SLACK)
+
+
 def is_augmentation(value) -> bool:
     """Return whether a value describes an augmentation: {name: settings}; in the first version it was a text."""
     return isinstance(value, str) or (
@@ -54,7 +59,7 @@ TEXT_OR_NULL = Kind("a text or null", lambda value: value is None or isinstance(
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 WHOLE = Kind("a whole number", lambda value: is_number(value) and isinstance(value, int))
 NUMBER = Kind("a number", is_number)
-FRACTION = Kind("a fraction from 0 to 1", lambda value: is_number(value) and -SLACK <= value <= 1 + SLACK)
+FRACTION = Kind("a fraction from 0 to 1", is_fraction)
 NETWORK = Kind("a text or an object", lambda value: isinstance(value, (str, dict)))  # an object in the first version
 AUGMENTATION = Kind("an augmentation", is_augmentation)
 OBJECT = {...: ANYTHING}
