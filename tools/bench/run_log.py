@@ -4,8 +4,8 @@
 
 The runs are folders written for this purpose, with the files that a training on CIFAR-10 leaves: a record, a row for
 every epoch and an evaluation. They differ in learning rate and seed, as the trials of a grid do. The table is read as
-in notebook 06, the page is what `make compare` writes. The seconds are those of the processor, so that other programs do
-not count. If the work per run is constant, the milliseconds per run do not grow with the number of runs.
+in notebook 06, the page is what `make compare` writes. The seconds are those of the processor, so other programs do not
+count. If the work per run is constant, the milliseconds per run do not grow with the number of runs.
 """
 
 from __future__ import annotations
