@@ -25,7 +25,8 @@ from utils.recipes import Recipe
 from utils.recipes.recipe import WATCHED
 from utils.runs.checkpoints import plain
 from utils.runs.claim import is_alive
-from utils.runs.run import Run, all_runs, find, row
+from utils.runs.run import RECORD, Run, all_runs, find
+from utils.runs.run_table import row
 from utils.training.effort import Effort, choose_effort
 from utils.training.state import EARLY
 
@@ -220,8 +221,10 @@ def _trial_row(trial, error):
     run, state, figures = trial.run, trial.run.state, row(trial.run)
     if error:
         state = "failed"
-    elif state == "unreadable":
+    elif not os.path.lexists(trial.folder / RECORD):
         state = "not begun"
+    elif state == "unreadable":
+        error = run.problem
     elif state == "running":
         error = "another process is training it"
     elif state in (*FAILED, "unsaved"):
