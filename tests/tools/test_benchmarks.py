@@ -13,8 +13,8 @@ from torch import nn
 from tools.bench import _parts, _shared, _ways, data_path, gated_conv, loop, page, recipes, small_maps, startup, where
 from utils.data.augment import Shrink
 from utils.errors import CourseworkError
-from utils.models import GatedBlock, set_form
-from utils.models.gated import GatedConv
+from utils.models import GatedBlock
+from utils.models.gated import GatedConv, set_form
 from utils.recipes import OURS, SYSTEMS, find_system
 
 pytestmark = pytest.mark.usefixtures("one_thread", "close_figures")
