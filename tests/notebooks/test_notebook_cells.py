@@ -3,12 +3,10 @@
 import math
 import types
 
-import numpy as np
 import pandas as pd
 import torch
 
 from tools import notebooks
-from utils.data.cifar10 import Split
 from utils.training.history import History
 
 
@@ -30,17 +28,6 @@ def training(*rows, stopped, error=None):
 
 
 DATA = types.SimpleNamespace(classes=("cat", "dog", "frog"), name="noise")
-
-
-def test_a_gate_of_one_branch_has_no_spread_and_leaves_nothing_to_explain():
-    pixels, titles = np.random.default_rng(0).integers(0, 256, (60, 3, 8, 8), dtype="uint8"), []
-    val, weights = Split(torch.from_numpy(pixels), torch.arange(60) % 3), torch.ones(60, 1)
-    names = {"val": val, "data": DATA, "seed": 0, "torch": torch, "pd": pd}
-    names |= dict.fromkeys(("trained", "untrained"), {"block1": weights, "block3": weights})
-    names["show_gates"] = names["show_grid"] = lambda *_, title, **__: titles.append(title)
-    run_cells("02", ["cell-30", "cell-31", "cell-32", "cell-33", "show-gates", "cell-35", "cell-36"], names)
-    assert "0 times as much as by chance" in titles[0]
-    assert titles[1] == "Brightness explains 0% of block1's choice and 0% of block3's choice (noise)"
 
 
 def test_short_trainings_that_ended_early_leave_the_figures_standing():

@@ -26,8 +26,8 @@ from tools.bench import (
 )
 from utils.data.augment import Shrink
 from utils.errors import CourseworkError
-from utils.models import GatedBlock, set_form
-from utils.models.gated import GatedConv
+from utils.models import GatedBlock
+from utils.models.gated import GatedConv, set_form
 from utils.recipes import OURS, SYSTEMS, find_system
 
 pytestmark = pytest.mark.usefixtures("one_thread", "close_figures")

@@ -5,7 +5,7 @@ import importlib
 # Imported when a name is used: matplotlib is slow to import, and a notebook first checks that it is installed.
 _MODULES = {
     "basics": ("show_bars", "show_channels", "show_grid", "show_pixels"),
-    "model": ("show_features", "show_forms", "show_gates", "show_responses"),
+    "model": ("show_data_flow", "show_gate_spread", "show_gates", "show_responses"),
     "optimizer": ("show_confidence", "show_paths", "show_range", "show_runs", "show_schedules"),
     "evaluation": (
         "show_answer",
