@@ -2,9 +2,9 @@
 
     train_ch3(net, train_iter, test_iter, nn.CrossEntropyLoss(), num_epochs=10, optimizer=optimizer)
 
-Two arguments of train_ch3 add everything else:
-- `step` trains on one batch: `train_batch` below, or for example a Step of utils/training/step.py in mixed precision;
-- `callbacks` are objects whose methods are called at fixed moments of a training: see utils/training/callbacks.py.
+Two arguments extend train_ch3:
+- `step` trains on one batch: `train_batch` below, or a Step (utils/training/step.py), for example in mixed precision;
+- `callbacks` are told what happens in a training, for example to change the learning rate (utils/training/callbacks.py).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from utils.training.state import Training
 
 
 def accuracy(y_hat, y):
-    """Count a batch's correct predictions; y_hat holds scores (B, classes). The count is a tensor on their device."""
+    """Return how many predictions of a batch are correct, as a tensor; y_hat holds the scores (B, classes)."""
     check_scores(y_hat, y)
     return (y_hat.argmax(dim=1) == y).sum()
 
 
 class Accumulator:
-    """Sums of n quantities. Tensors are summed on their device: float(sums[i]) reads a sum, and waits for a GPU."""
+    """Sums of n quantities. A sum of tensors stays on their device until float(sums[i]) copies it to the CPU."""
 
     def __init__(self, n):
         self.data = [0] * n
@@ -83,7 +83,7 @@ def train_batch(net, X, y, loss, optimizer):
 
 
 def train_epoch_ch3(net, train_iter, loss, optimizer, device=None, *, step=train_batch, metric=None, after_batch=None):
-    """Train for one epoch; return (mean loss, fraction correct) of its batches, each measured before its step.
+    """Train for one epoch; return (mean loss, fraction correct). Each batch is measured just before the step on it.
 
     metric: the Accumulator of an interrupted epoch, to continue it. after_batch(metric) is called after each batch.
     """
@@ -116,11 +116,11 @@ def train_ch3(
     record=True,
     every=None,
 ):
-    """Train for num_epochs, measure on test_iter (or None) after each, draw the curves; return the History.
+    """Train for num_epochs, measure the network on test_iter after each epoch, and draw the curves; return the History.
 
-    record: with True, a record is written into a new folder of runs/. With a name, record="mine", checkpoints are, too:
-    the same call resumes exactly, also in a new process. watched: which images test_iter contains, "test" or "val".
-    every: batches between two points of the curve. An interrupt (Ctrl+C) ends the training after the current batch.
+    test_iter: None measures nothing. watched: "val" if it has validation images. record: True writes a record into a
+    new folder of runs/. A name, record="mine", also saves checkpoints: the same call then resumes exactly, even in a new
+    process. every: batches between two points of the curve. An interrupt (Ctrl+C) ends it after the current batch.
     """
     if record:
         from utils.runs.recorder import with_recorder  # imported here, since a training without a record needs no files
@@ -134,7 +134,7 @@ def train_ch3(
         net, train_iter, test_iter, loss, num_epochs, optimizer, device, step, callbacks, watched, every
     )
     training.metric = Accumulator(3)
-    with training.under_way():  # calls on_start and on_end; after Ctrl+C the current batch is finished first
+    with training.under_way():  # calls on_start and on_end of the callbacks; Ctrl+C waits for the end of the batch
         while not training.complete:
             trained = train_epoch_ch3(
                 net, training.rest_of_epoch(), loss, optimizer, training.device,

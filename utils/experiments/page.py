@@ -38,7 +38,8 @@ SYMBOLS = {
     "failed": "!",
     "unsaved": "◧",
 }
-# The page contains these columns of runs.table(), and the network. Those in SETTINGS are chosen, not measured.
+# The page contains these columns of runs.table(), and the network. Those in SETTINGS are chosen, not measured. A new
+# column comes from runs/run_table.py: add it to COLUMNS and `row` there first.
 COLUMNS = ("label", "state", "system", "network", "data", "val_acc", "test_acc", "test_acc_tta", "error_rate")
 COLUMNS += ("ms_per_iteration", "settled_s", "parameters", "epochs", "of", "seed", "lr", "batch_size", "optimizer")
 COLUMNS += ("schedule", "protocol", "effort", "images", "seconds", "attempts", "faults", "sweep", "parent", "created")

@@ -1,7 +1,7 @@
 """Callbacks: objects whose methods train_ch3 calls at fixed moments of a training.
 
-A callback is any object with one or more of the methods in EVENTS, each called with the Training. PyTorch's schedulers,
-metric objects like those of torchmetrics, and plain functions can also be given; as_callbacks wraps them:
+A callback is any object with one or more of the methods in EVENTS, each called with the Training. You can also give
+PyTorch's schedulers, metric objects like those of torchmetrics, and plain functions. For example:
 
     train_ch3(net, train_iter, val_iter, loss, 30, optimizer, watched="val", callbacks=[
         torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer),
@@ -9,8 +9,8 @@ metric objects like those of torchmetrics, and plain functions can also be given
         lambda training: print(training.history["val_acc"][-1]),
     ])
 
-A callback may also have state_dict() and load_state_dict(state), for the state that checkpoints save; describe(), for
-the settings that the result depends on; and check(training), which is called before anything is trained or written.
+A callback may have more methods. With state_dict() and load_state_dict(state), checkpoints save its state. describe()
+returns the settings that the result depends on. check(training) is called before anything is trained or written.
 best_epoch.py, average.py and scheduler_callbacks.py contain callbacks that are ready to use.
 """
 
@@ -25,8 +25,13 @@ from utils.errors import CourseworkError
 from utils.training.checks import name_of_type
 from utils.training.scheduler_callbacks import PER_BATCH, SCHEDULERS, EachBatch, EachEpoch
 
-# on_ready: all on_start have been called, and a resumed training is back at the epoch and batch where it stopped.
-EVENTS = ("on_start", "on_ready", "after_batch", "after_epoch", "on_end")
+EVENTS = (
+    "on_start",  # before the training; a callback may load a checkpoint here
+    "on_ready",  # after on_start of all callbacks: a resumed training is at the batch where it stopped
+    "after_batch",  # after each step of the optimizer
+    "after_epoch",  # after the measurement that ends an epoch
+    "on_end",  # after the training, also after an error
+)
 ACCEPTED = (
     f"Give an object with one of {', '.join(EVENTS)}; a scheduler of torch.optim.lr_scheduler; a metric with update, "
     "compute and reset; or a function of the training."
@@ -42,7 +47,7 @@ def as_callbacks(callbacks) -> list:
 
 
 def as_callback(item):
-    """Return item itself if it is a callback, else a callback that calls it."""
+    """Return a callback: the item itself, or an object that calls the item's own methods."""
     if isinstance(item, type):
         what = f"A callback must be an object, but {item.__name__} is a class."
         raise CourseworkError(what, where="callbacks", next_step=f"Make an object of it: {item.__name__}(...).")
@@ -64,7 +69,7 @@ def as_callback(item):
 
 
 def _check_spelling(item):
-    """Raise an error if a method is named like an event, such as after_epochs, but would never be called."""
+    """Raise an error if a method has nearly the name of an event, such as after_epochs: it would never be called."""
     for name in dir(item):
         if name.startswith(("on_", "after_", "before_")) and name not in EVENTS and callable(getattr(item, name)):
             what = f"A callback has the method {name}, but train_ch3 never calls a method of this name."
@@ -96,7 +101,7 @@ class AfterEpoch:
 
 
 class Metric:
-    """Add a metric object (with update, compute, reset), measured on the watched images, as a column of the history.
+    """Measure an object with update, compute and reset on the watched images; its value is a column of the history.
 
     The column is named after the object's class, in lower case with underscores: `F1Score` gives val_f1_score.
     """
