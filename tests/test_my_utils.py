@@ -289,3 +289,21 @@ def test_a_dataloader_over_a_stream_is_trained_on_without_knowing_its_length():
     batches = torch.utils.data.DataLoader(Stream(), batch_size=4)
     history = train_ch3(net, batches, None, nn.CrossEntropyLoss(), 2, optimizer, curves=False, record=False)
     assert len(history) == 2
+
+
+def test_a_loss_that_a_step_returns_with_its_graph_does_not_keep_the_graph(recwarn):
+    def step(net, X, y, loss, optimizer):
+        optimizer.zero_grad()
+        y_hat = net(X)
+        batch_loss = loss(y_hat, y)
+        batch_loss.backward()
+        optimizer.step()
+        return batch_loss, y_hat  # neither is detached
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    batches = [(torch.randn(4, 3, 2, 2), torch.randint(0, 3, (4,))) for _ in range(3)]
+    metric = Accumulator(3)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    train_epoch_ch3(net, batches, nn.CrossEntropyLoss(), optimizer, step=step, metric=metric)
+    assert not metric[0].requires_grad and not list(recwarn)

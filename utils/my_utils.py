@@ -3,8 +3,8 @@
     train_ch3(net, train_iter, test_iter, nn.CrossEntropyLoss(), num_epochs=10, optimizer=optimizer)
 
 Two arguments extend train_ch3:
-- `step` trains on one batch: `train_batch` below, or a Step (utils/training/step.py), for example in mixed precision;
-- `callbacks` are told what happens in a training, for example to change the learning rate (utils/training/callbacks.py).
+- `step` trains on one batch: `train_batch` below, or a Step (utils/training/step.py), such as one in mixed precision;
+- `callbacks` follow a training, for example to change the learning rate: see utils/training/callbacks.py.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def train_epoch_ch3(net, train_iter, loss, optimizer, device=None, *, step=train
         for X, y in batches:  # on the device of net
             batch_loss, y_hat = step(net, X, y, loss, optimizer)
             batches.check(y_hat)
-            metric.add(batch_loss * len(y), accuracy(y_hat, y), len(y))
+            with torch.no_grad():  # a step may return a loss with its graph, which would fill the memory
+                metric.add(batch_loss * len(y), accuracy(y_hat, y), len(y))
             if after_batch is not None:
                 after_batch(metric)
     return means(metric)
@@ -119,7 +120,7 @@ def train_ch3(
     """Train for num_epochs, measure the network on test_iter after each epoch, and draw the curves; return the History.
 
     test_iter: None measures nothing. watched: "val" if it has validation images. record: True writes a record into a
-    new folder of runs/. A name, record="mine", also saves checkpoints: the same call then resumes exactly, even in a new
+    new folder of runs/. A name, record="mine", also saves checkpoints: the same call then resumes exactly, in any
     process. every: batches between two points of the curve. An interrupt (Ctrl+C) ends it after the current batch.
     """
     if record:
