@@ -45,7 +45,7 @@ def test_losses_and_gradients_are_drawn_against_confidence_with_the_floor_named(
             assert np.allclose(line.get_xdata(), p) and np.allclose(line.get_ydata(), curves[name][which])
         assert ax.get_xlabel() and ax.get_title(loc="left") and len(looks(ax.lines[:2])) == 2
     assert list(figure.axes[0].lines[2].get_ydata()) == [1.4612, 1.4612]
-    assert texts(figure) == ["1.4612"] and figure.get_suptitle() == "Finding"
+    assert texts(figure) == ["1.4612, lowest with two"] and figure.get_suptitle() == "Finding"
 
 
 def bowl(w):
@@ -153,7 +153,7 @@ def test_a_range_test_shows_its_lowest_point_and_two_rates_and_is_not_flattened_
     assert lowest.get_xydata().tolist() == [[1e-1, 1.9]]
     assert ax.get_xscale() == "log" and ax.get_ylim()[0] < 1.8 and 2.3 < ax.get_ylim()[1] < 4
     labels = [text.get_text() for text in figure.legends[0].texts]
-    assert labels == ["each batch", "smoothed", "steepest gradient, 0.02", "minimum / 10, 0.01", "minimum, 0.1"]
+    assert labels == ["each batch", "smoothed", "steepest fall, 0.02", "minimum / 10, 0.01", "minimum, 0.1"]
     assert len(looks([smoothed, suggestion, tenth])) == 3
     assert [text.get_text() for text in ax.texts] == ["too small", "useful", "diverges"]
     left, right = (text.get_position()[0] for text in (ax.texts[0], ax.texts[2]))

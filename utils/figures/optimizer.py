@@ -11,6 +11,7 @@ from matplotlib.patches import FancyBboxPatch
 from utils.figures.style import COLOURS, DASHES
 
 GREY = "#999999"
+BROWN = "#A04000"  # COLOURS[1], dark enough for text
 
 
 def show_confidence(p, curves, *, floor=None, title=None):
@@ -20,8 +21,9 @@ def show_confidence(p, curves, *, floor=None, title=None):
         for ax, curve in zip(axes, values, strict=True):
             ax.plot(np.asarray(p), np.asarray(curve), label=name, **look)
     if floor is not None:
-        axes[0].axhline(floor, color=GREY, linewidth=1, zorder=0)
-        axes[0].annotate(f"{floor:.4f}", (0, floor), (2, -3), textcoords="offset points", va="top", color="#555555")
+        axes[0].axhline(floor, color=COLOURS[1], linewidth=1, zorder=0)
+        look = {"textcoords": "offset points", "va": "top", "color": BROWN, "fontsize": 9}
+        axes[0].annotate(f"{floor:.4f}, lowest with two", (0, floor), (0, -3), **look)
     for ax, panel in zip(axes, ("loss (nats)", "norm of the gradient"), strict=True):
         ax.set_title(panel, fontsize=10, loc="left")
         ax.set_xlabel("probability of the right class")
@@ -35,26 +37,31 @@ def show_confidence(p, curves, *, floor=None, title=None):
 def show_graph(nodes, edges, *, title=None):
     """Draw a computation graph: each node with its value and, below, the gradient of the loss with respect to it.
 
-    nodes is {name: (column, row, value, gradient or None)}; edges is {(from, to): the local derivative as text}.
+    nodes is {name: (column, row, value, gradient or None)}; edges is {(from, to): the local derivative as text}. A
+    black arrow leads forward, and a dashed brown one backward, with the local derivative beside it.
     """
     figure, ax = plt.subplots(figsize=(11.0, 4.4))
     columns, rows = zip(*(node[:2] for node in nodes.values()), strict=True)
     ax.set(xlim=(min(columns) - 0.45, max(columns) + 0.45), ylim=(min(rows) - 0.45, max(rows) + 0.45))
     ax.set_axis_off()
-    arrow = {"arrowstyle": "-|>", "color": "black", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 16}
-    paper = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
+    arrow = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 14}
+    forward, backward = {"color": "black"}, {"color": BROWN, "linestyle": "--"}
     for (source, target), derivative in edges.items():
         (x0, y0), (x1, y1) = nodes[source][:2], nodes[target][:2]
-        ends = {"patchA": _node_frame(ax, x0, y0), "patchB": _node_frame(ax, x1, y1)}
-        ax.annotate("", (x1, y1), (x0, y0), arrowprops=arrow | ends)
-        lift = 0.14 if y0 == y1 else 0.0  # above a horizontal arrow, on a slanted one
-        look = {"ha": "center", "va": "center", "fontsize": 10, "bbox": paper}
-        ax.text((x0 + x1) / 2, (y0 + y1) / 2 + lift, derivative, **look)
+        start, end = _node_frame(ax, x0, y0), _node_frame(ax, x1, y1)
+        up = 0.06  # the forward arrow above the line between the nodes, the backward one below it
+        ax.annotate("", (x1, y1 + up), (x0, y0 + up), arrowprops=arrow | forward | {"patchA": start, "patchB": end})
+        ax.annotate("", (x0, y0 - up), (x1, y1 - up), arrowprops=arrow | backward | {"patchA": end, "patchB": start})
+        right, down = (0.0, 0.17) if y0 == y1 else (0.11, 0.1)
+        if y0 > y1:
+            right = -right
+        beside = {"ha": "center", "va": "center", "fontsize": 10, "color": BROWN}
+        ax.text((x0 + x1) / 2 + right, (y0 + y1) / 2 - down, derivative, **beside)
     for name, (x, y, value, gradient) in nodes.items():
         ax.text(x, y + 0.19, name, ha="center", va="center", weight="bold")
         ax.text(x, y, f"value {value:g}", ha="center", va="center", color=COLOURS[0], fontsize=10)
         if gradient is not None:
-            ax.text(x, y - 0.19, f"gradient {gradient:g}", ha="center", va="center", color="#A04000", fontsize=10)
+            ax.text(x, y - 0.19, f"gradient {gradient:g}", ha="center", va="center", color=BROWN, fontsize=10)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -65,26 +72,25 @@ def _node_frame(ax, x, y):
     return ax.add_patch(FancyBboxPatch((x - 0.3, y - 0.32), 0.6, 0.64, **box))
 
 
-def show_paths(height, paths, *, goal, x=(-3.0, 4.0), y=(-1.0, 3.0), title=None):
-    """Draw paths {name: points (steps + 1, 2)} down a surface and, beside them, the height after each step.
+def show_paths(height, paths, *, goal, x=(-2.7, 3.4), y=(-0.6, 2.6), title=None):
+    """Draw each path {name: points (steps + 1, 2)} in a column: above on the surface, below the height of each step.
 
     height maps weights (2, ...) to heights (...); goal is the position of the minimum.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(11.0, 3.9), width_ratios=(6, 5))
-    _draw_surface(axes[0], height, goal, x, y)
-    for number, ((name, points), look) in enumerate(zip(paths.items(), _looks(), strict=False)):
-        # The later a path is drawn, the smaller its last dot: several may end at the same position.
-        end = {"color": look["color"], "markeredgecolor": "white", "markersize": 12 - 2 * number, "zorder": 3 + number}
-        axes[0].plot(points[:, 0], points[:, 1], linewidth=1.6, **look)
-        axes[0].plot(*points[-1], marker="o", **end)
-        axes[1].plot(height(points.T), label=name, **look)
-    axes[0].plot(*points[0], marker="s", color="black", markersize=7, zorder=9)
-    axes[0].set_title("paths (square: start, dot: end, star: minimum)", fontsize=10, loc="left")
-    axes[1].set(yscale="log", xlabel="steps")
-    axes[1].set_title("height above the minimum", fontsize=10, loc="left")
-    axes[1].grid(axis="y")
-    lines, labels = axes[1].get_legend_handles_labels()
-    figure.legend(lines, labels, loc="outside lower center", ncols=4, handlelength=3.5, fontsize=9)
+    shape = {"figsize": (2.75 * len(paths), 4.4), "sharex": "row", "sharey": "row", "squeeze": False}
+    figure, axes = plt.subplots(2, len(paths), **shape)
+    for above, below, (name, points) in zip(*axes, paths.items(), strict=True):
+        _draw_surface(above, height, goal, x, y)
+        above.plot(points[:, 0], points[:, 1], color=COLOURS[0], linestyle="-", linewidth=1.2, marker="o", markersize=3)
+        above.plot(*points[0], marker="s", color="black", markersize=7)
+        above.set_title(name, fontsize=10, loc="left")
+        below.plot(height(points.T), color=COLOURS[0], linestyle="-", linewidth=1.6)
+        below.set(yscale="log", xlabel="steps", ylabel="height")
+        below.grid(axis="y")
+        above.label_outer()
+        below.label_outer()
+        above.set_xlabel("first weight")
+        above.tick_params(labelbottom=True)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -119,7 +125,7 @@ def _draw_surface(ax, height, goal, x, y):
     grid[0], grid[1] = across, along[:, None]
     heights = np.asarray(height(grid))
     levels = np.geomspace(max(heights.min(), 0.05), heights.max(), 12)
-    ax.contourf(across, along, heights, levels, cmap="Greys", norm="log", extend="min", alpha=0.45)
+    ax.contourf(across, along, heights, levels, cmap="Greys", norm="log", extend="min", alpha=0.3)
     ax.plot(*goal, marker="*", color="white", markeredgecolor="black", markersize=17, zorder=2)
     ax.set(xlim=x, ylim=y, xlabel="first weight", ylabel="second weight")
 
@@ -146,7 +152,7 @@ def show_circles(matrices, *, title=None):
 def show_losses(curves, *, every=1, levels=None, xlabel="batches", ylabel="training loss (nats)", title=None):
     """Draw {name: curves (seeds, points)}: thin lines for single seeds, a thick one for their mean.
 
-    every: batches between two points. levels is {label: height} of horizontal lines.
+    every: batches between two points. levels is {name: the lowest possible value of this curve}.
     """
     figure, ax = plt.subplots(figsize=(9.2, 3.6))
     for (name, values), look in zip(curves.items(), _looks(), strict=False):
@@ -154,10 +160,10 @@ def show_losses(curves, *, every=1, levels=None, xlabel="batches", ylabel="train
         positions = every * np.arange(1, values.shape[1] + 1)
         ax.plot(positions, values.T, linewidth=0.8, alpha=0.45, **look)
         ax.plot(positions, values.mean(0), linewidth=2.4, label=name, **look)
-    for label, level in (levels or {}).items():
-        ax.axhline(level, color=GREY, linestyle="-", linewidth=1, zorder=0)
-        look = {"textcoords": "offset points", "ha": "right", "va": "bottom", "color": "#555555", "fontsize": 9}
-        ax.annotate(label, (1, level), (0, 2), xycoords=("axes fraction", "data"), **look)
+        if levels:
+            ax.axhline(levels[name], linewidth=1.2, zorder=0, **look)
+            place = {"textcoords": "offset points", "ha": "left", "va": "top", "color": look["color"], "fontsize": 9}
+            ax.annotate(f"lowest possible, {name}", (0, levels[name]), (4, -3), **place)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_xlim(left=0)
     ax.grid(axis="y")
@@ -166,10 +172,11 @@ def show_losses(curves, *, every=1, levels=None, xlabel="batches", ylabel="train
     return figure
 
 
-def show_comparison(searched, final, *, ylabel="validation loss (nats)", title=None):
+def show_comparison(searched, final, *, guess=None, ylabel="validation loss (nats)", title=None):
     """Draw the search {name: {learning rate: value}} and, beside it, {name: values of other seeds} at each one's best.
 
-    A ring marks the lowest value of each search; a vertical line marks the mean over the other seeds.
+    A ring marks the lowest value of each search; a vertical line marks the mean over the other seeds. guess is the
+    value of a network that has learned nothing, a horizontal line.
     """
     figure, axes = plt.subplots(1, 2, figsize=(11.0, 4.2), width_ratios=(6, 5))
     markers = ("o", "s", "^", "D", "v")
@@ -189,6 +196,12 @@ def show_comparison(searched, final, *, ylabel="validation loss (nats)", title=N
     lowest = min(min(values.values()) for values in searched.values())
     axes[0].set(xscale="log", xlabel="learning rate", ylabel=ylabel)
     axes[0].set_ylim(top=min(highest + 0.05, lowest + 1.2))  # a loss that diverged would flatten the other curves
+    if guess is not None:
+        axes[0].axhline(guess, color="#555555", linestyle=":", linewidth=1.4, zorder=0)
+        look = {"textcoords": "offset points", "ha": "center", "va": "bottom", "color": "#555555", "fontsize": 9}
+        axes[0].annotate(
+            f"{guess:.2f}: learned nothing", (0.5, guess), (0, 2), xycoords=("axes fraction", "data"), **look
+        )
     axes[0].set_title("search, one seed (ring: lowest)", fontsize=10, loc="left")
     axes[0].grid(axis="y")
     lines, labels = axes[0].get_legend_handles_labels()
@@ -229,12 +242,12 @@ def show_schedules(groups, formulas, *, title=None):
 def show_range(test, *, title=None):
     """Draw the result of find_lr: the loss of each batch, smoothed, and the zones "too small", "useful", "diverges".
 
-    The useful zone reaches from the steepest gradient, divided by ten, to the lowest smoothed loss.
+    The useful zone reaches from a tenth of the rate with the lowest smoothed loss to this rate.
     """
     figure, ax = plt.subplots(figsize=(9.2, 3.8))
     ax.plot(test.lrs, test.losses, color="#AAAAAA", linestyle="-", linewidth=1.2, label="each batch")
     ax.plot(test.lrs, test.smoothed, color=COLOURS[0], linestyle="-", label="smoothed")
-    for number, (label, lr) in enumerate({"steepest gradient": test.suggestion, "minimum / 10": test.tenth}.items(), 1):
+    for number, (label, lr) in enumerate({"steepest fall": test.suggestion, "minimum / 10": test.tenth}.items(), 1):
         ax.axvline(lr, color=COLOURS[number], linestyle=DASHES[number], label=f"{label}, {lr:.2g}")
     best_lr, loss = min(zip(test.lrs, test.smoothed, strict=True), key=lambda point: point[1])
     dot = {"color": COLOURS[0], "markeredgecolor": "white", "markersize": 10, "linestyle": "none", "zorder": 3}
@@ -245,12 +258,11 @@ def show_range(test, *, title=None):
     useful = sorted((min(test.tenth, test.suggestion), best_lr))
     ax.axvspan(*useful, color="#009E73", alpha=0.12, linewidth=0)
     zones = {"too small": (test.lrs[0], useful[0]), "useful": useful, "diverges": (useful[1], test.lrs[-1])}
-    paper = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none"}
-    look = {"ha": "center", "va": "top", "weight": "bold", "bbox": paper}
+    look = {"ha": "center", "va": "bottom", "weight": "bold"}  # above the axes, where no line is hidden
     for label, (left, right) in zones.items():
         middle = (left * right) ** 0.5  # of a logarithmic axis
         if right > 1.2 * left:  # a test may end before the loss grows
-            ax.text(middle, 0.97, label, transform=ax.get_xaxis_transform(), **look)
+            ax.text(middle, 1.01, label, transform=ax.get_xaxis_transform(), **look)
     ax.set(xscale="log", xlabel="learning rate", ylabel="training loss (nats)")
     ax.grid(axis="y")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=5, handlelength=3.5, fontsize=9)

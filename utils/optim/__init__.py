@@ -3,7 +3,7 @@
 from utils.optim.losses import LOSSES, make_loss
 from utils.optim.muon import Muon
 from utils.optim.optimizers import OPTIMIZERS, make_optimizer
-from utils.optim.range_test import RangeTest, find_lr
+from utils.optim.range_test import RangeTest, find_lr, read_range
 from utils.optim.schedules import SCHEDULES, Schedule, lr_curve, make_schedule
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "make_loss",
     "make_optimizer",
     "make_schedule",
+    "read_range",
     "slide_learning_rate",
 ]
 

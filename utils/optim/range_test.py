@@ -64,7 +64,7 @@ def find_lr(
             train_iter.set_position(epoch)
     what = f"The loss is not finite after {len(sweep.losses)} batches."
     require(len(sweep.losses) >= 3, what, f"low={low}", "Choose a smaller low.")
-    return _result(sweep.lrs[: len(sweep.losses)], sweep.losses, reach=max(1, steps // 20))
+    return read_range(sweep.lrs[: len(sweep.losses)], sweep.losses, reach=max(1, steps // 20))
 
 
 class _Sweep:
@@ -106,8 +106,8 @@ class _Sweep:
         self.is_over = not value <= 4 * self._best or len(self.losses) == len(self.lrs)
 
 
-def _result(lrs, losses, reach):
-    """Smooth the losses over `reach` neighbours on each side, and find the two learning rates."""
+def read_range(lrs: list, losses: list, reach: int = 5) -> RangeTest:
+    """Smooth the losses of a range test over `reach` neighbours on each side, and find the two learning rates."""
     windows = [losses[max(0, i - reach) : i + reach + 1] for i in range(len(losses))]
     smoothed = [sum(window) / len(window) for window in windows]
     lowest = smoothed.index(min(smoothed))
