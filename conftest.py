@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-OUTPUT_TIMEOUT = 60  # seconds that a cell's output may come after its reply; nbval's own 5 are few on a busy machine
+from patience import PATIENCE
 
 
 def pytest_configure(config):
@@ -32,6 +32,7 @@ def pytest_configure(config):
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // workers)))
     if config.option.color == "auto" and not sys.stdout.isatty() and not hasattr(config, "workerinput"):
         config.option.color = "no"  # nbval colours its messages otherwise
+    config.option.nbval_kernel_startup_timeout = PATIENCE
     os.environ.setdefault("MPLBACKEND", "agg")  # no windows; notebooks switch to inline themselves
 
 
@@ -53,7 +54,7 @@ def pytest_collection_modifyitems(items):
     seconds = {}
     for item in items:
         if item.path.suffix == ".ipynb":
-            item.output_timeout = OUTPUT_TIMEOUT
+            item.output_timeout = PATIENCE  # nbval's own 5 seconds are few on a busy machine
             if item.path not in seconds:
                 seconds[item.path] = _seconds(item.path)
     items.sort(key=lambda item: -seconds.get(item.path, -1.0))  # stable: the others stay in order

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from patience import PATIENCE
 
 from tools import notebooks, publish
 
@@ -87,4 +88,6 @@ def run_python(*words, cwd, **environ):
     environ = {**os.environ, "PYTHONIOENCODING": "utf-8", **environ}
     environ.pop("MPLBACKEND", None)  # pytest's own; kernels bring theirs
     command = [sys.executable, *map(str, words)]
-    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, encoding="utf-8", timeout=120)
+    return subprocess.run(
+        command, cwd=cwd, env=environ, capture_output=True, text=True, encoding="utf-8", timeout=PATIENCE
+    )

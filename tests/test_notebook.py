@@ -29,6 +29,23 @@ def test_start_prints_one_line_on_the_machine_without_a_path(capsys):
     assert str(ROOT) not in line and str(ROOT.home()) not in line
 
 
+@pytest.mark.parametrize(("colab", "device", "hinted"), [(1, "cpu", 1), (1, "cuda", 0), (0, "cpu", 0)])
+def test_start_names_the_menu_that_gives_a_gpu_on_colab_alone(monkeypatch, capsys, colab, device, hinted):
+    if colab:
+        monkeypatch.setitem(sys.modules, "google.colab", sys)
+    monkeypatch.setattr("utils.devices.try_gpu", lambda: torch.device(device))
+    monkeypatch.setattr("utils.devices.describe", str)
+    notebook.start()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + hinted and ("Change runtime type > GPU" in lines[-1]) == hinted
+
+
+def test_a_package_that_cannot_be_imported_is_named_with_the_versions_that_work_together(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cycler", None)
+    with pytest.raises(CourseworkError, match=r"cycler[\s\S]*constraints\.txt"):
+        notebook.start()
+
+
 def test_start_leaves_every_random_generator_alone():
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     notebook.start()

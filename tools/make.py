@@ -43,10 +43,16 @@ def check_python(version=sys.version_info, executable=sys.executable):
     """Stop in one line if this Python is too old, and name a newer one if there is one."""
     if tuple(version[:2]) >= OLDEST:
         return
-    newer = next((name for name in (f"python3.{minor}" for minor in range(15, 9, -1)) if shutil.which(name)), None)
+    newer = next((name for name in (f"python3.{minor}" for minor in range(15, 9, -1)) if can_start(name)), None)
     hint = f"use PYTHON={newer}" if newer else "install a newer one, then name it: PYTHON=python3.12"
     number = ".".join(map(str, version[:2]))
     raise SystemExit(f"The suite needs Python 3.10 or newer, and {executable} is {number}: {hint}")
+
+
+def can_start(name):
+    """Tell whether there is a program of this name that starts; pyenv puts names on the path that do not."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return shutil.which(name) is not None and subprocess.call([name, "-V"], **quiet) == 0
 
 
 def by_hand(command):
@@ -140,9 +146,9 @@ def environment():
     return python
 
 
-def module(name):
-    """Return a target that runs `python -m name` with the extra arguments."""
-    return lambda extra: run([environment(), "-m", name, *extra])
+def module(name, variable=""):
+    """Return a target that runs `python -m name` with the extra arguments, after the one that a variable may hold."""
+    return lambda extra: run([environment(), "-m", name, *filter(None, [os.environ.get(variable)]), *extra])
 
 
 def stages(commands):
@@ -163,6 +169,8 @@ def pytest(python, markers, *arguments):
 
 def lab(extra):
     """Open the notebooks in JupyterLab; only this machine can reach it, with its token."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container, where Jupyter refuses to start otherwise
+        extra = ["--allow-root", *extra]
     folders = ["--ServerApp.root_dir=.", "--FileContentsManager.preferred_dir=notebooks"]
     start = ["--LabApp.app_settings_dir=tools/lab", "--LabApp.default_url=/lab/tree/notebooks/README.md"]
     return run([environment(), "-m", "jupyterlab", "--ServerApp.ip=localhost", *folders, *start, *extra])
@@ -196,18 +204,6 @@ def bench(extra):
     python = environment()
     commands = {name: [python, "-m", "tools.bench." + name, *options] for name in chosen or names}
     return stages({**commands, "page": [python, "-m", "tools.bench.page"]})
-
-
-def report(extra):
-    """Write the two-page report of a run (RUN=NAME or the first argument), or the last report again."""
-    named = [os.environ["RUN"]] if os.environ.get("RUN") else []
-    return run([environment(), "-m", "tools.report", *named, *extra])
-
-
-def publish(extra):
-    """Write the suite's public address (ADDRESS=... or the first argument) into badges and set-up cells."""
-    address = os.environ.get("ADDRESS")
-    return run([environment(), "-m", "tools.publish", *([address] if address else []), *extra])
 
 
 def tracked_files():
@@ -263,10 +259,10 @@ TARGETS = {  # name: (function, its help text if that is not the first line of t
     "bench": (bench, None),
     "reproduce": (module("tools.reproduce"), "Train all systems by their own recipes and keep their results."),
     "results": (module("tools.pages"), "Write the tables of results in README.md and results/README.md again."),
-    "report": (report, None),
+    "report": (module("tools.report", "RUN"), "Write the report of a run (RUN=NAME), or the last report again."),
     "compare": (module("tools.compare"), "Compare all runs on one page, runs/compare.html."),
     "notebooks": (lambda extra: module("tools.run")(["--in-place", *extra]), "Run the notebooks and rewrite them."),
-    "publish": (publish, None),
+    "publish": (module("tools.publish", "ADDRESS"), "Write the suite's public ADDRESS into badges and set-up cells."),
     "zip": (pack, None),
     "help": (help_, None),
 }
@@ -282,7 +278,11 @@ def main(arguments):
     for variable in ("VENV", "CIFAR10_ROOT", "CIFAR10_CACHE", "COURSEWORK_RUNS"):
         if os.environ.get(variable):
             os.environ[variable] = os.path.abspath(os.path.expanduser(os.environ[variable]))
-    return TARGETS[name][0](extra)
+    try:
+        return TARGETS[name][0](extra)
+    except OSError as error:  # above all a folder that belongs to somebody else, or a full disk
+        what = f"{error.filename or ROOT} can't be read or written: {error.strerror or error}."
+        fail(what, "Copy the suite into a folder that you may write to, and run the same command there.")
 
 
 if __name__ == "__main__":

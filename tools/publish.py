@@ -27,6 +27,7 @@ import subprocess
 import sys
 from pathlib import Path
 from shutil import unpack_archive
+from zipfile import ZipFile, is_zipfile
 
 repository = REPOSITORY  # where the suite is published; `make publish` writes the address
 branch = BRANCH
@@ -34,14 +35,19 @@ branch = BRANCH
 here = Path.cwd()
 suite = here.parent  # on your own computer this notebook is in the suite's folder notebooks/
 if not (suite / "utils" / "notebook.py").is_file():
-    suite = here / "cifar10-coursework"  # on Colab the suite comes from an uploaded zip file, or from the repository
-    archives = sorted(here.glob("cifar10-coursework*.zip"))
-    if archives and not suite.is_dir():
-        unpack_archive(archives[-1], here)
-    elif repository and not suite.is_dir():
-        subprocess.run(["git", "clone", "--depth=1", "--branch", branch, repository, suite])
-    if not suite.is_dir():
-        raise FileNotFoundError("Upload cifar10-coursework.zip to this folder, then run this cell again.")
+    unpacked = "*/utils/notebook.py"  # on Colab the suite comes from an uploaded zip file, or from the repository
+    archives = sorted(here.glob("*.zip"))
+    for archive in filter(is_zipfile, archives):
+        if not any(here.glob(unpacked)) and any(Path(name).match(unpacked) for name in ZipFile(archive).namelist()):
+            unpack_archive(archive, here)
+    if repository and not any(here.glob(unpacked)):
+        subprocess.run(["git", "clone", "--depth=1", "--branch", branch, repository, here / "cifar10-coursework"])
+    if not any(here.glob(unpacked)):
+        for archive in archives:
+            if not is_zipfile(archive):
+                raise SystemExit(f"{archive.name} is incomplete: wait until it is uploaded, then run this cell again.")
+        raise SystemExit("Drop cifar10-coursework.zip into the Files pane on the left, then run this cell again.")
+    suite = next(here.glob(unpacked)).parents[1]
 
 sys.path.insert(0, str(suite))
 from utils.notebook import start

@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 from tools import notebooks
+from tools.pace import Pace
 from utils.errors import CourseworkError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +32,9 @@ INTERRUPTED = 130  # the exit code that shells give to Ctrl-C
 QUOTED_LINES = 8  # of a failing cell, and of its error
 REDRAW_SECONDS = 0.2
 PLAIN_LINE_SECONDS = 60.0  # where the output is not a terminal, a line tells the progress this often
+KERNEL_SECONDS = 600  # what a kernel gets to start, and to send its output, on a busy machine
 SAVE_SECONDS = 20.0  # what an interrupted training gets to save a checkpoint before its kernel is killed
+UNWRITABLE = "Copy the suite into a folder that you may write to, and run it there."
 TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -55,7 +58,8 @@ class Execution:
 
         self._manager = _kernel_manager()
         hooks = {"on_cell_execute": self._on_cell_execute, "on_cell_executed": self._on_cell_executed}
-        options = {"timeout": None, "iopub_timeout": 30, "store_widget_state": False, "record_timing": False}
+        options = {"timeout": None, "startup_timeout": KERNEL_SECONDS, "iopub_timeout": KERNEL_SECONDS}
+        options |= {"store_widget_state": False, "record_timing": False}
         client = NotebookClient(self.nb, km=self._manager, **hooks, **options)
         self._loop = asyncio.SelectorEventLoop()  # the kind of loop that zmq can use on every system
         coroutine = client.async_execute(cleanup_kc=True, cwd=str(folder), env=environ, stdout=log, stderr=log)
@@ -94,8 +98,12 @@ class Execution:
         self.cell = cell
         self._started_at = time.monotonic()
 
+    def elapsed(self):
+        """Return how many seconds the current cell has run."""
+        return time.monotonic() - self._started_at
+
     def _on_cell_executed(self, cell, cell_index, execute_reply):
-        cell.metadata["seconds"] = time.monotonic() - self._started_at
+        cell.metadata["seconds"] = self.elapsed()
 
 
 def _kernel_manager():
@@ -137,20 +145,30 @@ def position(name, nb, cell):
 
 
 def training_progress(cell):
-    """Return ", epoch 5 of 8, validation accuracy 84.00 %" from what a training shows below its cell, or ""."""
+    """Return ["epoch 5 of 8", "validation accuracy 84.00 %"] from what a training shows below its cell, or []."""
     texts = [str(output.get("text") or output.get("data", {}).get("text/plain", "")) for output in cell.outputs]
     epochs = re.findall(r"epoch \d+ of \d+", "\n".join(texts))
     accuracies = re.findall(r"\w+ accuracy [\d.]+\s%", "\n".join(texts))
-    return "".join(f", {text}" for text in [*epochs[-1:], *accuracies[-1:]])
+    return [*epochs[-1:], *accuracies[-1:]]
 
 
-def run_notebook(name, nb, environ):
+def status_text(name, nb, execution, pace):
+    """Return where a run is, how long it still takes, and how far the training in the current cell is."""
+    cell = execution.cell
+    if cell is None:
+        return position(name, nb, cell)
+    remaining = pace.remaining(name, cell, execution.elapsed())
+    return ", ".join(filter(None, [position(name, nb, cell), remaining, *training_progress(cell)]))
+
+
+def run_notebook(name, nb, environ, pace):
     """Run a notebook, whose cells then hold their new outputs; return None, or a text that says what failed."""
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs = []
             cell.execution_count = None
             cell.metadata.pop("seconds", None)
+    pace.executed[name] = nb
     execution = Execution(nb)
     status = StatusLine()
     log = PAGES / "kernel.log"
@@ -158,8 +176,7 @@ def run_notebook(name, nb, environ):
         execution.start(notebooks.FOLDER, environ, file)
         try:
             while not execution.wait(REDRAW_SECONDS):
-                progress = training_progress(execution.cell) if execution.cell else ""
-                status.show(position(name, nb, execution.cell) + progress)
+                status.show(status_text(name, nb, execution, pace))
         except KeyboardInterrupt:
             print(f"\nStopping in {position(name, nb, execution.cell)}.", flush=True)
             execution.stop()
@@ -240,13 +257,14 @@ def run(paths, in_place):
     PAGES.mkdir(parents=True, exist_ok=True)
     print(f"Running {', '.join(path.stem for path in paths)}. First the images.", flush=True)
     environ = kernel_environment()
+    pace = Pace(paths)
     for number, path in enumerate(paths):
         remaining = " ".join(later.stem[:2] for later in paths[number:])
         command = f'make {"notebooks" if in_place else "run"} ARGS="{remaining}"'
         nb = notebooks.read(path)
         started = time.monotonic()
         try:
-            error = run_notebook(path.stem, nb, environ)
+            error = run_notebook(path.stem, nb, environ, pace)
         except KeyboardInterrupt:
             print(f"  next:  {command} continues with this notebook; trainings that keep checkpoints resume.")
             return INTERRUPTED
@@ -290,6 +308,10 @@ def main(arguments=None):
         return run(paths, options.in_place)
     except CourseworkError as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        what = f"{error.filename or ROOT} can't be read or written: {error.strerror or error}."
+        print(CourseworkError(what, next_step=UNWRITABLE), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped. A download resumes next time. Without CIFAR-10, set CIFAR10_SOURCE=synthetic.")

@@ -40,11 +40,19 @@ def start():
     # the CPU twenty times slower; a short one costs almost nothing. The number is read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     install_missing()
-    style_figures()
-    from utils.devices import describe, keep_memory, try_gpu
-
+    try:
+        style_figures()
+        from utils.devices import describe, keep_memory, try_gpu
+    except ImportError as error:
+        raise CourseworkError(
+            f"A package is installed but can't be imported: {error}",
+            next_step="Install tested versions: python -m pip install -r requirements.txt -c constraints.txt",
+        ) from error
     keep_memory()
-    print(f"{describe(try_gpu())}, Python {platform.python_version()}")
+    device = try_gpu()
+    print(f"{describe(device)}, Python {platform.python_version()}")
+    if device.type == "cpu" and "google.colab" in sys.modules:
+        print("A GPU is faster: Runtime > Change runtime type > GPU. Files do not move to the new machine.")
 
 
 def missing() -> list[str]:

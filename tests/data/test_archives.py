@@ -5,6 +5,8 @@ import gzip
 import io
 import lzma
 import os
+import pathlib
+import re
 import struct
 import tarfile
 import tracemalloc
@@ -12,17 +14,17 @@ import zipfile
 
 import pytest
 
-from utils.data.sources import archives
+from utils.data.sources import archives, official, pictures
 from utils.data.sources.archives import read_files
 from utils.errors import DataError
 
 FILES = {"a/1.txt": b"one", "a/2.txt": b"", "b c/ü.bin": bytes(range(256)) * 40}
 
 
-def tar_bytes(files=FILES, change=None):
+def tar_bytes(files=FILES, change=None, form=tarfile.PAX_FORMAT):
     """Pack a tar; change(info) may falsify each header before it is written."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
+    with tarfile.open(fileobj=out, mode="w", format=form) as tar:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
@@ -62,6 +64,16 @@ def test_every_kind_of_tar_gives_its_files(tmp_path, suffix):
 def test_a_zip_and_a_folder_give_the_same_files(tmp_path, write_files):
     assert dict(read_files(zip_file(tmp_path / "x.zip"))) == FILES
     assert dict(read_files(write_files(tmp_path / "folder", FILES))) == FILES
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_names_and_odd_times_are_read_in_every_format_of_tar(tmp_path, form):
+    deep = {"train/" + "b" * 90 + "/" + "c" * 60: b"1" * 513, "x" * 90: b"", "last": b"2"}
+    if form != tarfile.USTAR_FORMAT:
+        deep["ü" * 300] = b"3"
+    path = tmp_path / "x.tar"
+    path.write_bytes(tar_bytes(deep, lambda info: setattr(info, "mtime", 1.5), form))
+    assert dict(read_files(path)) == deep
 
 
 def test_a_tar_is_known_by_its_bytes_not_by_its_name(tmp_path):
@@ -169,6 +181,47 @@ def test_bombs_are_refused_within_bounded_memory(tmp_path, monkeypatch, bomb, pa
         assert tracemalloc.get_traced_memory()[1] < 2**28
     finally:
         tracemalloc.stop()
+
+
+MEBIBYTE = bytes(2**20)
+PADDED = {  # 64 MiB that hold no file, a few kB on disk where they are compressed
+    "zeros in .gz": gzip.compress(tar_bytes()) + gzip.compress(MEBIBYTE) * 64,
+    "zeros in .bz2": bz2.compress(tar_bytes()) + bz2.compress(MEBIBYTE) * 64,
+    "zeros in .xz": lzma.compress(tar_bytes()) + lzma.compress(MEBIBYTE) * 64,
+    "zeros in .tar": tar_bytes() + MEBIBYTE * 3,
+    "zeros after a .gz": gzip.compress(tar_bytes()) + MEBIBYTE * 3,
+    "empty members": gzip.compress(tar_bytes()) + gzip.compress(b"") * 150_000,
+}
+
+
+@pytest.mark.parametrize("padded", PADDED)
+def test_padding_is_refused_after_little_more_than_a_mebibyte(tmp_path, padded):
+    path = tmp_path / "bomb.tar"
+    path.write_bytes(PADDED[padded])
+    with pytest.raises(DataError) as caught:
+        list(read_files(path))
+    count = int(re.search(r"([\d,]+) bytes", caught.value.what)[1].replace(",", ""))
+    assert 2**20 < count < 1.3 * 2**20
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE])
+@pytest.mark.parametrize("header", [b"1" * 20_000, b"-9 a=b\n", b"99999999999999 a=b\n", b"6 a b\n", b"5 a=b"])
+def test_an_extended_header_that_is_no_list_of_records_is_refused(tmp_path, kind, header):
+    path = tmp_path / "bomb.tar"
+    padding = bytes(-len(header) % 512)
+    path.write_bytes(one_member(len(header), kind)[:512] + header + padding + tar_bytes())
+    with pytest.raises(DataError):
+        list(read_files(path))
+
+
+@pytest.mark.parametrize("read", [pictures.content_hash, official.read_archive, lambda path: list(read_files(path))])
+def test_a_file_larger_than_any_copy_is_refused_before_it_is_read(tmp_path, monkeypatch, read):
+    path = tmp_path / "cifar-10-python.tar.gz"
+    with path.open("wb") as file:
+        file.truncate(2**33)  # takes no place on most disks
+    monkeypatch.setattr(pathlib.Path, "open", lambda *_, **__: pytest.fail("read it"))
+    with pytest.raises(DataError, match="8,589,934,592"):
+        read(path)
 
 
 def test_a_zip_that_lies_about_a_size_is_refused(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import tarfile
 import numpy as np
 import pytest
 import torch
+from servers import closed_port
 
 from utils.data import cifar10 as datasets
 from utils.data.cifar10 import (
@@ -26,6 +27,8 @@ from utils.data.dataset import ImageDataset
 from utils.data.loader import BatchLoader, to_device
 from utils.data.sources import Images, archives, cache, download, find, official, pictures, synthetic
 from utils.errors import DataError, DownloadError
+
+FETCH = download.fetch
 
 
 @pytest.fixture(autouse=True)
@@ -217,12 +220,21 @@ def test_auto_downloads_into_data_when_there_is_nothing_yet(official_archive, tm
     assert load_cifar10().source == "official"  # now it is there: the real fetch is not asked
 
 
-def test_without_network_auto_draws_and_says_so_in_a_frame(monkeypatch, capsys):
-    monkeypatch.setattr(download, "fetch", no_network)
+@pytest.mark.parametrize(("columns", "widest"), [("60", 60), ("80", 80), ("200", 100)])
+def test_without_network_auto_draws_and_a_notice_that_fits_the_terminal_says_so(
+    monkeypatch, capsys, tmp_path, columns, widest
+):
+    folder = tmp_path / "a long path with spaces, which must not be broken"
+    monkeypatch.setattr(datasets, "DATA", folder)
+    monkeypatch.setattr(download, "fetch", FETCH)
+    monkeypatch.setattr(download, "URLS", [closed_port() for _ in range(2)])
+    monkeypatch.setattr(download, "PAUSE", 0.01)
+    monkeypatch.setenv("COLUMNS", columns)
     data = load_cifar10()
-    said = capsys.readouterr().out
-    assert data.source == "synthetic" and "SYNTHETIC IMAGES, not CIFAR-10" in said and "No address answered." in said
-    assert {len(line) for line in said.splitlines()} == {100}
+    out, err = capsys.readouterr()
+    assert data.source == "synthetic" and "SYNTHETIC IMAGES, not CIFAR-10" in out and "refused" in out
+    assert max(len(line) for line in out.splitlines() if str(folder) not in line) == widest
+    assert str(folder / download.NAME) in out.splitlines() and err == ""
 
 
 def test_without_network_cifar10_never_falls_back(monkeypatch):
@@ -264,6 +276,13 @@ def test_a_cache_inside_the_folder_of_the_pictures_is_no_part_of_it(folder, tmp_
     monkeypatch.setattr(archives, "FILE_LIMIT", kept.stat().st_size - 1)  # all of CIFAR-10's is larger than that
     monkeypatch.setattr(pictures, "read_image_folder", lambda *_: pytest.fail("decoded again"))
     assert load_cifar10().checksum == first.checksum
+
+
+def test_the_cache_is_never_in_a_folder_that_all_users_share(tmp_path, monkeypatch):
+    monkeypatch.delenv("CIFAR10_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(cache.os, "access", lambda *_: False)  # the suite's own folder is read-only
+    assert tmp_path in cache.folder().parents
 
 
 def test_a_changed_picture_is_not_served_from_the_cache(folder, picture):

@@ -1,5 +1,6 @@
 """A download arrives whole and checked under its name, or not at all, and continues from the byte it had reached."""
 
+import email.utils
 import hashlib
 import os
 import pathlib
@@ -9,6 +10,7 @@ import sys
 import time
 
 import pytest
+from patience import PATIENCE, wait_until
 from servers import Reply, Server, closed_port, serving
 
 from utils.data.sources import download
@@ -30,9 +32,18 @@ download.fetch(target, [url], md5, int(size))
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(download, "TIMEOUT", 0.3)
+def patient(monkeypatch):
+    """Make no pauses, and let a slow machine take its time, with the same number of bytes that count as progress."""
     monkeypatch.setattr(download, "PAUSE", 0.01)
+    monkeypatch.setattr(download, "TIMEOUT", PATIENCE)
+    monkeypatch.setattr(download, "SLOWEST", 600 / PATIENCE)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Give up soon on a server that says nothing or little."""
+    monkeypatch.setattr(download, "TIMEOUT", 0.3)
+    monkeypatch.setattr(download, "SLOWEST", 2000)
 
 
 def fetch(target, *addresses):
@@ -55,13 +66,6 @@ def part(target):
 
 def is_whole(target):
     return target.read_bytes() == CONTENT and not part(target).exists()
-
-
-def wait_until(condition):
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_a_whole_file_arrives_with_one_request_and_is_not_fetched_again(target):
@@ -135,6 +139,7 @@ PASSING = {
 }
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("reply, reason", (FINAL | PASSING).values(), ids=FINAL | PASSING)
 def test_a_bad_mirror_is_left_for_the_next_or_named_in_the_error(target, reply, reason):
     with serving(CONTENT, reply) as bad, serving(CONTENT) as good:
@@ -145,6 +150,7 @@ def test_a_bad_mirror_is_left_for_the_next_or_named_in_the_error(target, reply, 
     assert is_whole(target)
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("reply", [reply for reply, _ in PASSING.values()], ids=PASSING)
 def test_a_passing_trouble_is_tried_again(target, reply):
     with serving(CONTENT, reply, Reply()) as server:
@@ -162,6 +168,48 @@ def test_bytes_other_than_those_asked_for_are_refused_and_the_partial_file_is_ke
         fetch(target, bad, good)
         assert good.starts == [HALF]
     assert is_whole(target)
+
+
+def test_a_mirror_whose_file_changes_between_two_ranges_is_read_again_from_the_start(target):
+    with serving(CONTENT, Reply(body=LIES, cut_at=HALF), Reply()) as server:
+        fetch(target, server)
+        assert server.starts == [0, HALF, 0]
+    assert is_whole(target)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_in_the_place_of_the_partial_file_is_replaced_and_never_followed(target, exists):
+    other = target.with_name("thesis")
+    if exists:
+        other.write_bytes(b"mine")
+    part(target).symlink_to(other)
+    with serving(CONTENT, Reply(cut_at=HALF), Reply()) as server:
+        fetch(target, server)
+    assert is_whole(target) and not target.is_symlink()
+    assert other.read_bytes() == b"mine" if exists else not other.exists()
+
+
+def test_what_a_server_says_reaches_the_terminal_without_control_characters(target):
+    garbage = "\x1b[2J\x9b31m\x07" + "!" * 50_000
+    page = Reply(headers=(("Content-Type", f"html{garbage}"),))
+    with serving(CONTENT, Reply(status=404, reason=garbage)) as one, serving(CONTENT, page) as two:
+        message = failure(target, one, two)
+    assert "\\x1b[2J\\x9b31m\\x07!" in message and len(message) < 1500
+    assert all(char.isprintable() for line in message.splitlines() for char in line)
+
+
+LATER = email.utils.formatdate(time.time() + 3600, usegmt=True)
+WAITS = {"0": 0.01, "7": 7.0, "1e9": 60.0, LATER: 60.0, "soon": 0.01, "-3": 0.01, "nan": 0.01, "Mon, 1 Jan 0000": 0.01}
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("asked", "waited"), WAITS.items())
+def test_a_mirror_that_asks_for_a_pause_gets_it_but_not_more_than_a_minute(target, monkeypatch, status, asked, waited):
+    pauses = []
+    monkeypatch.setattr(download.time, "sleep", pauses.append)
+    with serving(CONTENT, Reply(status=status, headers=(("Retry-After", asked),)), Reply()) as server:
+        fetch(target, server)
+    assert is_whole(target) and pauses == [waited]
 
 
 def test_wrong_bytes_from_several_mirrors_never_end_in_a_wrong_file(target):
@@ -208,7 +256,7 @@ def test_several_processes_download_one_file_once_and_take_over_from_one_that_is
         others = [start_child(server) for _ in range(2)]
         first.kill()
         first.wait()
-        assert [child.wait(60) for child in others] == [0, 0]
+        assert [child.wait(PATIENCE) for child in others] == [0, 0]
         assert len(server.starts) == 2 and 0 < server.starts[1] < SIZE
     assert is_whole(target)
 
@@ -217,7 +265,7 @@ def test_several_processes_download_one_file_once_and_take_over_from_one_that_is
 def test_a_disk_that_fills_up_is_named_and_the_bytes_that_fitted_are_kept(target, start_child):
     with serving(CONTENT) as server:
         child = start_child(server, largest_file=100_000)
-        assert "Free some disk space" in child.communicate(timeout=30)[1] and child.returncode == 1
+        assert "Free some disk space" in child.communicate(timeout=PATIENCE)[1] and child.returncode == 1
         assert part(target).read_bytes() == CONTENT[:100_000] and not target.exists()
         fetch(target, server)
         assert server.starts == [0, 100_000]

@@ -71,7 +71,7 @@ def test_an_uploaded_picture_takes_the_examples_place(trained, shown):
     bundles, figures, boxes = shown
     upload(trained, png("red"))
     assert bundles[0]["text/plain"] == STATIC and CLASSES[3] in figures[0].get_suptitle()
-    button, note = boxes[0]
+    button, note, *_ = boxes[0]
     button.value = files(png("blue"))
     assert len(figures) == 2 and CLASSES[8] in figures[1].get_suptitle() and note.value == ""
     assert plt.get_fignums() == []  # nothing is shown a second time
@@ -80,7 +80,7 @@ def test_an_uploaded_picture_takes_the_examples_place(trained, shown):
 def test_a_file_that_is_no_picture_is_a_note_and_the_figure_stays(trained, shown):
     _, figures, boxes = shown
     upload(trained, png("red"))
-    button, note = boxes[0]
+    button, note, *_ = boxes[0]
     button.value = files(b"no picture")
     assert len(figures) == 1 and "No picture" in note.value and "PNG" in note.value
     button.value = files(png("blue"))

@@ -10,6 +10,7 @@ import by_hand
 import pytest
 import torch
 import torch.nn.functional as F
+from patience import PATIENCE
 from training_parts import StopAfter, parts, same
 from victim import BATCHES, differences
 
@@ -24,7 +25,7 @@ def start(runs, result, loader, seed, kill_at=0):
     """Run by_hand.py to its end or its death; return its exit status."""
     command = [sys.executable, by_hand.__file__, result, loader, str(seed), str(kill_at)]
     environment = {**os.environ, "COURSEWORK_RUNS": str(runs)}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert ended.returncode in (0, -signal.SIGKILL), ended.stderr[-3000:]
     return ended.returncode
 

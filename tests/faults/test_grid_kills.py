@@ -20,6 +20,7 @@ import traceback
 
 import pytest
 import torch
+from patience import PATIENCE
 from tqdm import tqdm
 
 # Where this file is started as a program of its own:
@@ -47,7 +48,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills children 
 )  # fmt: skip
 def test_a_grid_killed_at_random_times_does_each_trial_once(tmp_path, kills, processes, record_property):
     command = [sys.executable, __file__, tmp_path, str(kills), "0", str(processes)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert ended.returncode == 0, ended.stderr[-3000:]
     seen = json.loads(ended.stdout.splitlines()[-1])
     trials = f"{seen['once']} of {seen['trials']} trials done once, {seen['kept']} of {seen['old']} old ones kept"

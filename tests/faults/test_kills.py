@@ -12,6 +12,7 @@ import killing
 import pytest
 import torch
 import victim
+from patience import PATIENCE
 from victim import Victim, differences
 
 from utils.runs.checkpoint_files import listed
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills children 
 @pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.faults)])
 def test_kills_at_random_times_lose_an_interval_at_most_and_change_no_bit(tmp_path, kills, record_property):
     command = [sys.executable, killing.__file__, tmp_path, str(kills), "0"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert ended.returncode == 0, ended.stderr[-3000:]
     seen = json.loads(ended.stdout.splitlines()[-1])
     lost, when = f"at most {seen['most_lost']} batches lost", seen["phases"]

@@ -11,6 +11,7 @@ import warnings
 import pytest
 import torch
 import victim
+from patience import PATIENCE
 from victim import BATCHES, EVENTS, Broken, Happenings, Victim, break_at, differences, stop_at
 
 from utils.errors import CheckpointError
@@ -156,7 +157,9 @@ def test_a_new_process_goes_on_to_the_same_bit(tmp_path, events):
     command = [sys.executable, victim.__file__, tmp_path / "kept", tmp_path / "result.pt"]
     for seed, event in enumerate(events, 1):
         words = [f"--seed={seed}", f"--break-at={event}"]
-        assert subprocess.run([*command, *words], capture_output=True, timeout=300).returncode == (3 if event else 0)
+        assert subprocess.run([*command, *words], capture_output=True, timeout=PATIENCE).returncode == (
+            3 if event else 0
+        )
     result = torch.load(tmp_path / "result.pt", weights_only=True)
     assert differences(whole(), result) == []
 

@@ -1,12 +1,14 @@
 """The figures: every picture in its place, unchanged, with its words beside it."""
 
+import types
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from figure_checks import check_whole
 
-from utils.figures.basics import GAP, show_bars, show_channels, show_grid, show_history
+from utils.figures.basics import GAP, show_bars, show_channels, show_grid, show_history, show_pixels
 from utils.figures.style import STYLE
 from utils.training.history import History
 
@@ -37,13 +39,24 @@ def test_a_grid_names_its_rows_columns_and_finding():
     assert texts(figure) == ["a", "b", "c", "d"] and figure.get_suptitle() == "Finding"
 
 
-def test_channels_differ_by_more_than_colour(rng):
-    values = {channel: rng.random(100) for channel in ("red", "green", "blue")}
-    figure = show_channels({"before": values, "after": values}, title="Finding")
-    for axes, name in zip(figure.axes, ("before", "after"), strict=True):
-        assert axes.get_xlabel() == name and axes.get_ylabel()
-        assert len({patch.get_linestyle() for patch in axes.patches}) == 3
-    assert [text.get_text() for text in figure.legends[0].texts] == ["red", "green", "blue"]
+def test_pixels_are_written_as_numbers_at_their_place(rng):
+    image = torch.from_numpy(rng.integers(0, 256, (3, 8, 8), dtype=np.uint8))
+    figure = show_pixels(image, top=2, left=3, size=2, title="Finding")
+    assert [axes.get_title() for axes in figure.axes] == ["image", "red", "green", "blue"]
+    for axes, channel in zip(figure.axes[1:], image, strict=True):
+        shown = {text.get_position(): int(text.get_text()) for text in axes.texts}
+        assert shown == {(j, i): int(channel[i, j]) for i in (2, 3) for j in (3, 4)}
+
+
+def test_channels_are_shown_over_both_scales(rng):
+    images = torch.from_numpy(rng.integers(0, 256, (5, 3, 8, 8), dtype=np.uint8))
+    figure = show_channels(images, (0.5, 0.4, 0.2), (0.25, 0.25, 0.1), title="Finding")
+    for i, axes in enumerate(figure.axes[:3]):
+        heights = [bar.get_height() for bar in axes.patches[:256]]
+        assert np.allclose(heights, 100 * np.bincount(images[:, i].flatten(), minlength=256) / 320)
+    (above,) = figure.axes[2].child_axes
+    to_standardised, to_pixel = above._functions
+    assert to_standardised(255 * 0.3) == pytest.approx(1) and to_pixel(-2.0) == pytest.approx(0)
 
 
 def test_bars_have_their_values_written_on_them():
@@ -64,6 +77,16 @@ def test_an_epoch_that_lacks_a_figure_is_a_gap_in_its_curve():
     assert np.array_equal(drawn["training"], [25, np.nan, 75], equal_nan=True)
     assert np.array_equal(drawn["validation"], [np.nan, 50, 75], equal_nan=True)
     assert np.array_equal(loss.lines[-1].get_ydata(), [np.nan, np.nan, 1.5], equal_nan=True)
+
+
+@pytest.mark.parametrize("points", [[], [{"epoch": 0.5, "loss": 2.0, "lr": 0.1}]])
+def test_axes_without_a_value_say_so_and_epochs_are_whole_numbers(close_figures, points):
+    figure = show_history(types.SimpleNamespace(rows=[], points=points), num_epochs=2)
+    figure.canvas.draw()
+    for ax in figure.axes:
+        assert bool(ax.texts) != ax.has_data() and bool(ax.texts) != bool(len(ax.get_yticks()))
+        assert all(float(tick).is_integer() for tick in ax.get_xticks())
+    assert [ax.has_data() for ax in figure.axes] == [bool(points), False, bool(points)]
 
 
 def test_no_marker_of_a_history_is_cut_at_the_edge():

@@ -11,6 +11,7 @@ import pytest
 import torchvision
 from networks import small_cnn
 from networks_by_hand import NetByHand, Wrapper
+from patience import PATIENCE
 from torch import nn
 
 from utils.models import NETWORKS
@@ -64,7 +65,7 @@ def test_a_cell_of_ipython_is_one():
         shell.run_cell("print(sorted(sources_of(Net(), make)))")
     """
     result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=PATIENCE
     )
     expected = CELL[CELL.rindex("class Net") :] + "def make(): return Net()\n\n__main__.Net True False\n"
     assert result.stdout == expected + "['__main__.Net', '__main__.make']\n", result.stderr

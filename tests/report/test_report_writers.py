@@ -8,7 +8,7 @@ import subprocess
 
 import matplotlib.pyplot as plt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_parts import COPIES, PLAIN, RECIPE, evaluation, fake_run, metrics, network, plain_network, record
 
@@ -249,6 +249,7 @@ def test_any_number_of_classes_fits_the_page(tmp_path, blank_figures, classes):
 SPECIAL = st.text(st.sampled_from("\\`*_[]<>|~#!\"'{}&;:=+-.() \n\t1ab$@/é中"), max_size=12)
 
 
+@settings(deadline=None)
 @given(SPECIAL | st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=12))
 def test_a_value_is_read_as_the_text_it_is_wherever_it_stands(value):
     safe = escape(value)

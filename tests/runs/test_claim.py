@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from patience import PATIENCE, wait_until
 
 from utils.errors import CourseworkError
 from utils.runs import claim as claims
@@ -76,10 +77,7 @@ def test_a_killed_process_that_nobody_has_asked_after_is_dead(tmp_path):
     put(tmp_path, OTHER | {"host": platform.node(), "pid": process.pid})
     assert is_alive(tmp_path)
     process.kill()
-    deadline = time.monotonic() + 10
-    while is_alive(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not is_alive(tmp_path)  # and yet a process of this number exists
+    wait_until(lambda: not is_alive(tmp_path))  # and yet a process of this number exists
     process.wait()
 
 
@@ -150,10 +148,8 @@ def test_a_clock_that_jumps_ends_nobodys_work_and_keeps_nobody_alive(tmp_path, j
     claim.take()
     real = time.time
     monkeypatch.setattr(claims.time, "time", lambda: real() + jump)
-    deadline = time.monotonic() + 10
-    while not is_alive(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.01)  # the next touch is by the new clock
-    assert is_alive(tmp_path) and not claim.lost
+    wait_until(lambda: is_alive(tmp_path))  # the next touch is by the new clock
+    assert not claim.lost
     claim.release()
     put(tmp_path, OTHER, age=jump)  # dead since before the jump
     assert not is_alive(tmp_path)
@@ -163,16 +159,13 @@ def test_it_is_touched_while_it_is_held_and_no_longer(tmp_path):
     claim = Claim(tmp_path, beat=0.01)
     claim.take()
     os.utime(tmp_path / NAME, (0, 0))
-    deadline = time.monotonic() + 10
-    while (tmp_path / NAME).stat().st_mtime == 0 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert (tmp_path / NAME).stat().st_mtime > 0
+    wait_until(lambda: (tmp_path / NAME).stat().st_mtime > 0)
     claim.release()
     assert not [thread for thread in threading.enumerate() if thread.name == "heartbeat" and _lives(thread)]
 
 
 def _lives(thread):
-    thread.join(timeout=5)
+    thread.join(timeout=PATIENCE)
     return thread.is_alive()
 
 
@@ -180,16 +173,13 @@ def test_who_slept_and_lost_the_folder_notices_and_does_not_remove_the_others_fi
     claim = Claim(tmp_path, beat=0.01)
     claim.take()
     put(tmp_path, OTHER)
-    deadline = time.monotonic() + 10
-    while not claim.lost and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert claim.lost
+    wait_until(lambda: claim.lost)
     claim.release()
     assert json.loads((tmp_path / NAME).read_text()) == OTHER
 
 
 def test_one_that_is_just_ending_is_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "PATIENCE", 30.0)
+    monkeypatch.setattr(claims, "PATIENCE", PATIENCE)
     put(tmp_path, OTHER)
     threading.Timer(0.3, (tmp_path / NAME).unlink).start()
     claim = Claim(tmp_path)
@@ -198,12 +188,12 @@ def test_one_that_is_just_ending_is_waited_for(tmp_path, monkeypatch):
 
 
 def test_an_empty_file_was_left_by_a_process_killed_while_it_made_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "PATIENCE", 30.0)  # and not a moment more than it takes
+    monkeypatch.setattr(claims, "PATIENCE", PATIENCE)  # and not a moment more than it takes
     (tmp_path / NAME).touch()
     assert is_alive(tmp_path)  # it may be about to write
     began, claim = time.monotonic(), Claim(tmp_path)
     claim.take()
-    assert time.monotonic() - began < 10 and json.loads((tmp_path / NAME).read_text())["token"] == claim.token
+    assert time.monotonic() - began < PATIENCE and json.loads((tmp_path / NAME).read_text())["token"] == claim.token
     claim.release()
 
 

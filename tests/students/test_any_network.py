@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import student_networks
 import torch
+from patience import PATIENCE
 from PIL import Image
 
 from utils import runs
@@ -27,7 +28,7 @@ HERE = Path(__file__).parent
 @pytest.mark.parametrize("way", ["recipe", "hand"])
 def test_killed_trainings_of_students_networks_resume_to_the_same_bits(way, tmp_path):
     command = [sys.executable, str(HERE / "train_and_die.py"), str(tmp_path), way]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     reports = [json.loads(line) for line in done.stdout.splitlines()]
     assert [report["kind"] for report in reports] == list(student_networks.KINDS)

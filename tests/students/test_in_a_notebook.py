@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from jupyter_client.manager import start_new_kernel
+from patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 IMPORTS = f"""
@@ -60,14 +61,17 @@ def start(tmp_path, monkeypatch):
 
     def make():
         manager, client = start_new_kernel(
-            kernel_name="python3", extra_arguments=["--HistoryManager.hist_file=:memory:"], env=dict(os.environ)
+            startup_timeout=PATIENCE,
+            kernel_name="python3",
+            extra_arguments=["--HistoryManager.hist_file=:memory:"],
+            env=dict(os.environ),
         )
         kernels.append((manager, client))
 
         def run(code):
             printed = []
             reply = client.execute_interactive(
-                code, timeout=120, output_hook=lambda message: printed.append(message["content"].get("text", ""))
+                code, timeout=PATIENCE, output_hook=lambda message: printed.append(message["content"].get("text", ""))
             )["content"]
             assert reply["status"] == "ok", "".join(reply.get("traceback", []))
             return "".join(printed)

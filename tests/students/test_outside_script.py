@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = '''
@@ -84,7 +85,7 @@ if mode == "resume":
 def run_script(folder, way, mode, code=0):
     environ = {**os.environ, "COURSEWORK_RUNS": str(folder / f"runs {way}"), "CIFAR10_SOURCE": "synthetic"}
     command = [sys.executable, "script.py", way, mode]
-    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == code, done.stderr
     return done.stdout
 

@@ -5,6 +5,7 @@ import importlib.util
 import zipfile
 
 import pytest
+from packaging.requirements import Requirement
 from suites import ROOT, make_suite, run_python
 
 from tools import make
@@ -127,12 +128,33 @@ def test_a_python_without_ensurepip_names_the_package_that_brings_it(workshop, t
     assert not (tmp_path / ".venv").exists()
 
 
-def test_an_old_python_is_refused_in_one_line_that_names_a_newer_one(monkeypatch):
-    monkeypatch.setattr(make.shutil, "which", lambda name: name == "python3.12")
+@pytest.mark.skipif(make.os.name == "nt", reason="the programs are shell scripts")
+def test_an_old_python_is_refused_in_one_line_that_names_a_newer_one_that_starts(tmp_path, monkeypatch):
+    for name, code in (("python3.13", 127), ("python3.12", 0)):  # the first is a name that pyenv has for no Python
+        (tmp_path / name).write_text(f"#!/bin/sh\nexit {code}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit) as stop:
         make.check_python((3, 9, 18), "/usr/bin/python3")
     assert "3.10 or newer" in str(stop.value) and "PYTHON=python3.12" in str(stop.value)
     assert len(str(stop.value).splitlines()) == 1
+
+
+def read_requirements(name, python):
+    """Return the requirements in a file that concern this version of Python, by their package's name."""
+    lines = [line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
+    requirements = [Requirement(line) for line in lines if line]  # no option, such as an index, is a requirement
+    valid = [each for each in requirements if each.marker is None or each.marker.evaluate({"python_version": python})]
+    assert len({each.name for each in valid}) == len(valid)
+    return {each.name: each.specifier for each in valid}
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+def test_the_constraints_fix_one_version_of_every_requirement_that_meets_its_bounds(python):
+    fixed = read_requirements("constraints.txt", python)
+    assert all(str(version).startswith("==") and "*" not in str(version) for version in fixed.values())
+    for name, bounds in read_requirements("requirements.txt", python).items():
+        assert bounds.contains(str(fixed[name]).removeprefix("==")), name
 
 
 def test_make_py_can_be_parsed_by_the_pythons_that_it_refuses():
@@ -202,6 +224,29 @@ def test_zip_packs_the_suite_without_caches_runs_and_images(suite, tmp_path, git
     assert not [
         name for name in names if name.startswith(("data/c", "runs", "env")) or "cache" in name or ".zip" in name
     ]
+
+
+def test_a_folder_that_cannot_be_written_is_named_without_a_traceback(tmp_path):
+    suite = make_suite(tmp_path / "suite")
+    (suite / ".venv.py").touch()
+    (suite / f"{make.ZIP}.part").mkdir()
+    for target, environ, name in (
+        ("zip", {}, make.ZIP),
+        ("lab", {"VENV": str(suite / ".venv.py" / "env")}, ".venv.py"),
+    ):
+        done = run_python(suite / "tools" / "make.py", target, cwd=tmp_path, **environ)
+        assert done.returncode == 1 and name in done.stderr and "Traceback" not in done.stderr
+        assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_jupyterlab_is_told_if_root_starts_it(monkeypatch, user):
+    commands = []
+    monkeypatch.setattr(make, "environment", lambda: "python")
+    monkeypatch.setattr(make, "run", commands.append)
+    monkeypatch.setattr(make.os, "geteuid", lambda: user, raising=False)
+    make.lab(["--no-browser"])
+    assert ("--allow-root" in commands[0]) == (user == 0) and commands[0][-1] == "--no-browser"
 
 
 def test_an_unknown_target_names_the_known_ones(tmp_path):

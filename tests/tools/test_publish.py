@@ -131,7 +131,7 @@ def test_the_set_up_cell_finds_the_suite_that_its_notebook_lies_in(suite):
     assert done.stdout.splitlines() == ["ready", str(suite / "utils")], done.stderr
 
 
-@pytest.mark.parametrize("name", [make.ZIP, "cifar10-coursework (1).zip"])
+@pytest.mark.parametrize("name", [make.ZIP, "cifar10-coursework (1).zip", "cifar10.course-main (1).zip"])
 def test_the_set_up_cell_unpacks_an_uploaded_suite(suite, tmp_path, name):
     content = tmp_path / "content"
     pack(suite, content).rename(content / name)
@@ -162,9 +162,27 @@ def test_the_set_up_cell_clones_the_published_suite(suite, tmp_path, monkeypatch
     assert done.stdout.splitlines() == ["ready", str(content / "cifar10-coursework" / "utils")], done.stderr
 
 
+def test_the_set_up_cell_unpacks_what_github_packs_under_any_name(suite, tmp_path):
+    content = tmp_path / "content"
+    content.mkdir()
+    shutil.copytree(suite, tmp_path / "packed" / "cifar10.course-main")
+    shutil.make_archive(content / "cifar10.course-main (1)", "zip", tmp_path / "packed")
+    done = set_up(content)
+    assert done.stdout.splitlines() == ["ready", str(content / "cifar10.course-main" / "utils")], done.stderr
+
+
+def test_the_set_up_cell_asks_to_wait_for_an_upload_that_is_not_complete(suite, tmp_path):
+    content = tmp_path / "content"
+    archive = pack(suite, content)
+    archive.write_bytes(archive.read_bytes()[:-100])
+    done = set_up(content)
+    assert done.returncode == 1 and make.ZIP in done.stderr and len(done.stderr.splitlines()) == 1
+    assert "Files" not in done.stderr and list(content.iterdir()) == [archive]
+
+
 def test_the_set_up_cell_asks_for_an_upload_when_it_finds_nothing(tmp_path, suite):
     content = tmp_path / "content"
     content.mkdir()
     done = set_up(content)
-    assert done.returncode == 1
-    assert "Upload cifar10-coursework.zip to this folder" in done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert make.ZIP in done.stderr and "Files pane" in done.stderr

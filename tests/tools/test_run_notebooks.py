@@ -6,12 +6,15 @@ import re
 import signal
 import subprocess
 import sys
+import types
 
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from patience import PATIENCE, wait_until
 from suites import add_notebook, make_suite, run_python
 
 from tools import notebooks, run
+from tools.pace import Pace
 
 FIGURE = """\
 import matplotlib.pyplot as plt
@@ -134,12 +137,9 @@ def interrupt(suite, is_time, **environ):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "encoding": "utf-8"}
     environ = {**os.environ, "PYTHONIOENCODING": "utf-8", **environ}
     with subprocess.Popen(command, cwd=suite, env=environ, **pipes) as process:
-        for _ in range(600):
-            if is_time():
-                break
-            run.time.sleep(0.1)
+        wait_until(is_time)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE)
         return process.returncode, output
 
 
@@ -178,7 +178,7 @@ def test_a_cell_that_ignores_ctrl_c_is_killed(tmp_path, monkeypatch):
         while not (tmp_path / "kernel").exists():
             assert not execution.wait(0.1)
         execution.stop()
-    assert execution.wait(0) and execution.failure is not None
+    assert execution.wait(PATIENCE) and execution.failure is not None
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "kernel").read_text()), 0)
 
@@ -187,7 +187,7 @@ def test_a_cell_that_ignores_ctrl_c_is_killed(tmp_path, monkeypatch):
 def test_ctrl_c_while_the_images_are_fetched_ends_in_one_line(tmp_path):
     suite = make_suite(tmp_path / "suite")
     loader = suite / "utils" / "data" / "cifar10.py"
-    waits = "    open('waits', 'w').close()\n    import time; time.sleep(60)\n    return"
+    waits = "    open('waits', 'w').close()\n    import time; time.sleep(600)\n    return"
     loader.write_text(loader.read_text().replace("    return", waits))
     code, output = interrupt(suite, (suite / "waits").exists)
     assert code == 130 and "CIFAR10_SOURCE=synthetic" in output and "Traceback" not in output
@@ -226,5 +226,57 @@ def test_the_status_names_the_cell_and_how_far_its_training_is():
     cells = [new_code_cell(""), new_code_cell("a"), new_code_cell("b", outputs=shown)]
     nb = new_notebook(cells=cells)
     assert run.position("04_x", nb, cells[2]) == "04_x, cell 2 of 2"
-    assert run.training_progress(cells[2]) == ", epoch 2 of 3, test accuracy 40.00 %"
-    assert run.training_progress(cells[1]) == ""
+    assert run.training_progress(cells[2]) == ["epoch 2 of 3", "test accuracy 40.00 %"]
+    assert run.training_progress(cells[1]) == []
+
+
+@pytest.fixture
+def four_cells(tmp_path):
+    """Return a notebook whose cells took 10, 10, 80 and 300 seconds elsewhere, and its Pace; nothing has run yet."""
+    cells = [new_code_cell("1", metadata={"seconds": seconds}) for seconds in (10, 10, 80, 300)]
+    path = tmp_path / "04_x.ipynb"
+    notebooks.write(new_notebook(cells=cells), path)
+    pace = Pace([path])
+    nb = pace.executed["04_x"] = notebooks.read(path)
+    for cell in nb.cells:
+        del cell.metadata["seconds"]
+    return nb, pace
+
+
+# (seconds that the first cells took here, seconds that the next one has run, what is then said)
+PACES = [
+    ([], 5, ""),
+    ([10], 0, "about 6 min"),
+    ([60], 0, "about 39 min"),
+    ([60], 30, "about 38 min"),  # 60 * 39 - 30 seconds
+    ([60], 120, "more than 57 min"),  # twice as slow as it seemed: at least 180 / 20 times 380 seconds
+    ([60, 120, 480], 0, "about 33 min"),  # 6.6 times as long as elsewhere
+    ([60, 120, 480], 1970, "less than 1 min"),
+    ([60, 120, 480], 4000, ""),
+]
+
+
+@pytest.mark.parametrize(("measured", "elapsed", "said"), PACES)
+def test_the_time_left_follows_the_pace_of_this_machine(four_cells, measured, elapsed, said):
+    nb, pace = four_cells
+    for cell, seconds in zip(nb.cells, measured, strict=False):
+        cell.metadata["seconds"] = seconds
+    assert pace.remaining("04_x", nb.cells[len(measured)], elapsed).removesuffix(" left") == said
+
+
+def test_the_time_left_is_seen_at_eighty_columns(four_cells):
+    nb, pace = four_cells
+    nb.cells[0].metadata["seconds"] = 10_000
+    execution = types.SimpleNamespace(cell=nb.cells[1], elapsed=lambda: 1.0)
+    nb.cells[1].outputs = [new_output("stream", text="epoch 10 of 100, validation accuracy 40.00 %")]
+    text = run.status_text("03_loss_and_optimizer", nb, execution, pace)
+    assert "min left" in text[:79] and "epoch 10 of 100" in text
+
+
+def test_a_folder_of_pages_that_cannot_be_written_is_named_without_a_traceback(suite):
+    (suite / "runs").rename(suite / "elsewhere")
+    (suite / "runs").touch()
+    done = run_python("-m", "tools.run", "01", cwd=suite, CIFAR10_SOURCE="drawn")
+    (suite / "runs").unlink()
+    (suite / "elsewhere").rename(suite / "runs")
+    assert done.returncode == 1 and "coursework" in done.stderr and "Traceback" not in done.stderr

@@ -93,23 +93,44 @@ def test_a_terminal_gets_one_line_and_a_file_or_ci_none(tty, ci, monkeypatch, ca
     assert out.count("\n") == int(tty and not ci)
 
 
+def test_the_text_below_the_curves_keeps_its_height_while_the_training_runs(screen, monkeypatch):
+    heights, show = [], live._show
+
+    def remember(handle, output):
+        heights.extend([output.count("\n")] if isinstance(output, str) else [])
+        return show(handle, output)
+
+    monkeypatch.setattr(live, "_show", remember)
+    train()
+    assert len(heights) > 10 and set(heights[:-1]) == {1}
+
+
+def test_a_terminals_line_is_never_wider_than_the_terminal(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr(live, "in_notebook", lambda: False)
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("COLUMNS", "50")
+    train()
+    lines = re.split(r"[\r\n]+", capsys.readouterr().out.replace("\x1b[K", ""))
+    assert max(map(len, lines)) == 49
+
+
 def test_progress_tells_place_and_time_left():
     history = types.SimpleNamespace(rows=[])
     training = types.SimpleNamespace(epoch=1, batch=50, batches=100, num_epochs=3, complete=False)
     training.history = history
-    assert (
-        progress(training, 75, final=False) == "[##########..........] epoch 2 of 3, batch 50 of 100; 1 min 15 s left"
-    )
+    (line,) = progress(training, 75, final=False)
+    assert line == "[##########..........] epoch 2 of 3, batch 50 of 100; 1 min 15 s left"
     training.batches = None
-    assert "batch 50;" in progress(training, 3720, final=False)
-    assert progress(training, 3720, final=False).endswith("1 h 2 min left")
+    (line,) = progress(training, 3720, final=False)
+    assert "batch 50;" in line and line.endswith("1 h 2 min left")
 
 
 def test_a_training_that_was_complete_before_is_in_no_epoch():
     row = {"epoch": 3, "train_loss": 1.5, "train_acc": 0.5, "seconds": 61}
     training = types.SimpleNamespace(epoch=3, batch=0, batches=100, num_epochs=3, complete=True)
     training.history = types.SimpleNamespace(rows=[row])
-    assert progress(training, None, final=False) == row_text(row)
+    assert progress(training, None, final=False) == [row_text(row)]
 
 
 def test_the_time_left_follows_the_pace_of_this_attempt(monkeypatch):

@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import shutil
 import textwrap
 
 import numpy as np
@@ -199,13 +200,18 @@ def _print_set_aside(set_aside):
 
 
 def _print_notice(error):
-    """Print in a frame that these images are not CIFAR-10."""
+    """Print that these images are not CIFAR-10, between two rules; a line with a path stays whole, to be copied."""
+    width = min(100, shutil.get_terminal_size((100, 24)).columns)
     paragraphs = (
         "These are SYNTHETIC IMAGES, not CIFAR-10: ten classes of simple shapes under the same names. "
         "The whole suite works with them, but no result on them says anything about CIFAR-10.",
         f"Why:  {error.what}",
         f"Next: {error.next_step}",
     )
-    lines = [line for paragraph in paragraphs for line in paragraph.splitlines()]
-    wrapped = [short_line for line in lines for short_line in textwrap.wrap(line.strip(), 96)]
-    print("\n".join(["=" * 100, *(f"| {line:96} |" for line in wrapped), "=" * 100]))
+    lines = []
+    for line in "\n".join(paragraphs).splitlines():
+        has_path = str(DATA) in line
+        lines += (
+            [line.strip()] if has_path else textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
+        )
+    print("\n".join(["=" * width, *lines, "=" * width]))

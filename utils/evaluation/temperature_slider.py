@@ -27,5 +27,5 @@ def slide_temperature(y_hat: torch.Tensor, y: torch.Tensor, *, low=0.2, high=3.0
         numbers = [[float("nan") if value is None else value for value in bins[name]] for name in COLUMNS]
         return show_reliability({f"T = {slider.value:.2f}": (*numbers, bins["ece"])}, title=title)
 
-    show_controls(slider, STATIC)
+    show_controls([slider], STATIC)
     show_live(show_diagram, [slider])

@@ -21,7 +21,7 @@ def upload(net_or_trained, example):
     """Show the prediction of a network or Trained for an example (a path or bytes), then for each uploaded picture."""
     button = ipywidgets.FileUpload(accept="image/*", multiple=False)
     note = ipywidgets.Label()
-    show_controls(ipywidgets.HBox([button, note]), STATIC)
+    show_controls([button, note], STATIC)
     figure = _prediction(net_or_trained, example)
     handle = display(figure, display_id=True)
     plt.close(figure)  # otherwise the notebook would show it a second time at the end of the cell

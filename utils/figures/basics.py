@@ -6,6 +6,7 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 CURVES = {
     "train": {"label": "training", "color": "#0072B2", "linestyle": "-", "marker": "o"},
@@ -47,27 +48,50 @@ def show_grid(images, captions=None, *, columns=10, rows=None, heads=None, title
     return figure
 
 
-def show_channels(panels, *, title=None) -> plt.Figure:
-    """Draw one panel of histograms for each {name: {channel: values}}; channels differ by colour and by dash."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.4 * len(panels), 3.0), squeeze=False)
-    for ax, (name, values) in zip(axes[0], panels.items(), strict=True):
-        for channel, (colour, dash) in CHANNELS.items():
-            ax.hist(
-                values[channel],
-                bins=64,
-                density=True,
-                histtype="step",
-                color=colour,
-                linestyle=dash,
-                linewidth=1.6,
-                label=channel,
-            )
-        ax.set_xlabel(name)
-        ax.set_ylabel("share of pixels, per unit")
-        ax.grid(axis="y")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")
+def show_pixels(image, top, left, size=6, *, title=None) -> plt.Figure:
+    """Draw an image, uint8 (3, h, w), with a frame around a square, and the numbers in that square for each channel."""
+    image = np.asarray(image)
+    figure, axes = plt.subplots(1, 4, figsize=(11.0, 3.1))
+    axes[0].imshow(image.transpose(1, 2, 0))
+    axes[0].add_patch(plt.Rectangle((left - 0.5, top - 0.5), size, size, fill=False, edgecolor="black", linewidth=3))
+    axes[0].add_patch(plt.Rectangle((left - 0.5, top - 0.5), size, size, fill=False, edgecolor="white", linewidth=1.2))
+    axes[0].set(title="image", xlabel="column", ylabel="row")
+    for ax, name, channel in zip(axes[1:], CHANNELS, image, strict=True):
+        square = channel[top : top + size, left : left + size]
+        extent = (left - 0.5, left + size - 0.5, top + size - 0.5, top - 0.5)
+        ax.imshow(square, cmap="gray", vmin=0, vmax=255, extent=extent)
+        for (i, j), value in np.ndenumerate(square):
+            colour = "black" if value > 120 else "white"
+            ax.text(left + j, top + i, value, ha="center", va="center", fontsize=9, color=colour)
+        ax.set(title=name, xlabel="column", xticks=range(left, left + size), yticks=range(top, top + size))
     figure.suptitle(title, x=0.01, ha="left")
     return figure
+
+
+def show_channels(images, mean, std, *, title=None) -> plt.Figure:
+    """Draw a histogram of each channel of images, uint8 (n, 3, h, w), over pixel values and over standardised values.
+
+    A line marks the channel's mean, and a band reaches one standard deviation to either side.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(11.0, 3.4), sharey=True)
+    images = np.asarray(images)
+    for i, (name, (colour, _)) in enumerate(CHANNELS.items()):
+        counts = np.bincount(images[:, i].reshape(-1), minlength=256)
+        axes[i].bar(np.arange(256), 100 * counts / counts.sum(), width=1.0, color=colour)
+        middle, reach = 255 * mean[i], 255 * std[i]
+        axes[i].axvspan(middle - reach, middle + reach, color="#000000", alpha=0.15, linewidth=0)
+        axes[i].axvline(middle, color="black", linestyle="--", linewidth=1.4)
+        axes[i].set(xlabel=f"{name}: pixel value", xlim=(-2, 257), xticks=(0, 64, 128, 192, 255))
+        above = axes[i].secondary_xaxis("top", functions=_standardising(middle, reach))
+        above.set_xlabel("standardised value")
+    axes[0].set_ylabel("pixels (%)")
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def _standardising(mean, std):
+    """Return the two functions that convert a pixel value to a standardised value, and back."""
+    return (lambda value: (value - mean) / std, lambda value: value * std + mean)
 
 
 def show_bars(panels, *, unit, title=None) -> plt.Figure:
@@ -89,7 +113,7 @@ def show_bars(panels, *, unit, title=None) -> plt.Figure:
 def show_history(history, *, num_epochs=None, title=None) -> plt.Figure:
     """Draw a history: the loss with the finer training curve behind it, the accuracy, and the learning rate.
 
-    If an epoch lacks a value, its curve has a gap there.
+    If an epoch lacks a value, its curve has a gap there. Where there is no value at all, the figure says so.
     """
     figure, axes = plt.subplots(1, 3, figsize=(11.0, 3.2), width_ratios=(5, 5, 3))
     loss_ax, accuracy_ax, lr_ax = axes
@@ -105,7 +129,11 @@ def show_history(history, *, num_epochs=None, title=None) -> plt.Figure:
     for ax in axes:
         ax.set_xlabel("epoch")
         ax.set_xlim(0, last_epoch)
+        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         ax.grid(axis="y")
+        if not ax.has_data():
+            ax.set_yticks([])
+            ax.text(0.5, 0.5, "no value yet", transform=ax.transAxes, ha="center", color="#777777")
     loss_ax.set_title("loss (grey: every few batches)" if points else "loss", fontsize=10)
     accuracy_ax.set_title("accuracy (%)", fontsize=10)
     lr_ax.set_title("learning rate", fontsize=10)

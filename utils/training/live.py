@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 
@@ -41,11 +42,14 @@ class LiveCurves:
         notebook, ci = in_notebook(), bool(os.environ.get("CI"))
         if not notebook:
             if not ci and sys.stdout.isatty():
+                width = shutil.get_terminal_size().columns - 1  # a longer line could not be renewed in place
                 end = "\n" if final else ""
-                print(f"\r\033[K{progress(training, self._time_left(training), final)}", end=end, flush=True)
+                print(f"\r\033[K{'; '.join(self._texts(training, final))[:width]}", end=end, flush=True)
         elif final or not ci:
             self._draw(training, final)
-            self._line = _show(self._line, progress(training, self._time_left(training), final))
+            texts = self._texts(training, final)
+            padding = 0 if final else 2 - len(texts)  # always two lines, so that the cell does not jump
+            self._line = _show(self._line, "\n".join([*texts, *[" "] * padding]))
         self._next_line = time.monotonic() + LINE_EVERY
 
     def _draw(self, training, final):
@@ -61,6 +65,9 @@ class LiveCurves:
         plt.close(figure)  # or the notebook would show it a second time at the end of the cell
         self._next_figure = time.monotonic() + max(FIGURE_EVERY, (time.monotonic() - begun) / SHARE)
 
+    def _texts(self, training, final):
+        return progress(training, self._time_left(training), final)
+
     def _time_left(self, training):
         """Estimate the seconds left from the speed so far; return None in the first second."""
         epochs_left = _epochs_left(training)
@@ -75,19 +82,18 @@ def with_curves(callbacks):
 
 
 def progress(training, time_left, final):
-    """Return a line with the current epoch and batch, the time left, and the last epoch's measurements."""
+    """Return at most two texts: the current epoch and batch with the time left, and the last epoch's measurements."""
     texts = []
     if not final and not training.complete:  # if the training was already complete, there is no current epoch
         position = f"epoch {training.epoch + 1} of {training.num_epochs}, batch {training.batch}"
         if training.batches:
             position += f" of {training.batches}"
         filled = round(BAR * (1 - _epochs_left(training) / max(1, training.num_epochs)))
-        texts.append(f"[{'#' * filled}{'.' * (BAR - filled)}] {position}")
-        if time_left is not None:
-            texts.append(f"{_duration(time_left)} left")
+        remaining = "" if time_left is None else f"; {_duration(time_left)} left"
+        texts.append(f"[{'#' * filled}{'.' * (BAR - filled)}] {position}{remaining}")
     if training.history.rows:
         texts.append(row_text(training.history.rows[-1]))
-    return "; ".join(texts)
+    return texts
 
 
 def row_text(row):
@@ -119,7 +125,7 @@ def _duration(seconds):
 
 
 class _Line:
-    """A text that a notebook shows without quotes."""
+    """Lines of text that a notebook shows without quotes."""
 
     def __init__(self, text):
         self.text = text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import email.utils
 import errno
 import hashlib
 import http.client
@@ -30,15 +32,22 @@ TIMEOUT = 15.0  # seconds without a byte after which a connection counts as dead
 SLOWEST = 2_000  # bytes per second; if a mirror is slower during a whole TIMEOUT, the next one is tried
 ROUNDS = 4  # give up after this number of rounds in a row with fewer than SLOWEST * TIMEOUT new bytes
 PAUSE = 1.0  # seconds before the second of these rounds; doubled before each further one
+LONGEST_PAUSE = 60.0  # seconds; a mirror that asks for a longer pause gets this one
+REASON_LENGTH = 200  # characters of what a server said
 CHUNK = 1 << 16  # bytes per read, at most
 
 
 class MirrorError(Exception):
-    """The reason why a mirror did not send the archive; `final` means that another attempt can't succeed."""
+    """The reason why a mirror did not send the archive; `final` means that another attempt can't succeed.
 
-    def __init__(self, reason, final=False):
-        super().__init__(reason)
+    The server may have written the reason, so characters that control a terminal are escaped.
+    """
+
+    def __init__(self, reason, final=False, pause=0.0):
+        printable = (char if char.isprintable() else ascii(char)[1:-1] for char in str(reason)[:REASON_LENGTH])
+        super().__init__("".join(printable))
         self.final = final
+        self.pause = pause  # seconds that the server asked for
 
 
 def mirrors() -> tuple:
@@ -68,11 +77,14 @@ def fetch(target, urls=None, md5=MD5, size=SIZE) -> Path:
 def _download(target, urls, md5, size):
     """Try the mirrors in turn until the .part file is complete and has the right md5; then give it its final name."""
     part = Path(f"{target}.part")
-    part.touch()
+    if part.is_symlink():
+        part.unlink()  # what it points to is not ours
+    _open_part(part).close()
     waiting, reasons = list(urls), {}
     idle_rounds = wrong_archives = 0
     while waiting and idle_rounds < ROUNDS and wrong_archives <= len(urls):
         bytes_before = part.stat().st_size
+        pause = PAUSE * 2**idle_rounds
         for url in tuple(waiting):
             start = part.stat().st_size
             try:
@@ -80,19 +92,26 @@ def _download(target, urls, md5, size):
                 if _has_md5(part, md5):
                     os.replace(part, target)
                     return
-                part.write_bytes(b"")
+                os.truncate(part, 0)
                 wrong_archives += 1
                 raise MirrorError(f"The archive does not have the md5 {md5}.", final=start == 0)
             except MirrorError as error:
                 reasons[url] = error
+                pause = max(pause, min(error.pause, LONGEST_PAUSE))
                 if error.final:
                     waiting.remove(url)
         if part.stat().st_size - bytes_before > SLOWEST * TIMEOUT:
             idle_rounds = 0
         elif waiting:
-            time.sleep(PAUSE * 2**idle_rounds)
+            time.sleep(pause)
             idle_rounds += 1
     raise _error(target, part, size, reasons)
+
+
+def _open_part(part):
+    """Open the .part file for appending; a symbolic link in its place is an error."""
+    no_link = getattr(os, "O_NOFOLLOW", 0)  # Windows has no such flag
+    return open(part, "ab", opener=lambda path, flags: os.open(path, flags | no_link, 0o666))
 
 
 def _append(url, part, size):
@@ -102,7 +121,7 @@ def _append(url, part, size):
         return
     with (
         _open(url, have, size) as response,
-        part.open("ab") as file,
+        _open_part(part) as file,
         tqdm(total=size, initial=have, desc=f"{part.stem} from {_shown(url)}", unit="B", unit_scale=True) as bar,
     ):
         position = have if response.status == 206 else 0  # a mirror that can't resume sends all bytes from the start
@@ -133,7 +152,8 @@ def _open(url, start, size):
     except urllib.error.HTTPError as error:
         error.close()
         may_change = error.code >= 500 or error.code in (408, 429)
-        raise MirrorError(f"HTTP {error.code} {error.reason}", final=not may_change) from error
+        pause = _seconds(error.headers.get("Retry-After", ""))
+        raise MirrorError(f"HTTP {error.code} {error.reason}", not may_change, pause) from error
     except (urllib.error.URLError, ValueError) as error:  # there is no answer, or the address is invalid
         raise MirrorError(getattr(error, "reason", error), final=True) from error
     except (OSError, http.client.HTTPException) as error:
@@ -146,6 +166,15 @@ def _open(url, start, size):
     if response.status != 206 and response.length not in (None, size):
         raise MirrorError(f"It offers {response.length:,} bytes, but the archive has {size:,}.", final=True)
     return response
+
+
+def _seconds(retry_after):
+    """Return the seconds of a Retry-After header, which may also be a date; 0 if it is missing or unreadable."""
+    with contextlib.suppress(ValueError):
+        return float(retry_after)
+    with contextlib.suppress(ValueError, TypeError):
+        return email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time()
+    return 0.0
 
 
 def _read(response, count):
@@ -168,7 +197,8 @@ def _error(target, part, size, reasons):
     lines.insert(0, f"{target.name} could not be downloaded: {have:,} of {size:,} bytes are here.")
     next_step = (
         f"Run it again later (it resumes from byte {have:,}), set {VARIABLE} to another address,\n"
-        f'         put the file at {target}, or use source="synthetic".'
+        f'         use source="synthetic", or put the file here:\n'
+        f"         {target}"
     )
     return DownloadError("\n".join(lines), where=part, next_step=next_step)
 

@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 
 from utils.data.sources import Images
-from utils.data.sources.archives import read_files
+from utils.data.sources.archives import blocks, read_files
 from utils.errors import DataError
 
 ARCHIVES = {
@@ -89,9 +89,8 @@ def _assemble(folder, contents, path, batches):
 
 def _md5_of_file(path):
     digest = hashlib.md5()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
+    for block in blocks(path):
+        digest.update(block)
     return digest.hexdigest()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from utils.data.sources import CLASSES, Images
-from utils.data.sources.archives import read_files
+from utils.data.sources.archives import blocks, read_files
 from utils.errors import DataError
 
 SIZE = (32, 32)
@@ -35,9 +35,8 @@ def content_hash(path):
     path = pathlib.Path(path)
     digest = hashlib.sha256()
     if path.is_file():
-        with path.open("rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
+        for block in blocks(path):
+            digest.update(block)
         return digest.hexdigest()
     for name, content in _files(path):
         digest.update(hashlib.sha256(os.fsencode(name)).digest() + hashlib.sha256(content).digest())
