@@ -28,7 +28,7 @@ def test_a_new_temperature_redraws_the_diagram(monkeypatch):
     slide_temperature(y_hat, y)
     sliders[0].value = 2.0
     assert bundles[0]["text/plain"] == temperature_slider.STATIC
-    shown = [float(figure.axes[0].get_title(loc="left").rpartition(" ")[2]) for figure in figures]
+    shown = [float(figure.axes[0].get_title().rpartition(" ")[2]) for figure in figures]
     expected = [calibration((y_hat / T).softmax(1), y)["ece"] for T in (1, 2)]
     assert shown == pytest.approx(expected, abs=1e-3)
     plt.close("all")

@@ -6,7 +6,8 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from utils.figures.style import COLOURS, DASHES
 
@@ -60,6 +61,7 @@ def show_per_class(values, classes, *, title=None):
     ax.set_yticks(positions, [classes[i] for i in order])
     ax.invert_yaxis()
     ax.set_xlim(10 * np.floor(min(both.min(), 99) / 10), 100.5)
+    ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     ax.set_xlabel("percent (the axis does not start at 0)")
     ax.grid(axis="x")
     figure.legend(loc="outside lower right", ncols=3, fontsize=9)
@@ -109,7 +111,7 @@ def show_reliability(networks, *, title=None):
         left, width = 100 * np.arange(len(count)) / len(count), 100 / len(count)
         colours = [COLOURS[0] if images >= ENOUGH else COLOURS[5] for images in count]
         look = {"align": "edge", "edgecolor": "white"}
-        ax.bar(left, 100 * np.nan_to_num(accuracy), width, color=colours, label="accuracy (pale: few images)", **look)
+        ax.bar(left, 100 * np.nan_to_num(accuracy), width, color=colours, **look)
         ax.plot([0, 100], [0, 100], color="#000000", linestyle="--", linewidth=1.2, label="perfect calibration")
         gap = {"color": COLOURS[1], "linewidth": 2, "label": "gap between accuracy and mean confidence"}
         ax.vlines(100 * confidence, 100 * confidence, 100 * accuracy, **gap)
@@ -120,7 +122,9 @@ def show_reliability(networks, *, title=None):
         below.set_xlim(0, 100)
     axes[0, 0].set_ylabel("accuracy (%)")
     axes[1, 0].set_ylabel("images")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=3, fontsize=9)
+    bar = Patch(facecolor=COLOURS[0], label=f"accuracy (pale: of fewer than {ENOUGH} images)")
+    handles = [bar, *axes[0, 0].get_legend_handles_labels()[0]]
+    figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -140,7 +144,8 @@ def show_class_gates(blocks, classes, branches, *, title=None):
         for (i, j), value in np.ndenumerate(table):
             if not np.isnan(value):
                 colour = "white" if abs(value) > 0.65 * largest else "black"
-                ax.text(j, i, f"{value:+.0f}", ha="center", va="center", fontsize=9, color=colour)
+                text = f"{value:+.0f}" if round(value) else "0"
+                ax.text(j, i, text, ha="center", va="center", fontsize=9, color=colour)
         ax.set_title(name, fontsize=10)
         names = [f"$a_{{{j}}}$\n{text}" for j, text in enumerate(branches, 1)]
         ax.set_xticks(range(table.shape[1]), names, fontsize=9)
@@ -152,31 +157,50 @@ def show_class_gates(blocks, classes, branches, *, title=None):
     return figure
 
 
-def show_embedding(points, labels, classes, *, title=None):
-    """Draw points (n, 2), one per image, with the colour and the marker of their class, and each class's name."""
-    points, labels = np.asarray(points), np.asarray(labels)
+def show_embedding(panels, labels, classes, *, title=None):
+    """Draw points (n, 2), one per image, for each {name: points}; each class has a colour, a marker and its name."""
+    labels = np.asarray(labels)
     colours = plt.get_cmap("tab10").colors
-    figure, ax = plt.subplots(figsize=(8.0, 5.6))
-    for number, name in enumerate(classes):
-        own = points[labels == number]
-        if not len(own):
-            continue
-        look = {"color": colours[number % len(colours)], "marker": MARKERS[number % len(MARKERS)]}
-        ax.scatter(*own.T, s=7, alpha=0.45, linewidth=0, **look)
-        box = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": look["color"], "linewidth": 1.5}
-        ax.text(*own.mean(0), name, ha="center", va="center", fontsize=10, weight="bold", bbox=box, zorder=3)
-    ax.set_xlabel("first principal component")
-    ax.set_ylabel("second principal component")
+    figure, axes = plt.subplots(1, len(panels), figsize=(5.6 * len(panels), 4.9), squeeze=False)
+    for ax, (heading, points) in zip(axes[0], panels.items(), strict=True):
+        points = np.asarray(points)
+        means = {}
+        for number in np.unique(labels):
+            own = points[labels == number]
+            look = {"color": colours[number % len(colours)], "marker": MARKERS[number % len(MARKERS)]}
+            ax.scatter(*own.T, s=7, alpha=0.45, linewidth=0, **look)
+            means[number] = own.mean(0)
+        places = _apart(means, 0.16 * np.ptp(points[:, 0]), 0.055 * np.ptp(points[:, 1]))
+        for number, place in places.items():
+            box = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": colours[number % len(colours)]}
+            ax.text(*place, classes[number], ha="center", va="center", fontsize=9, weight="bold", bbox=box)
+        ax.set_title(heading, fontsize=11)
+        ax.set_xlabel("first principal component")
+    axes[0, 0].set_ylabel("second principal component")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
+
+
+def _apart(means, width, height):
+    """Return the places of labels, {key: (x, y)}: each at its mean, or lower if a label of this size is there."""
+    places = {}
+    for key, (x, y) in sorted(means.items(), key=lambda entry: -entry[1][1]):
+        for other_x, other_y in sorted(places.values(), key=lambda place: -place[1]):
+            if abs(x - other_x) < width and abs(y - other_y) < height:
+                y = other_y - height
+        places[key] = (x, y)
+    return places
 
 
 def show_intervals(values, *, unit, title=None):
     """Draw {label: (value, half-width)} as dots with intervals, one row each, and a line at zero."""
     figure, ax = plt.subplots(figsize=(7.6, 1.2 + 0.42 * len(values)))
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # so that no line crosses a number
     for row, (value, half) in enumerate(values.values()):
         ax.errorbar(value, row, xerr=half, color=COLOURS[0], marker="o", markersize=7, capsize=4, linestyle="")
-        ax.annotate(f"{value:+.1f} ± {half:.1f}", (value, row), (0, 8), textcoords="offset points", ha="center")
+        ax.annotate(
+            f"{value:+.1f} ± {half:.1f}", (value, row), (0, 8), textcoords="offset points", ha="center", bbox=box
+        )
     ax.axvline(0, color="#000000", linestyle="--", linewidth=1.2)
     ax.set_yticks(range(len(values)), list(values))
     ax.set_ylim(len(values) - 0.5, -0.7)
