@@ -20,11 +20,15 @@ _MODULES = {
     "evaluation": (
         "show_answer",
         "show_calibration",
+        "show_class_gates",
         "show_confusion",
+        "show_drops",
+        "show_embedding",
+        "show_intervals",
         "show_mistakes",
         "show_per_class",
+        "show_reliability",
         "show_robustness",
-        "show_views",
     ),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
