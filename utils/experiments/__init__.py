@@ -1,4 +1,4 @@
-"""Experiments (notebook 06): grids of settings, comparison of runs, intervals, and our accuracies beside reported ones."""
+"""Experiments (notebook 06): grids of trainings, intervals and tests, and our accuracies beside reported ones."""
 
 from utils.experiments.beside_reports import beside_reported, beside_table, comparison_table
 from utils.experiments.choose import choose_seeds

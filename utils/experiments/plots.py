@@ -111,7 +111,8 @@ def show_continued(parents, children, *, title=None):
 
 def show_intervals(rows, *, xlabel="difference (points)", title=None):
     """Draw the mean and its confidence interval for each {"label", "mean", "half", "values"}, with a line at zero."""
-    figure, ax = plt.subplots(figsize=(8.6, 1.1 + 0.46 * len(rows)))
+    lines = max(row["label"].count("\n") for row in rows) + 1
+    figure, ax = plt.subplots(figsize=(8.6, 1.1 + (0.3 + 0.16 * lines) * len(rows)))
     for i, row in enumerate(rows):
         ax.plot(row["values"], [i + 0.2] * len(row["values"]), "|", color=GREY, markersize=8, markeredgewidth=1.4)
         ax.errorbar(row["mean"], i, xerr=row["half"], fmt="o", color=COLOURS[0], capsize=5, markersize=7)
@@ -132,7 +133,9 @@ def show_power(curves, seeds, *, title=None):
         ax.plot(seeds, [100 * share for share in power], marker="os^D"[i % 4], label=label, **_line_style(i))
     ax.axhline(80, color=GREY, linewidth=1, linestyle=":")
     ax.annotate("80 %", (1.01, 80), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=GREY)
-    ax.set(xlabel="seeds", ylabel="difference found (%)", ylim=(0, 104), xticks=seeds)
+    ax.set(xlabel="seeds", ylabel="difference found (%)", xscale="log", ylim=(0, 104))
+    ax.set_xticks(seeds, [str(n) for n in seeds])
+    ax.set_xticks([], minor=True)
     ax.grid(axis="y")
     _legend(figure, ax, ncols=3)
     figure.suptitle(title, x=0.01, ha="left")
@@ -149,7 +152,8 @@ def show_search(searches, x, y, *, title=None):
         dots = ax.scatter(*settings, c=[100 * trial["val_acc"] for trial in trials], clip_on=False, **look)
         best = max(trials, key=lambda trial: trial["val_acc"])
         ax.plot(best[x], best[y], "o", markersize=19, markerfacecolor="none", markeredgecolor=COLOURS[1])
-        ax.annotate(f"{100 * best['val_acc']:.1f}", (best[x], best[y]), xytext=(12, 8), textcoords="offset points")
+        beside = {"xytext": (0, 14), "textcoords": "offset points", "ha": "center", "annotation_clip": False}
+        ax.annotate(f"{100 * best['val_acc']:.1f}", (best[x], best[y]), **beside)
         ax.set(title=name, xlabel=x.replace("_", " "), xscale="log", yscale="log")
         ax.margins(0.12)
     axes[0].set_ylabel(y.replace("_", " "))
@@ -164,13 +168,16 @@ def show_reported(rows, *, title=None):
     for i, row in enumerate(rows):
         reported = 100 * row["reported"]
         ax.plot(reported, i, "s", color=COLOURS[0], markersize=8, label="" if i else "reported (test, CIFAR-10)")
-        text = ours_text(row)
         if row["is_complete"]:
             ours = 100 * row["mean"]
             ax.plot([reported, ours], [i, i], color="#BBBBBB", linestyle="-", linewidth=1.5, zorder=1)
-            ax.plot(ours, i, "o", color=COLOURS[1], markersize=9, label="ours" if "ours" not in _labels(ax) else "")
-            text = f"{row['kind']}, {row['data']},\n{row['protocol']}"
+            ax.plot(ours, i, "o", color=COLOURS[1], markersize=9)
+            text = f"{row['data']},\n{row['protocol']}, {row['epochs']} epochs"
+        else:
+            text = ours_text(row)
         ax.annotate(text, (1.01, i), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=GREY)
+    if any(row["is_complete"] for row in rows):
+        ax.plot([], [], "o", color=COLOURS[1], markersize=9, label="ours")
     ax.set_yticks(range(len(rows)), [f"{row['report']}  {row['system']}" for row in rows])
     ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="accuracy (%)")
     ax.margins(x=0.08)
@@ -178,10 +185,6 @@ def show_reported(rows, *, title=None):
     _legend(figure, ax, ncols=2)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
-
-
-def _labels(ax):
-    return ax.get_legend_handles_labels()[1]
 
 
 def plain_label(text: str, longest: int = 60) -> str:

@@ -146,8 +146,8 @@ def results_table(folder: Path = RESULTS) -> pd.DataFrame:
 def gate_differences(records=None) -> pd.DataFrame:
     """Return the accuracy of each gated recipe minus that of its versions without the gate, seed by seed, in points.
 
-    Each row has the network, the version, the images (the original ones first), and the differences in a list. Only
-    trainings with the same seed, protocol and kind of device are paired.
+    Each row has the network (the cheapest first), the version, the images (the original ones first), and the
+    differences in a list. Only trainings with the same seed, protocol and kind of device are paired.
     """
     records = read_records().values() if records is None else records
     accuracies = {}  # {(system, images): {(protocol, kind of device, seed): accuracy}}
@@ -158,7 +158,7 @@ def gate_differences(records=None) -> pd.DataFrame:
         of_system[conditions] = 100 * record["accuracy"]
     rows = []
     for images in sorted({name for _, name in accuracies}, key=lambda name: (name != ORIGINAL, name)):
-        for base in GATED:
+        for base in sorted(GATED, key=lambda recipe: recipe.macs()):
             for other in WITHOUT_GATE[base.name]:
                 gated, without = (accuracies.get((recipe.name, images), {}) for recipe in (base, other))
                 row = {"network": base.name, "against": other.name.removeprefix(f"{base.name}_").replace("_", " ")}
