@@ -26,13 +26,27 @@ def test_a_torn_last_line_costs_that_line_only_and_is_counted(tmp_path, cut):
     append_lines(file, ROWS[:3])
     whole = file.read_bytes()
     file.write_bytes(whole[:-cut])
-    lost = len(whole.splitlines()) - len([line for line in whole[:-cut].split(b"\n") if _is_json(line)])
+    lost = 3 - len([line for line in whole[:-cut].split(b"\n") if _is_json(line)])
     append_lines(file, ROWS[3:])
     rows, bad = read_lines(file)
     assert rows[-2:] == ROWS[3:]
     assert rows[: 3 - lost] == ROWS[: 3 - lost]
     assert len(rows) == 5 - lost
     assert bad == (0 if _is_json(whole[:-cut].split(b"\n")[-1]) or whole[:-cut].endswith(b"\n") else 1)
+
+
+def test_a_line_that_another_process_tears_just_before_the_write_costs_that_line_only(tmp_path, monkeypatch):
+    file, real = tmp_path / "m", os.write
+
+    def killed_before(handle, content):
+        with open(file, "ab") as other:
+            other.write(b'\n{"epoch": 7, "lo')
+        return real(handle, content)
+
+    append_lines(file, ROWS[:2])
+    monkeypatch.setattr(records.os, "write", killed_before)
+    append_lines(file, ROWS[2:])
+    assert read_lines(file) == (ROWS, 1)
 
 
 def _is_json(line):

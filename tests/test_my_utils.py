@@ -110,7 +110,7 @@ def test_every_part_is_in_the_mode_it_was_in_afterwards_even_after_an_error():
     evaluate_accuracy(net, test_iter)
     train_epoch_ch3(net, train_iter, nn.CrossEntropyLoss(), optimizer)
     with pytest.raises(RuntimeError):
-        evaluate_accuracy(net, [(torch.zeros(2, 5), torch.zeros(2))])
+        evaluate_accuracy(net, [(torch.zeros(2, 5), torch.tensor([0, 1]))])
     assert [module.training for module in net.modules()] == modes
 
 
@@ -127,13 +127,13 @@ def test_evaluation_turns_dropout_off_and_changes_nothing():
 def test_the_sums_wait_on_the_device_until_the_end_of_the_epoch(monkeypatch):
     read = []
     net, train_iter, _, optimizer = parts()
-    for name in ("item", "__float__", "__bool__", "__int__"):
+    for name in ("item", "tolist", "__float__", "__bool__", "__int__"):
         original = getattr(torch.Tensor, name)
         monkeypatch.setattr(torch.Tensor, name, lambda self, f=original, n=name: read.append(n) or f(self))
     train_epoch_ch3(net, train_iter, nn.CrossEntropyLoss(), optimizer, after_batch=lambda metric: read.append("batch"))
     last = len(read) - read[::-1].index("batch")
     assert read[:last] == ["batch"] * len(train_iter)
-    assert len(read) - last == 2  # the loss and the count of right answers
+    assert len(read) - last == 3  # the extreme labels, the loss and the count of right answers
 
 
 def test_plain_lists_and_data_loaders_serve_as_iterators():
@@ -289,3 +289,21 @@ def test_a_dataloader_over_a_stream_is_trained_on_without_knowing_its_length():
     batches = torch.utils.data.DataLoader(Stream(), batch_size=4)
     history = train_ch3(net, batches, None, nn.CrossEntropyLoss(), 2, optimizer, curves=False, record=False)
     assert len(history) == 2
+
+
+def test_a_loss_that_a_step_returns_with_its_graph_does_not_keep_the_graph(recwarn):
+    def step(net, X, y, loss, optimizer):
+        optimizer.zero_grad()
+        y_hat = net(X)
+        batch_loss = loss(y_hat, y)
+        batch_loss.backward()
+        optimizer.step()
+        return batch_loss, y_hat  # neither is detached
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    batches = [(torch.randn(4, 3, 2, 2), torch.randint(0, 3, (4,))) for _ in range(3)]
+    metric = Accumulator(3)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    train_epoch_ch3(net, batches, nn.CrossEntropyLoss(), optimizer, step=step, metric=metric)
+    assert not metric[0].requires_grad and not list(recwarn)

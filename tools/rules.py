@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # The notebooks still import from modules inside rooms. When they import from rooms only, set this to True.
 ROOM_IMPORTS_ARE_CHECKED = True
 IMPORTED_FILES = ("errors", "my_utils", "notebook", "devices")  # what notebooks import from utils/ besides rooms
-REWRITTEN = {"accuracy"}  # the reader writes these functions, and then compares them with the library's
+# The reader writes these, and then compares them with the library's.
+REWRITTEN = {"GatedBlock", "GatedConv", "accuracy"}
 FORBIDDEN_CALLS = {
     "pickle.load": "runs whatever the file says: use an Unpickler with a list of what it may load",
     "pickle.loads": "runs whatever the bytes say: use an Unpickler with a list of what it may load",

@@ -47,7 +47,9 @@ class DownloadError(DataError):
 
 
 class DivergedError(CourseworkError):
-    """A loss or a gradient became NaN or Inf; the weights were not changed by this batch."""
+    """A loss, a gradient or a weight became NaN or Inf."""
+
+    is_late = False  # True if it was noticed after the batch that caused it
 
 
 class CheckpointError(CourseworkError):

@@ -6,6 +6,7 @@ append_lines(path, [{"epoch": 1}])
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -61,26 +62,17 @@ def read_json(path: Path) -> dict | None:
 
 
 def append_lines(path: Path, rows: list[dict]):
-    """Append objects, one per line, and wait until they are on the disk; a half-written last line is closed first."""
-    line = as_bytes("".join(json.dumps(plain(row), allow_nan=False, ensure_ascii=False) + "\n" for row in rows))
-    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+    """Append objects, one per line, and wait until they are on the disk; if this fails, append them all again."""
+    # The line break in front: another process may be killed in the middle of a line at any time, also just before this.
+    lines = "\n" + "".join(json.dumps(plain(row), allow_nan=False, ensure_ascii=False) + "\n" for row in rows)
+    content = as_bytes(lines)
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        if _is_torn(handle):
-            line = b"\n" + line
-        written = os.write(handle, line)  # one call: lines of two processes never mix
-        while written < len(line):  # on a disk that is almost full, only a part is written before the error
-            written += os.write(handle, line[written:])
+        if os.write(handle, content) < len(content):  # one call: the rest could end up inside another process's line
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _is_torn(handle):
-    size = os.lseek(handle, 0, os.SEEK_END)
-    if not size:
-        return False
-    os.lseek(handle, size - 1, os.SEEK_SET)
-    return os.read(handle, 1) != b"\n"
 
 
 def read_lines(path: Path) -> tuple[list[dict], int]:

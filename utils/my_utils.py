@@ -2,9 +2,9 @@
 
     train_ch3(net, train_iter, test_iter, nn.CrossEntropyLoss(), num_epochs=10, optimizer=optimizer)
 
-Two arguments of train_ch3 add everything else:
-- `step` trains on one batch: `train_batch` below, or for example a Step of utils/training/step.py in mixed precision;
-- `callbacks` are objects whose methods are called at fixed moments of a training: see utils/training/callbacks.py.
+Two arguments extend train_ch3:
+- `step` trains on one batch: `train_batch` below, or a Step (utils/training/step.py), such as one in mixed precision;
+- `callbacks` follow a training, for example to change the learning rate: see utils/training/callbacks.py.
 """
 
 from __future__ import annotations
@@ -12,17 +12,21 @@ from __future__ import annotations
 import torch
 
 from utils.errors import CourseworkError
-from utils.training.measure import in_mode, mean_loss, means, place
+from utils.training.checked_batches import CheckedBatches, check_scores
+from utils.training.checks import check_training
+from utils.training.interrupt import quietly_interrupted
+from utils.training.measure import in_mode, mean_loss, means
 from utils.training.state import Training
 
 
 def accuracy(y_hat, y):
-    """Count a batch's correct predictions; y_hat holds scores (B, classes). The count is a tensor on their device."""
+    """Return how many predictions of a batch are correct, as a tensor; y_hat holds the scores (B, classes)."""
+    check_scores(y_hat, y)
     return (y_hat.argmax(dim=1) == y).sum()
 
 
 class Accumulator:
-    """Sums of n quantities. Tensors are summed on their device: float(sums[i]) reads a sum, and waits for a GPU."""
+    """Sums of n quantities. A sum of tensors stays on their device until float(sums[i]) copies it to the CPU."""
 
     def __init__(self, n):
         self.data = [0] * n
@@ -54,15 +58,13 @@ def evaluate_accuracy(net, data_iter, device=None, *, predict=None):
 def loss_and_accuracy(net, data_iter, loss, device=None, *, predict=None, metrics=()):
     """Return (mean loss, fraction correct) over data_iter, with net in eval mode.
 
-    If predict is given, predict(net, X) is called in place of net(X). The metrics are updated with (y_hat, y) of each
-    batch.
+    If predict is given, predict(net, X) replaces net(X). The metrics are updated with (y_hat, y) of each batch.
     """
-    device = place(net, device)
     sums = Accumulator(3)  # summed loss, correct predictions, examples
-    with in_mode(net, training=False):
-        for X, y in data_iter:
-            X, y = X.to(device, non_blocking=True), y.to(device, non_blocking=True)
+    with CheckedBatches(data_iter, net, device, "data_iter") as batches, in_mode(net, training=False):
+        for X, y in batches:
             y_hat = net(X) if predict is None else predict(net, X)
+            batches.check(y_hat)
             batch_loss = float("nan") if loss is None else mean_loss(loss, y_hat, y)
             sums.add(batch_loss * len(y), accuracy(y_hat, y), len(y))
             for metric in metrics:
@@ -81,24 +83,24 @@ def train_batch(net, X, y, loss, optimizer):
 
 
 def train_epoch_ch3(net, train_iter, loss, optimizer, device=None, *, step=train_batch, metric=None, after_batch=None):
-    """Train for one epoch; return (mean loss, fraction correct) of its batches, each measured before its step.
+    """Train for one epoch; return (mean loss, fraction correct). Each batch is measured just before the step on it.
 
-    metric: the Accumulator of an epoch that was interrupted, to continue it; by default a new one. after_batch(metric)
-    is called after each batch.
+    metric: the Accumulator of an interrupted epoch, to continue it. after_batch(metric) is called after each batch.
     """
-    device = place(net, device)
-    if metric is None:
-        metric = Accumulator(3)  # summed loss, correct predictions, examples
-    with in_mode(net, training=True):
-        for X, y in train_iter:
-            X, y = X.to(device, non_blocking=True), y.to(device, non_blocking=True)
+    check_training(net, loss, optimizer, step)
+    metric = metric or Accumulator(3)  # summed loss, correct predictions, examples
+    with CheckedBatches(train_iter, net, device, "train_iter") as batches, in_mode(net, training=True):
+        for X, y in batches:  # on the device of net
             batch_loss, y_hat = step(net, X, y, loss, optimizer)
-            metric.add(batch_loss * len(y), accuracy(y_hat, y), len(y))
+            batches.check(y_hat)
+            with torch.no_grad():  # a step may return a loss with its graph, which would fill the memory
+                metric.add(batch_loss * len(y), accuracy(y_hat, y), len(y))
             if after_batch is not None:
                 after_batch(metric)
     return means(metric)
 
 
+@quietly_interrupted
 def train_ch3(
     net,
     train_iter,
@@ -115,12 +117,11 @@ def train_ch3(
     record=True,
     every=None,
 ):
-    """Train for num_epochs, measure on test_iter (or None) after each, draw the curves; return the History.
+    """Train for num_epochs, measure the network on test_iter after each epoch, and draw the curves; return the History.
 
-    record: with True, a Recorder writes a record into a new folder of runs/. With a name, record="mine", checkpoints
-    are written too: the same call with the same name resumes exactly, also in a new process. watched: which images
-    test_iter contains, "test" or "val". The "watched" images are those measured after each epoch. every: batches
-    between two points of the loss curve. An interrupt (Ctrl+C) ends the training after the current batch.
+    test_iter: None measures nothing. watched: "val" if it has validation images. record: True writes a record into a
+    new folder of runs/. A name, record="mine", also saves checkpoints: the same call then resumes exactly, in any
+    process. every: batches between two points of the curve. An interrupt (Ctrl+C) ends it after the current batch.
     """
     if record:
         from utils.runs.recorder import with_recorder  # imported here, since a training without a record needs no files
@@ -134,7 +135,7 @@ def train_ch3(
         net, train_iter, test_iter, loss, num_epochs, optimizer, device, step, callbacks, watched, every
     )
     training.metric = Accumulator(3)
-    with training.under_way():  # calls on_start and on_end; after Ctrl+C the current batch is finished first
+    with training.under_way():  # calls on_start and on_end of the callbacks; Ctrl+C waits for the end of the batch
         while not training.complete:
             trained = train_epoch_ch3(
                 net, training.rest_of_epoch(), loss, optimizer, training.device,

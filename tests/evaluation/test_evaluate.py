@@ -296,7 +296,7 @@ def test_a_training_and_its_run_are_evaluated_through_the_same_door(train, data)
     [
         ((Foreign(3), None), "data must be .* is a NoneType"),
         ((Foreign(3), []), "no batch"),
-        ((Foreign(2), batches(3)), "labels from 0 to 2"),
+        ((Foreign(2), batches(3)), "labels are from 0 to 2"),
         ((nn.Identity(), batches(3)), r"\(20, 3, 16, 16\)"),
         ((3,), "class int"),
     ],

@@ -10,13 +10,11 @@ from utils.experiments.compare import (
     differences,
     find_ablations,
     group_runs,
-    label_runs,
-    network_name,
     only_difference,
     percent_text,
-    run_settings,
 )
 from utils.recipes import SYSTEMS
+from utils.runs.labels import label_runs
 from utils.runs.run import Run, all_runs, find
 
 
@@ -76,23 +74,26 @@ def test_a_group_is_of_test_accuracies_only_if_all_of_its_runs_have_one(add):
 def test_runs_by_hand_are_grouped_with_no_other_run_and_their_settings_are_compared(add):
     add("a", 0.5, recipe=None, settings={"lr": 0.1, "batch_size": 8})
     add("b", 0.5, recipe=None, settings={"lr": 0.2, "optimizer": {"name": "SGD", "momentum": 0.9}}, seed=1)
-    assert len(group_runs()) == 2 and run_settings(find("b"))["optimizer.momentum"] == 0.9
+    assert len(group_runs()) == 2 and find("b").settings["optimizer.momentum"] == 0.9
     table = differences("a", "b")
     assert list(table.columns) == ["a", "b"]
     assert table.loc["lr"].tolist() == ["0.1", "0.2"] and table.loc["seed"].tolist() == ["0", "1"]
     assert table.loc["batch_size"].tolist() == ["8", "none"]
     with pytest.raises(CourseworkError, match="base"):
         find_ablations("a")
+    assert only_difference(*group_runs()) is None
+    add("c", 0.5, recipe=None, settings={"lr": 0.1, "batch_size": 8})
+    assert only_difference(group_runs([find("a")])[0], group_runs([find("c")])[0]) is None
 
 
 def test_networks_are_called_by_their_name_path_or_class(add, monkeypatch):
     run = add("named", described=network("gated", width=32))
-    assert network_name(run) == "gated"
+    assert run.network_name == "gated"
     of_first_version = add("plan", described=network({"blocks": [], "layers": ["conv 8"]}))
     summaries = {"path": {"class": "Net", "path": "package.Net"}, "class": {"class": "MyNet", "path": None}}
     monkeypatch.setattr(Run, "network", property(lambda run: summaries.get(run.name)), raising=False)
-    names = [network_name(add(name, recipe=None)) for name in ("path", "class", "neither")]
-    assert names == ["package.Net", "MyNet", ""] and network_name(of_first_version) == ""
+    names = [add(name, recipe=None).network_name for name in ("path", "class", "neither")]
+    assert names == ["package.Net", "MyNet", ""] and of_first_version.network_name == ""
 
 
 def test_another_network_brings_its_own_settings_and_a_setting_of_one_is_a_change_of_its_own(add):
@@ -144,17 +145,29 @@ def test_a_run_without_accuracy_recipe_or_end_is_refused_as_a_base(add, changes)
         find_ablations("base")
 
 
-def test_runs_are_told_apart_by_what_differs_or_by_their_names_where_that_is_much(add):
+def test_runs_are_told_apart_by_their_system_and_by_what_differs_within_it(add):
     for seed in (0, 1):
         add(f"a{seed}", 0.5, recipe=varied(lr=0.1), seed=seed)
     add("b", 0.5, recipe=varied(lr=0.02), seed=1)
     assert label_runs(all_runs()) == {"a0": "lr 0.1, seed 0", "a1": "lr 0.1, seed 1", "b": "lr 0.02, seed 1"}
     assert label_runs([find("a0"), find("a1")]) == {"a0": "seed 0", "a1": "seed 1"}
-    assert label_runs([find("b")]) == {"b": "b"} and label_runs([]) == {}
-    add("other", 0.5, recipe=SYSTEMS["dropout_cnn"])
+    assert label_runs([find("b")]) == {"b": "plain_cnn"} and label_runs([]) == {}
+    add("other", 0.5, recipe=SYSTEMS["dropout_cnn"], seed=3)
     add("by hand", recipe=None)
-    assert label_runs([find("b"), find("other")]) == {"b": "b", "other": "other"}
-    assert label_runs([find("b"), find("by hand")]) == {"b": "b", "by hand": "by hand"}
+    assert label_runs([find("b"), find("other")]) == {"b": "plain_cnn", "other": "dropout_cnn"}
+    assert label_runs([find("b"), find("by hand")]) == {"b": "plain_cnn", "by hand": "by hand"}
+    assert label_runs(all_runs())["a1"] == "plain_cnn, lr 0.1, seed 1"
+
+
+def test_if_much_differs_a_label_has_what_is_unusual_and_equal_runs_have_their_names(add):
+    for i in range(3):
+        add(f"usual{i}", seed=i)
+    add("odd", recipe=varied(lr=0.5, batch_size=7, clip_norm=1.0, average=0.5), seed=0)
+    labels = label_runs(all_runs())
+    assert labels["usual1"] == "seed 1" and labels["odd"].startswith("batch size 7, lr 0.5") and "..." in labels["odd"]
+    add("again")
+    assert label_runs([find("usual0"), find("again")]) == {"usual0": "usual0", "again": "again"}
+    assert label_runs(all_runs())["again"] == "seed 0 (again)"
 
 
 @pytest.mark.parametrize("record", ["{}", "[]", '{"recipe": 3, "data": null, "state": 4, "settings": 1}', "no json"])

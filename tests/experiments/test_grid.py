@@ -70,6 +70,15 @@ def test_called_again_nothing_is_trained_and_the_table_is_the_same(grid, monkeyp
     assert first.equals(second) and times() == before
 
 
+def test_a_trial_that_cannot_be_read_is_listed_with_the_reason_and_not_trained_again(grid, monkeypatch):
+    axes = {"lr": [0.01, 0.1]}
+    first = grid(axes)
+    (find(first["run"][1]).folder / "evaluation.json").write_text('{"accuracy": [0.5]}')
+    monkeypatch.setattr(Recipe, "train", lambda *args, **how: pytest.fail("it trained again"))
+    second = grid(axes)
+    assert list(second["state"]) == ["finished", "unreadable"] and "evaluation.json" in second["error"][1]
+
+
 @pytest.mark.parametrize("how", [{}, {"protocol": "watch_test"}, {"effort": EFFORTS["check"]}, {"seed": 3}])
 def test_a_trial_has_the_folder_that_the_recipe_gives_the_same_training(grid, tiny, data, how, monkeypatch):
     table = grid({"lr": [0.02]}, **how)
@@ -302,8 +311,9 @@ def test_the_bar_is_one_line_at_a_terminal_and_nothing_in_ci(grid, capsys, monke
         ({"state": "diverged", "attempts": [{"how": "failed"}, {"how": "diverged"}]}, False),
     ],
 )
-def test_a_record_tells_whether_a_trial_is_due_with_one_retry(record, due):
-    assert is_due(record, 1) is due
+def test_a_record_tells_whether_a_trial_is_due_with_one_retry(record, due, tmp_path):
+    write_json(tmp_path / RECORD, record)
+    assert is_due(Run(tmp_path), 1) is due
     assert count_failures({"state": "finished", "attempts": [{"how": "failed"}, {"how": "finished"}]}) == 1
 
 

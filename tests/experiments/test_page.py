@@ -1,12 +1,15 @@
 """The comparison page: what a reader does with it in a browser works, offline, whatever the runs are called."""
 
 import base64
+import collections
 import hashlib
+import io
 import json
 import re
 import shutil
 import subprocess
 import urllib.parse
+from pathlib import Path
 
 import pytest
 from patience import PATIENCE
@@ -15,6 +18,7 @@ from tools import compare
 from utils import files as records
 from utils.experiments.beside_reports import beside_reported, beside_table
 from utils.experiments.page import COLUMNS, comparison_page, write_page
+from utils.files import write_json
 from utils.recipes import SYSTEMS
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -50,7 +54,7 @@ TOOLS = """
 const all = (what) => [...document.querySelectorAll(what)];
 const rows = () => all("#runs tbody tr:not([hidden])").map((row) => row.dataset.run);
 const ticked = () => all("#runs input:checked").map((box) => box.closest("tr").dataset.run).sort();
-const drawn = () => all("#legend li").map((item) => item.textContent);
+const drawn = () => all("#legend li").map((item) => item.dataset.run);
 const shown = () => all(".curve.shown").filter((curve) => getComputedStyle(curve).display !== "none").length;
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 const type = async (text) => {
@@ -130,6 +134,14 @@ def test_the_filter_takes_words_columns_comparisons_and_exclusions(add, browse):
         "val_acc>0.75 -three": {"two"},
         "val_acc >= 0.8": {"two", "three"},
         "val_acc>=80,0%": {"two", "three"},
+        "val_acc>=80": {"two", "three"},
+        "val_acc > 70.00 %": {"two", "three"},
+        "val_acc<=70.00": {"one"},
+        "parameters>=1,000": every,
+        "parameters>1,000": set(),
+        "val_acc>": every,  # what can't be understood hides no run
+        "foo>1": every,
+        "state>1 val_acc>0.75": {"two", "three"},
         "val_acc<=0.8 system: plain": {"one", "three"},
         'data:"synthetic images"': {"two"},
         'sweep:"first try"': {"one"},
@@ -141,6 +153,31 @@ def test_the_filter_takes_words_columns_comparisons_and_exclusions(add, browse):
     script = f"const found = {{}}; for (const f of {json.dumps(list(filters))}) {{ await type(f); found[f] = rows(); }}"
     found = browse(script + " return found;")
     assert {text: set(names) for text, names in found.items()} == filters
+
+
+@needs_browser
+def test_a_filter_that_cannot_be_understood_says_why(add, browse):
+    add("one", 0.7)
+    filters = ["val_acc>0.5", "val_acc>", "val_acc<many", "foo>1", "acc>1", "system>1", "-foo>1 bar<2"]
+    script = f"""const problems = {{}};
+    for (const f of {json.dumps(filters)}) {{
+      await type(f);
+      problems[f] = document.getElementById("problem").textContent;
+    }}
+    return problems;"""
+    problems = browse(script)
+    assert problems.pop("val_acc>0.5") == "" and all(problems.values())
+    assert "val_acc" in problems["val_acc>"] and "foo" in problems["foo>1"] and "system" in problems["system>1"]
+    assert "val_acc" in problems["acc>1"] and "foo" in problems["-foo>1 bar<2"] and "bar" in problems["-foo>1 bar<2"]
+
+
+@needs_browser
+def test_curves_of_test_accuracies_are_marked_among_those_of_validation_accuracies(add, browse):
+    add("a", 0.5, seed=1)
+    add("b", 0.6, seed=2, watched="test")
+    legend, axes = browse("""return [all("#legend li").map((item) => item.textContent.trim()),
+        all("figure text").map((text) => text.textContent).filter((text) => text.includes("accuracy"))];""")
+    assert legend == ["seed 2 (test accuracy)", "seed 1"] and all("validation" in text for text in axes[:2])
 
 
 @needs_browser
@@ -227,7 +264,7 @@ def test_many_runs_of_100_epochs_make_a_page_of_few_megabytes_that_opens(add, br
         recipe = SYSTEMS["plain_cnn"].change(lr=10 ** -(1 + i % 5))
         add(f"run{i:03d}", *(0.9 - 0.8 / (epoch + i % 7 + 1) for epoch in range(100)), recipe=recipe, seed=i)
     assert browse('document.getElementById("all").click(); return [rows().length, shown()];') == [runs, 2 * runs]
-    assert (add.top / "compare.html").stat().st_size < 80_000 + 8_000 * runs
+    assert (add.top / "compare.html").stat().st_size < 80_000 + 3_600 * runs
 
 
 def test_the_page_fetches_nothing_and_only_its_own_script_may_run(add):
@@ -250,10 +287,40 @@ def test_the_table_holds_every_column_of_every_kind_of_run_without_a_script(add)
     table = re.search(r'<table id="runs">.*?</table>', comparison_page(add.top), re.DOTALL)[0]
     assert re.findall(r'data-key="(\w+)"', table) == list(COLUMNS) and "<script" not in table
     lines = [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in table.splitlines() if line.startswith("<tr")]
-    cells = {line[0]: dict(zip(COLUMNS, line, strict=True)) for line in lines}
+    cells = {line[COLUMNS.index("run")]: dict(zip(COLUMNS, line, strict=True)) for line in lines}
     assert list(cells) == ["by hand", "a", "broken"]
     assert (cells["a"]["val_acc"], cells["a"]["test_acc"], cells["a"]["test_acc_tta"]) == ("", "", "75.00 %")
     assert cells["by hand"]["lr"] == "0.25" and "unreadable" in cells["broken"]["state"]
+
+
+def test_every_file_of_a_run_is_read_once(add, monkeypatch):
+    opened = collections.Counter()
+
+    def count(file, *arguments, **options):
+        if str(file).startswith(str(add.top)) and not str(file).endswith("partial"):
+            opened[Path(file).name] += 1
+        return open(file, *arguments, **options)
+
+    counts = []
+    for runs in (20, 40):
+        for i in range(runs - 20, runs):
+            run = add(f"run{i:03d}", 0.5, recipe=SYSTEMS["plain_cnn"].change(lr=(i + 1) / 1000))
+            write_json(run.folder / "evaluation.json", {"accuracy": 0.5})
+        monkeypatch.setattr(io, "open", count)  # by which pathlib opens files
+        write_page(add.top)
+        monkeypatch.undo()
+        monkeypatch.setenv("COURSEWORK_RUNS", str(add.top))
+        counts.append({name: opened[name] / runs for name in ("run.json", "metrics.jsonl", "evaluation.json")})
+        opened.clear()
+    assert counts == [{"run.json": 1, "metrics.jsonl": 1, "evaluation.json": 1}] * 2
+
+
+def test_unreadable_runs_are_listed_with_their_reasons_above_the_figures(add):
+    for i in range(12):
+        (add(f"run{i:02d}", 0.5).folder / "evaluation.json").write_text('{"accuracy": "high"}')
+    text = comparison_page(add.top)
+    listed = re.search(r'<ul class="problems">.*?</ul>', text)[0]
+    assert listed.count("accuracy must be") == 10 and "2 more" in listed and text.count("accuracy must be") == 22
 
 
 def test_reported_accuracies_are_there_without_any_run(tmp_path):

@@ -28,21 +28,29 @@ def test_curves_are_drawn_by_epoch_and_by_seconds_each_with_a_look_of_its_own(ad
     runs = [add("a", 0.25, 0.5), add("b", 0.75), add("without an epoch")]
     left, right = show_curves(runs, title="t").axes
     assert lines(left) == {"a": ([1, 2], [25, 50]), "b": ([1], [75])}
-    assert lines(right)["a"][0] == [3.0, 6.0] and [line.get_gid() for line in right.lines] == ["curve-0", "curve-1"]
+    assert lines(right)["a"][0] == [3.0, 6.0]
     assert left.get_ylabel() == "validation accuracy (%)"
     assert len({(line.get_color(), line.get_linestyle()) for line in left.lines}) == 2
 
 
-def test_curves_of_test_and_validation_images_are_not_called_either(add):
-    axes = show_curves([add("a", 0.5), add("b", 0.5, watched="test")]).axes
-    assert axes[0].get_ylabel() == "accuracy (%)"
+def test_where_validation_and_test_accuracies_share_an_axis_it_names_one_and_the_others_are_marked(add):
+    runs = [add("a", 0.5, seed=1), add("b", 0.5, watched="test", seed=2)]
+    ax = show_curves(runs).axes[0]
+    assert ax.get_ylabel().startswith("validation accuracy (%)")
+    assert [*lines(ax)] == ["seed 1", "seed 2 (test accuracy)"]
+    (best,) = show_best_runs(runs).axes
+    fills = {line.get_ydata()[0]: line.get_markerfacecolor() for line in best.lines}
+    assert fills[1] == "white" != fills[0] and "hollow: test" in best.get_xlabel()
+    assert show_curves(runs[1:]).axes[0].get_ylabel() == "test accuracy (%)"
 
 
 def test_the_best_epoch_of_each_run_is_drawn_and_the_best_run_comes_first(add):
-    runs = [add("a", 0.25, 0.5, 0.375), add("b", 0.75, data=add.synthetic), add("c", 0.1, float("nan")), add("none")]
+    runs = [add("a", 0.25, 0.5, 0.375), add("b", 0.75, seed=1), add("c", 0.1, float("nan"), seed=2), add("none")]
     (ax,) = show_best_runs(runs, count=2).axes
     assert [list(line.get_xdata()) for line in ax.lines] == [[75], [50]]
-    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["b", "a"]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["seed 1", "seed 0 (a)"]
+    assert [line.get_marker() for line in ax.lines] == ["o", "o"] and "synthetic" not in ax.get_xlabel()
+    (ax,) = show_best_runs([*runs, add("d", 0.8, data=add.synthetic)], count=2).axes
     assert [line.get_marker() for line in ax.lines] == ["^", "o"] and "synthetic" in ax.get_xlabel()
     show_best_runs([])
 

@@ -19,7 +19,8 @@ from utils.experiments.records import (
     save_record,
 )
 from utils.files import plain, write_json
-from utils.runs.run import Run, tta_accuracy
+from utils.runs.run import Run
+from utils.runs.run_table import tta_accuracy
 from utils.training.effort import Effort
 
 CPU = torch.device("cpu")

@@ -22,7 +22,7 @@ from victim import BATCHES, images, make_loader, timeless
 from utils.data.loader import BatchLoader
 from utils.my_utils import train_ch3
 from utils.runs import recorder
-from utils.training.callbacks import EarlyStopping, KeepBest
+from utils.training.best_epoch import EarlyStopping, KeepBest
 from utils.training.state import LAST
 
 EPOCHS = 3

@@ -1,13 +1,14 @@
-"""Owns a disk that fails as told: it stands between checkpoint_files.py and the real one, and notes each call."""
+"""A disk that fails as told: it stands between the suite's files and the real disk, and notes each call."""
 
 import builtins
 import errno
 import os
 import pathlib
 
-from utils.runs import checkpoint_files
+from utils import files
+from utils.runs import checkpoint_files, claim
 
-OPERATIONS = {  # what a save does to a disk: where the name is looked up, and the name
+OPERATIONS = {  # what a training does to a disk: where the name is looked up, and the name
     "mkdir": (pathlib.Path, "mkdir"),
     "open": (checkpoint_files, "open"),
     "fsync": (os, "fsync"),
@@ -16,7 +17,13 @@ OPERATIONS = {  # what a save does to a disk: where the name is looked up, and t
     "open folder": (os, "open"),
     "list": (pathlib.Path, "iterdir"),
     "unlink": (pathlib.Path, "unlink"),
+    "open record": (files, "open"),
+    "append": (os, "write"),
+    "open claim": (claim, "open"),
+    "rename": (os, "rename"),
 }
+CHANGES = {*OPERATIONS} - {"read", "list"}
+SPACE = CHANGES - {"unlink", "rename"}  # what needs space on the disk
 
 
 class Disk:
@@ -43,7 +50,9 @@ class Disk:
                 return real(*args, **options)
             self.note(name, path)
             result = real(*args, **options)
-            return File(result, self) if name == "open" else result
+            return (
+                result if isinstance(result, (int, type(None))) or not name.startswith("open") else File(result, self)
+            )
 
         return call
 

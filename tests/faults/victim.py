@@ -28,7 +28,7 @@ from utils.optim.optimizers import make_optimizer
 from utils.optim.schedules import make_schedule
 from utils.runs.checkpoints import Checkpoints
 from utils.training.average import Average
-from utils.training.callbacks import KeepBest
+from utils.training.best_epoch import KeepBest
 from utils.training.state import LAST, NORMAL
 from utils.training.step import Step
 

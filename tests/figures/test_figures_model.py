@@ -6,7 +6,7 @@ import pytest
 from figure_checks import check_whole
 from matplotlib.colors import to_hex
 
-from utils.figures.model import show_features, show_forms, show_gates, show_responses
+from utils.figures.model import show_data_flow, show_gate_spread, show_gates, show_responses
 from utils.figures.style import STYLE
 
 
@@ -40,22 +40,34 @@ def test_responses_share_one_scale_with_zero_in_its_middle(image, rng):
     check_whole(figure)
 
 
-@pytest.mark.parametrize("blocks", [1, 3])
-def test_features_show_a_blocks_first_channels_and_say_how_many_there_are(image, rng, blocks):
-    maps = {f"block{n}": rng.random((16 * n, 8, 12)) for n in range(1, blocks + 1)}
-    figure = show_features(image, maps, columns=4, title="Finding")
-    grid = np.array(figure.axes).reshape(blocks, 5)
-    for row, (name, of_block) in zip(grid, maps.items(), strict=True):
-        drawn = [np.asarray(ax.images[0].get_array()) for ax in row[1:]]
-        assert np.array_equal(drawn, of_block[:4])
-        assert texts(row[1]) == [f"{name}\n{len(of_block)} of 8x12"]
-    assert [len(ax.images) for ax in grid[:, 0]] == [1] + [0] * (blocks - 1)
+def test_a_flow_draws_every_stage_from_left_to_right_with_its_shape(image, rng):
+    maps = rng.random((16, 8, 8))
+    figure = show_data_flow({"image": image, "block": maps, "scores": np.array([0.5, -1.0])}, most=3, title="Finding")
+    ax = figure.axes[0]
+    shapes = [text for text in texts(ax) if text.startswith("(")]
+    assert shapes == ["(3, 32, 32)", "(16, 8, 8)", "(2,)"]
+    front = sorted(ax.images, key=lambda drawn: (drawn.get_extent()[0], -drawn.get_zorder()))
+    assert len(front) == 1 + 3 and np.array_equal(front[0].get_array(), image.transpose(1, 2, 0))
+    assert np.array_equal(front[1].get_array(), maps[0])
+    sides = [drawn.get_extent()[1] - drawn.get_extent()[0] for drawn in front[:2]]
+    assert sides[0] > sides[1]  # smaller maps are drawn smaller
+    lengths = [bar.get_width() for bar in ax.patches[-2:]]
+    assert lengths[0] == pytest.approx(-lengths[1] / 2) and lengths[0] > 0
     check_whole(figure)
 
 
-def test_a_block_with_fewer_channels_than_columns_leaves_the_others_empty(image, rng):
-    figure = show_features(image, {"block1": rng.random((2, 8, 8))}, columns=5)
-    assert [len(ax.images) for ax in figure.axes] == [1, 1, 1, 0, 0, 0]
+def test_the_boxes_of_gates_hold_the_middle_half_of_the_images(rng):
+    weights = {"block 1": rng.dirichlet(np.ones(4), 200), "block 2": rng.dirichlet(np.ones(2), 200)}
+    figure = show_gate_spread({"untrained": weights, "trained": weights}, title="Finding")
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["block 1", "block 2"] * 2
+    assert [figure.axes[i].get_ylabel().split("\n")[0] for i in (0, 2)] == ["untrained", "trained"]
+    for ax, values in zip(figure.axes, [*weights.values()] * 2, strict=True):
+        assert len(ax.patches) == values.shape[1]
+        for box, column in zip(ax.patches, values.T, strict=True):
+            heights = box.get_path().vertices[:, 1]
+            assert [heights.min(), heights.max()] == pytest.approx(np.percentile(column, (25, 75)))
+        assert ax.lines[-1].get_ydata()[0] == 1 / values.shape[1]  # the equal share
+    check_whole(figure)
 
 
 def test_gates_write_every_weight_and_colour_it_by_its_difference_from_an_equal_share(rng):
@@ -86,20 +98,6 @@ def test_gates_name_the_branches_they_weigh_where_those_are_told(rng):
 def test_weights_on_a_dark_ground_are_written_in_white():
     figure = show_gates({"block1": np.array([[0.5, 0.5], [0.9, 0.1]])}, ["cat", "dog"])
     assert [to_hex(text.get_color()) for text in figure.axes[0].texts] == ["#000000"] * 2 + ["#ffffff"] * 2
-
-
-def test_forms_mark_the_chosen_one_by_name_colour_and_hatch():
-    panels = {"large": {"loop": 1234.5, "stacked": 20.0}, "small": {"loop": 0.5, "stacked": 2.0}}
-    figure = show_forms(panels, {"large": "stacked", "small": "loop"}, title="Finding")
-    names = [[label.get_text() for label in ax.get_yticklabels()] for ax in figure.axes]
-    assert names == [["loop", "stacked (auto)"], ["loop (auto)", "stacked"]]
-    for ax, taken, values in zip(figure.axes, (1, 0), ((1234.5, 20.0), (0.5, 2.0)), strict=True):
-        assert [bar.get_width() for bar in ax.patches] == list(values)
-        looks = [(to_hex(bar.get_facecolor()), bar.get_hatch() or "") for bar in ax.patches]
-        assert looks[taken] == ("#0072b2", "") and looks[1 - taken] == ("#bbbbbb", "//")
-        assert "ms" in ax.get_xlabel()
-    assert texts(figure.axes[1]) == ["0.5", "2"]
-    check_whole(figure)
 
 
 def test_a_class_without_images_has_an_empty_row_of_gates():

@@ -9,11 +9,11 @@ from networks import small_cnn, small_gated
 from networks_by_hand import NetByHand, Wrapper, lazy_net
 from torch import nn
 
-from utils.models import GatedBlock, GatedConv, depth, find_gates, flops, network_table, parameters, set_form, summarise
+from utils.models import GatedBlock, GatedConv, depth, find_gates, flops, network_table, parameters, summarise
 from utils.models.blocks import conv
 from utils.models.count import gate_outputs
 from utils.models.draw import draw_network
-from utils.models.gated import FORMS
+from utils.models.gated import FORMS, set_form
 
 BY_HAND = 27 * 4 * 1024 + 4 * 2 + (9 + 1) * 4 * 6 * 1024 + 6 * 10  # multiply-adds of NetByHand
 NETS = {

@@ -6,15 +6,16 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 import torchvision
+from matplotlib.patches import Circle
 from networks import small_gated
 from networks_by_hand import NetByHand, Wrapper
 from torch import nn
 
 from utils.errors import CourseworkError
 from utils.figures.style import STYLE
-from utils.models import NETWORKS, TABLE_NETWORKS, GatedBlock, make_gate, summarise
+from utils.models import NETWORKS, REPORTED_NETWORKS, TABLE_NETWORKS, GatedBlock, make_gate, summarise
 from utils.models.blocks import conv
-from utils.models.draw import FLOOR, MAX_LANES, MIDDLE, draw_block, draw_network, list_boxes
+from utils.models.draw import FLOOR, MAX_LANES, MIDDLE, draw_block, draw_network, draw_networks, list_boxes
 
 pytestmark = pytest.mark.usefixtures("close_figures")
 DRAWN = {name: make for name, make in NETWORKS.items() if name not in TABLE_NETWORKS}
@@ -73,6 +74,18 @@ def test_any_network_can_be_drawn(make):
     assert figure.get_suptitle() == "{parameters:,} parameters, {macs:,} multiply-adds per image".format(
         **summarise(net)
     )
+
+
+def test_networks_below_one_another_are_readable_and_in_order():
+    networks = {name: on_meta(make) for name, make in REPORTED_NETWORKS.items()}
+    for style in ({}, STYLE):
+        with plt.rc_context(style):
+            figure = draw_networks(networks, "The five networks")
+            check_readable(figure)
+    assert [texts_of[-2] for texts_of in ([text.get_text() for text in ax.texts] for ax in figure.axes)] == [*networks]
+    gates = [sum(text.get_text() == "a" for text in ax.texts) for ax in figure.axes]
+    assert gates == [10, 11, 0, 2, 0]
+    assert "2.1 M parameters 163 M multiply-adds" in texts(figure)
 
 
 def test_an_image_of_another_size_can_be_given():
@@ -187,7 +200,22 @@ def test_a_drawn_block_names_its_parts_and_one_weight_for_each_branch():
     assert {f"$a_{{{j}}}$" for j in (1, 2, 3)} <= set(shown)
     assert [text for text in shown if text.startswith("conv")] == [f"conv {n}x{n}, 32, ReLU" for n in (1, 3, 5)]
     assert {"gate: mean over the map, linear 3, softmax", "shortcut: conv 1x1, batch norm"} <= set(shown)
-    assert {"X 16", "O 32", "batch norm LeakyReLU"} <= set(shown)
+    assert {"X 16", "O 32", "batch norm LeakyReLU", "16\N{MULTIPLICATION SIGN}H\N{MULTIPLICATION SIGN}W"} <= set(shown)
+
+
+def test_no_line_of_a_drawn_block_runs_through_two_weights():
+    (ax,) = draw_block(GatedBlock(16, 16, (3,) * 4)).axes
+    centres = [patch.center for patch in ax.patches if isinstance(patch, Circle)][:4]
+    for line in ax.lines:
+        points = list(zip(*line.get_data(), strict=True))
+        crossed = [c for c in centres if any(between(c, *ends) for ends in itertools.pairwise(points))]
+        assert len(crossed) <= 1
+
+
+def between(centre, start, end):
+    """Return True if a horizontal or vertical line from start to end passes through a circle's centre."""
+    (x, y), (x0, y0), (x1, y1) = centre, start, end
+    return min(x0, x1) <= x <= max(x0, x1) and min(y0, y1) <= y <= max(y0, y1)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +224,7 @@ def test_a_drawn_block_names_its_parts_and_one_weight_for_each_branch():
 def test_too_many_branches_are_shortened_to_dots(k, weights):
     shown = texts(draw_block(GatedBlock(16, 16, (3,) * k)))
     assert (". . ." in shown) == (k > MAX_LANES)
-    assert [text for text in shown if text.startswith("$a")] == [f"$a_{{{j}}}$" for j in weights]
+    assert [text for text in shown if text.startswith("$a_")] == [f"$a_{{{j}}}$" for j in weights]
 
 
 def test_each_step_of_a_branch_tells_its_channels():

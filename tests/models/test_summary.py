@@ -84,6 +84,31 @@ class BlockOfAStudent(nn.Module):
         return sum(a[:, j].view(-1, 1, 1, 1) * layer(X) for j, layer in enumerate(self.convs))
 
 
+class NestedBlock(BlockOfAStudent):
+    """The same with its branches in a module of their own, as in notebook 02."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Module()
+        self.conv.branches = self.convs
+        del self.convs
+
+    def forward(self, X):
+        a = self.gate(X)
+        return sum(a[:, j].view(-1, 1, 1, 1) * layer(X) for j, layer in enumerate(self.conv.branches))
+
+
+OF_A_STUDENT = {
+    "k": 2,
+    "gate": "mean over the map, linear 2, sigmoid",
+    "branches": "conv 3x3 or conv 5x5",
+    "shortcut": None,
+    "after": "",
+    "branch_steps": [["conv 3x3, 6"], ["conv 5x5, 6"]],
+    "channels": [3, 6],
+    "kernel_sizes": [3, 5],
+    "steps": 1,
+}
 FACTS = {
     "gated convolution": (
         lambda: GatedBlock(6, 6, (3, 3, 1), shortcut=nn.Identity(), after=nn.Sequential(nn.BatchNorm2d(6), nn.ReLU())),
@@ -119,20 +144,8 @@ FACTS = {
             "steps": 2,
         },
     ),
-    "a student's": (
-        BlockOfAStudent,
-        {
-            "k": 2,
-            "gate": "mean over the map, linear 2, sigmoid",
-            "branches": "conv 3x3 or conv 5x5",
-            "shortcut": None,
-            "after": "",
-            "branch_steps": [["conv 3x3, 6"], ["conv 5x5, 6"]],
-            "channels": [3, 6],
-            "kernel_sizes": [3, 5],
-            "steps": 1,
-        },
-    ),
+    "a student's": (BlockOfAStudent, OF_A_STUDENT),
+    "a student's, nested": (NestedBlock, OF_A_STUDENT),
 }
 
 

@@ -9,7 +9,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 import torch
-from report_parts import COPIES, SYNTHETIC, evaluation, fake_run, layer, metrics, network, record
+from report_parts import COPIES, SYNTHETIC, evaluation, fake_run, layer, metrics, network, record, record_by_hand
 
 from tools.report import main
 from utils.data import augment
@@ -114,10 +114,17 @@ def test_every_caveat_has_its_sentence(tmp_path, caveat):
     assert after.startswith("> ") and after != before
 
 
+@pytest.mark.parametrize("value", [3, True, "text", ["a"], {"name": "SGD"}])
+def test_settings_recorded_by_hand_may_have_any_type(tmp_path, value):
+    names = ("loss", "optimizer", "schedule", "lr", "batch_size", "clip_norm")
+    run = fake_run(tmp_path / "run", about=record_by_hand(settings=dict.fromkeys(names, value)))
+    assert run.state == "finished" and text_of(run)
+
+
 def test_a_record_that_cannot_be_read_is_reported(tmp_path):
     run = fake_run(tmp_path / "run")
     (run.folder / "run.json").write_text("{torn")
-    assert "cannot be read" in text_of(Run(run.folder)).splitlines()[2]
+    assert "run.json" in text_of(Run(run.folder)).splitlines()[2]
 
 
 def test_what_the_learning_rate_did_is_read_from_the_curves(tmp_path):
@@ -355,12 +362,24 @@ def test_the_command_writes_the_report_again_that_was_written_last(tmp_path, cap
     runs = {
         name: fake_run(tmp_path / name, about=record(created=f"2026-01-0{day}")) for day, name in enumerate("abc", 1)
     }
-    assert main(["--folder", str(tmp_path)]) == 0  # no report yet: that of the last run
-    assert str(runs["c"].folder / "report.html") in capsys.readouterr().out
+    fake_run(tmp_path / "running", about=record(created="2026-01-09", state="running"), tested={})
+    assert main(["--folder", str(tmp_path)]) == 0  # no report yet: that of the newest run that was measured
+    first, *files = capsys.readouterr().out.splitlines()
+    assert str(runs["c"].folder / "report.html") in files and first.startswith("c ") and "4 runs" in first
     write_report(runs["a"])
     os.utime(runs["a"].folder / "report.html", (4e9, 4e9))
     assert main(["--folder", str(tmp_path)]) == 0
-    assert str(runs["a"].folder / "report.html") in capsys.readouterr().out
+    first, *files = capsys.readouterr().out.splitlines()
+    assert str(runs["a"].folder / "report.html") in files and first.startswith("a ")
+
+
+def test_the_command_says_in_which_state_an_unmeasured_run_is_and_so_does_the_report(tmp_path, capsys, blank_figures):
+    for name, state in (("old", "finished"), ("new", "interrupted")):
+        fake_run(tmp_path / name, about=record(created=f"2026-01-01 {name == 'new'}", state=state), tested={})
+    assert main(["--folder", str(tmp_path)]) == 0
+    assert "interrupted" in capsys.readouterr().out.splitlines()[0]
+    (quote,) = [line for line in text_of(Run(tmp_path / "new")).split("\n\n") if line.startswith(">")]
+    assert "Interrupted" in quote and "not measured" in quote
 
 
 def test_a_run_of_the_library_s_own_training_is_reported(tmp_path, monkeypatch, tiny, own_diagram):

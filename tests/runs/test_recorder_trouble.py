@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch.nn.functional as F
@@ -19,9 +21,11 @@ from utils.files import append_lines, read_json, write_json
 from utils.my_utils import train_ch3
 from utils.runs import claim as claims
 from utils.runs import recorder as ledger
+from utils.runs.checkpoints import Checkpoints
 from utils.runs.claim import NAME
-from utils.runs.recorder import note_test
+from utils.runs.recorder import Recorder, note_test
 from utils.runs.run import Run, find
+from utils.training.state import FIRST, LAST, NORMAL
 from utils.training.step import Step
 
 pytestmark = pytest.mark.usefixtures("ledger_folder")
@@ -199,7 +203,7 @@ def test_a_ledger_that_cannot_be_written_warns_once_and_the_training_goes_on(tmp
     assert len(history) == 2 and len([w for w in caught if w.category is RecordWarning]) == 1
 
 
-def test_a_disk_that_fills_up_in_the_middle_warns_and_keeps_what_was_written(monkeypatch):
+def test_a_disk_that_is_full_for_a_moment_warns_and_leaves_no_gap(monkeypatch):
     real, calls = ledger.append_lines, []
 
     def full(path, rows):
@@ -213,4 +217,98 @@ def test_a_disk_that_fills_up_in_the_middle_warns_and_keeps_what_was_written(mon
         history = train(epochs=3)
     assert len(history) == 3
     run = find("last")
-    assert run.state == "finished" and [row["epoch"] for row in run.history().rows] == [1, 3]
+    assert run.state == "finished" and run.history().rows == history.rows  # the row was written later
+
+
+@pytest.mark.parametrize("name", ["network", "é" * 400, "x" * 400])
+def test_a_name_of_any_length_is_a_folder_that_is_found_again(name, ledger_folder):
+    train(record=name)
+    train(record=name)
+    assert len(runs.all_runs()) == 1 and find(name).record["system"] == name
+    train(record=name + "2")
+    assert len(runs.all_runs()) == 2 and find(name + "2").record["system"] == name + "2"
+    train(Recorder(name=name))
+    assert [run.record["system"] for run in runs.all_runs()].count(name) == 2
+
+
+class Delete:
+    """A callback that deletes the folder of the run, once, in the second epoch or after it."""
+
+    def __init__(self, folder, moment):
+        self.folder, self.moment = folder, moment
+
+    def after_batch(self, training):
+        if self.moment == (training.epoch, training.batch):
+            shutil.rmtree(self.folder)
+
+    def on_end(self, training):
+        if self.moment == "end":
+            shutil.rmtree(self.folder)
+
+
+@pytest.mark.parametrize("moment", [(1, 2), "end"])
+def test_a_folder_deleted_in_mid_run_is_reported_once_and_the_record_is_written_again(ledger_folder, moment):
+    with pytest.warns(RecordWarning, match="deleted") as caught:
+        history = train(Delete(ledger_folder / "mine", moment), epochs=3, record="mine")
+    assert len([warning for warning in caught if warning.category is RecordWarning]) == 1
+    run = find("mine")
+    assert [fault["kind"] for fault in run.faults if fault["kind"] != "unsaved"] == ["deleted"]
+    assert run.history().rows == history.rows and run.history().points == history.points
+    assert run.network["layers"] and not (run.folder / NAME).exists()
+    assert run.state == ("finished" if run.checkpoint else "unsaved")
+
+
+def test_who_writes_checkpoints_has_claimed_their_folder_with_and_without_a_record(tmp_path):
+    refused, copies = [], tmp_path / "copies"
+
+    class Second:
+        def after_batch(self, training):
+            for options in ({"folder": tmp_path / "mine"}, {"folder": tmp_path / "other", "copy_to": copies}):
+                with pytest.raises(CourseworkError, match="training this run") as caught:
+                    train(Checkpoints(**options), record=False, epochs=1)
+                refused.append(caught.value)
+            training.stop = True
+
+    for record in (False, True):
+        train(Checkpoints(tmp_path / "mine", copy_to=copies), Second(), record=record)
+        assert len(refused) == 2 and not [*tmp_path.glob(f"*/{NAME}")]
+        refused.clear()
+
+
+class Fails:
+    """A callback that fails after the training."""
+
+    def __init__(self, order):
+        self.order = order
+
+    def on_end(self, training):
+        raise ValueError("on_end of a student")
+
+
+@pytest.mark.parametrize("order", [FIRST, NORMAL, LAST])
+def test_an_error_in_on_end_costs_neither_the_history_nor_what_the_others_do_at_the_end(order, ledger_folder):
+    with pytest.warns(UserWarning, match="ValueError: on_end of a student") as caught:
+        history = train(Fails(order), record="mine")
+    assert len(caught) == 1 and __file__ in str(caught[0].message)
+    assert find("mine").state == "finished" and find("mine").history().rows == history.rows
+    assert not (ledger_folder / "mine" / NAME).exists()
+
+
+def test_an_error_in_the_training_is_not_hidden_by_one_in_on_end():
+    with pytest.warns(UserWarning, match="on_end of a student"), pytest.raises(ValueError, match="mine"):
+        train(Raise(ValueError("mine")), Fails(NORMAL))
+    assert find("last").state == "failed"
+
+
+def test_a_claim_that_cannot_be_released_is_a_warning(monkeypatch, ledger_folder):
+    real = Path.unlink
+
+    def unlink(path, *args, **options):
+        if path.name == NAME:
+            raise OSError(30, "Read-only file system")
+        real(path, *args, **options)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.warns(RecordWarning, match="Read-only"):
+        history = train(record="mine")
+    assert len(history) == 2 and find("mine").state == "finished"

@@ -7,7 +7,8 @@ from ledger_parts import SMALL, train
 from utils import runs
 from utils.errors import CourseworkError
 from utils.evaluation.evaluate import measure_test_accuracy
-from utils.runs.run import find, fold, settled
+from utils.runs.run import find, fold
+from utils.runs.run_table import settled
 
 pytestmark = pytest.mark.usefixtures("ledger_folder")
 

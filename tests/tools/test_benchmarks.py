@@ -10,17 +10,30 @@ import torch
 from PIL import Image
 from torch import nn
 
-from tools.bench import _parts, _shared, _ways, data_path, gated_conv, loop, page, recipes, small_maps, startup, where
+from tools.bench import (
+    _parts,
+    _shared,
+    _ways,
+    data_path,
+    gated_conv,
+    loop,
+    page,
+    recipes,
+    run_log,
+    small_maps,
+    startup,
+    where,
+)
 from utils.data.augment import Shrink
 from utils.errors import CourseworkError
-from utils.models import GatedBlock, set_form
-from utils.models.gated import GatedConv
+from utils.models import GatedBlock
+from utils.models.gated import GatedConv, set_form
 from utils.recipes import OURS, SYSTEMS, find_system
 
 pytestmark = pytest.mark.usefixtures("one_thread", "close_figures")
 CPU = torch.device("cpu")
 ONE_OF_OURS = min(OURS.values(), key=lambda recipe: recipe.macs()).name
-SETTINGS = {module: {} for module in (data_path, gated_conv, small_maps, loop, startup)} | {
+SETTINGS = {module: {} for module in (data_path, gated_conv, small_maps, loop, startup, run_log)} | {
     where: {"systems": f"dropout_cnn,{ONE_OF_OURS}"},
     recipes: {"systems": ONE_OF_OURS},
 }

@@ -266,9 +266,10 @@ def test_a_name_defined_in_two_places_is_listed_with_both(tmp_path):
         return tmp_path / name
 
     module = tmp_path / "nets.py"
-    module.write_text("class Net: pass\ndef alone(): pass\n")
+    module.write_text("class Net: pass\ndef alone(): pass\nclass GatedConv: pass\n")
     one = write("01.ipynb", "def f(): pass", "%time x = 1\nloss = 1\ndef once(): pass")
-    two = write("02.ipynb", "def f(): pass\ndef f(): pass", "class Net: pass", "loss = 2")
+    rewritten = "class GatedConv: pass"  # one of rules.REWRITTEN
+    two = write("02.ipynb", "def f(): pass\ndef f(): pass", "class Net: pass", rewritten)
     assert sorted(rules.defined_twice([one, two], [module])) == [
         "Net is defined in 02.ipynb and nets.py",
         "f is defined in 01.ipynb and 02.ipynb",

@@ -9,7 +9,7 @@ from utils.my_utils import loss_and_accuracy, train_ch3
 from utils.optim.losses import make_loss
 from utils.runs.checkpoints import Checkpoints
 from utils.training.average import Average
-from utils.training.callbacks import KeepBest
+from utils.training.best_epoch import KeepBest
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

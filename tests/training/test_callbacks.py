@@ -15,7 +15,9 @@ from utils.runs.checkpoint_files import newest
 from utils.runs.checkpoints import Checkpoints, weights_of
 from utils.runs.run import all_runs
 from utils.training.average import Average
-from utils.training.callbacks import EachBatch, EachEpoch, EarlyStopping, KeepBest, Metric
+from utils.training.best_epoch import EarlyStopping, KeepBest
+from utils.training.callbacks import Metric
+from utils.training.scheduler_callbacks import EachBatch, EachEpoch
 
 pytestmark = pytest.mark.usefixtures("ledger_folder")
 BATCHES, EPOCHS = 5, 4
@@ -283,7 +285,19 @@ class TwoArguments:
         """Fit for nothing that calls it with one."""
 
 
+class Misspelt:
+    def after_epochs(self, training):
+        """Never called."""
+
+
+class HalfMisspelt(StopAfter):
+    def on_epoch_end(self, training):
+        """Never called, although after_batch of this class is."""
+
+
 REFUSED = {
+    "a misspelt method": (lambda optimizer: Misspelt(), "after_epochs"),
+    "a misspelt method beside a right one": (lambda optimizer: HalfMisspelt(9), "on_epoch_end"),
     "a class": (lambda optimizer: Average, "Average is a class"),
     "a text": (lambda optimizer: "Average", "type str"),
     "nothing": (lambda optimizer: None, "NoneType"),

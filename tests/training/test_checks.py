@@ -78,6 +78,12 @@ def optimizer_of_an_older_network():
     return torch.optim.Adam(nn.Linear(4, 3).parameters())
 
 
+def frozen_body(part):
+    """Return as arguments a network whose first layer is frozen, and an optimizer of one of its layers."""
+    net = nn.Sequential(nn.Linear(4, 4).requires_grad_(False), nn.Linear(4, 3))
+    return {"net": net, "optimizer": torch.optim.SGD(net[part].parameters(), lr=0.1)}
+
+
 REFUSED = {
     "a generator for two epochs": ({"train_iter": generate()}, "read only once"),
     "a generator watched twice": ({"test_iter": generate()}, "test_iter can be read only once"),
@@ -93,13 +99,19 @@ REFUSED = {
     "a loss's name": ({"loss": "cross_entropy"}, "type str"),
     "no loss": ({"loss": None}, "NoneType"),
     "no epoch": ({"num_epochs": 0}, "but is 0"),
-    "less than none": ({"num_epochs": -1}, "but is -1"),
+    "less than none": ({"num_epochs": -3}, "but is -3"),
     "a float": ({"num_epochs": 2.0}, "but is 2.0"),
+    "one and a half": ({"num_epochs": 1.5}, "but is 1.5"),
+    "not a number": ({"num_epochs": float("nan")}, "but is nan"),
     "a truth": ({"num_epochs": True}, "but is True"),
+    "watched like a column": ({"watched": "train", "test_iter": batches()}, "watched must be"),
     "another network's optimizer": (
         {"optimizer": optimizer_of_an_older_network()},
         "none of this network's",
     ),
+    "a frozen network": ({"net": nn.Linear(4, 3).requires_grad_(False)}, "frozen"),
+    "an optimizer of the frozen part": (frozen_body(0), "frozen"),
+    "a network on the device meta": ({"net": nn.Linear(4, 3, device="meta")}, "meta"),
     "an optimizer's class": ({"optimizer": torch.optim.SGD}, "class SGD"),
     "a function that updates": ({"optimizer": print}, "Optimizer"),
     "a network's class": ({"net": nn.Flatten, "optimizer": optimizer_of_an_older_network()}, "class Flatten"),
@@ -120,6 +132,15 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(name):
 def test_a_record_is_a_name_or_a_choice(record):
     with pytest.raises(CourseworkError, match="record must be"):
         train(record=record)
+
+
+@pytest.mark.parametrize("part", [1, slice(None)])  # the head alone, and the whole network
+def test_a_partly_frozen_network_is_trained(part):
+    arguments = frozen_body(part)
+    before = [parameter.detach().clone() for parameter in arguments["net"].parameters()]
+    _, net = train(**arguments)
+    unchanged = [torch.equal(old, new) for old, new in zip(before, net.parameters(), strict=True)]
+    assert unchanged == [True, True, False, False]
 
 
 def test_a_batch_in_the_middle_that_is_no_pair_is_an_error_that_names_the_loader():

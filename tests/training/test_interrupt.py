@@ -1,5 +1,7 @@
-"""Interrupting the kernel of a notebook that trains: the history comes back, and a checkpoint lies on disk."""
+"""Interrupting a training: in a batch, the history comes back; before the first batch, a notebook shows one line."""
 
+import os
+import signal
 import sys
 import textwrap
 from pathlib import Path
@@ -7,6 +9,9 @@ from pathlib import Path
 import pytest
 from jupyter_client.manager import start_new_kernel
 from patience import PATIENCE
+from training_parts import StopAfter
+
+from utils.training.interrupt import Interrupted
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = """
@@ -58,3 +63,99 @@ def test_an_interrupted_cell_ends_well_and_can_be_gone_on_with(kernel, tmp_path)
     asked = "print(history.stopped, history['epoch'], len(history.points))"
     client.execute_interactive(asked, timeout=PATIENCE, output_hook=listen)
     assert "".join(said).split("\n")[0] == "True [1] 7"
+
+
+BUILD = """
+import sys, time
+sys.path[:0] = [{root!r}, {tests!r}]
+from networks import small_cnn
+from utils.data import load_cifar10
+from utils.recipes import Recipe
+
+def slow_network(**settings):
+    if "go on" not in globals():
+        print("building", flush=True)
+        time.sleep(60)
+    return small_cnn(**settings)
+
+data = load_cifar10(source="synthetic")
+recipe = Recipe("slow", slow_network, batch_size=48, num_epochs=1)
+"""
+AGAIN = """
+globals()["go on"] = True
+trained = recipe.train(data, effort="check", device="cpu", folder=None, curves=False)
+print("epochs:", len(trained.history))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its kernels are interrupted in another way")
+def test_a_cell_interrupted_before_the_first_batch_shows_one_line_and_can_be_run_again(kernel):
+    manager, client = kernel
+    texts = []
+
+    def listen(message):
+        texts.append(message["content"].get("text", ""))
+        if texts[-1].startswith("building"):
+            manager.interrupt_kernel()
+
+    def run(code):
+        return client.execute_interactive(code, timeout=PATIENCE, output_hook=listen)["content"]
+
+    assert run(BUILD.format(root=str(ROOT), tests=str(ROOT / "tests")))["status"] == "ok"
+    reply = run('recipe.train(data, effort="check", device="cpu", folder=None, curves=False)')
+    assert reply["ename"] == "Interrupted" and len(reply["traceback"]) == 1
+    assert "\n" not in reply["traceback"][0] and "building" in "".join(texts)
+    assert run(AGAIN)["status"] == "ok" and "epochs: 1" in "".join(texts)
+
+
+class InterruptAt:
+    """A profile function that interrupts this process at a call of a Python function, counted from its installation."""
+
+    def __init__(self, number=None):
+        self.number = number
+        self.count = 0
+
+    def __call__(self, frame, event, argument):
+        self.count += event == "call"
+        if event == "call" and self.count == self.number:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+class CountUntilReady:
+    """A callback that notes how many calls came before the first batch."""
+
+    def __init__(self, profile):
+        self.profile = profile
+        self.calls = None
+
+    def on_ready(self, training):
+        self.calls = self.profile.count
+
+
+def start(recipe, data, profile, folder):
+    """Train for a batch with a profile function; return the Trained and how many calls came before the first batch."""
+    counter = CountUntilReady(profile)
+    sys.setprofile(profile)
+    try:
+        callbacks = [counter, StopAfter(1)]
+        trained = recipe.train(data, effort="check", device="cpu", curves=False, callbacks=callbacks, folder=folder)
+    finally:
+        sys.setprofile(None)
+    return trained, counter.calls
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends a process there")
+def test_an_interrupt_at_any_moment_of_the_start_is_quiet_and_the_same_call_works_again(tiny, data, tmp_path):
+    calls = start(tiny, data, InterruptAt(), tmp_path / "whole")[1]
+    outcomes = []
+    for moment in range(1, 9):
+        folder = tmp_path / str(moment)
+        try:
+            trained, _ = start(tiny, data, InterruptAt(calls * moment // 8), folder)
+            outcomes.append("stopped")
+            assert trained.history.stopped
+        except Interrupted:
+            outcomes.append("interrupted")
+        trained, _ = start(tiny, data, InterruptAt(), folder)
+        assert trained.history.points
+    assert {*outcomes} == {"stopped", "interrupted"}

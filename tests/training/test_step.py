@@ -2,7 +2,6 @@
 
 import copy
 import gc
-import math
 import warnings
 
 import pytest
@@ -166,13 +165,6 @@ def test_a_learning_rate_of_a_million_diverges_and_leaves_finite_weights():
         train_ch3(net, [(X, y)] * 200, None, loss, 5, optimizer, step=Step(), curves=False)
     assert "learning rate 1e+06" in caught.value.where and len(str(caught.value).splitlines()) < 10
     assert all(parameter.isfinite().all() for parameter in net.parameters())
-
-
-def test_a_validation_loss_that_is_no_number_is_shown_and_does_not_end_the_training():
-    net, X, y, loss, optimizer = make()
-    history = train_ch3(net, [(X, y)], [(X * NAN, y)], loss, 3, optimizer, step=Step(), curves=False)
-    assert len(history) == 3 and all(math.isnan(value) for value in history["test_loss"])
-    assert all(math.isfinite(value) for value in history["train_loss"])
 
 
 def test_an_unknown_precision_is_refused():

@@ -24,7 +24,7 @@ from tools.bench._shared import DEVICES, ROOT, name_of, read_records, settings_o
 from tools.marks import filled
 from utils.files import write_bytes
 
-ORDER = ("recipes", "data_path", "gated_conv", "small_maps", "loop", "where", "startup")
+ORDER = ("recipes", "data_path", "gated_conv", "small_maps", "loop", "where", "startup", "run_log")
 PAGE, FIGURES, README = ROOT / "results" / "speed" / "README.md", ROOT / "results" / "speed", ROOT / "README.md"
 NOT_RUN, TRIAL = "not yet run", "a trial with other settings than the benchmark's own"
 BESIDE = 5  # columns of numbers; a wider table has the devices below each other

@@ -5,7 +5,8 @@ for images of that size, one value per image; `apply(images, params)` returns th
 (B, 3, size, size) before and after, and only Shrink changes the size. The result is that of torchvision.transforms.v2,
 to within one of 256 levels. An augmentation that is used only in some epochs has a third method, `for_epochs`.
 
-If you add an augmentation, also describe it in report/report.md.j2, and add it to TRANSFORMS in data/dataset.py.
+To add an augmentation, write its class here and its explanation for the report at the end of this file, and import it
+in data/__init__.py. If torchvision has the same one, add it to TRANSFORMS in data/dataset.py as well.
 """
 
 from __future__ import annotations

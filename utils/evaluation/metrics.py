@@ -16,7 +16,8 @@ from torch import nn
 
 from utils.data.cifar10 import CLASSES
 from utils.errors import CourseworkError, require
-from utils.training.measure import in_mode, place
+from utils.training.checked_batches import CheckedBatches
+from utils.training.measure import in_mode
 
 BINS = 15  # bins of the confidence, equally wide
 WORST = 20  # how many of the most confident mistakes are listed
@@ -31,21 +32,20 @@ def scores(
     If predict is given, predict(net, X) is called in place of net(X). If gates is a dict, the outputs (n, k) of each
     gate are added to it.
     """
-    device = place(net, None)
     all_scores, all_labels = [], []
     gate_outputs = _GateOutputs(net if gates is not None else None)
-    with in_mode(net, training=False), gate_outputs.recording():
-        for X, y in data_iter:
-            X = X.to(device, non_blocking=True)
+    batches = CheckedBatches(data_iter, net, None, "data_iter")
+    with batches, in_mode(net, training=False), gate_outputs.recording():
+        for X, y in batches:
             y_hat = net(X) if predict is None else predict(net, X)
-            _check_scores(y_hat, y)
+            batches.check(y_hat)
             all_scores.append(y_hat.float().cpu())
             all_labels.append(y.cpu())
             gate_outputs.close_batch(len(y))
     require(all_scores, "There is no batch to measure on.", "data_iter", "Give an iterable of batches (X, y).")
     if gates is not None:
         gates.update(gate_outputs.joined())
-    return _finite(torch.cat(all_scores)), torch.cat(all_labels)
+    return _finite(torch.cat(all_scores)), torch.cat(all_labels).long()
 
 
 class _GateOutputs:
@@ -90,22 +90,6 @@ def gates_of(net: nn.Module) -> dict[str, nn.Module]:
     """
     named = [(name.rpartition("."), module) for name, module in net.named_modules()]
     return {owner or last: module for (owner, _, last), module in named if last == "gate"}
-
-
-def _check_scores(y_hat, y):
-    shape = tuple(y_hat.shape) if isinstance(y_hat, torch.Tensor) else type(y_hat).__name__
-    require(
-        isinstance(y_hat, torch.Tensor) and y_hat.ndim == 2 and len(y_hat) == len(y),
-        "The network does not return a score for each image and class.",
-        f"the output is {shape} for {len(y)} images",
-        "Let forward return a tensor of the shape (B, classes).",
-    )
-    require(
-        int(y.min()) >= 0 and int(y.max()) < y_hat.shape[1],
-        f"The network has scores for {y_hat.shape[1]} classes, but some labels are outside this range.",
-        f"labels from {int(y.min())} to {int(y.max())}",
-        "Give the network as many outputs as the data have classes.",
-    )
 
 
 def _finite(values):

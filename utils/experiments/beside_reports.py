@@ -28,10 +28,10 @@ OURS += ("is_complete", "measured")
 
 def _is_run_of(run, recipe, description):
     """Return whether a run trained exactly this recipe; description is the recipe in the form of a record."""
-    recorded = run.record.get("recipe")
+    recorded = run.record.get("recipe") or {}
     if recorded == description:
         return True
-    if not isinstance(recorded, dict) or not isinstance(recorded.get("network"), dict):
+    if not isinstance(recorded.get("network"), dict):
         return False
     # The first version recorded a network layer by layer. For its runs, the multiply-adds are compared.
     recorded = {name: value for name, value in recorded.items() if "network" not in name}
@@ -117,7 +117,7 @@ def _ours(recipe, groups, records):
         "is_synthetic": is_synthetic(run),
         "protocol": run.record.get("protocol"),
         "effort": run.effort,
-        "epochs": len(run.history()),
+        "epochs": len(run.rows),
         "run": run.name,
         "is_complete": is_complete(run),
         "measured": run.record.get(images),

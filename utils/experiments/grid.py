@@ -25,7 +25,8 @@ from utils.recipes import Recipe
 from utils.recipes.recipe import WATCHED
 from utils.runs.checkpoints import plain
 from utils.runs.claim import is_alive
-from utils.runs.run import Run, all_runs, find, row
+from utils.runs.run import RECORD, Run, all_runs, find
+from utils.runs.run_table import row
 from utils.training.effort import Effort, choose_effort
 from utils.training.state import EARLY
 
@@ -66,7 +67,8 @@ class SkipIfTrained:
 
     def on_start(self, training):
         """Raise AlreadyTrained if another process has trained the trial since this process checked."""
-        if not is_due(Run(self.folder).record, self.retries):
+        self.training = training
+        if not is_due(Run(self.folder), self.retries):
             raise AlreadyTrained
 
 
@@ -171,12 +173,11 @@ def vary(recipe: Recipe, axis: str, value) -> Recipe:
     return recipe.change(**{field: value})
 
 
-def is_due(record: dict, retries: int) -> bool:
-    """Return whether a trial with this record has to be trained: it is neither finished nor failed too often."""
-    state = record.get("state")
-    if state in FAILED:
-        return count_failures(record) <= retries
-    return state != "finished"
+def is_due(run: Run, retries: int) -> bool:
+    """Return whether a trial has to be trained: it is neither finished nor failed too often."""
+    if run.recorded_state in FAILED:
+        return count_failures(run.record) <= retries
+    return run.recorded_state != "finished"
 
 
 def count_failures(record: dict) -> int:
@@ -186,16 +187,16 @@ def count_failures(record: dict) -> int:
 
 def is_free(trial: Trial, retries: int) -> bool:
     """Return whether a trial is due and no process is training it."""
-    return is_due(trial.run.record, retries) and not is_alive(trial.folder)
+    return is_due(trial.run, retries) and not is_alive(trial.folder)
 
 
 def train_trial(trial, retries, arguments, errors) -> str:
     """Train a trial; return "done", "again" (it failed), "left" (another process trains it) or "stopped"."""
     failures = count_failures(trial.run.record)
-    callbacks = [SkipIfTrained(trial.folder, retries)]
+    skip = SkipIfTrained(trial.folder, retries)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # only the progress bar is printed
-            trial.recipe.train(folder=trial.folder, callbacks=callbacks, **trial.options, **arguments)
+            trial.recipe.train(folder=trial.folder, callbacks=[skip], **trial.options, **arguments)
     except AlreadyTrained:
         return "left"
     except Exception as error:  # after any error in one trial, the others are trained; the table shows the reason
@@ -206,7 +207,7 @@ def train_trial(trial, retries, arguments, errors) -> str:
         # It failed before its record was written, so the record does not contain the reason.
         errors[trial.folder] = f"{type(error).__name__}: {getattr(error, 'what', error)}"
         return "done"
-    return "stopped" if trial.run.state == "stopped" else "done"
+    return "stopped" if skip.training.stop else "done"  # also after an interrupt while the last checkpoint was written
 
 
 def _other_runs(name, trials):
@@ -220,12 +221,14 @@ def _trial_row(trial, error):
     run, state, figures = trial.run, trial.run.state, row(trial.run)
     if error:
         state = "failed"
-    elif state == "unreadable":
+    elif not os.path.lexists(trial.folder / RECORD):
         state = "not begun"
+    elif state == "unreadable":
+        error = run.problem
     elif state == "running":
         error = "another process is training it"
-    elif state in FAILED:
-        fault = next((fault for fault in reversed(run.faults) if fault.get("kind") in FAILED), {})
+    elif state in (*FAILED, "unsaved"):
+        fault = next((fault for fault in reversed(run.faults) if fault.get("kind") in (*FAILED, "unsaved")), {})
         error = f"{fault.get('what', 'unknown')} (epoch {fault.get('epoch', '?')}, batch {fault.get('batch', '?')})"
     watched = "test_acc" if WATCHED.get(trial.options["protocol"]) == "test" else "val_acc"
     measured = {name: figures[name] for name in (watched, "epochs", "seconds", "attempts")}
@@ -237,7 +240,7 @@ def grid_summary(name, table, trained, others) -> str:
     states = ", ".join(f"{count} {state}" for state, count in table["state"].value_counts(sort=False).items())
     trials = "1 trial" if len(table) == 1 else f"{len(table)} trials"
     lines = [f"{name}: {trials}, {states}; {trained or 'none'} trained by this call."]
-    if set(table["state"]) & {"stopped", "not begun"}:
+    if set(table["state"]) & {"stopped", "unsaved", "not begun"}:
         lines[0] += " Call it again to resume."
     if others:
         names = ", ".join(run.name for run in others[:4])

@@ -40,25 +40,47 @@ function change(changes) {
 }
 
 // Filter and order
-function tests(filter) {
-  // "val_acc > 0.8" means the same as "val_acc>0.8".
-  const tight = filter.replace(/(\w+)\s*([<>]=?|:)\s*/g, (all, key, sign) => (keys.includes(key) ? key + sign : all));
-  const words = tight.match(/-?(?:\w+(?:[<>]=?|:))?(?:"[^"]*"?|\S+)/g) || [];
-  return words.map((word) => {
+function parsed(filter) {
+  // "val_acc > 80 %" means the same as "val_acc>80%".
+  const tight = filter.replace(/(\w+)\s*([<>]=?|:)\s*/g, (all, key, sign) => (keys.includes(key) ? key + sign : all))
+    .replace(/(\d)\s+%/g, "$1%");
+  const words = tight.match(/-?(?:\w+(?:[<>]=?|:))?(?:"[^"]*"?|\S+)?/g).filter((word) => word);
+  const parts = words.map((word) => {
     const excludes = word.length > 1 && word.startsWith("-");
-    const holds = test(excludes ? word.slice(1) : word);
-    return (row) => holds(row) !== excludes;
+    const { holds, problem } = test(excludes ? word.slice(1) : word);
+    return { holds: (row) => holds(row) !== excludes, problem };
   });
+  // A comparison that can't be understood hides no row.
+  return { tests: parts.filter((part) => !part.problem).map((part) => part.holds),
+    problem: parts.map((part) => part.problem).filter((text) => text).join(" ") };
 }
 
 function test(word) {
   const [, key, sign, wanted] = /^(\w+)([<>]=?|:)(.*)$/.exec(word) || [];
   const bare = (text) => text.replace(/"/g, "").toLowerCase();
-  if (!keys.includes(key)) return (row) => row.textContent.toLowerCase().includes(bare(word));
-  if (sign === ":") return (row) => row.cells[keys.indexOf(key)].textContent.toLowerCase().includes(bare(wanted));
-  const limit = parseFloat(wanted.replace(",", ".")) / (wanted.endsWith("%") ? 100 : 1);
+  const i = keys.indexOf(key);
+  if (sign === ":" && i >= 0) return { holds: (row) => row.cells[i].textContent.toLowerCase().includes(bare(wanted)) };
+  if (!sign || sign === ":") return { holds: (row) => row.textContent.toLowerCase().includes(bare(word)) };
+  if (i < 0) {
+    const like = keys.filter((name) => name.includes(key.toLowerCase()));
+    return { problem: `There is no column ${key}.${like.length ? ` Perhaps ${like.join(" or ")}?` : ""}` };
+  }
+  if (!headings[i].classList.contains("number")) return { problem: `The column ${key} has no numbers: use ${key}:text.` };
+  const limit = number(wanted, headings[i]);
+  if (Number.isNaN(limit)) return { problem: `${key}${sign} needs a number after it.` };
   const compare = { "<": (x) => x < limit, "<=": (x) => x <= limit, ">": (x) => x > limit, ">=": (x) => x >= limit };
-  return (row) => typeof value(row, key) === "number" && compare[sign](value(row, key));
+  return { holds: (row) => typeof value(row, key) === "number" && compare[sign](value(row, key)) };
+}
+
+// A number as the table shows it: "34,602", "80 %" or "80" in a column of percentages; or "0.8", or "0,8".
+function number(text, heading) {
+  const figures = text.replace("%", "");
+  const isGrouped = /^\d{1,3}(,\d{3})+(\.\d+)?$/.test(figures);
+  const plain = isGrouped ? figures.replaceAll(",", "") : figures.replace(",", ".");
+  const amount = plain.trim() ? Number(plain) : NaN;
+  const isPercent = text.endsWith("%") || Math.abs(amount) >= 1;
+  // The cells contain fractions; without rounding, 70.1 / 100 would not be the 0.701 of a cell.
+  return "percent" in heading.dataset && isPercent ? Number((amount / 100).toPrecision(12)) : amount;
 }
 
 function order(a, b) {
@@ -70,14 +92,18 @@ function order(a, b) {
 }
 
 // What is shown
-const curves = (row) => document.querySelectorAll(`.curve[data-curve="${row.dataset.curve}"]`);
+const allCurves = [...document.querySelectorAll(".curve")];
+const curvesOf = new Map();
+for (const curve of allCurves) curvesOf.set(curve.dataset.curve, [...(curvesOf.get(curve.dataset.curve) || []), curve]);
+const curves = (row) => curvesOf.get(row.dataset.curve) || [];
 const listed = () => rows.filter((row) => !row.hidden);
 const ticked = () => (view.runs ? view.runs.map((name) => names.get(name))
   : rows.filter((row) => curves(row).length).slice(0, FIRST));
 
 function show() {
-  const holds = tests(view.filter);
-  for (const row of rows) row.hidden = !holds.every((one) => one(row));
+  const { tests, problem } = parsed(view.filter);
+  for (const row of rows) row.hidden = !tests.every((holds) => holds(row));
+  $("problem").textContent = problem;
   table.tBodies[0].replaceChildren(...[...rows].sort(order));
   for (const heading of headings) {
     const isSorted = heading.dataset.key === view.sort;
@@ -90,11 +116,14 @@ function show() {
 }
 
 function showCurves(chosen) {
-  for (const curve of document.querySelectorAll(".curve")) curve.setAttribute("class", "curve");
-  for (const row of rows) row.querySelector("input").checked = chosen.includes(row);
+  for (const curve of allCurves) curve.setAttribute("class", "curve");
+  const isChosen = new Set(chosen);
+  for (const row of rows) row.querySelector("input").checked = isChosen.has(row);
   $("legend").replaceChildren(...chosen.map((row, i) => {
     for (const curve of curves(row)) curve.setAttribute("class", `curve shown k${i % COLOURS}`);
-    return make("li", { className: `k${i % COLOURS}` }, $("swatch").content.cloneNode(true), row.dataset.run);
+    const item = make("li", { className: `k${i % COLOURS}` }, $("swatch").content.cloneNode(true), row.dataset.legend);
+    item.dataset.run = row.dataset.run;
+    return item;
   }));
   const columns = keys.filter((key, i) => headings[i].hasAttribute("data-setting")
     && new Set(chosen.map((row) => value(row, key))).size > 1);
@@ -125,7 +154,7 @@ for (const row of rows) {
     const others = ticked().map((one) => one.dataset.run).filter((one) => one !== name);
     change({ runs: box.checked ? [...others, name] : others });
   });
-  row.cells[0].replaceChildren(make("label", {}, box, make("span", {}, name)));
+  row.cells[0].replaceChildren(make("label", {}, box, make("span", { title: name }, row.cells[0].textContent)));
   if ("report" in row.dataset) {
     row.cells[0].append(" ", make("a", { href: `./${encodeURIComponent(name)}/report.html` }, "report"));
   }

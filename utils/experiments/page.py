@@ -19,24 +19,38 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from utils.experiments.beside_reports import beside_reported, beside_table, comparison_table
-from utils.experiments.compare import group_runs, is_synthetic, network_name, percent_text
-from utils.experiments.plots import draw_curves, show_best_runs
+from utils.experiments.compare import group_runs, is_synthetic, percent_text
+from utils.experiments.plots import UNITS, curve_of, mark_watched, set_curve_axes, show_best_runs, watched_of
 from utils.figures.style import STYLE
 from utils.files import write_bytes
-from utils.runs.run import all_runs, row, trainings
+from utils.runs.run import all_runs, trainings
+from utils.runs.run_table import rows as rows_of
+from utils.runs.schema import is_number
 
 HERE = Path(__file__).parent
 NAME = "compare.html"
-SYMBOLS = {"finished": "✓", "running": "▶", "stopped": "■", "interrupted": "◧", "diverged": "✕", "failed": "!"}
-# The page contains these columns of runs.table(), and the network. Those in SETTINGS are chosen, not measured.
-COLUMNS = ("run", "state", "system", "network", "data", "val_acc", "test_acc", "test_acc_tta", "error_rate")
+SYMBOLS = {
+    "finished": "✓",
+    "running": "▶",
+    "stopped": "■",
+    "interrupted": "◧",
+    "diverged": "✕",
+    "failed": "!",
+    "unsaved": "◧",
+}
+# The page contains these columns of runs.table(), and the network. Those in SETTINGS are chosen, not measured. A new
+# column comes from runs/run_table.py: add it to COLUMNS and `row` there first.
+COLUMNS = ("label", "state", "system", "network", "data", "val_acc", "test_acc", "test_acc_tta", "error_rate")
 COLUMNS += ("ms_per_iteration", "settled_s", "parameters", "epochs", "of", "seed", "lr", "batch_size", "optimizer")
 COLUMNS += ("schedule", "protocol", "effort", "images", "seconds", "attempts", "faults", "sweep", "parent", "created")
-COLUMNS += ("device",)
+COLUMNS += ("device", "run", "problem")
 PERCENTAGES = ("val_acc", "test_acc", "test_acc_tta", "error_rate")
 SETTINGS = ("system", "network", "data", "parameters", "of", "seed", "lr", "batch_size", "optimizer", "schedule")
 SETTINGS += ("protocol", "effort", "images", "parent")
 HINTS = {
+    "label": "the settings that tell the run from the others of its system",
+    "run": "the name of its folder in the run log",
+    "problem": "why the run can't be read",
     "val_acc": "validation accuracy after the last epoch",
     "test_acc": "test accuracy of single predictions",
     "test_acc_tta": "test accuracy with test-time augmentation",
@@ -48,6 +62,9 @@ HINTS = {
     "sweep": "the grid it is a trial of",
     "parent": "the run whose weights it began with",
 }
+CURVE_POINTS = 40  # of the points of a longer curve, only some are drawn
+LISTED_PROBLEMS = 10  # so many unreadable runs are named above the figures; the table contains all
+CURVE_TITLES = {"epoch": "Accuracy by epoch", "seconds": "Accuracy by seconds of training"}
 
 
 def write_page(folder: str | Path | None = None) -> Path:
@@ -61,6 +78,7 @@ def write_page(folder: str | Path | None = None) -> Path:
 def comparison_page(folder: str | Path | None = None) -> str:
     """Return the page as text, with styles, figures and its script; its policy forbids any other script."""
     runs = all_runs(folder)
+    rows = rows_of(runs)
     script = _read("page.js")
     checksum = base64.b64encode(hashlib.sha256(f"\n{script}".encode()).digest()).decode()
     # Even if a hostile text were not escaped, a browser would not run or fetch anything.
@@ -70,8 +88,9 @@ def comparison_page(folder: str | Path | None = None) -> str:
         "style": _read("page.css"),
         "script": script,
         "about": _about(runs),
+        "problems": _problems(rows),
         "figures": _figures(runs),
-        "runs": _runs_table(runs),
+        "runs": _runs_table(runs, rows),
         "reported": _reported(group_runs(runs)),
     }
     # The template is text, name, text, name, ..., text. Inserted contents are not searched for names.
@@ -95,16 +114,49 @@ def _about(runs):
     return about
 
 
+def _problems(rows):
+    """Return a list of the runs that can't be read, with the reasons, as HTML."""
+    problems = [f"{row['run']}: {row['problem']}" for row in rows if row["problem"]]
+    if not problems:
+        return ""
+    more = len(problems) - LISTED_PROBLEMS
+    shown = [*problems[:LISTED_PROBLEMS], *([f"and {more} more, which the table below lists"] if more > 0 else [])]
+    items = "".join(f"<li>{html.escape(problem)}</li>" for problem in shown)
+    return f'<p>Runs that can\'t be read: {len(problems)}.</p>\n<ul class="problems">{items}</ul>'
+
+
 def _figures(runs):
-    """Return the three figures as HTML; a curve has the number of its run, with which the script shows or hides it."""
-    figures = {}
+    """Return the three figures as HTML."""
     with plt.rc_context(STYLE):
-        for unit, title in (("epoch", "Accuracy by epoch"), ("seconds", "Accuracy by seconds of training")):
-            figure, ax = plt.subplots(figsize=(5.2, 3.4))
-            draw_curves(ax, runs, unit)
-            figures[title] = _svg(figure)
+        figures = {CURVE_TITLES[unit]: _curves(runs, unit) for unit in UNITS}
         figures["Best accuracy by run"] = _svg(show_best_runs(runs, count=12))
     return "\n".join(f"<figure><figcaption>{title}</figcaption>{svg}</figure>" for title, svg in figures.items())
+
+
+def _curves(runs, unit):
+    """Return a figure with the learning curves as SVG; the script shows the curves of the ticked runs.
+
+    matplotlib draws only the axes: with a curve for each of hundreds of runs, it would need long and write much.
+    """
+    figure, ax = plt.subplots(figsize=(5.2, 3.4))
+    curves = [[point for point in curve_of(run, unit) if not math.isnan(sum(point))] for run in runs]
+    points = [point for curve in curves for point in curve]
+    if points:
+        ax.update_datalim(points)
+        ax.autoscale_view()
+    set_curve_axes(ax, runs, unit)
+    svg = _svg(figure)  # only now, the position of the axes is known
+    scale, height = 72 / figure.dpi, 72 * figure.get_figheight()
+    lines = []
+    for i, curve in enumerate(curves):
+        if curve:
+            step = math.ceil(len(curve) / CURVE_POINTS)
+            shown = [*curve[::step], *([curve[-1]] if (len(curve) - 1) % step else [])]
+            positions = [f"{scale * x:.1f} {height - scale * y:.1f}" for x, y in ax.transData.transform(shown)]
+            # A line of length 0 is drawn as a dot.
+            path = f"M{'L'.join(positions)}" if len(positions) > 1 else f"M{positions[0]}h0"
+            lines.append(f'<path class="curve" data-curve="{i}" d="{path}"/>')
+    return svg.replace("</svg>", "\n".join([*lines, "</svg>"]))
 
 
 def _svg(figure):
@@ -117,37 +169,48 @@ def _svg(figure):
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r'<g id="curve-(\d+)">', r'<g class="curve" data-curve="\1">', svg)
     svg = re.sub(r'<g id="\w+">', "<g>", svg)  # these ids are not used, and would occur in several figures
     return re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), svg)
 
 
-def _runs_table(runs):
+def _runs_table(runs, rows):
     """Return the table of runs as HTML, newest first; the script adds the controls for sorting and filtering."""
     headings = []
     for key in COLUMNS:
-        is_setting = " data-setting" if key in SETTINGS else ""
+        marks = " data-setting" if key in SETTINGS else ""
+        marks += " data-percent" if key in PERCENTAGES else ""
         hint = HINTS.get(key, "")
-        headings.append(f'<th scope="col" title="{hint}" data-key="{key}"{is_setting}>{key.replace("_", " ")}</th>')
-    lines = [_run_line(i, run) for i, run in enumerate(runs)][::-1]
+        headings.append(f'<th scope="col" title="{hint}" data-key="{key}"{marks}>{key.replace("_", " ")}</th>')
+    watched = watched_of(runs)
+    lines = [_run_line(i, run, row, watched) for i, (run, row) in enumerate(zip(runs, rows, strict=True))][::-1]
     head = f"<thead><tr>{''.join(headings)}</tr></thead>"
     return f'<table id="runs">{head}<tbody>\n{"".join(lines)}</tbody></table>'
 
 
-def _run_line(i, run):
-    values = row(run) | {"network": network_name(run)}
+def _run_line(i, run, row, watched):
+    values = row | {"network": run.network_name}
     cells = []
     for key in COLUMNS:
-        text = html.escape(_cell_text(key, values[key]))
+        shown = _cell_text(key, values[key])
+        text = html.escape(shown)
         if key == "state":
             text = f'<span class="state-{text}">{SYMBOLS.get(values[key], "?")} {text}</span>'
         if key == "data" and is_synthetic(run):
             text = f"✎ {text}"
-        is_number = isinstance(values[key], (int, float))
-        number = f' data-value="{values[key]}"' if is_number and math.isfinite(values[key]) else ""
-        cells.append(f"<td{number}>{text}</td>")
+        cells.append(f"<td{_number_shown(key, values[key], shown)}>{text}</td>")
     report = " data-report" if (run.folder / "report.html").is_file() else ""
-    return f'<tr data-run="{html.escape(run.name)}" data-curve="{i}"{report}>{"".join(cells)}</tr>\n'
+    legend = html.escape(mark_watched(run, row["label"], watched))
+    name = html.escape(run.name)
+    return f'<tr data-run="{name}" data-legend="{legend}" data-curve="{i}"{report}>{"".join(cells)}</tr>\n'
+
+
+def _number_shown(key, value, text):
+    """Return the attribute with the number in a cell, as it is shown: the script sorts and compares by it."""
+    if not text or not is_number(value):
+        return ""
+    if key in PERCENTAGES:
+        value = round(value, 4)
+    return f' data-value="{value:.6g}"' if isinstance(value, float) else f' data-value="{value}"'
 
 
 def _cell_text(key, value):
@@ -174,4 +237,4 @@ def _reported(groups):
 def _table(rows):
     with pd.option_context("display.max_colwidth", None):
         table = comparison_table(rows).reset_index().to_html(index=False, border=0, escape=True)
-    return f'<div class="wide">{table}</div>'
+    return f'<div class="wide reported">{table}</div>'

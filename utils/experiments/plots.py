@@ -8,31 +8,40 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from utils.experiments.beside_reports import ours_text
-from utils.experiments.compare import is_synthetic, label_runs
+from utils.experiments.compare import KINDS, is_synthetic
 from utils.figures.style import COLOURS, DASHES
+from utils.runs.labels import label_runs
 
-GREY, PALE = "#595959", "#9CC9E4"
-LABELS = {"val": "validation accuracy (%)", "test": "test accuracy (%)"}
+GREY = "#595959"
+SPLITS = {"val": "validation", "test": "test"}
 UNITS = {"epoch": "epoch", "seconds": "seconds of training"}
 MARKED = 30  # a curve of more points has no markers
 
 
-def watched_column(run) -> str:
-    """Return the name of the history's column with the accuracy measured after every epoch."""
-    return f"{run.record.get('watched') or 'val'}_acc"
-
-
 def last_accuracy(run) -> float | None:
     """Return the watched accuracy after a run's last epoch, or None if it has none."""
-    rows = run.history().rows
-    return rows[-1].get(watched_column(run)) if rows else None
+    return run.rows[-1].get(f"{run.watched}_acc") if run.rows else None
 
 
-def show_curves(runs, *, title=None):
-    """Draw the learning curves of runs in one figure: watched accuracy by epoch and by seconds of training."""
+def watched_of(runs) -> str:
+    """Return the images of which an axis shows the accuracy: "val", or "test" if no run has any other."""
+    return "test" if runs and all(run.watched == "test" for run in runs) else "val"
+
+
+def mark_watched(run, label: str, watched: str) -> str:
+    """Return a run's label; if its accuracy is not that of the axis, the label says so."""
+    return label if run.watched == watched else f"{label} ({SPLITS.get(run.watched, run.watched)} accuracy)"
+
+
+def show_curves(runs, *, title=None, labels=None):
+    """Draw the learning curves of runs in one figure: watched accuracy by epoch and by seconds of training.
+
+    labels: {run's name: label}; by default the settings in which these runs differ.
+    """
+    labels = labels or label_runs(runs)
     figure, axes = plt.subplots(1, 2, figsize=(10.0, 3.6), sharey=True)
     for ax, unit in zip(axes, UNITS, strict=True):
-        draw_curves(ax, runs, unit)
+        draw_curves(ax, runs, unit, labels)
     axes[1].set_ylabel("")
     axes[1].yaxis.set_tick_params(labelleft=True)
     if runs:
@@ -41,17 +50,26 @@ def show_curves(runs, *, title=None):
     return figure
 
 
-def draw_curves(ax, runs, unit):
-    """Draw the watched accuracy of runs against "epoch" or "seconds"; the i-th run's line has the gid "curve-i"."""
-    labels = label_runs(runs)
+def draw_curves(ax, runs, unit, labels):
+    """Draw the watched accuracy of runs against "epoch" or "seconds"."""
+    watched = watched_of(runs)
     for i, run in enumerate(runs):
-        column = watched_column(run)
-        points = [(row.get(unit), row.get(column)) for row in run.history().rows]
-        points = [(x, 100 * accuracy) for x, accuracy in points if x is not None and accuracy is not None]
+        points = curve_of(run, unit)
         if points:
             marker = "o" if len(points) <= MARKED else ""
-            style = {"marker": marker, "markeredgewidth": 0, **_line_style(i)}
-            ax.plot(*zip(*points, strict=True), label=plain_label(labels[run.name]), gid=f"curve-{i}", **style)
+            label = plain_label(mark_watched(run, labels[run.name], watched))
+            ax.plot(*zip(*points, strict=True), marker=marker, markeredgewidth=0, label=label, **_line_style(i))
+    set_curve_axes(ax, runs, unit)
+
+
+def curve_of(run, unit: str) -> list[tuple]:
+    """Return the points of a learning curve: ("epoch" or "seconds", watched accuracy in percent)."""
+    points = [(row.get(unit), row.get(f"{run.watched}_acc")) for row in run.rows]
+    return [(x, 100 * accuracy) for x, accuracy in points if x is not None and accuracy is not None]
+
+
+def set_curve_axes(ax, runs, unit):
+    """Label the axes of learning curves, and let them begin at 0."""
     if unit == "epoch":
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel=UNITS[unit], ylabel=_accuracy_label(runs))
@@ -63,23 +81,27 @@ def show_best_runs(runs, *, count=20, title=None):
     """Draw the best watched accuracy of each run, for the best `count` of them."""
     best = []
     for run in runs:
-        column = watched_column(run)
-        accuracies = [row[column] for row in run.history().rows if row.get(column) is not None]
-        accuracies = [accuracy for accuracy in accuracies if not math.isnan(accuracy)]
+        accuracies = [accuracy for _, accuracy in curve_of(run, "epoch") if not math.isnan(accuracy)]
         if accuracies:
-            best.append((100 * max(accuracies), run))
+            best.append((max(accuracies), run))
     best = sorted(best, key=lambda pair: pair[0], reverse=True)[:count]
     figure, ax = plt.subplots(figsize=(5.2, 1.3 + 0.24 * max(len(best), 4)))
     beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
+    shown, labels = [run for _, run in best], label_runs(runs)
+    watched = watched_of(shown)
     for i, (accuracy, run) in enumerate(best):
-        ax.plot(accuracy, i, "^" if is_synthetic(run) else "o", color=COLOURS[0], markersize=6, markeredgewidth=0)
+        marker = "^" if is_synthetic(run) else "o"
+        fill = COLOURS[0] if run.watched == watched else "white"
+        ax.plot(accuracy, i, marker, color=COLOURS[0], markerfacecolor=fill, markersize=6)
         ax.annotate(f"{accuracy:.1f}", (accuracy, i), **beside)
-    ax.set_yticks(range(len(best)), [plain_label(run.name, 28) for _, run in best], fontsize=9)
-    xlabel = f"best {_accuracy_label([run for _, run in best])}"
-    if any(is_synthetic(run) for _, run in best):
-        xlabel += "\n(triangle: synthetic images)"
+    ax.set_yticks(range(len(best)), [plain_label(labels[run.name], 28) for run in shown], fontsize=9)
+    xlabel = f"best {SPLITS[watched]} accuracy (%)"
+    if any(run.watched != watched for run in shown):
+        xlabel += "\nhollow: test accuracy"
+    if any(is_synthetic(run) for run in shown):
+        xlabel += "\ntriangle: synthetic images"
     ax.set(ylim=(max(len(best), 1) - 0.5, -0.5), xlabel=xlabel)
-    ax.margins(x=0.12)
+    ax.margins(x=0.2)
     ax.grid(axis="both")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
@@ -88,16 +110,16 @@ def show_best_runs(runs, *, count=20, title=None):
 def show_continued(parents, children, *, title=None):
     """Draw the accuracy of parents, one Run per seed, and of the runs that continue them, {label: Runs per seed}."""
     figure, ax = plt.subplots(figsize=(7.6, 3.4))
-    column = watched_column(parents[0])
+    column = f"{parents[0].watched}_acc"
     ends = []
     for parent in parents:
-        before = [(row["epoch"], 100 * row[column]) for row in parent.history().rows]
+        before = [(row["epoch"], 100 * row[column]) for row in parent.rows]
         label = "" if ends else "the parents"
         ax.plot(*zip(*before, strict=True), marker="o", color="black", linestyle="-", label=label)
         ends.append(before[-1])
     for i, (name, runs) in enumerate(children.items()):
         for end, run in zip(ends, runs, strict=True):
-            after = [(end[0] + row["epoch"], 100 * row[column]) for row in run.history().rows]
+            after = [(end[0] + row["epoch"], 100 * row[column]) for row in run.rows]
             label = name if run is runs[0] else ""
             ax.plot(*zip(end, *after, strict=True), marker="os^D"[i % 4], label=label, **_line_style(i))
     ax.axvline(ends[0][0], color=GREY, linewidth=1, linestyle=":")
@@ -171,15 +193,16 @@ def show_reported(rows, *, title=None):
         if row["is_complete"]:
             ours = 100 * row["mean"]
             ax.plot([reported, ours], [i, i], color="#BBBBBB", linestyle="-", linewidth=1.5, zorder=1)
-            ax.plot(ours, i, "o", color=COLOURS[1], markersize=9)
+            label = f"ours ({row['kind']})"
+            is_new = label not in ax.get_legend_handles_labels()[1]
+            look = {"marker": "o" if row["kind"] == KINDS["test"] else "D", "linestyle": ""}
+            ax.plot(ours, i, color=COLOURS[1], markersize=9, label=label if is_new else "", **look)
             text = f"{row['data']},\n{row['protocol']}, {row['epochs']} epochs"
         else:
             text = ours_text(row)
         ax.annotate(text, (1.01, i), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=GREY)
-    if any(row["is_complete"] for row in rows):
-        ax.plot([], [], "o", color=COLOURS[1], markersize=9, label="ours")
     ax.set_yticks(range(len(rows)), [f"{row['report']}  {row['system']}" for row in rows])
-    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="accuracy (%)")
+    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="test accuracy (%), where not marked")
     ax.margins(x=0.08)
     ax.grid(axis="x")
     _legend(figure, ax, ncols=2)
@@ -195,8 +218,9 @@ def plain_label(text: str, longest: int = 60) -> str:
 
 
 def _accuracy_label(runs):
-    kinds = {run.record.get("watched") or "val" for run in runs}
-    return LABELS.get(kinds.pop(), "accuracy (%)") if len(kinds) == 1 else "accuracy (%)"
+    watched = watched_of(runs)
+    is_marked = any(run.watched != watched for run in runs)
+    return f"{SPLITS[watched]} accuracy (%)" + (", where not marked" if is_marked else "")
 
 
 def _legend(figure, ax, ncols):

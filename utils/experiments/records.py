@@ -19,7 +19,7 @@ from utils.evaluation.evaluate import measure_test_accuracy
 from utils.evaluation.metrics import wilson_interval
 from utils.files import read_json, write_json
 from utils.recipes import GATED, WITHOUT_GATE, Recipe, Trained
-from utils.runs.recorder import git_state, now
+from utils.runs.training_facts import git_state, now
 
 ORIGINAL = "CIFAR-10"  # the name of the original images; records of other images have another name
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "accuracy"

@@ -5,8 +5,18 @@ import importlib
 # Imported when a name is used: matplotlib is slow to import, and a notebook first checks that it is installed.
 _MODULES = {
     "basics": ("show_bars", "show_channels", "show_grid", "show_pixels"),
-    "model": ("show_features", "show_forms", "show_gates", "show_responses"),
-    "optimizer": ("show_confidence", "show_paths", "show_range", "show_runs", "show_schedules"),
+    "model": ("show_data_flow", "show_gate_spread", "show_gates", "show_responses"),
+    "optimizer": (
+        "show_circles",
+        "show_comparison",
+        "show_confidence",
+        "show_graph",
+        "show_losses",
+        "show_paths",
+        "show_range",
+        "show_schedules",
+        "show_valleys",
+    ),
     "evaluation": (
         "show_answer",
         "show_calibration",

@@ -1,9 +1,10 @@
-"""The figures of notebook 02: filter responses, feature maps, gates, and the speed of gated convolutions."""
+"""The figures of notebook 02: the responses of kernels, the flow of data through a network, and the gates."""
 
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.patches import Rectangle
 
 from utils.figures.style import COLOURS
 
@@ -23,27 +24,92 @@ def show_responses(image, kernels, responses, *, title=None):
         ax.set_xlabel("\n".join(rows), family="monospace", fontsize=9)
     for ax in axes:
         _bare(ax)
-    figure.colorbar(drawn, ax=axes, label="response", shrink=0.62)
+    figure.colorbar(drawn, ax=axes, label="response", shrink=0.62, pad=0.01)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
-def show_features(image, blocks, *, columns=8, title=None):
-    """Draw an image, uint8 (3, h, w), and the first channels of each block's feature maps (c, h, w), low ones dark."""
-    figure, axes = plt.subplots(len(blocks), 1 + columns, figsize=(1.12 * (1 + columns), 1.25 * len(blocks) + 0.35))
-    axes = np.atleast_2d(axes)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    axes[0, 0].imshow(np.asarray(image).transpose(1, 2, 0))
-    axes[0, 0].set_title("image", fontsize=9, loc="center")
-    for row, (name, maps) in zip(axes, blocks.items(), strict=True):
-        count, height, width = maps.shape
-        label = f"{name}\n{count} of {height}x{width}"
-        look = {"rotation": 90, "fontsize": 9, "ha": "center", "va": "center"}
-        row[1].text(-0.2, 0.5, label, transform=row[1].transAxes, **look)
-        for channel, (ax, values) in enumerate(zip(row[1:], np.asarray(maps), strict=False), 1):
-            ax.imshow(values, cmap="gray")
-            ax.set_title(f"channel {channel}", fontsize=8, loc="center")
+def show_data_flow(stages, *, most=4, title=None) -> plt.Figure:
+    """Draw what a network computes, stage by stage: {name: maps (c, h, w) or vector (n,)}, with the shapes.
+
+    Of each stage the first `most` maps are drawn, at a size that follows their number of pixels; an image in colour is
+    drawn as it is. Vectors are drawn as bars.
+    """
+    figure = plt.figure(figsize=(11.0, 2.7), layout="none")
+    ax = figure.add_axes((0, 0, 1, 2.35 / 2.7), xlim=(0, 11.0), ylim=(0, 2.35))
+    ax.set_axis_off()
+    slot = 11.0 / len(stages)
+    largest = max(values.shape[-1] for values in stages.values() if values.ndim == 3)
+    end = None
+    for number, (name, values) in enumerate(stages.items()):
+        middle = slot * (number + 0.5)
+        values = np.asarray(values)
+        if values.ndim == 3:
+            side = 0.2 + 0.5 * (values.shape[-1] / largest)
+            half = _draw_maps(ax, values, middle, side, most)
+        else:
+            half = _draw_vector(ax, values, middle)
+        if end is not None:
+            look = {"arrowstyle": "-|>", "color": "#555555", "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
+            ax.annotate("", (middle - half - 0.03, 1.4), (end + 0.03, 1.4), arrowprops=look)
+        end = middle + half
+        ax.text(middle, 0.42, name, ha="center", va="top", fontsize=9)
+        ax.text(middle, 0.5, str(tuple(values.shape)), ha="center", va="bottom", fontsize=10, weight="bold")
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def _draw_maps(ax, maps, middle, side, most):
+    """Draw maps one behind the other, the first in front; return half the width that they take."""
+    is_image = maps.shape[0] == 3 and maps.dtype == np.uint8
+    layers = [maps.transpose(1, 2, 0)] if is_image else list(maps[:most])
+    shift = 0.055
+    extent = side + shift * (len(layers) - 1)
+    left, bottom = middle - extent / 2, 1.4 - extent / 2
+    for number, layer in reversed(list(enumerate(layers))):
+        x, y = left + shift * number, bottom + shift * number
+        ax.imshow(layer, cmap="gray", extent=(x, x + side, y, y + side), zorder=3 + len(layers) - number, aspect="auto")
+        frame = Rectangle((x, y), side, side, fill=False, edgecolor=COLOURS[0], linewidth=1)
+        frame.set_zorder(3 + len(layers) - number)
+        ax.add_patch(frame)
+    return extent / 2
+
+
+def _draw_vector(ax, values, middle):
+    """Draw the values of a vector as bars from left to right of zero; return half the width that they take."""
+    largest = max(float(np.abs(values).max()), 1e-9)
+    edges = np.linspace(2.1, 0.72, len(values) + 1)
+    for value, top, bottom in zip(values, edges[:-1], edges[1:], strict=True):
+        length = 0.3 * float(value) / largest
+        colour = COLOURS[0] if value >= 0 else COLOURS[1]
+        ax.add_patch(Rectangle((middle, bottom), length, 0.85 * (top - bottom), facecolor=colour, linewidth=0))
+    ax.plot([middle, middle], [0.7, 2.12], color="#000000", linestyle="-", linewidth=0.8)
+    return 0.35
+
+
+def show_gate_spread(panels, *, title=None) -> plt.Figure:
+    """Draw the weights of gates, {row: {block: (images, k)}}, as one box per branch: the middle half of the images.
+
+    The whiskers span from the 5th to the 95th percentile of the images; the dashed line is the equal share 1/k.
+    """
+    columns = max(len(blocks) for blocks in panels.values())
+    shape = {"figsize": (2.3 * columns + 0.6, 2.0 * len(panels) + 0.5), "sharey": True, "squeeze": False}
+    figure, axes = plt.subplots(len(panels), columns, **shape)
+    for row, (label, blocks) in zip(axes, panels.items(), strict=True):
+        for ax, (name, weights) in zip(row, blocks.items(), strict=True):
+            weights = np.asarray(weights)
+            k = weights.shape[1]
+            look = {"facecolor": COLOURS[5], "edgecolor": "#000000"}
+            middle = {"color": "#000000", "linestyle": "-", "linewidth": 2}
+            line = {"color": "#000000", "linestyle": "-"}
+            ax.boxplot(
+                weights, whis=(5, 95), showfliers=False, widths=0.6, patch_artist=True,
+                boxprops=look, medianprops=middle, whiskerprops=line, capprops=line,
+            )  # fmt: skip
+            ax.axhline(1 / k, color=COLOURS[1], linestyle="--", linewidth=1.2, zorder=0)
+            ax.set_xticks(range(1, k + 1), [f"$a_{{{j}}}$" for j in range(1, k + 1)])
+            ax.set_title(name, fontsize=10)
+        row[0].set_ylabel(f"{label}\nweight")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -75,24 +141,6 @@ def show_gates(blocks, classes, *, branches=None, title=None):
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
     figure.colorbar(drawn, ax=axes, label="difference from 1/k")
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
-def show_forms(panels, chosen, *, title=None):
-    """Draw {shape: {form: milliseconds}} as bars, one panel per shape; the form that "auto" chooses is marked."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 2.5))
-    for ax, (shape, times) in zip(np.atleast_1d(axes), panels.items(), strict=True):
-        names = [f"{form} (auto)" if form == chosen[shape] else form for form in times]
-        looks = {
-            "color": [COLOURS[0] if form == chosen[shape] else "#BBBBBB" for form in times],
-            "hatch": ["" if form == chosen[shape] else "//" for form in times],
-        }
-        ax.bar_label(ax.barh(names, list(times.values()), edgecolor="white", **looks), fmt="{:,.3g}", padding=3)
-        ax.set_title(shape, fontsize=10)
-        ax.set_xlabel("ms, forward and backward")
-        ax.invert_yaxis()
-        ax.margins(x=0.18)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 

@@ -1,4 +1,4 @@
-"""The figures of notebook 03: losses, paths down a valley, short trainings, schedules, the learning-rate range test."""
+"""The figures of notebook 03: losses, a computation graph, a valley, trainings, schedules, the range test."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.patches import FancyBboxPatch
 
 from utils.figures.style import COLOURS, DASHES
 
@@ -31,88 +32,194 @@ def show_confidence(p, curves, *, floor=None, title=None):
     return figure
 
 
-def show_paths(x, y, heights, paths, *, goal, title=None):
-    """Draw paths down a surface, heights (y, x), and the height of each path after each step.
+def show_graph(nodes, edges, *, title=None):
+    """Draw a computation graph: each node with its value and, below, the gradient of the loss with respect to it.
 
-    paths is {name: (points (steps + 1, 2), their heights)}; goal is the position of the minimum.
+    nodes is {name: (column, row, value, gradient or None)}; edges is {(from, to): the local derivative as text}.
+    """
+    figure, ax = plt.subplots(figsize=(11.0, 4.4))
+    columns, rows = zip(*(node[:2] for node in nodes.values()), strict=True)
+    ax.set(xlim=(min(columns) - 0.45, max(columns) + 0.45), ylim=(min(rows) - 0.45, max(rows) + 0.45))
+    ax.set_axis_off()
+    arrow = {"arrowstyle": "-|>", "color": "black", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 16}
+    paper = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
+    for (source, target), derivative in edges.items():
+        (x0, y0), (x1, y1) = nodes[source][:2], nodes[target][:2]
+        ends = {"patchA": _node_frame(ax, x0, y0), "patchB": _node_frame(ax, x1, y1)}
+        ax.annotate("", (x1, y1), (x0, y0), arrowprops=arrow | ends)
+        lift = 0.14 if y0 == y1 else 0.0  # above a horizontal arrow, on a slanted one
+        look = {"ha": "center", "va": "center", "fontsize": 10, "bbox": paper}
+        ax.text((x0 + x1) / 2, (y0 + y1) / 2 + lift, derivative, **look)
+    for name, (x, y, value, gradient) in nodes.items():
+        ax.text(x, y + 0.19, name, ha="center", va="center", weight="bold")
+        ax.text(x, y, f"value {value:g}", ha="center", va="center", color=COLOURS[0], fontsize=10)
+        if gradient is not None:
+            ax.text(x, y - 0.19, f"gradient {gradient:g}", ha="center", va="center", color="#A04000", fontsize=10)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def _node_frame(ax, x, y):
+    """Draw the box of a node of a computation graph."""
+    box = {"boxstyle": "round,pad=0.02", "facecolor": "#F2F2F2", "edgecolor": "black"}
+    return ax.add_patch(FancyBboxPatch((x - 0.3, y - 0.32), 0.6, 0.64, **box))
+
+
+def show_paths(height, paths, *, goal, x=(-3.0, 4.0), y=(-1.0, 3.0), title=None):
+    """Draw paths {name: points (steps + 1, 2)} down a surface and, beside them, the height after each step.
+
+    height maps weights (2, ...) to heights (...); goal is the position of the minimum.
     """
     figure, axes = plt.subplots(1, 2, figsize=(11.0, 3.9), width_ratios=(6, 5))
-    x, y, heights = (np.asarray(values) for values in (x, y, heights))
-    levels = np.geomspace(max(heights.min(), 1e-2), heights.max(), 14)
-    axes[0].contourf(x, y, heights, levels, cmap="Greys", norm="log", extend="min", alpha=0.45)
-    for (name, (points, height)), look in zip(paths.items(), _looks(), strict=False):
-        points = np.asarray(points)
+    _draw_surface(axes[0], height, goal, x, y)
+    for number, ((name, points), look) in enumerate(zip(paths.items(), _looks(), strict=False)):
+        # The later a path is drawn, the smaller its last dot: several may end at the same position.
+        end = {"color": look["color"], "markeredgecolor": "white", "markersize": 12 - 2 * number, "zorder": 3 + number}
         axes[0].plot(points[:, 0], points[:, 1], linewidth=1.6, **look)
-        axes[0].plot(*points[-1], marker="o", color=look["color"], markeredgecolor="white", markersize=8, zorder=3)
-        axes[1].plot(np.asarray(height), label=name, **look)
-    axes[0].plot(*points[0], marker="s", color="black", zorder=3)
-    axes[0].annotate("start", points[0], (0, 7), textcoords="offset points", ha="right")
-    axes[0].plot(*goal, marker="*", color="white", markeredgecolor="black", markersize=20, zorder=2)
-    axes[0].set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), xlabel="first weight", ylabel="second weight")
-    axes[0].set_title("paths (dot: end, star: minimum)", fontsize=10, loc="left")
+        axes[0].plot(*points[-1], marker="o", **end)
+        axes[1].plot(height(points.T), label=name, **look)
+    axes[0].plot(*points[0], marker="s", color="black", markersize=7, zorder=9)
+    axes[0].set_title("paths (square: start, dot: end, star: minimum)", fontsize=10, loc="left")
     axes[1].set(yscale="log", xlabel="steps")
     axes[1].set_title("height above the minimum", fontsize=10, loc="left")
     axes[1].grid(axis="y")
-    axes[1].legend(handlelength=3.5, fontsize=9)
+    lines, labels = axes[1].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside lower center", ncols=4, handlelength=3.5, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
-def show_runs(runs, *, levels=None, title=None):
-    """Draw the training loss of {name: Training} against batches; a cross marks a training that ended with an error.
+def show_valleys(height, paths, *, goal, x=(-2.7, 3.2), y=(-1.6, 3.6), columns=4, title=None):
+    """Draw each path {name: points (steps + 1, 2)} in a panel of its own, with its first and its last height."""
+    columns = min(columns, len(paths))
+    rows = -(-len(paths) // columns)
+    width, height_of_row = (2.75, 2.2) if columns > 1 else (5.5, 3.1)
+    shape = {"figsize": (width * columns, height_of_row * rows + 0.4), "sharex": True, "sharey": True}
+    figure, axes = plt.subplots(rows, columns, squeeze=False, **shape)
+    for ax in axes.flat[len(paths) :]:
+        ax.set_axis_off()
+    for ax, (name, points) in zip(axes.flat, paths.items(), strict=False):
+        _draw_surface(ax, height, goal, x, y)
+        ax.plot(points[:, 0], points[:, 1], color=COLOURS[0], linestyle="-", linewidth=1.2, marker="o", markersize=3)
+        ax.plot(*points[0], marker="s", color="black", markersize=7)
+        first, last = (float(height(point)) for point in (points[0], points[-1]))
+        ax.set_title(f"{name}\nheight {first:.0f} to {last:.3g}", fontsize=10, loc="left")
+    for ax in axes.flat:
+        ax.label_outer()
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
 
-    The legend contains the last validation accuracy, if there is one. levels is {label: loss} of horizontal lines.
+
+def _draw_surface(ax, height, goal, x, y):
+    """Draw a surface in grey, with a star at its minimum; what leaves the limits is cut off."""
+    # Made from goal, so that they are of its kind: height may be a function of tensors.
+    across = goal.new_tensor(np.linspace(*x, 160))
+    along = goal.new_tensor(np.linspace(*y, 160))
+    grid = goal.new_zeros(2, 160, 160)
+    grid[0], grid[1] = across, along[:, None]
+    heights = np.asarray(height(grid))
+    levels = np.geomspace(max(heights.min(), 0.05), heights.max(), 12)
+    ax.contourf(across, along, heights, levels, cmap="Greys", norm="log", extend="min", alpha=0.45)
+    ax.plot(*goal, marker="*", color="white", markeredgecolor="black", markersize=17, zorder=2)
+    ax.set(xlim=x, ylim=y, xlabel="first weight", ylabel="second weight")
+
+
+def show_circles(matrices, *, title=None):
+    """Draw what each matrix {name: (2, 2)} makes of the unit circle: its half axes are the singular values."""
+    figure, axes = plt.subplots(1, len(matrices), figsize=(11.0, 2.9), sharex=True, sharey=True)
+    angles = np.linspace(0, 2 * np.pi, 200)
+    circle = np.stack([np.cos(angles), np.sin(angles)])
+    for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
+        matrix = np.asarray(matrix)
+        directions, lengths, _ = np.linalg.svd(matrix)
+        ax.plot(*circle, color=GREY, linestyle=":", linewidth=1.5)
+        ax.plot(*(matrix @ circle), color=COLOURS[0], linestyle="-")
+        for direction, length in zip(directions.T, lengths, strict=True):
+            ax.plot(*np.outer(direction, (-length, length)), color=COLOURS[1], linestyle="--", linewidth=1.4)
+        ax.set_title(f"{name}\nsingular values {lengths[0]:.2f}, {lengths[1]:.2f}", fontsize=9, loc="left")
+        ax.set_aspect("equal")
+        ax.grid()
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def show_losses(curves, *, every=1, levels=None, xlabel="batches", ylabel="training loss (nats)", title=None):
+    """Draw {name: curves (seeds, points)}: thin lines for single seeds, a thick one for their mean.
+
+    every: batches between two points. levels is {label: height} of horizontal lines.
     """
     figure, ax = plt.subplots(figsize=(9.2, 3.6))
-    drawn = zip(runs.items(), _looks(), strict=False)
-    for (name, run), look in sorted(drawn, key=lambda pair: bool(pair[0][1].error)):
-        if run.error and ax.lines:
-            ax.set_ylim(ax.get_ylim())  # keep the limits of the complete runs: a loss that diverged would flatten them
-        batches = [point["epoch"] * run.batches for point in run.history.points]
-        losses = [point["loss"] for point in run.history.points]
-        (line,) = ax.plot(batches, losses, label=name, **look)
-        if not run.error and run.history.rows and "val_acc" in run.history.rows[-1]:
-            line.set_label(f"{name} ({run.history.rows[-1]['val_acc']:.1%} held out)")
-        if run.error:
-            end = run.epoch * run.batches + run.batch + 1
-            line.set_label(f"{name}, stopped at batch {end}")
-            cross = {"color": look["color"], "markersize": 11, "clip_on": False}
-            ax.plot(end, 1.02, "X", transform=ax.get_xaxis_transform(), **cross)
-    first_loss = min((run.history.points[0]["loss"] for run in runs.values() if run.history.points), default=np.inf)
-    if ax.get_ylim()[1] > 3 * first_loss:
-        ax.set_ylim(0, 1.5 * first_loss)  # also if the loss of a complete run grew but stayed finite
+    for (name, values), look in zip(curves.items(), _looks(), strict=False):
+        values = np.atleast_2d(np.asarray(values))
+        positions = every * np.arange(1, values.shape[1] + 1)
+        ax.plot(positions, values.T, linewidth=0.8, alpha=0.45, **look)
+        ax.plot(positions, values.mean(0), linewidth=2.4, label=name, **look)
     for label, level in (levels or {}).items():
-        ax.axhline(level, color=GREY, linewidth=1, zorder=0)
+        ax.axhline(level, color=GREY, linestyle="-", linewidth=1, zorder=0)
         look = {"textcoords": "offset points", "ha": "right", "va": "bottom", "color": "#555555", "fontsize": 9}
         ax.annotate(label, (1, level), (0, 2), xycoords=("axes fraction", "data"), **look)
-    ax.set(xlabel="batches", ylabel="training loss (nats)")
+    ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_xlim(left=0)
     ax.grid(axis="y")
-    lines, labels = ax.get_legend_handles_labels()
-    columns = 2 if max(map(len, labels), default=0) > 24 else 4
-    figure.legend(lines, labels, loc="outside lower center", ncols=columns, handlelength=3.5, fontsize=9)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4, handlelength=3.5, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
-def show_schedules(curves, descriptions, *, added=(), columns=4, title=None):
-    """Draw {name: (epochs, learning rates as fractions of the peak)} in small panels, each with its description.
+def show_comparison(searched, final, *, ylabel="validation loss (nats)", title=None):
+    """Draw the search {name: {learning rate: value}} and, beside it, {name: values of other seeds} at each one's best.
 
-    Those in `added` are drawn in another colour and dash.
+    A ring marks the lowest value of each search; a vertical line marks the mean over the other seeds.
     """
-    rows = -(-len(curves) // columns)
-    shape = {"figsize": (2.75 * columns, 2.0 * rows + 0.5), "sharex": True, "sharey": True}
-    figure, axes = plt.subplots(rows, columns, squeeze=False, **shape)
-    for ax in axes.flat[len(curves) :]:
-        ax.set_axis_off()
-    for ax, (name, (epochs, rates)) in zip(axes.flat, curves.items(), strict=False):
-        is_added = name in added
-        ax.plot(epochs, rates, color=COLOURS[is_added], linestyle=DASHES[is_added])
-        ax.set_title(name, fontsize=10, loc="left", weight="bold", pad=28)
-        look = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top", "fontsize": 8}
-        ax.annotate(textwrap.fill(descriptions[name], 36), (0, 1), (0, 26), **look)
-        ax.tick_params(labelbottom=True)
-        ax.grid(axis="y")
+    figure, axes = plt.subplots(1, 2, figsize=(11.0, 4.2), width_ratios=(6, 5))
+    markers = ("o", "s", "^", "D", "v")
+    highest = max(value for values in searched.values() for value in values.values() if np.isfinite(value))
+    for number, ((name, values), look) in enumerate(zip(searched.items(), _looks(), strict=False)):
+        drawn = [min(value, highest) if np.isfinite(value) else highest for value in values.values()]
+        axes[0].plot(list(values), drawn, marker=markers[number], label=name, linewidth=1.6, **look)
+        best = min(values, key=values.get)
+        ring = {"color": "none", "markeredgecolor": look["color"], "markersize": 13, "markeredgewidth": 1.6}
+        axes[0].plot(best, values[best], marker="o", **ring)
+        axes[1].plot(
+            final[name], [number] * len(final[name]), marker=markers[number], linestyle="none", color=look["color"]
+        )
+        axes[1].plot(
+            [np.mean(final[name])] * 2, (number - 0.3, number + 0.3), color="black", linestyle="-", linewidth=1.5
+        )
+    lowest = min(min(values.values()) for values in searched.values())
+    axes[0].set(xscale="log", xlabel="learning rate", ylabel=ylabel)
+    axes[0].set_ylim(top=min(highest + 0.05, lowest + 1.2))  # a loss that diverged would flatten the other curves
+    axes[0].set_title("search, one seed (ring: lowest)", fontsize=10, loc="left")
+    axes[0].grid(axis="y")
+    lines, labels = axes[0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside lower center", ncols=5, handlelength=3.5, fontsize=9)
+    axes[1].set(
+        xlabel=ylabel, yticks=range(len(searched)), yticklabels=list(searched), ylim=(len(searched) - 0.5, -0.5)
+    )
+    axes[1].set_title("at that rate, other seeds (line: mean)", fontsize=10, loc="left")
+    axes[1].grid(axis="x")
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def show_schedules(groups, formulas, *, title=None):
+    """Draw schedules in small panels, one row for each purpose, with the formula of each above its panel.
+
+    groups is {purpose: {name: (epochs, learning rates as fractions of the peak)}}.
+    """
+    columns = max(map(len, groups.values()))
+    shape = {"figsize": (2.75 * columns, 2.0 * len(groups) + 0.5), "sharex": True, "sharey": True}
+    figure, axes = plt.subplots(len(groups), columns, squeeze=False, **shape)
+    for number, (row, (purpose, curves)) in enumerate(zip(axes, groups.items(), strict=True)):
+        look = {"color": COLOURS[number], "linestyle": "-"}
+        row[0].set_ylabel(textwrap.fill(purpose, 18), fontsize=10, weight="bold")
+        for ax in row[len(curves) :]:
+            ax.set_axis_off()
+        for ax, (name, (epochs, rates)) in zip(row, curves.items(), strict=False):
+            ax.plot(epochs, rates, **look)
+            ax.set_title(f"{name}\n{formulas[name]}", fontsize=10, loc="left")
+            ax.tick_params(labelbottom=True)
+            ax.grid(axis="y")
     figure.supxlabel("epoch", fontsize=11)
     figure.supylabel("fraction of the peak learning rate", fontsize=11)
     figure.suptitle(title, x=0.01, ha="left")
@@ -120,9 +227,12 @@ def show_schedules(curves, descriptions, *, added=(), columns=4, title=None):
 
 
 def show_range(test, *, title=None):
-    """Draw the result of find_lr: the loss of each batch, smoothed, with its minimum and two learning rates."""
-    figure, ax = plt.subplots(figsize=(9.2, 3.4))
-    ax.plot(test.lrs, test.losses, color="#BBBBBB", linestyle="-", linewidth=1.2, label="each batch")
+    """Draw the result of find_lr: the loss of each batch, smoothed, and the zones "too small", "useful", "diverges".
+
+    The useful zone reaches from the steepest gradient, divided by ten, to the lowest smoothed loss.
+    """
+    figure, ax = plt.subplots(figsize=(9.2, 3.8))
+    ax.plot(test.lrs, test.losses, color="#AAAAAA", linestyle="-", linewidth=1.2, label="each batch")
     ax.plot(test.lrs, test.smoothed, color=COLOURS[0], linestyle="-", label="smoothed")
     for number, (label, lr) in enumerate({"steepest gradient": test.suggestion, "minimum / 10": test.tenth}.items(), 1):
         ax.axvline(lr, color=COLOURS[number], linestyle=DASHES[number], label=f"{label}, {lr:.2g}")
@@ -131,7 +241,16 @@ def show_range(test, *, title=None):
     ax.plot(best_lr, loss, marker="o", label=f"minimum, {best_lr:.2g}", **dot)
     lowest = min(test.losses)
     # Otherwise the steep rise at the end would flatten the rest of the curve.
-    ax.set_ylim(lowest - 0.1, max(test.losses[0], *test.smoothed[: len(test.smoothed) // 2]) + 0.4)
+    ax.set_ylim(lowest - 0.1, max(test.losses[0], *test.smoothed[: len(test.smoothed) // 2]) + 0.6)
+    useful = sorted((min(test.tenth, test.suggestion), best_lr))
+    ax.axvspan(*useful, color="#009E73", alpha=0.12, linewidth=0)
+    zones = {"too small": (test.lrs[0], useful[0]), "useful": useful, "diverges": (useful[1], test.lrs[-1])}
+    paper = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none"}
+    look = {"ha": "center", "va": "top", "weight": "bold", "bbox": paper}
+    for label, (left, right) in zones.items():
+        middle = (left * right) ** 0.5  # of a logarithmic axis
+        if right > 1.2 * left:  # a test may end before the loss grows
+            ax.text(middle, 0.97, label, transform=ax.get_xaxis_transform(), **look)
     ax.set(xscale="log", xlabel="learning rate", ylabel="training loss (nats)")
     ax.grid(axis="y")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=5, handlelength=3.5, fontsize=9)

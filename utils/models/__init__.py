@@ -2,9 +2,10 @@
 
 from utils.models.blocks import Branches, ConstantGate, GatedBlock, initialise, make_gate
 from utils.models.count import depth, find_gates, flops, network_table, parameters
-from utils.models.gated import FORMS, GatedConv, choose_form, set_form
+from utils.models.gated import GatedConv
 from utils.models.our_networks import OUR_NETWORKS
 from utils.models.reported_networks import ASSUMPTIONS, REPORTED_NETWORKS
+from utils.models.source import sources_of
 from utils.models.summary import summarise
 from utils.models.table_networks import TABLE_NETWORKS
 
@@ -12,31 +13,36 @@ NETWORKS = REPORTED_NETWORKS | OUR_NETWORKS | TABLE_NETWORKS  # every network th
 
 __all__ = [
     "ASSUMPTIONS",
-    "FORMS",
     "NETWORKS",
     "REPORTED_NETWORKS",
     "Branches",
     "ConstantGate",
     "GatedBlock",
     "GatedConv",
-    "choose_form",
     "depth",
     "draw_block",
     "draw_network",
+    "draw_networks",
+    "edit_kernel",
     "find_gates",
     "flops",
     "initialise",
     "make_gate",
     "network_table",
     "parameters",
-    "set_form",
+    "sources_of",
     "summarise",
 ]
 
 
 def __getattr__(name):
-    if name in ("draw_block", "draw_network"):  # imported when used, since matplotlib is slow to import
+    # These are imported when used, since matplotlib and ipywidgets are slow to import.
+    if name in ("draw_block", "draw_network", "draw_networks"):
         from utils.models import draw
 
         return getattr(draw, name)
+    if name == "edit_kernel":
+        from utils.models.kernel_editor import edit_kernel
+
+        return edit_kernel
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,7 @@
 """Draw networks and gated blocks, from a network or from its summary in a run's network.json.
 
 draw_network(net, "My network")
+draw_networks({"mine": net, "yours": other_net})
 draw_block(net.block1)
 """
 
@@ -30,6 +31,8 @@ STEP = 2.1  # width in inches of one step of a branch in draw_block
 MAX_LANES = 6  # draw_block draws dots in place of further branches
 WIDTH, HEIGHT = 11.0, 3.5  # inches of one row of a drawing, at most
 BOXES_IN_A_ROW = 16
+SMALL = 0.62  # the scale of the boxes in draw_networks
+LABEL = 3.6  # width in inches, before scaling, of the name beside a row of draw_networks
 
 
 @dataclasses.dataclass
@@ -132,10 +135,42 @@ def lines_of(box: Box) -> list[str]:
     return lines
 
 
-def _draw_row(ax, boxes, width, image_shape):
+def draw_networks(networks: dict, title: str | None = None) -> plt.Figure:
+    """Draw {name: network or its summary} below one another, small: map sizes, channels, gates and shortcuts."""
+    low, high = FLOOR - 0.12, MIDDLE + 1.05
+    row_height = SMALL * (high - low)
+    below, above = 0.35, 0.35
+    total = row_height * len(networks) + below + above
+    figure = plt.figure(figsize=(WIDTH, total), layout="none")
+    width = WIDTH / SMALL
+    for row, (name, net) in enumerate(networks.items()):
+        summary = net if isinstance(net, dict) else summarise(net)
+        bottom = total - above - row_height * (row + 1)
+        place = (0, bottom / total, 1, row_height / total)
+        ax = figure.add_axes(place, xlim=(0, width), ylim=(low, high))
+        ax.set_axis_off()
+        boxes = [dataclasses.replace(box, texts=[]) for box in list_boxes(summary)]
+        _draw_row(ax, boxes, width - LABEL, boxes[0].shape, start=LABEL)
+        counts = f"{summary['parameters'] / 1e6:.1f} M parameters\n{summary['macs'] / 1e6:,.0f} M multiply-adds"
+        ax.text(0.15, MIDDLE + 0.12, name, fontsize=10, weight="bold", va="bottom")
+        ax.text(0.15, MIDDLE + 0.02, counts, fontsize=8, va="top")
+    handles = {
+        "convolution": Patch(facecolor=_pale(BLUE), edgecolor=BLUE),
+        "pooling": Patch(facecolor=_pale(ORANGE), edgecolor=ORANGE, hatch="////"),
+        "vector": Patch(facecolor=_pale(GREEN), edgecolor=GREEN, hatch="...."),
+        "gate": Line2D([], [], marker="o", color="none", markeredgecolor=RED, markerfacecolor="white"),
+        "shortcut": Line2D([], [], color=PINK, linestyle=(0, (3, 1.2))),
+    }
+    figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=5, fontsize=9, borderaxespad=0.2)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+def _draw_row(ax, boxes, width, image_shape, start=None):
+    """Draw boxes from left to right within this width: in its middle, or from `start` on."""
     natural = sum(box.slot for box in boxes)
     scale = min(1.0, (width - 0.1) / natural)
-    left = (width - scale * natural) / 2
+    left = (width - scale * natural) / 2 if start is None else start
     end = None  # the right edge of the previous box
     for box in boxes:
         slot = scale * box.slot
@@ -227,7 +262,7 @@ def draw_block(block: nn.Module, title: str | None = None) -> plt.Figure:
     shown = list(range(k)) if k <= MAX_LANES else [0, 1, None, k - 1]
     longest = max((len(text) for texts in facts["branch_steps"] for text in texts), default=0)
     pitch = 0.5 if longest <= 50 else 0.65  # inches between branches: three lines need more room than two
-    high = 1.35 + pitch * len(shown)
+    high = max(1.95, 1.15 + pitch * len(shown))
     if facts["shortcut"] is not None:
         high += 0.55
     figure, ax = _canvas(4.3 + STEP * steps, high)
@@ -237,21 +272,21 @@ def draw_block(block: nn.Module, title: str | None = None) -> plt.Figure:
     times, plus = right + 0.3, right + 1.1
     _line(ax, (0.35, middle), (0.35, gate), (1.0, gate))
     _text_box(ax, 1.0, right - 0.2, gate, f"gate: {facts['gate']}", RED)
-    _line(ax, (right - 0.2, gate), (times, gate), (times, lanes[-1] + 0.12), colour=RED)
+    ax.text(right - 0.12, gate, f"$a$: {k} weights" if k > 1 else "$a$: 1 weight", va="center", fontsize=9, color=RED)
     for j, y in zip(shown, lanes, strict=True):
         _draw_branch(ax, facts, j, (middle, y), times, plus)
     if facts["shortcut"] is not None:
         _line(ax, (0.35, middle), (0.35, 0.25), (1.0, 0.25), colour=PINK)
         _text_box(ax, 1.0, right - 0.2, 0.25, f"shortcut: {facts['shortcut']}", PINK)
         _line(ax, (right - 0.2, 0.25), (plus, 0.25), (plus, middle - 0.14), colour=PINK)
-    _text_box(ax, 0.1, 0.6, middle, f"X\n{facts['channels'][0]}", BLACK)
+    _map_box(ax, 0.1, middle, "X", facts["channels"][0])
     _circle(ax, plus, middle, "+", BLACK)
     end = plus + 0.12
     if facts["after"]:
         _text_box(ax, plus + 0.35, plus + 1.35, middle, facts["after"].replace(", ", "\n"), ORANGE)
         _line(ax, (end, middle), (plus + 0.35, middle))
         end = plus + 1.35
-    _text_box(ax, plus + 1.6, plus + 2.1, middle, f"O\n{facts['channels'][-1]}", BLACK)
+    _map_box(ax, plus + 1.6, middle, "O", facts["channels"][-1])
     _line(ax, (end, middle), (plus + 1.6, middle))
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure
@@ -287,7 +322,8 @@ def _draw_branch(ax, facts, j, heights, times, plus):
         following = start + STEP if step < len(texts) - 1 else times - 0.12
         _line(ax, (start + STEP - 0.2, y), (following, y))
     _circle(ax, times, y, "x", RED)
-    ax.text(times + 0.14, y + 0.06, f"$a_{{{j + 1}}}$", fontsize=10, color=RED)
+    _arrow(ax, (times, y + 0.3), (times, y + 0.12), RED)
+    ax.text(times + 0.06, y + 0.17, f"$a_{{{j + 1}}}$", fontsize=10, color=RED)
     _line(ax, (times + 0.12, y), (plus - 0.35, y), (plus - 0.35, middle), (plus - 0.12, middle))
 
 
@@ -307,6 +343,21 @@ def _text_box(ax, left, right, y, text, colour):
     style.set(facecolor=_pale(colour), edgecolor=colour, linewidth=1.2, zorder=3)
     ax.add_patch(style)
     ax.text((left + right) / 2, y, "\n".join(lines), ha="center", va="center", fontsize=8, zorder=4)
+
+
+def _map_box(ax, left, y, name, channels):
+    """Draw the box of an input or output, with its number of channels, and its shape below it."""
+    _text_box(ax, left, left + 0.5, y, f"{name}\n{channels}", BLACK)
+    ax.text(
+        left + 0.25,
+        y - 0.33,
+        f"{channels}\u00d7H\u00d7W",
+        ha="center",
+        va="center",
+        fontsize=7,
+        zorder=4,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+    )
 
 
 def _circle(ax, x, y, text, colour):

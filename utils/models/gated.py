@@ -2,7 +2,8 @@
 
 `loop` computes the formula term by term. The others compute it with one large convolution: a convolution is linear, so
 its weight a_j can be applied to its input (`scaled`), to its output (`stacked`) or to its kernel (`aggregated`: one
-kernel for each image).
+kernel for each image). `choose_form` chooses the fastest form for a shape. Branches that are more than a convolution
+are computed in blocks.py.
 """
 
 from __future__ import annotations

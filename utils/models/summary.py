@@ -254,9 +254,9 @@ def steps_of(branches, k: int) -> list[list[str]]:
 
 def find_branches(block: nn.Module, k: int):
     """Return a block's GatedConv or its list of k branches, under any name; an empty list if it has neither."""
-    for child in block.children():
-        if isinstance(child, GatedConv) or (isinstance(child, nn.ModuleList) and len(child) == k):
-            return child
+    for module in block.modules():
+        if isinstance(module, GatedConv) or (isinstance(module, nn.ModuleList) and len(module) == k):
+            return module
     return nn.ModuleList()
 
 

@@ -18,4 +18,13 @@ __all__ = [
     "make_loss",
     "make_optimizer",
     "make_schedule",
+    "slide_learning_rate",
 ]
+
+
+def __getattr__(name):
+    if name != "slide_learning_rate":
+        raise AttributeError(f"module 'utils.optim' has no attribute {name!r}")
+    from utils.optim.slider import slide_learning_rate  # imported when used: a training needs no ipywidgets
+
+    return slide_learning_rate

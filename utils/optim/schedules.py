@@ -18,7 +18,7 @@ from torch.optim import lr_scheduler
 
 from utils.errors import CourseworkError, check_count, require
 from utils.optim.make import check_made, defaults, make, maker_of, name_of, parameters_of
-from utils.training.callbacks import PER_BATCH, EachEpoch
+from utils.training.scheduler_callbacks import PER_BATCH, EachEpoch
 
 # The entries of the optimizer's parameter groups that schedulers change.
 CHANGED = ("lr", "initial_lr", "max_lr", "min_lr", "momentum", "betas", "max_momentum", "base_momentum")

@@ -7,6 +7,7 @@ trained = load_run("mine", network=MyNet)     # if the network's class can't be 
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -16,7 +17,7 @@ from utils.data import augment as augmentations
 from utils.data.cifar10 import load_cifar10
 from utils.data.loader import BatchLoader
 from utils.devices import try_gpu
-from utils.errors import CourseworkError
+from utils.errors import CheckpointWarning, CourseworkError
 from utils.models.convolution import use_fast_convolutions
 from utils.models.source import find_by_path, import_path
 from utils.optim.losses import LOSSES, make_loss
@@ -25,6 +26,7 @@ from utils.recipes.train import Trained, check_scores, checkpoint_of, isolated_r
 from utils.runs.checkpoints import weights_of
 from utils.runs.run import Run, find
 from utils.training.effort import first
+from utils.training.history import History
 from utils.training.step import Step
 
 
@@ -67,7 +69,23 @@ def load_run(
     )
     step = Step(run.record.get("precision") or "fp32", clip_norm=recipe.clip_norm, clip_value=recipe.clip_value)
     loss = loss or loss_of(run, recipe)
-    return Trained(recipe, net, run.history(), test_iter, loss, step, run.record, run.folder)
+    return Trained(recipe, net, history_of(run, state), test_iter, loss, step, run.record, run.folder)
+
+
+def history_of(run: Run, state: dict) -> History:
+    """Return the history up to the checkpoint, since the run log of an unfinished training may go on after it."""
+    history = History()
+    history.load_state_dict(state["history"])
+    history.stopped = run.state != "finished"
+    if len(run.history()) > len(history):
+        warnings.warn(
+            f"The weights of {run.name} are those of its newest checkpoint, after {len(history)} epochs; its run log "
+            f"goes on to epoch {len(run.history())}.\n"
+            "  next:  train again with the same arguments to resume, if you need the later weights.",
+            CheckpointWarning,
+            stacklevel=3,
+        )
+    return history
 
 
 def require_same_images(run: Run, data) -> None:

@@ -51,7 +51,8 @@ def backbone(channels, kernel_sizes=(3, 1, 1)):
 OURS = {
     recipe.name: recipe
     for recipe in (
-        # The assigned backbone in minutes on two CPU cores: the main run of notebooks 04 and 05.
+        # The assigned backbone in minutes on two CPU cores: the main run of notebooks 04 and 05. Its learning rates are
+        # `lr` in SHORT, `linear_lr` in GATED_SETTINGS and the others in SMALL. docs/one_file.py repeats them all.
         Recipe("quick", **backbone((48, 144, 144)), num_epochs=8, **SMALL),
         Recipe("fast", "plain_backbone", {"channels": (64, 256, 256)}, num_epochs=11, **SHORT),
         Recipe("best_gated", **backbone((128, 384, 384)), num_epochs=30, **STRONG),

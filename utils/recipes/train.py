@@ -32,12 +32,14 @@ from utils.runs.recorder import Recorder
 from utils.runs.run import Run, find
 from utils.training.average import Average
 from utils.training.effort import Effort, choose_effort, first
+from utils.training.interrupt import quietly_interrupted
 from utils.training.step import Step
 
 MIN_MEASURED = 2000  # images in a batch that a GPU only measures: with fewer it would wait for Python
 WHITENING_IMAGES = 5000  # the images from which a Whiten layer computes its kernels
 
 
+@quietly_interrupted
 def train_recipe(
     recipe: Recipe,
     data=None,
@@ -290,6 +292,12 @@ def checkpoint_of(run: Run) -> dict:
             f"{run.name} has no checkpoint.",
             where=run.folder,
             next_step='Train it first. train_ch3 writes checkpoints only if record is a name, such as record="mine".',
+        )
+    if run.state == "unsaved":  # after the checkpoint was read, since a damaged one is renamed then
+        raise CourseworkError(
+            f"The last weights of {run.name} are not on the disk; the newest checkpoint is {checkpoint[0].name}.",
+            where=run.folder,
+            next_step="Train again with the same arguments: it resumes from this checkpoint, and finishes.",
         )
     return checkpoint[1]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from utils.runs.run import Run, tested_accuracy
+from utils.runs.run import Run
+from utils.runs.run_table import tested_accuracy
 
 GATE_COLUMNS = 12  # the most gate weights side by side that can be read
 MISTAKES, CONFUSIONS = 5, 4  # how many are listed

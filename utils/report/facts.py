@@ -17,8 +17,10 @@ from utils.files import plain
 from utils.recipes.recipe import WATCHED
 from utils.recipes.reported import SYSTEMS
 from utils.report.accuracy import accuracy_facts
+from utils.report.formats import setting
 from utils.report.marking import BANDS, TASKS, backbone_faults, band, plain_gates
-from utils.runs.run import Run, row, tested_accuracy
+from utils.runs.run import Run
+from utils.runs.run_table import row, tested_accuracy
 
 ALL_TEST_IMAGES, MOST_IMAGES = 10_000, 45_000  # CIFAR-10's test images; its training images if a tenth is held out
 NETWORK_ROWS = 36  # rows of the table of layers, at most
@@ -36,6 +38,7 @@ def facts(run: Run) -> dict:
             "run": run.name,
             "system": record.get("system") or run.name,
             "state": run.state,
+            "problem": run.problem,
             "by_hand": not record.get("recipe"),
             "first_version": isinstance(_recipe(run).get("network"), dict),
             **{name: record.get(name) for name in names},
@@ -167,7 +170,9 @@ def _optimization(run):
     """Return the name and settings of loss, optimizer and schedule, and the learning rates of the run."""
     choices = {}
     for kind in ("loss", "optimizer", "schedule"):
-        choices[kind] = {"name": _setting(run, kind), "settings": _recipe(run).get(f"{kind}_settings") or {}}
+        name = _setting(run, kind)
+        name = None if name is None else setting(name)  # recorded by hand, it may be an object
+        choices[kind] = {"name": name, "settings": _recipe(run).get(f"{kind}_settings") or {}}
     history = run.history()
     rates = [(point["epoch"], point["lr"]) for point in history.points or history.rows if "lr" in point]
     seen = None

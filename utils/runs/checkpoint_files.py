@@ -26,8 +26,8 @@ NO_CHECKPOINT += (AttributeError, AssertionError, ArithmeticError, MemoryError)
 
 def write(folder, state):
     """Write a checkpoint; it gets its final name when the whole file is on the disk and was read back unchanged."""
-    content, position = dump(state), state["position"]
-    name = NAME.format(epoch=position["epoch"], batch=position["batch"], hash=_hash(content))
+    content, done = dump(state), state["position"]
+    name = NAME.format(epoch=done["epoch"], batch=done["batch"], hash=_hash(content))
     folder.mkdir(parents=True, exist_ok=True)
     _put(content, folder / name)
     return folder / name
@@ -80,7 +80,8 @@ def remove_old(folder, keep, written):
 
 def listed(folder):
     """List a folder's checkpoints, the newest first."""
-    return sorted((path for path in listed_with_damaged(folder) if path.suffix == ".pt"), key=_position, reverse=True)
+    paths = [path for path in listed_with_damaged(folder) if path.suffix == ".pt"]
+    return sorted(paths, key=lambda path: (position(path), path.stat().st_mtime), reverse=True)
 
 
 def listed_with_damaged(folder):
@@ -92,9 +93,10 @@ def listed_with_damaged(folder):
     return [path for path in paths if PATTERN.fullmatch(path.with_suffix(".pt").name) and path.suffix != ".old"]
 
 
-def _position(path):
+def position(path):
+    """Return (epoch, batch) from a checkpoint's name: how many epochs, and batches of the next one, were done."""
     epoch, batch, _ = PATTERN.fullmatch(path.name).groups()
-    return int(epoch), int(batch), path.stat().st_mtime
+    return int(epoch), int(batch)
 
 
 def clean(folder):
@@ -110,7 +112,7 @@ def newest(folders):
     training does not silently start again.
     """
     damaged, paths = [], [path for folder in folders for path in listed(folder)]
-    for path in sorted(paths, key=lambda path: _position(path)[:2], reverse=True):
+    for path in sorted(paths, key=position, reverse=True):
         state = _read(path)
         if state is not None:
             for name in damaged:

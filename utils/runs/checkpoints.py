@@ -13,8 +13,20 @@ import numpy as np
 import torch
 
 from utils.errors import CheckpointError, CheckpointWarning
-from utils.runs.checkpoint_files import clean, copy, dump, listed_with_damaged, load, newest, remove_old, write
+from utils.runs.checkpoint_files import (
+    clean,
+    copy,
+    dump,
+    listed_with_damaged,
+    load,
+    newest,
+    position,
+    remove_old,
+    write,
+)
+from utils.runs.claim import claim
 from utils.runs.same_training import compare, describe, named
+from utils.training.finite import check_finite
 from utils.training.state import SAVING
 
 
@@ -39,18 +51,24 @@ class Checkpoints:
         self.advice = advice
         self.unsaved = None  # why the last checkpoint could not be written
         self._about = None
-        self._saved = None
+        self._newest = None  # the path of the checkpoint that was written or read last
+        self._claims = {}  # {folder: Claim}
         self._due = 0.0
         self._affordable = 0.0
 
+    @property
+    def _folders(self):
+        return [folder for folder in (self.folder, self.copy_to) if folder]
+
     def on_start(self, training):
         """Resume from the newest intact checkpoint, if there is one."""
-        self._saved = None  # the object may have been used in an earlier training
+        self._newest = None  # the object may have been used in an earlier training
         self.unsaved = None
         self._about = plain({**describe(training), **self.extra})
         present = capture(training, self._about)
         next_step = "Let about, and each callback's state_dict(), hold tensors, numbers, texts, lists and dicts."
         load(dump({**present, "net": {}}), self.folder, next_step)  # so that an error is raised now and not on resuming
+        self._claim_folders(training)
         saved = self._find()
         if saved is not None:
             path, state = saved
@@ -58,10 +76,11 @@ class Checkpoints:
             compare(state["about"], self._about, path, self.advice)
             check_parts(state, present, path)
             restore(training, state)
-            self._saved = training.epoch, training.batch
+            if path.parent == self.folder:
+                self._newest = path
             epochs = "1 epoch" if training.epoch == 1 else f"{training.epoch} epochs"
-            position = f"Resumed after {epochs} and {training.batch} batches"
-            print(f"{'This training is complete' if training.complete else position} ({path.name}).")
+            resumed = f"Resumed after {epochs} and {training.batch} batches"
+            print(f"{'This training is complete' if training.complete else resumed} ({path.name}).")
         self._due = time.monotonic() + self.every
 
     def after_batch(self, training):
@@ -78,16 +97,28 @@ class Checkpoints:
     def on_end(self, training):
         """Write a checkpoint of the end or of an interrupted training, but not of one that failed."""
         at_boundary = training.batch == 0 or hasattr(training.train_iter, "set_position")
-        if training.error is None and at_boundary and self._saved != (training.epoch, training.batch):
-            self.save(training)
+        try:
+            if training.error is None and at_boundary and not self.is_saved(training):
+                self.save(training)
+        finally:
+            while self._claims:
+                self._claims.popitem()[1].release()
+
+    def is_saved(self, training):
+        """Return whether the newest checkpoint contains the present state of the training."""
+        if self._newest is None or not os.path.exists(self._newest):  # the folder may have been deleted
+            return False
+        return position(self._newest) == (training.epoch, training.batch)
 
     def save(self, training):
         """Write a checkpoint and remove the oldest; if that fails, warn, keep the old ones and try again later."""
+        check_finite(training)  # so that a good checkpoint is never replaced by one with NaN
         begun = time.monotonic()
         problem = "This checkpoint could not be written"
         try:
+            self._keep_claim(self.folder)
             path = write(self.folder, capture(training, self._about))
-            self._saved = (training.epoch, training.batch)
+            self._newest = path
             problem = "The checkpoint was written, but the oldest one could not be removed"
             remove_old(self.folder, self.keep, path)
             self.unsaved = None
@@ -102,9 +133,24 @@ class Checkpoints:
         if not self.every:  # every=0 means a checkpoint after each batch, however long that takes
             self._due = self._affordable = now
 
+    def _claim_folders(self, training):
+        """Claim the folders, unless the Recorder has claimed them, so that no other process writes into them."""
+        for folder in self._folders:
+            try:
+                if taken := claim(folder, training):
+                    self._claims[folder] = taken
+            except OSError as error:
+                self._warn(f"The folder for the checkpoints could not be claimed: {error}", folder)
+
+    def _keep_claim(self, folder):
+        """Make sure that the folder exists and that no other process has claimed it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder in self._claims:
+            self._claims[folder].keep()
+
     def _find(self):
         """Remove partial files of earlier attempts; return (path, state) of the newest intact checkpoint, or None."""
-        folders = [folder for folder in (self.folder, self.copy_to) if folder]
+        folders = self._folders
         try:
             for folder in folders:
                 clean(folder)
@@ -118,7 +164,7 @@ class Checkpoints:
 
     def _copy(self, path):
         try:
-            self.copy_to.mkdir(parents=True, exist_ok=True)
+            self._keep_claim(self.copy_to)
             for wait in (0.2, 1.0, None):  # now and then a mounted drive is unavailable for a moment
                 try:
                     copy(path, self.copy_to)

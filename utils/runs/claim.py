@@ -11,9 +11,10 @@ import platform
 import threading
 import time
 import uuid
+import warnings
 from pathlib import Path
 
-from utils.errors import CourseworkError
+from utils.errors import CourseworkError, RecordWarning
 from utils.files import read_json
 
 NAME = "alive.json"
@@ -38,28 +39,58 @@ class Claim:
         self.path, self.beat, self.lost = Path(folder) / NAME, beat, False
         self.token = uuid.uuid4().hex
         self._end = threading.Event()
+        self._mine = {"host": platform.node(), "pid": os.getpid(), "token": self.token, "since": time.strftime("%F %T")}
+        self._mine |= {"machine": _machine(), "start": _state_and_start(os.getpid())[1]}
 
     def take(self):
         """Claim the folder, or raise an error that names the process that has claimed it."""
         until = time.monotonic() + PATIENCE
-        mine = {"host": platform.node(), "pid": os.getpid(), "token": self.token, "since": time.strftime("%F %T")}
-        mine |= {"machine": _machine(), "start": _state_and_start(os.getpid())[1]}
         while True:
             try:
-                with open(self.path, "x", encoding="utf-8") as file:
-                    json.dump(mine, file)
+                self._create()
                 break
             except FileExistsError:
                 self._remove_stale(until)
         Claim._held.add(self.token)
         threading.Thread(target=self._touch, name="heartbeat", daemon=True).start()
 
+    def _create(self):
+        with open(self.path, "x", encoding="utf-8") as file:
+            try:
+                file.write(json.dumps(self._mine))
+                file.flush()
+            except OSError:  # on a full disk; half a file would keep everybody out of the folder for a minute
+                self.path.unlink(missing_ok=True)
+                raise
+
+    def keep(self):
+        """Create the file again if the folder was deleted; raise an error if another process has claimed it since."""
+        try:
+            self._create()
+        except FileExistsError:
+            self.lost = self.lost or (read_json(self.path) or self._mine).get("token") != self.token
+        self.require()
+
+    def require(self):
+        """Raise an error if another process has claimed the folder while this one was paused."""
+        if self.lost:
+            raise CourseworkError(
+                "Another process is now training in this folder; this one was paused for too long.",
+                where=self.path.parent,
+                next_step="Let the other process finish, or stop it and train again: the training resumes.",
+            )
+
     def release(self):
-        """Remove the file, so that other processes can claim the folder."""
+        """Remove the file, so that other processes can claim the folder; if that fails, warn."""
         self._end.set()
         Claim._held.discard(self.token)
-        if (read_json(self.path) or {}).get("token") == self.token:
-            self.path.unlink(missing_ok=True)
+        try:
+            if (read_json(self.path) or {}).get("token") == self.token:
+                self.path.unlink(missing_ok=True)
+        except OSError as error:  # the folder has become read-only
+            what = f"Other processes will think that this run is training until this process ends: {error}"
+            next_step = "make the folder writable, and remove the file after this process has ended."
+            warnings.warn(f"{what}\n  where: {self.path}\n  next:  {next_step}", RecordWarning, stacklevel=2)
 
     def _remove_stale(self, until):
         holder = read_json(self.path) or {}
@@ -90,6 +121,18 @@ class Claim:
                 os.utime(self.path, (now, now))
             except OSError:  # tried again after the next BEAT seconds
                 continue
+
+
+def claim(folder, training):
+    """Make a folder and claim it for a training; return the Claim, or None if another callback has claimed it."""
+    path = Path(folder).resolve()
+    if path in training.claimed:
+        return None
+    path.mkdir(parents=True, exist_ok=True)
+    taken = Claim(folder)
+    taken.take()
+    training.claimed.add(path)
+    return taken
 
 
 def is_alive(folder):

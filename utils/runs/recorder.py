@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import datetime
-import functools
+import contextlib
 import os
 import platform
-import subprocess
 import time
 import warnings
 from pathlib import Path
 
-import torch
-
-from utils.devices import describe
 from utils.errors import CourseworkError, DivergedError, RecordWarning
 from utils.files import append_lines, read_json, write_json
-from utils.models.count import parameters
 from utils.runs.checkpoints import Checkpoints
-from utils.runs.claim import Claim
+from utils.runs.claim import claim
 from utils.runs.network_record import FirstImage, describe_network
 from utils.runs.run import EVALUATION, FAULTS, METRICS, NETWORK, RECORD, Run, safe, trainings
-from utils.runs.same_training import settings_of
+from utils.runs.training_facts import facts_of, how_it_ended, new_folder, now
 from utils.training.callbacks import as_callbacks
 from utils.training.state import FIRST
 
-ROOT = Path(__file__).resolve().parents[2]
 SAVE_EVERY = 60.0  # seconds between two checkpoints of a training without a recipe
 POINTS_EVERY = 10.0  # seconds between two writes of the loss during an epoch; reading the loss must wait for the GPU
 
@@ -58,7 +51,7 @@ class Recorder:
     folder: the run's folder; by default that of the Checkpoints, or a new one named after `name` and the time. facts:
     entries of the record that the Training object does not contain, such as recipe, seed and effort. If another process
     is using the folder, an error is raised. If the folder can't be written, you get a warning and the training
-    continues.
+    continues; what could not be written is written again later.
     """
 
     order = FIRST  # called first at each event, but last at on_end, because on_end is called in reverse order
@@ -69,38 +62,29 @@ class Recorder:
         self.facts = facts or {}
         self.unwritten = None  # the message of the last error in writing
         self._claim = None
-        self._record = {}
-        self._attempt = None  # the record's entry of this attempt
-        self._state = None  # the state that run.json had before this attempt
-        self._is_new = True
-        self._begun = False
-        self._micro_batch = None
-        self._first_image = None  # until network.json is written
-        self._problems = {}  # the problems that have been written as faults, {kind: message}
-        self._points = 0  # how many points of the loss curve have been written
-        self._due = 0.0
 
     def on_start(self, training):
         """Claim the folder, and write the part of the record that is known before the first batch."""
         self._claim = None
-        self._begun = False
-        self._attempt = None
+        self._attempt = None  # the record's entry of this attempt
+        self._is_recorded = False  # whether run.json contains the present record
+        self._network = None  # the content of network.json
+        self._first_image = None  # until the first batch
+        self._problems = {}  # the problems that have been written as faults, {kind: message}
         self._micro_batch = getattr(training.step, "micro_batch", None)
+        self._state = None  # the recorded state before this attempt; None in a new folder
         with self._or_warn():
             self.folder = self.folder or _folder_of(training) or new_folder(self.name)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            claim = Claim(self.folder)
-            claim.take()
-            self._claim = claim
+            self._claim = claim(self.folder, training)
+            before = read_json(self.folder / RECORD)
+            self._record = self._describe(training, before or {})
+            # An older record is not replaced before the checkpoint shows that it is the same training.
+            if before is None:
+                self._write_record()
+            else:
+                self._state = Run(self.folder).recorded_state
             for partial in self.folder.glob("*.json.*.partial"):
                 partial.unlink(missing_ok=True)
-            before = read_json(self.folder / RECORD)
-            self._is_new = before is None
-            before = before or {}
-            self._record = self._describe(training, before)
-            self._state = before.get("state")
-            if self._is_new:  # an older record is not replaced before the checkpoint shows that it is the same training
-                write_json(self.folder / RECORD, self._record)
 
     def _describe(self, training, before):
         earlier = {name: before[name] for name in ("created", "attempts", "tests", "earlier_tests") if name in before}
@@ -111,36 +95,30 @@ class Recorder:
         """Record the attempt and its position; a resumed training is back at the epoch and batch where it stopped."""
         if self._claim is None:
             return
-        self._begun = True
         self._first_image = FirstImage(training.net)
         position = [training.epoch, training.batch]
-        with self._or_warn():
-            if position == [0, 0]:
-                self._set_tests_aside()
-            self._attempt = {"begun": now(), "host": platform.node(), "pid": os.getpid(), "from": position}
-            self._record |= {"attempts": [*self._record["attempts"], self._attempt], "state": "running"}
-            self._catch_up(training)
-            write_json(self.folder / RECORD, self._record)
+        self._attempt = {"begun": now(), "host": platform.node(), "pid": os.getpid(), "from": position}
+        self._record |= {"attempts": [*self._record["attempts"], self._attempt], "state": "running"}
+        self._is_recorded = False
+        if position == [0, 0]:
+            self._set_tests_aside()
+        self._compare(training)
+        self._write(training)
 
     def _set_tests_aside(self):
         """Move the test results of an earlier training in this folder to `earlier_tests`, apart from the new ones."""
         if tests := self._record.pop("tests", None):
             self._record["earlier_tests"] = [*self._record.get("earlier_tests", ()), *tests]
         evaluation = self.folder / EVALUATION
-        if evaluation.exists():
-            evaluation.replace(evaluation.with_suffix(".old"))
+        with self._or_warn():
+            if evaluation.exists():
+                evaluation.replace(evaluation.with_suffix(".old"))
 
     def after_batch(self, training):
         """Record faults, and every few seconds the newest points of the loss curve."""
         if self._claim is None:
             return
-        if self._claim.lost:
-            self._claim = None
-            raise CourseworkError(
-                "Another process is now training in this folder; this one was paused for too long.",
-                where=self.folder,
-                next_step="Let the other process finish, or stop it and train again: the training resumes.",
-            )
+        self._claim.require()
         if self._first_image is not None:
             self._write_network(training)
         self._record_problems(training)
@@ -153,14 +131,15 @@ class Recorder:
         self._first_image.remove()
         self._first_image = None
         recipe = self.facts.get("recipe") or {}
-        network = describe_network(training.net, image, recipe.get("network"), recipe.get("network_settings"))
+        self._network = describe_network(training.net, image, recipe.get("network"), recipe.get("network_settings"))
         with self._or_warn():
-            write_json(self.folder / NETWORK, network)
+            write_json(self.folder / NETWORK, self._network)
 
     def after_epoch(self, training):
         """Write the epoch's row."""
         if self._claim is not None:
-            self._write(training, training.history.rows[-1])
+            self._claim.require()
+            self._write(training)
 
     def on_end(self, training):
         """Record how the training ended and release the folder.
@@ -171,52 +150,88 @@ class Recorder:
             return
         if self._first_image is not None:  # there was no batch
             self._first_image.remove()
-        # The earlier attempt did all epochs but was killed before it could write "finished".
-        killed_at_the_end = training.error is None and self._state != "finished" and not self._begun
-        if self._begun or self._is_new or killed_at_the_end:
-            with self._or_warn():
+        # The earlier attempt did all epochs but was killed, or the disk was full, before it could write "finished".
+        ended_before = training.error is None and self._state != "finished"
+        try:
+            if not self._claim.lost and (self._attempt or self._state is None or ended_before):
                 self._close(training)
-        self._claim.release()
+        finally:
+            self._claim.release()
 
     def _close(self, training):
         state = how_it_ended(training)
         if training.error is not None:
             self._note_error(training, state)
-        if self._attempt is not None:
-            self._write(training)
-            self._attempt |= {"ended": now(), "how": state, "at": [training.epoch, training.batch]}
-        else:
-            self._catch_up(training)
-            last = self._record["attempts"][-1] if self._record["attempts"] else None
-            if last is not None and last.get("how") is None:
-                last |= {"ended": now(), "how": state}
+        if self._attempt is None:
+            self._compare(training)
+        self._write(training)
         self._record_problems(training)
+        if state == "finished" and (reason := self._missing(training)):
+            state = "unsaved"
+            if reason != self._problems.get(state):
+                self.note_fault(state, reason, training)
+        attempt = self._attempt or next(reversed(self._record["attempts"]), {})
+        attempt["at"] = [training.epoch, training.batch]
+        if attempt.get("how") is None:
+            attempt |= {"ended": now(), "how": state}
         self._record |= {"state": state, "seconds": training.seconds}
         if training.history.ended_early:
             self._record["ended_early"] = training.history.ended_early
-        write_json(self.folder / RECORD, self._record)
-
-    def _catch_up(self, training):
-        """Write the position at which this attempt starts, and the rows that killed attempts could not write."""
-        self._due = time.monotonic() + POINTS_EVERY
-        epochs_done = training.epoch + training.batch / (training.batches or training.batch or 1)
-        known = Run(self.folder).history()
-        written = {row["epoch"] for row in known.rows}
-        missing = [row for row in training.history.rows if row["epoch"] not in written]
-        attempt = {"attempt": len(self._record["attempts"]), "from": [training.epoch, epochs_done]}
-        append_lines(self.folder / METRICS, [attempt, *missing])
-        self._points = sum(point["epoch"] <= epochs_done for point in known.points)
-        self._write(training)
-
-    def _write(self, training, *rows):
-        """Append these rows and the points that have not been written yet."""
-        self._due = time.monotonic() + POINTS_EVERY
-        points = training.history.points[self._points :]
-        lines = [{"point": [point["epoch"], point["loss"], point["lr"]]} for point in points]
         with self._or_warn():
-            if lines or rows:
-                append_lines(self.folder / METRICS, [*lines, *rows])
-            self._points += len(points)
+            self._write_record()
+
+    def _missing(self, training):
+        """Return which part of a complete training is not on the disk, as a sentence, or None if nothing is missing."""
+        for callback in training.callbacks:
+            if isinstance(callback, Checkpoints) and not callback.is_saved(training):
+                return callback.unsaved or "The checkpoint of the end was not written."
+        if any(row["epoch"] not in self._rows for row in training.history.rows):
+            return f"The last rows of the history could not be written: {self.unwritten}"
+        return None
+
+    def _compare(self, training):
+        """Find out what a killed attempt has written, so that the next write adds this attempt's start and the rest."""
+        epochs_done = training.epoch + training.batch / (training.batches or training.batch or 1)
+        self._start = [{"attempt": len(self._record["attempts"]), "from": [training.epoch, epochs_done]}]
+        self._rows, self._points = set(), set()  # the epochs of those in the file
+        with self._or_warn():
+            known = Run(self.folder).history()
+            self._rows = {row["epoch"] for row in known.rows if row["epoch"] <= training.epoch}
+            self._points = {point["epoch"] for point in known.points if point["epoch"] <= epochs_done}
+
+    def _write(self, training):
+        """Write what the folder lacks: the record, where this attempt started, and the newest rows and points."""
+        self._due = time.monotonic() + POINTS_EVERY
+        with self._or_warn():
+            self._restore(training)
+            if not self._is_recorded:
+                self._write_record()
+            points = [point for point in training.history.points if point["epoch"] not in self._points]
+            rows = [row for row in training.history.rows if row["epoch"] not in self._rows]
+            lines = [{"point": [point["epoch"], point["loss"], point["lr"]]} for point in points]
+            if self._start or lines or rows:
+                append_lines(self.folder / METRICS, [*self._start, *lines, *rows])
+            self._start = []
+            self._points |= {point["epoch"] for point in points}
+            self._rows |= {row["epoch"] for row in rows}
+
+    def _write_record(self):
+        write_json(self.folder / RECORD, self._record)
+        self._is_recorded = True
+
+    def _restore(self, training):
+        """If the folder was deleted, or emptied, during the training, report it and write the whole record again."""
+        if not self._is_recorded or (self.folder / RECORD).exists():
+            return
+        what = "The folder of this run was deleted during the training."
+        self._warn(what, "The record is written again, but older checkpoints and results of tests are lost.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._claim.keep()
+        self._is_recorded = False
+        self._compare(training)
+        self.note_fault("deleted", what, training)
+        if self._network is not None:
+            write_json(self.folder / NETWORK, self._network)
 
     def _record_problems(self, training):
         """Record as a fault that memory ran out, or that a checkpoint could not be written."""
@@ -237,7 +252,7 @@ class Recorder:
     def _note_error(self, training, kind):
         error = training.error
         what = getattr(error, "what", None) or f"{type(error).__name__}: {error}"
-        batch = {"rows": _rows(training)} if isinstance(error, DivergedError) else {}
+        batch = {"rows": _rows(training)} if isinstance(error, DivergedError) and not error.is_late else {}
         self.note_fault(kind, what, training, **batch)
 
     def note_fault(self, kind, what, training, **more):
@@ -246,29 +261,20 @@ class Recorder:
         with self._or_warn():
             append_lines(self.folder / FAULTS, [{"when": now(), "kind": kind, "what": what} | position | more])
 
+    @contextlib.contextmanager
     def _or_warn(self):
-        return _Warning(self)
+        """Turn an OSError into a warning, once for each message: the training continues without a complete record."""
+        try:
+            yield
+        except OSError as error:
+            if str(error) != self.unwritten:
+                self.unwritten = str(error)
+                next_step = "free some disk space or repair the folder. The training continues and will try again."
+                self._warn(f"The run log could not be written: {error}", next_step)
 
-
-class _Warning:
-    """Turn an OSError inside a with block into a warning, once for each message: the training continues without it."""
-
-    def __init__(self, recorder):
-        self.recorder = recorder
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if not isinstance(error, OSError):
-            return False
-        if str(error) != self.recorder.unwritten:
-            self.recorder.unwritten = str(error)
-            next_step = "free some disk space or repair the folder. The training continues; its record has a gap."
-            where = self.recorder.folder or trainings()
-            what = f"The run log could not be written: {error}\n  where: {where}\n  next:  {next_step}"
-            warnings.warn(what, RecordWarning, stacklevel=4)
-        return True
+    def _warn(self, what, next_step):
+        message = f"{what}\n  where: {self.folder or trainings()}\n  next:  {next_step}"
+        warnings.warn(message, RecordWarning, stacklevel=2)
 
 
 def note_test(folder: Path, accuracy: float, loss: float | None, views: str = "plain"):
@@ -281,74 +287,6 @@ def note_test(folder: Path, accuracy: float, loss: float | None, views: str = "p
     if record is not None:
         test = {"when": now(), "accuracy": accuracy, "views": views, "loss": loss}
         write_json(folder / RECORD, record | {"tests": [*record.get("tests", ()), test]})
-
-
-def how_it_ended(training):
-    """Return how a training ended: "finished", "stopped" (by its user), "diverged" or "failed"."""
-    if isinstance(training.error, DivergedError):
-        return "diverged"
-    if isinstance(training.error, KeyboardInterrupt):
-        return "stopped"
-    if training.error is not None:
-        return "failed"
-    return "finished" if training.complete else "stopped"
-
-
-def facts_of(training):
-    """Return the entries that every training's record has: images, network, settings, machine, the suite's version."""
-    split = getattr(training.train_iter, "split", None) or getattr(training.train_iter, "dataset", None)
-    origin = getattr(split, "origin", None)
-    classes = getattr(split, "classes", None)
-    loader = training.train_iter.describe() if hasattr(training.train_iter, "describe") else {}
-    return {
-        "settings": settings_of(training),
-        "data": dict(origin) if origin else None,
-        "images": len(split) if hasattr(split, "__len__") else None,
-        "classes": list(classes) if classes is not None else None,
-        "mean": loader.get("mean"),
-        "std": loader.get("std"),
-        "watched": training.watched,
-        "num_epochs": training.num_epochs,
-        "batches": training.batches,
-        "parameters": parameters(training.net),
-        "device": describe(training.device),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "git": git_state(),
-    }
-
-
-@functools.lru_cache(maxsize=1)
-def git_state():
-    """Return the suite's commit, and whether its files were changed since; None without git."""
-
-    def ask(*arguments):
-        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10)
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    try:
-        commit, changes = ask("rev-parse", "--short=10", "HEAD"), ask("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return {"commit": commit, "changed": bool(changes)} if commit and (ROOT / ".git").exists() else None
-
-
-def new_folder(name, parent=None):
-    """Make a new folder, named after the run and the time, with a number if two runs start in the same second."""
-    stem = f"{safe(name)}-{time.strftime('%Y%m%d-%H%M%S')}"
-    for number in range(1, 10_000):
-        folder = (parent or trainings()) / (stem if number == 1 else f"{stem}-{number}")
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            continue
-    raise FileExistsError(f"10,000 runs of {stem}")
-
-
-def now():
-    """Return the time as text: UTC, to the second."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def _folder_of(training):

@@ -1,26 +1,34 @@
-"""Read the run log: one training as a Run, `find("last")`, or all trainings as a table, `table()`."""
+"""Read the run log: a training as a Run, `find("last")`; all trainings, `all_runs()`."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import os
 import re
 from pathlib import Path
 
-import pandas as pd
-
 from utils.errors import CourseworkError
-from utils.files import read_json, read_lines
-from utils.runs.checkpoint_files import listed
+from utils.runs.checkpoint_files import listed, position
 from utils.runs.claim import is_alive
-from utils.runs.earlier_words import in_present_words
+from utils.runs.schema import (
+    EVALUATION_FIELDS,
+    NETWORK_FIELDS,
+    RUN_FIELDS,
+    evaluation_disagreement,
+    is_fault_line,
+    is_metrics_line,
+    network_disagreement,
+    read_checked,
+    read_checked_lines,
+)
 from utils.training.history import History
 
 RECORD, METRICS, FAULTS, EVALUATION = "run.json", "metrics.jsonl", "faults.jsonl", "evaluation.json"
 NETWORK = "network.json"
-SETTLED = 0.01  # from the time to convergence on, no epoch's accuracy is more than this below the best one
 NOT_A_NUMBER = float("nan")
+LONGEST = 100  # bytes of a name; a folder's name, with what is added to it, may have 255, and a path 260 on Windows
 
 
 def trainings():
@@ -29,13 +37,20 @@ def trainings():
 
 
 def safe(name):
-    """Return a text with all characters replaced that a folder's name should not contain."""
-    return re.sub(r"[^\w.]+", "_", name).strip("_.") or "training"
+    """Return a text with all characters replaced that a folder's name should not contain; a long one is shortened."""
+    text = re.sub(r"[^\w.]+", "_", name).strip("_.") or "training"
+    encoded = text.encode()
+    if len(encoded) <= LONGEST:
+        return text
+    return encoded[: LONGEST - 11].decode(errors="ignore") + "-" + hashlib.sha256(encoded).hexdigest()[:10]
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A recorded training. Its files are read when a property is used; `record` is the content of run.json."""
+    """A recorded training. A file is read when a property first needs it, and only once.
+
+    A file that can't be read counts as missing: `state` is then "unreadable" and `problem` is the reason.
+    """
 
     folder: Path
 
@@ -45,18 +60,60 @@ class Run:
         return self.folder.name
 
     @functools.cached_property
-    def record(self):
-        return in_present_words(read_json(self.folder / RECORD) or {})
+    def _record(self):
+        record, problem = read_checked(self.folder / RECORD, RUN_FIELDS)
+        return record or {}, problem or (None if record else f"{RECORD} is missing.")
+
+    @functools.cached_property
+    def _evaluation(self):
+        return read_checked(self.folder / EVALUATION, EVALUATION_FIELDS, evaluation_disagreement)
+
+    @functools.cached_property
+    def _network(self):
+        return read_checked(self.folder / NETWORK, NETWORK_FIELDS, network_disagreement)
+
+    @functools.cached_property
+    def _lines(self):
+        return read_checked_lines(self.folder / METRICS, is_metrics_line)
+
+    @functools.cached_property
+    def _fault_lines(self):
+        return read_checked_lines(self.folder / FAULTS, is_fault_line)
+
+    @property
+    def record(self) -> dict:
+        """The content of run.json."""
+        return self._record[0]
+
+    @property
+    def problem(self) -> str | None:
+        """The reason why one of the run's files can't be read, or None."""
+        files = (self._record, self._evaluation, self._network, self._lines, self._fault_lines)
+        return next((problem for *_, problem in files if problem), None)
 
     @property
     def state(self):
-        """running, finished, stopped, diverged, failed, unreadable, or interrupted if the process was killed."""
-        state = self.record.get("state")
-        if state is None:
+        """running, finished, unsaved, stopped, diverged, failed, unreadable, or interrupted if the process was killed.
+
+        unsaved: all epochs were done, but the weights or the history of the end are not on the disk.
+        """
+        if self.problem:
             return "unreadable"
+        state = self.recorded_state
         if is_alive(self.folder):
             return "running"
         return "interrupted" if state == "running" else state
+
+    @property
+    def recorded_state(self):
+        """The state, except that it is "running" after the process was killed, and says nothing of a process now."""
+        state = self.record.get("state") or "unreadable"
+        newest = self.checkpoint
+        if state != "finished" or newest is None:  # a finished run without checkpoints may be one that never had any
+            return state
+        attempts = self.record.get("attempts") or [{}]
+        end = attempts[-1].get("at")
+        return "finished" if end is None or list(position(newest)) == end else "unsaved"
 
     @property
     def title(self):
@@ -66,16 +123,10 @@ class Run:
         parts += [f"seed {record['seed']}"] if record.get("seed") is not None else []
         return ", ".join(part for part in parts if part)
 
-    @functools.cached_property
-    def _lines(self):
-        lines, bad = read_lines(self.folder / METRICS)
-        valid = [line for line in lines if _is_valid(line)]
-        return valid, bad + len(lines) - len(valid)
-
     @property
     def bad_lines(self):
-        """The number of lines in metrics.jsonl that cannot be read."""
-        return self._lines[1]
+        """The number of lines in metrics.jsonl and faults.jsonl that cannot be read."""
+        return self._lines[1] + self._fault_lines[1]
 
     def history(self):
         """Return the History of all attempts together; an epoch that was trained twice counts once."""
@@ -84,9 +135,19 @@ class Run:
         return history
 
     @functools.cached_property
+    def rows(self) -> list[dict]:
+        """The rows of the history, for readers that do not change them."""
+        return self.history().rows
+
+    @property
+    def watched(self) -> str:
+        """The images that were measured after every epoch: "val" or "test"."""
+        return self.record.get("watched") or "val"
+
+    @property
     def faults(self):
         """The faults of the training, oldest first: a list of dicts with when, kind, what, epoch, batch."""
-        return read_lines(self.folder / FAULTS)[0]
+        return self._fault_lines[0]
 
     @property
     def effort(self) -> str | None:
@@ -96,13 +157,44 @@ class Run:
     @property
     def evaluation(self):
         """The measurements on the test images (evaluation.json, from utils/evaluation/evaluate.py), or None."""
-        record = read_json(self.folder / EVALUATION)
-        return record and in_present_words(record)
+        return self._evaluation[0]
 
     @property
     def network(self):
         """The content of network.json, or None: runs of the first version have no such file."""
-        return read_json(self.folder / NETWORK)
+        return self._network[0]
+
+    @property
+    def network_name(self) -> str:
+        """The name of the network: its name or import path in the recipe, or its class; "" if it is unknown."""
+        name = (self.record.get("recipe") or {}).get("network")
+        if isinstance(name, str):
+            return name
+        summary = self.network or {}
+        return summary.get("path") or summary.get("class") or ""
+
+    @functools.cached_property
+    def settings(self) -> dict:
+        """All settings that the result depends on, except the seed: {"optimizer_settings.momentum": 0.9, ...}.
+
+        Without a recipe not all settings are known. The run's name is then one of the settings, so that no two such
+        runs count as equal.
+        """
+        record = self.record
+        if record.get("recipe"):
+            settings = _flat(record["recipe"])
+            settings.pop("name", None)
+        else:
+            settings = {"run": self.name, "network": self.network_name} | _flat(record.get("settings") or {})
+        settings |= {name: record.get(name) for name in ("images", "protocol", "precision", "parent")}
+        settings["effort"] = self.effort
+        settings["data"] = (record.get("data") or {}).get("checksum")
+        return settings
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether the training had no recipe."""
+        return "run" in self.settings
 
     @property
     def checkpoint(self):
@@ -112,14 +204,26 @@ class Run:
     @property
     def data(self):
         """The images' name, or "unknown images"."""
-        return (self.record.get("data") or {}).get("name", "unknown images")
+        return (self.record.get("data") or {}).get("name") or "unknown images"
+
+
+def _flat(fields):
+    """Return a dict of dicts as one dict, {"field.entry": value}."""
+    flat = {}
+    for field, value in fields.items():
+        if isinstance(value, dict) and field != "network":  # in the first version a network was a dict of layers
+            flat |= {f"{field}.{entry}": item for entry, item in value.items()}
+        else:
+            flat[field] = value
+    return flat
 
 
 def all_runs(folder=None):
     """List the runs in a folder, by default the run log's, oldest first."""
     folder = Path(folder) if folder else trainings()
-    runs = [Run(path.parent) for path in folder.glob(f"*/{RECORD}")]
-    return sorted(runs, key=lambda run: (str(run.record.get("created") or ""), run.name))
+    # os.path.lexists is also true for a link that leads nowhere: such a run is listed as unreadable.
+    runs = [Run(path) for path in folder.glob("*") if os.path.lexists(path / RECORD)]
+    return sorted(runs, key=lambda run: (run.record.get("created") or "", run.name))
 
 
 def find(name, folder=None):
@@ -137,130 +241,26 @@ def find(name, folder=None):
     raise CourseworkError(what, where=Path(folder) if folder else trainings(), next_step=next_step)
 
 
-def table(folder=None, **equal):
-    """Return all runs as a table, one row per run, newest last. table(lr=0.1) returns only the runs with this value.
-
-    ms_per_iteration: the time of an epoch, including the measurement after it, divided by its batches. settled_s: the
-    time to convergence, in seconds; from then on the watched accuracy stays within one point of its best. error_rate:
-    on the test images if they were measured, else on the watched images after the last epoch.
-    """
-    frame = pd.DataFrame([row(run) for run in all_runs(folder)], columns=COLUMNS).set_index("run")
-    unknown = [name for name in equal if name not in frame.columns]
-    if unknown:
-        next_step = f"Choose from {', '.join(frame.columns)}."
-        raise CourseworkError(f"The table has no column {', '.join(unknown)}.", next_step=next_step)
-    for name, value in equal.items():
-        frame = frame[frame[name] == value]
-    return frame
-
-
-# experiments/page.py lists the columns of the comparison page.
-COLUMNS = (
-    *("run", "system", "state", "data", "protocol", "seed", "effort", "epochs", "of", "val_acc", "best_val_acc"),
-    *("test_acc", "test_acc_tta", "error_rate", "ms_per_iteration", "settled_s", "parameters", "macs", "lr"),
-    *("batch_size", "optimizer", "schedule", "images", "seconds", "device", "attempts", "faults", "bad_lines"),
-    *("parent", "sweep", "created"),
-)
-
-
-def row(run):
-    """Return a run's row of the table, as a dict with all COLUMNS."""
-    record, history = run.record, run.history()
-    settings = record.get("settings") or {}
-    values = {name: (record | settings).get(name) for name in COLUMNS}
-    last = history.rows[-1] if history.rows else {}
-    watched, is_validated = f"{record.get('watched', 'val')}_acc", any("val_acc" in row for row in history.rows)
-    seconds = last.get("seconds", NOT_A_NUMBER)
-    batches = last.get("epoch", 0) * (record.get("batches") or NOT_A_NUMBER)  # also those of epochs with lost lines
-    tested, averaged = tested_accuracy(run), tta_accuracy(run)
-    measured = tested if tested is not None else last.get(watched, NOT_A_NUMBER)
-    return values | {
-        "run": run.name,
-        "system": record.get("system"),
-        "effort": run.effort,
-        "state": run.state,
-        "data": run.data,
-        "epochs": len(history),
-        "of": record.get("num_epochs"),
-        "val_acc": last.get("val_acc", NOT_A_NUMBER),
-        "best_val_acc": history.best("val_acc")["val_acc"] if is_validated else NOT_A_NUMBER,
-        "test_acc": NOT_A_NUMBER if tested is None else tested,
-        "test_acc_tta": NOT_A_NUMBER if averaged is None else averaged,
-        "error_rate": 1 - measured,
-        "ms_per_iteration": 1000 * seconds / batches if batches else NOT_A_NUMBER,
-        "settled_s": settled(history, watched),
-        "seconds": seconds,
-        "attempts": len(record.get("attempts") or ()),
-        "faults": len(run.faults),
-        "bad_lines": run.bad_lines,
-    }
-
-
-def tested_accuracy(run: Run) -> float | None:
-    """Return the fraction of test images that single predictions got right, or None if it was not measured.
-
-    With the protocol "watch_test" the test images are the watched ones, and the last epoch counts. All test
-    accuracies are computed and recorded by `measure_test_accuracy` in utils/evaluation/evaluate.py.
-    """
-    if run.evaluation:
-        return run.evaluation.get("accuracy")
-    tests = run.record.get("tests") or ()
-    rows = run.history().rows
-    single = [test.get("accuracy") for test in tests if test.get("views") == "plain"]
-    watched = [rows[-1].get("test_acc")] if rows else []
-    # The first version did not record `views`, so such an accuracy may be one with test-time augmentation: it is used
-    # only if there is no other.
-    unnamed = [test.get("accuracy") for test in tests if "views" not in test]
-    known = [accuracy for accuracy in (*single[-1:], *watched, *unnamed[-1:]) if accuracy is not None]
-    return known[0] if known else None
-
-
-def tta_accuracy(run: Run) -> float | None:
-    """Return the newest test accuracy with test-time augmentation (TTA), or None if it was not measured."""
-    averaged = [test for test in run.record.get("tests") or () if test.get("views", "plain") != "plain"]
-    return averaged[-1].get("accuracy") if averaged else None
-
-
-def settled(history, column):
-    """Return the time to convergence: the seconds after which no accuracy was over one point below the best, or NaN."""
-    rows = [row for row in history.rows if column in row and row[column] == row[column]]
-    if not rows:
-        return NOT_A_NUMBER
-    least = max(row[column] for row in rows) - SETTLED
-    first = next((i for i in reversed(range(len(rows))) if rows[i][column] < least), -1) + 1
-    return rows[first].get("seconds", NOT_A_NUMBER) if first < len(rows) else NOT_A_NUMBER
-
-
 def fold(lines):
     """Return the History in the lines of metrics.jsonl; an attempt replaces all rows and points after its start."""
-    history, points = History(), []
+    history, rows, points = (
+        History(),
+        {},
+        {},
+    )  # by epoch, as a line may be late, or be there twice, after a failed write
     for line in lines:
         if "from" in line:
-            epoch, epochs_done = line["from"]
-            history.rows = [row for row in history.rows if row["epoch"] <= epoch]
-            points = [point for point in points if point["epoch"] <= epochs_done]
+            last_epoch, epochs_done = line["from"]
+            rows = {epoch: row for epoch, row in rows.items() if epoch <= last_epoch}
+            points = {epoch: point for epoch, point in points.items() if epoch <= epochs_done}
         elif "point" in line:
-            points.append(dict(zip(("epoch", "loss", "lr"), map(_number, line["point"]), strict=True)))
+            epoch, loss, lr = map(_number, line["point"])
+            points[epoch] = {"epoch": epoch, "loss": loss, "lr": lr}
         elif "epoch" in line:
-            history.rows.append({name: _number(value) for name, value in line.items()})
-    history.load_state_dict({"rows": history.rows, "points": points, "every": history.every, "last": (0.0, 0)})
+            rows[line["epoch"]] = {name: _number(value) for name, value in line.items()}
+    rows, points = ([by_epoch[epoch] for epoch in sorted(by_epoch)] for by_epoch in (rows, points))
+    history.load_state_dict({"rows": rows, "points": points, "every": history.every, "last": (0.0, 0)})
     return history
-
-
-def _is_valid(line):
-    """Return True if a line of metrics.jsonl has the Recorder's form, or is of another kind, which fold ignores."""
-    if "from" in line:
-        return _are_numbers(line["from"], positions=2)
-    if "point" in line:
-        return _are_numbers(line["point"], positions=1, figures=2)
-    return "epoch" not in line or _are_numbers([line["epoch"], *line.values()], positions=1, figures=len(line))
-
-
-def _are_numbers(values, positions, figures=0):
-    """Return True if values contains this many positions, then this many figures; a figure may be None."""
-    if not isinstance(values, list) or len(values) != positions + figures:
-        return False
-    return all(isinstance(value, (int, float)) or (value is None and i >= positions) for i, value in enumerate(values))
 
 
 def _number(value):

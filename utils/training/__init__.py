@@ -1,8 +1,9 @@
 """One training in memory (notebook 04): callbacks, the training step, averaged weights, how much of a recipe is run."""
 
 from utils.training.average import Average
-from utils.training.callbacks import EachBatch, EachEpoch, EarlyStopping, KeepBest
+from utils.training.best_epoch import EarlyStopping, KeepBest
 from utils.training.effort import Effort, choose_effort
+from utils.training.scheduler_callbacks import EachBatch, EachEpoch
 from utils.training.step import Step, best_precision
 
 __all__ = [

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Iterable, Iterator
 
-import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
-from torch.utils.data import Dataset, IterableDataset
 
 from utils.errors import CourseworkError
 
 
-def check_network(net):
-    """Raise an error if net is not an nn.Module, or has lazy layers without weights."""
-    if not isinstance(net, nn.Module):
-        what = f"net must be an nn.Module, but is {_name(net)}."
-        advice = f"Make an object of the class: {net.__name__}()." if isinstance(net, type) else "Give the network."
-        raise CourseworkError(what, where="train_ch3(net, ...)", next_step=advice)
+def check_training(net, loss, optimizer, step):
+    """Raise an error if this network can't be trained with this loss, optimizer and step."""
+    check_network(net)
     if any(is_lazy(parameter) for parameter in net.parameters()):
         what = "The network has lazy layers, whose weights have no shape before the first batch."
         next_step = "Call net(X) with one batch of images first, and make the optimizer after that."
-        raise CourseworkError(what, where="train_ch3(net, ...)", next_step=next_step)
+        raise CourseworkError(what, where="net", next_step=next_step)
+    check_loss(loss, step)
+    check_optimizer(optimizer, net, step)
+
+
+def check_network(net):
+    """Raise an error if net is not an nn.Module, or has no values because it is on torch's device "meta"."""
+    if not isinstance(net, nn.Module):
+        what = f"net must be an nn.Module, but is {name_of_type(net)}."
+        advice = f"Make an object of the class: {net.__name__}()." if isinstance(net, type) else "Give the network."
+        raise CourseworkError(what, where="net", next_step=advice)
+    if any(parameter.is_meta for parameter in net.parameters()):
+        what = 'The network has weights on the device "meta", where a tensor has a shape but no values.'
+        raise CourseworkError(what, where="net", next_step="Make the network on another device.")
 
 
 def check_loss(loss, step):
@@ -32,11 +39,10 @@ def check_loss(loss, step):
         return
     if isinstance(loss, type):
         what = f"loss must be an object or a function, but {loss.__name__} is a class."
-        raise CourseworkError(what, where="train_ch3(..., loss, ...)", next_step=f"Write {loss.__name__}().")
+        raise CourseworkError(what, where="loss", next_step=f"Write {loss.__name__}().")
     if not callable(loss):
-        what = f"loss must be callable as loss(y_hat, y), but is {_name(loss)}."
-        next_step = "For example: nn.CrossEntropyLoss()."
-        raise CourseworkError(what, where="train_ch3(..., loss, ...)", next_step=next_step)
+        what = f"loss must be callable as loss(y_hat, y), but is {name_of_type(loss)}."
+        raise CourseworkError(what, where="loss", next_step="For example: nn.CrossEntropyLoss().")
 
 
 def check_epochs(num_epochs) -> int:
@@ -47,22 +53,27 @@ def check_epochs(num_epochs) -> int:
         count = 0
     if isinstance(num_epochs, bool) or count < 1:
         what = f"num_epochs must be a whole number, at least 1, but is {num_epochs!r}."
-        raise CourseworkError(what, where="train_ch3(..., num_epochs, ...)", next_step="For example: num_epochs=10.")
+        raise CourseworkError(what, where="num_epochs", next_step="For example: num_epochs=10.")
     return count
 
 
 def check_optimizer(optimizer, net, step):
-    """Raise an error if the optimizer has none of the network's parameters, or needs a closure that our steps lack."""
-    where = "train_ch3(..., optimizer)"
+    """Raise an error if the optimizer would not change the network, or needs a closure that our steps lack."""
+    where = "optimizer"
     if not all(hasattr(optimizer, name) for name in ("param_groups", "step", "zero_grad", "state_dict")):
-        what = f"optimizer must be a torch.optim.Optimizer, but is {_name(optimizer)}."
+        what = f"optimizer must be a torch.optim.Optimizer, but is {name_of_type(optimizer)}."
         next_step = "For example: torch.optim.SGD(net.parameters(), lr=0.1)."
         raise CourseworkError(what, where=where, next_step=next_step)
     weights = {id(parameter) for parameter in net.parameters()}
-    if not any(id(parameter) in weights for group in optimizer.param_groups for parameter in group["params"]):
+    optimized = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    of_this_network = [parameter for parameter in optimized if id(parameter) in weights]
+    if not of_this_network:
         what = "The optimizer contains none of this network's parameters, so it would not train this network."
         next_step = "Make a new optimizer with net.parameters() whenever you make a new network."
         raise CourseworkError(what, where=where, next_step=next_step)
+    if not any(parameter.requires_grad for parameter in of_this_network):
+        what = "All parameters in the optimizer are frozen (requires_grad is False), so training would change nothing."
+        raise CourseworkError(what, where=where, next_step="Unfreeze a layer, such as net.fc.requires_grad_(True).")
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty and _is_ours(step):
         what = f"{type(optimizer).__name__} needs a closure that computes the loss again, but this step passes none."
@@ -70,54 +81,11 @@ def check_optimizer(optimizer, net, step):
         raise CourseworkError(what, where=where, next_step=next_step)
 
 
-def check_batches(batches, name, num_epochs):
-    """Return an iterable that can be read in every epoch; raise an error if it can be read only once."""
-    where = f"train_ch3(..., {name}, ...)"
-    if inspect.isgeneratorfunction(batches):
-        return CalledEachEpoch(batches)
-    if isinstance(batches, Iterator) and num_epochs > 1:
-        what = f"{name} can be read only once, but {num_epochs} epochs need its batches {num_epochs} times."
-        next_step = f"Give list({name}), a DataLoader, or the generator function itself, without calling it."
-        raise CourseworkError(what, where=where, next_step=next_step)
-    if isinstance(batches, Dataset) and not isinstance(batches, IterableDataset):
-        what = f"{name} must yield batches, but is a dataset, which returns single examples."
-        next_step = "Give DataLoader(dataset, batch_size=128, shuffle=True)."
-        raise CourseworkError(what, where=where, next_step=next_step)
-    if not isinstance(batches, Iterable):
-        what = f"{name} must be an iterable of batches (X, y), but is {_name(batches)}."
-        raise CourseworkError(what, where=where, next_step="Give a BatchLoader, a DataLoader or a list.")
-    if isinstance(batches, (list, tuple)):
-        for batch in batches:
-            check_pair(batch, name)
-    return batches
-
-
-class CalledEachEpoch:
-    """An iterable that calls a generator function anew for each epoch."""
-
-    def __init__(self, function):
-        self.function = function
-
-    def __iter__(self):
-        return self.function()
-
-
-def checked_batches(batches, name):
-    """Yield the batches; raise an error at the first one that is not a pair of tensors."""
-    for batch in batches:
-        check_pair(batch, name)
-        yield batch
-
-
-def check_pair(batch, name):
-    """Raise an error if a batch is not (X, y), a pair of tensors."""
-    is_sequence = isinstance(batch, (tuple, list))
-    if is_sequence and len(batch) == 2 and isinstance(batch[0], torch.Tensor) and isinstance(batch[1], torch.Tensor):
-        return
-    content = f"({', '.join(type(item).__name__ for item in batch)})" if is_sequence else _name(batch)
-    what = f"Each batch must be a pair (X, y) of tensors, but one is {content}."
-    next_step = "Yield images (B, 3, H, W) and labels (B,); torch.from_numpy turns NumPy's arrays into tensors."
-    raise CourseworkError(what, where=name, next_step=next_step)
+def check_watched(watched, test_iter):
+    """Raise an error unless watched is "test" or "val"; with another name, two columns might have the same name."""
+    if test_iter is not None and watched not in ("test", "val"):
+        what = f'watched must be "test" or "val", the images in test_iter, but is {watched!r}.'
+        raise CourseworkError(what, where="watched", next_step='Use "val" for images that you tune on, else "test".')
 
 
 def _is_ours(step):
@@ -125,5 +93,5 @@ def _is_ours(step):
     return (getattr(step, "__module__", None) or "").partition(".")[0] == "utils"
 
 
-def _name(item):
+def name_of_type(item):
     return f"the class {item.__name__}" if isinstance(item, type) else f"an object of type {type(item).__name__}"

@@ -8,10 +8,16 @@ import functools
 import torch
 
 from utils.errors import CourseworkError
+from utils.training.checks import check_network
 
 
 def mean_loss(loss, y_hat, y):
-    """Return the batch's mean loss, whether loss returns a mean, a sum or one value for each example."""
+    """Return the batch's mean loss, whether loss returns a mean, a sum or one value for each example.
+
+    A sum is recognised by the loss's own `reduction`; if a function of the user's hides it, the loss stays a sum. With
+    class weights or ignore_index, torch takes a weighted mean over the batch. An epoch's loss is then still the mean of
+    its batches' losses, each counted as often as the batch has images.
+    """
     value = loss(y_hat, y)
     if value.ndim:
         return value.mean()
@@ -22,13 +28,18 @@ def mean_loss(loss, y_hat, y):
 def means(metric):
     """Return (mean loss, fraction correct) of the sums (loss, correct, examples)."""
     if not metric[2]:
-        next_step = "Check that the data set is not empty, and that drop_last does not drop its only batch."
-        raise CourseworkError("The loader gave no batch to train or to measure on.", next_step=next_step)
+        next_step = (
+            "Check that the data set is not empty, that drop_last does not drop its only batch, and that the loader "
+            "starts again from the beginning in each epoch."
+        )
+        what = "The loader gave no batch to train or to measure on."
+        raise CourseworkError(what, where="the loader's batches of this epoch", next_step=next_step)
     return float(metric[0]) / metric[2], float(metric[1]) / metric[2]
 
 
 def place(net, device):
     """Move net to the device, unless device is None; return the device that net is on."""
+    check_network(net)
     if device is not None:
         net.to(device)
     return next((tensor.device for tensor in (*net.parameters(), *net.buffers())), torch.device("cpu"))

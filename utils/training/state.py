@@ -6,17 +6,14 @@ import contextlib
 import signal
 import threading
 import time
+import traceback
+import warnings
 
 from utils.errors import DivergedError
 from utils.training.callbacks import Metric, as_callbacks
-from utils.training.checks import (
-    check_batches,
-    check_epochs,
-    check_loss,
-    check_network,
-    check_optimizer,
-    checked_batches,
-)
+from utils.training.checked_batches import check_batches
+from utils.training.checks import check_epochs, check_training, check_watched
+from utils.training.finite import check_finite, check_measured
 from utils.training.history import History
 from utils.training.measure import place
 
@@ -51,9 +48,8 @@ class Training:
         watched="",
         every=None,
     ):
-        check_network(net)
-        check_loss(loss, step)
-        check_optimizer(optimizer, net, step)
+        check_training(net, loss, optimizer, step)
+        check_watched(watched, test_iter)
         self.num_epochs = check_epochs(num_epochs)
         self.train_iter = check_batches(train_iter, "train_iter", self.num_epochs)
         self.test_iter = None if test_iter is None else check_batches(test_iter, "test_iter", self.num_epochs)
@@ -73,6 +69,7 @@ class Training:
         self.measured_net = net  # the network that is measured after each epoch; Average puts its own network here
         self.stop = False  # set it to True to end the training after the current batch
         self.error = None  # the exception that ended the training
+        self.claimed = set()  # the folders that callbacks have claimed for this training
         self.earlier = 0.0  # seconds of all earlier attempts
         self.begun = time.perf_counter()
         self._listeners = [callback.after_batch for callback in self.callbacks if hasattr(callback, "after_batch")]
@@ -118,11 +115,18 @@ class Training:
                 getattr(callback, event)(self)
 
     def tell_end(self):
-        """Call on_end of all callbacks in reverse order, even if one of them raises an error."""
-        with contextlib.ExitStack() as stack:
-            for callback in self.callbacks:
+        """Call on_end of all callbacks in reverse order; an error in one of them is only a warning."""
+        interrupt = None
+        for callback in reversed(self.callbacks):
+            try:
                 if hasattr(callback, "on_end"):
-                    stack.callback(callback.on_end, self)
+                    callback.on_end(self)
+            except Exception as error:
+                warn_of_end(callback, error)
+            except BaseException as error:  # the second interrupt (Ctrl+C)
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
 
     def after_batch(self, metric):
         """Count the batch, add a point of the loss curve every few batches, and call the callbacks' after_batch."""
@@ -138,19 +142,22 @@ class Training:
         """Return the epoch's remaining batches; none if the last attempt ended between training and measuring."""
         if self.batch and self.batch == self.batches:
             return ()
-        return checked_batches(self.train_iter, "train_iter")
+        return self.train_iter
 
     def watched_batches(self):
         """Yield the batches to measure on, until `stop` is set."""
         for metric in self.metrics:
             metric.begin(self.device)
-        for batch in checked_batches(self.test_iter, "test_iter"):
+        for batch in self.test_iter:
             if self.stop:
                 raise Stopped
             yield batch
 
     def close_epoch(self, in_training, measured):
         """Add the epoch's row, from (loss, accuracy) in training and on the watched images; start the next epoch."""
+        check_finite(self)
+        if measured is not None:
+            check_measured(measured[0], self)
         if self.batch % self.history.every:
             self.history.add_point(self.epoch + 1.0, self.metric, self.lr)
         row = {"epoch": self.epoch + 1, "train_loss": in_training[0], "train_acc": in_training[1]}
@@ -178,21 +185,23 @@ class Training:
     @contextlib.contextmanager
     def under_way(self):
         """Call on_start, on_ready and on_end of the callbacks, and turn an interrupt (Ctrl+C) into a stop."""
-        try:
-            with self._interrupt_stops(), contextlib.suppress(Stopped):
-                self.tell("on_start")
-                self.begun = time.perf_counter()
-                if not self.complete:
-                    self.tell("on_ready")
-                yield
-        except BaseException as error:
-            self.error = error
-            if isinstance(error, DivergedError):
-                error.where = f"epoch {self.epoch + 1}, batch {self.batch + 1}, learning rate {self.lr:g}"
-            raise
-        finally:
-            self.history.stopped = not self.complete
-            self.tell_end()
+        with self._interrupt_stops():  # until the end, so that an interrupt does not cut off the last checkpoint
+            try:
+                with contextlib.suppress(Stopped):
+                    self.tell("on_start")
+                    self.begun = time.perf_counter()
+                    if not self.complete:
+                        self.tell("on_ready")
+                    yield
+                check_finite(self)  # the loop may have been left in the middle of an epoch
+            except BaseException as error:
+                self.error = error
+                if isinstance(error, DivergedError) and not error.is_late:
+                    error.where = f"epoch {self.epoch + 1}, batch {self.batch + 1}, learning rate {self.lr:g}"
+                raise
+            finally:
+                self.history.stopped = not self.complete
+                self.tell_end()
         if self.history.stopped:
             print(f"Stopped after {self.epoch} of {self.num_epochs} epochs and {self.batch} batches.")
         elif self.history.ended_early:
@@ -214,6 +223,17 @@ class Training:
             yield
         finally:
             signal.signal(signal.SIGINT, previous)
+
+
+def warn_of_end(callback, error):
+    """Warn that a callback has failed after the training: an exception would take the training's result with it."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    warnings.warn(
+        f"on_end of the callback {type(callback).__name__} has failed: {type(error).__name__}: {error}\n"
+        f"  where: {last.filename}, line {last.lineno}\n"
+        "  next:  The result of the training is returned all the same. Correct the callback before the next training.",
+        stacklevel=4,
+    )
 
 
 def points_every(batches):

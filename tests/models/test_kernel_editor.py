@@ -1,0 +1,32 @@
+"""The editor of kernels: an edited number changes the response, which is the one of torch's convolution."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from utils.data import browse
+from utils.models import kernel_editor
+
+
+def test_a_changed_number_changes_the_response(monkeypatch, rng, close_figures):
+    figures, cells = [], []
+
+    class Handle:
+        update = staticmethod(figures.append)
+
+    def make(kind=kernel_editor.ipywidgets.FloatText, **options):
+        cells.append(kind(**options))
+        return cells[-1]
+
+    monkeypatch.setattr(browse, "display", lambda what, raw=False, **_: raw or figures.append(what) or Handle)
+    monkeypatch.setattr(kernel_editor.ipywidgets, "FloatText", make)
+    image = torch.from_numpy(rng.integers(0, 256, (3, 8, 8), dtype=np.uint8))
+    K = torch.tensor([[-1.0, 0, 1]] * 3)
+    kernel_editor.edit_kernel(image, K, title="Your kernel")
+    cells[4].value = 5.0
+    K[1, 1] = 5
+    plain = F.conv2d(image.float().mean(0)[None, None] / 255, K[None, None])[0, 0]
+    assert len(figures) == 2 and figures[0].get_suptitle() == "Your kernel"
+    assert np.allclose(figures[1].axes[1].images[0].get_array(), plain)
+    assert not plt.get_fignums()

@@ -1,0 +1,185 @@
+"""The batches of an epoch on the network's device, checked without a wait for the GPU between them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch.utils.data import Dataset, IterableDataset
+
+from utils.errors import CourseworkError
+from utils.training.checks import name_of_type
+from utils.training.measure import place
+
+MOST = 1000  # batches whose labels are held until they are checked; of more, only the extremes are held
+
+
+def check_batches(batches, name, num_epochs):
+    """Return an iterable that can be read in every epoch; raise an error if it can be read only once."""
+    if inspect.isgeneratorfunction(batches):
+        return CalledEachEpoch(batches)
+    if isinstance(batches, Iterator) and num_epochs > 1:
+        what = f"{name} can be read only once, but {num_epochs} epochs need its batches {num_epochs} times."
+        next_step = f"Give list({name}), a DataLoader, or the generator function itself, without calling it."
+        raise CourseworkError(what, where=name, next_step=next_step)
+    if isinstance(batches, Dataset) and not isinstance(batches, IterableDataset):
+        what = f"{name} must yield batches, but is a dataset, which returns single examples."
+        next_step = "Give DataLoader(dataset, batch_size=128, shuffle=True)."
+        raise CourseworkError(what, where=name, next_step=next_step)
+    if not isinstance(batches, Iterable):
+        what = f"{name} must be an iterable of batches (X, y), but is {name_of_type(batches)}."
+        raise CourseworkError(what, where=name, next_step="Give a BatchLoader, a DataLoader or a list.")
+    if isinstance(batches, (list, tuple)):
+        for batch in batches:
+            check_pair(batch, name)
+    return batches
+
+
+class CalledEachEpoch:
+    """An iterable that calls a generator function anew for each epoch."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __iter__(self):
+        return self.function()
+
+
+def check_pair(batch, name):
+    """Raise an error if a batch is not (X, y), images and their labels as tensors."""
+    is_sequence = isinstance(batch, (tuple, list))
+    if is_sequence and len(batch) == 2 and isinstance(batch[0], torch.Tensor) and isinstance(batch[1], torch.Tensor):
+        X, y = batch
+        check_labels(y, X.shape[0] if X.ndim else 0, name)
+        return
+    content = f"({', '.join(type(item).__name__ for item in batch)})" if is_sequence else name_of_type(batch)
+    what = f"Each batch must be a pair (X, y) of tensors, but one is {content}."
+    next_step = "Yield images (B, 3, H, W) and labels (B,); torch.from_numpy turns NumPy's arrays into tensors."
+    raise CourseworkError(what, where=name, next_step=next_step)
+
+
+def check_labels(y, count, name):
+    """Raise an error unless y holds the classes of `count` examples, at least one, as whole numbers."""
+    is_fitting = count > 0 and y.shape == (count,)
+    if is_fitting and not y.is_floating_point():
+        return
+    if is_fitting:
+        what = f"Labels must be whole numbers, one for each class, but are {y.dtype}."
+        next_step = "Convert them: y.long()."
+    elif count == 0:
+        what = "A batch has no example."
+        next_step = "Leave out empty batches."
+    else:
+        what = f"Labels must have the shape ({count},), one class for each example, but have {tuple(y.shape)}."
+        next_step = "Labels (B, 1): y.squeeze(1). Labels as one-hot vectors (B, classes): y.argmax(1)."
+    raise CourseworkError(what, where=name, next_step=next_step)
+
+
+def check_scores(y_hat, y, name="y_hat, y"):
+    """Raise an error unless y holds a label, and y_hat a score for each class, of every example."""
+    is_tensor = isinstance(y_hat, torch.Tensor)
+    if not is_tensor or y_hat.ndim != 2 or y_hat.shape[1] < 2:
+        content = f"have the shape {tuple(y_hat.shape)}" if is_tensor else f"are {name_of_type(y_hat)}"
+        what = f"Scores must be a tensor (B, classes), with two classes at least, but {content}."
+        next_step = "End the network with nn.Flatten() and nn.Linear(..., classes). Two classes need two scores."
+        raise CourseworkError(what, where=name, next_step=next_step)
+    check_labels(y, y_hat.shape[0], name)
+
+
+class CheckedBatches:
+    """An iterable of (X, y) on a device, and a context that checks and explains what goes wrong with them.
+
+        with CheckedBatches(train_iter, net, device, "train_iter") as batches:
+            for X, y in batches:
+                y_hat = net(X)
+                batches.check(y_hat)
+
+    Shapes are checked at once. The values of the labels are checked at the end of the block, because reading them
+    earlier would wait for a GPU in each batch. An error in the block whose cause is known is replaced by a clearer one.
+    """
+
+    def __init__(self, batches, net, device, name):
+        self._batches = check_batches(batches, name, num_epochs=1)
+        self._net = net
+        self._device = place(net, device)
+        self._name = name
+        self._X = None
+        self._y = None
+        self._labels = []
+        self._classes = None
+        self._must_copy = None  # whether labels are copied to be held
+
+    def __iter__(self):
+        for batch in self._batches:
+            check_pair(batch, self._name)
+            X, y = batch
+            self._X = X.to(self._device, non_blocking=True)
+            self._y = y.to(self._device, non_blocking=True)
+            yield self._X, self._y
+
+    def check(self, y_hat):
+        """Check the shape of the batch's scores, and hold its labels until the end of the block."""
+        check_scores(y_hat, self._y, self._name)
+        self._classes = y_hat.shape[1]
+        if self._must_copy is None:  # a tensor from a worker process keeps a file open for as long as it is held
+            self._must_copy = not self._y.is_cuda and self._y.is_shared()
+        self._labels.append(self._y.clone() if self._must_copy else self._y)
+        if len(self._labels) == MOST:
+            self._labels = [_extremes(self._labels)]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if error is None and self._labels:
+            least, most = _extremes(self._labels).tolist()
+            if least < 0 or most >= self._classes:
+                raise self._wrong_labels(least, most, f"but the network has scores for {self._classes} classes")
+        if isinstance(error, (RuntimeError, IndexError, ValueError, TypeError)) and self._X is not None:
+            explained = self._explain(error)
+            if explained is not None:
+                raise explained from error
+
+    def _wrong_labels(self, least, most, reason):
+        what = f"The labels are from {least} to {most}, {reason.rstrip('.')}."
+        next_step = "Labels must be 0, 1, ..., classes - 1. Correct them, or give the last layer more outputs."
+        return CourseworkError(what, where=self._name, next_step=next_step)
+
+    def _explain(self, error):
+        """Return a CourseworkError if the last batch explains this error of PyTorch, else None."""
+        message = str(error)
+        if "device-side assert" in message:  # after this error, nothing can be read from the GPU
+            what = "The GPU met an index that is out of range, most likely a label that is not one of the classes."
+            next_step = "Restart the kernel, and look at y.min() and y.max(): labels must be 0, ..., classes - 1."
+            return CourseworkError(what, where=self._name, next_step=next_step)
+        if len(self._X) == 1 and "more than 1 value per channel" in message:
+            what = "Batch norm can't train on a batch of a single image, because it needs the variance over the batch."
+            next_step = "Choose another batch_size, or let the loader drop its last, small batch: drop_last=True."
+            return CourseworkError(what, where=self._name, next_step=next_step)
+        tensors = [*self._net.parameters(), *self._net.buffers()]
+        devices = {str(tensor.device) for tensor in [self._X, *tensors]}
+        if len(devices) > 1 and "device" in message:
+            what = f"The network and the images are on several devices: {', '.join(sorted(devices))}."
+            return CourseworkError(what, where=self._name, next_step="Move the whole network: net.to(device).")
+        weights = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
+        if weights is not None and weights.dtype != self._X.dtype and "type" in message:
+            what = f"The images are {self._X.dtype}, but the network computes in {weights.dtype}."
+            next_step = "Convert the images: X.float(), and pixels from 0 to 255 by X.float() / 255."
+            return CourseworkError(what, where=self._name, next_step=next_step)
+        if isinstance(error, IndexError) or "Class values" in message:  # from F.one_hot
+            return self._explain_labels(message)
+        return None
+
+    def _explain_labels(self, message):
+        least, most = _extremes([self._y]).tolist()
+        numbers = re.findall(r"-?\d+", message)
+        if "Class values" in message or str(least) in numbers or str(most) in numbers:
+            return self._wrong_labels(least, most, f"and the loss can't use them: {message}")
+        return None
+
+
+def _extremes(labels):
+    """Return the least and the greatest label as a tensor, which a GPU may still be computing."""
+    return torch.stack(torch.cat(labels).aminmax())
