@@ -85,7 +85,7 @@ def test_a_search_has_a_dot_for_each_trial_and_a_circle_around_the_best():
     left, right, _ = show_search({"grid": grid, "random": random}, "lr", "decay").axes
     assert left.collections[0].get_offsets().tolist() == [[0.1, 0.01], [1.0, 0.01]]
     assert left.collections[0].get_array().tolist() == [25, 50]
-    assert list(left.lines[0].get_xdata()) == [1.0] and [text.get_text() for text in right.texts] == ["75.0"]
+    assert list(left.lines[0].get_xdata()) == [1.0] and [text.get_text() for text in right.texts] == ["best: 75.0 %"]
 
 
 def test_a_child_continues_where_its_parent_of_the_same_seed_ended(add):
@@ -99,8 +99,8 @@ def test_a_child_continues_where_its_parent_of_the_same_seed_ended(add):
 
 def test_reported_figures_are_drawn_with_ours_or_the_words_that_there_is_none():
     rows = beside_reported([], [])
-    ours = {"ours": 0.5, "mean": 0.5, "data": "CIFAR-10", "protocol": "watch_test", "epochs": 7, "is_complete": True}
-    rows[1] |= ours
+    ours = {"ours": 0.5, "mean": 0.5, "kind": "test", "data": "CIFAR-10", "protocol": "watch_test", "epochs": 7}
+    rows[1] |= ours | {"is_complete": True}
     rows[2] |= ours | {"is_complete": False}
     (ax,) = show_reported(rows).axes
     words = [text.get_text() for text in ax.texts]

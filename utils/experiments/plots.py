@@ -141,7 +141,7 @@ def show_intervals(rows, *, xlabel="difference (points)", title=None):
         text = f"{row['mean']:+.2f} ± {row['half']:.2f}"
         ax.annotate(text, (1.01, i), xycoords=("axes fraction", "data"), va="center", fontsize=9)
     ax.axvline(0, color="black", linewidth=1, linestyle="--")
-    ax.set_yticks(range(len(rows)), [plain_label(row["label"]) for row in rows], fontsize=9)
+    ax.set_yticks(range(len(rows)), [plain_label(row["label"], 120) for row in rows], fontsize=9)
     ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
     ax.grid(axis="x")
     figure.suptitle(title, x=0.01, ha="left")
@@ -174,8 +174,8 @@ def show_search(searches, x, y, *, title=None):
         dots = ax.scatter(*settings, c=[100 * trial["val_acc"] for trial in trials], clip_on=False, **look)
         best = max(trials, key=lambda trial: trial["val_acc"])
         ax.plot(best[x], best[y], "o", markersize=19, markerfacecolor="none", markeredgecolor=COLOURS[1])
-        beside = {"xytext": (0, 14), "textcoords": "offset points", "ha": "center", "annotation_clip": False}
-        ax.annotate(f"{100 * best['val_acc']:.1f}", (best[x], best[y]), **beside)
+        text = f"best: {100 * best['val_acc']:.1f} %"
+        ax.annotate(text, (1, 1.02), xycoords="axes fraction", ha="right", va="bottom", fontsize=10)
         ax.set(title=name, xlabel=x.replace("_", " "), xscale="log", yscale="log")
         ax.margins(0.12)
     axes[0].set_ylabel(y.replace("_", " "))
