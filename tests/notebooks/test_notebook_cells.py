@@ -4,9 +4,11 @@ import math
 import types
 
 import pandas as pd
+import pytest
 import torch
 
 from tools import notebooks
+from utils.experiments import sign_test, t_interval
 from utils.training.history import History
 
 
@@ -55,8 +57,10 @@ def test_a_run_that_was_interrupted_is_told_to_go_on(capsys):
     assert "run the cell above again" in capsys.readouterr().out
 
 
-def test_a_single_seed_gives_no_verdict():
-    names = {}
-    run_cells("06", ["cell-13c"], names)
-    assert names["verdict"](0.5, math.nan, 0.1) == names["verdict"](9.0, 0.1, math.nan) == "too few seeds to tell"
-    assert names["verdict"](-0.5, 0.2, 0.1) == "it counts" and names["verdict"](0.3, 0.2, 0.1) == "too little to count"
+def test_the_interval_and_the_coin_test_of_06_are_the_librarys():
+    names = {"torch": torch, "math": math, "t_interval": t_interval, "sign_test": sign_test}
+    run_cells("06", ["t-table", "coin"], names)
+    for count in (2, 5, 10, 20, 100):
+        values = [i**2 % 7 for i in range(count)]
+        assert names["interval"](values) == pytest.approx(t_interval(values), abs=2e-3)
+    assert all(names["coin_test"](a, b) == sign_test(a, b) for a in range(5) for b in range(5))
