@@ -9,7 +9,7 @@ from utils import figures
 
 
 def test_every_public_name_is_a_function_of_the_room():
-    assert 0 < len(figures.__all__) <= 20
+    assert 0 < len(figures.__all__) <= 40  # names of one kind, show_..., so more than in other rooms
     assert all(callable(getattr(figures, name)) for name in figures.__all__)
     with pytest.raises(AttributeError, match="show_nothing"):
         _ = figures.show_nothing
