@@ -64,17 +64,13 @@ def test_the_lowest_smoothed_loss_is_the_entropy_of_what_is_asked_for(answers):
     assert answers["make_loss"]("cross_entropy", label_smoothing=0.1)(other, torch.tensor([0])) > answers["lowest"]
 
 
-@pytest.mark.parametrize(("losses", "stops"), [([3, 2, 1], False), ([3, 1, 2, 2], False), ([1, 2, 2, 2], True)])
-def test_patience_ends_when_the_loss_has_not_fallen_for_so_long(answers, losses, stops):
-    training = types.SimpleNamespace(history={"val_loss": losses}, stop=False)
-    answers["Patience"](3).after_epoch(training)
-    assert training.stop == stops
-
-
-def test_a_stop_that_somebody_else_asked_for_stays(answers):
-    training = types.SimpleNamespace(history={"val_loss": [3, 2, 1]}, stop=True)
-    answers["Patience"]().after_epoch(training)
-    assert training.stop
+def test_the_running_loss_is_the_mean_of_the_last_batches_in_every_epoch(answers):
+    running = answers["RunningLoss"](2)
+    for losses in ([4.0, 2.0, 1.0, 3.0, 9.0], [5.0, 7.0]):  # each batch has 10 examples, and an epoch its own sums
+        for batch in range(1, len(losses) + 1):
+            metric = [10 * sum(losses[:batch]), 0, 10 * batch]
+            running.after_batch(types.SimpleNamespace(epoch=0, batch=batch, metric=metric))
+    assert running.losses == [3.0, 2.0, 6.0]
 
 
 def test_merging_gains_the_mistakes_in_both_directions(answers):

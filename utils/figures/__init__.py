@@ -5,6 +5,7 @@ import importlib
 # Imported when a name is used: matplotlib is slow to import, and a notebook first checks that it is installed.
 _MODULES = {
     "basics": ("show_bars", "show_channels", "show_grid", "show_pixels"),
+    "curves": ("show_learning_curves",),
     "model": ("show_data_flow", "show_gate_spread", "show_gates", "show_responses"),
     "optimizer": (
         "show_circles",
