@@ -109,7 +109,7 @@ EVALUATION_FIELDS = {
     "per_class": Maybe({...: [FRACTION]}),
     "top": Maybe({...: FRACTION}),
     "views": Maybe({...: FRACTION}),
-    "mistakes": Maybe([{"label": WHOLE, "predicted": WHOLE, "confidence": FRACTION, "row": Maybe(WHOLE)}]),
+    "mistakes": Maybe([{"label": WHOLE, "predicted": WHOLE, "confidence": FRACTION, "row": WHOLE}]),
     "gates": Maybe({...: [[Maybe(NUMBER)]]}),
     "calibration": Maybe(
         {
