@@ -275,6 +275,7 @@ def _bins_disagreement(evaluation):
 def network_disagreement(network: dict) -> str | None:
     """Return what a network's record lacks although it has layers, or None."""
     missing = [name for name in ("input", "parameters", "macs") if network.get(name) is None]
+    missing += ["layers.gated"] if any("gated" not in layer for layer in network["layers"]) else []
     return f"{missing[0]} is missing" if network["layers"] and missing else None
 
 
