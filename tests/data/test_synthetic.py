@@ -236,13 +236,10 @@ def test_a_linear_model_fails(images):
 
 
 @pytest.fixture
-def one_seeded_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def seeded():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
-    torch.set_num_threads(threads)
 
 
 def small_net(widths=(32, 64, 128)):
@@ -267,7 +264,7 @@ def train(net, X, y, num_epochs, batch_size=64, lr=6e-3):
             schedule.step()
 
 
-def test_a_small_convolutional_net_learns_them_in_three_epochs(images, one_seeded_thread):
+def test_a_small_convolutional_net_learns_them_in_three_epochs(images, one_thread, seeded):
     X, y, X_test, y_test = map(torch.from_numpy, images)
     X, X_test = ((a.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last) for a in (X, X_test))
     net = small_net().to(memory_format=torch.channels_last)
