@@ -58,7 +58,8 @@ class EarlyStopping:
             self.best = value
             self.best_epoch = training.epoch
         elif training.epoch - self.best_epoch >= self.patience and training.epoch < training.num_epochs:
-            training.end_early(self.column, self.best, self.best_epoch, self.patience)
+            reason = {"epoch": training.epoch, "column": self.column, "patience": self.patience}
+            training.history.ended_early = reason | self.state_dict()
 
     def describe(self):
         return {"column": self.column, "patience": self.patience, "min_delta": self.min_delta}

@@ -172,16 +172,6 @@ class Training:
         if self.stop and not self.complete:
             raise Stopped
 
-    def end_early(self, column, best, best_epoch, patience):
-        """End the training after this epoch and record the reason; the training counts as finished, not as stopped."""
-        self.history.ended_early = {
-            "epoch": self.epoch,
-            "column": column,
-            "best": best,
-            "best_epoch": best_epoch,
-            "patience": patience,
-        }
-
     @contextlib.contextmanager
     def under_way(self):
         """Call on_start, on_ready and on_end of the callbacks, and turn an interrupt (Ctrl+C) into a stop."""
