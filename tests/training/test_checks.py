@@ -96,9 +96,9 @@ REFUSED = {
     "a loss's class": ({"loss": nn.CrossEntropyLoss}, "CrossEntropyLoss is a class"),
     "a loss's name": ({"loss": "cross_entropy"}, "type str"),
     "no loss": ({"loss": None}, "NoneType"),
-    "no epoch": ({"num_epochs": 0}, "but is 0"),
-    "one and a half": ({"num_epochs": 1.5}, "but is 1.5"),
-    "a truth": ({"num_epochs": True}, "but is True"),
+    "no epoch": ({"num_epochs": 0}, "num_epochs=0"),
+    "one and a half": ({"num_epochs": 1.5}, "num_epochs=1.5"),
+    "a truth": ({"num_epochs": True}, "num_epochs=True"),
     "watched like a column": ({"watched": "train", "test_iter": batches()}, "watched must be"),
     "another network's optimizer": (
         {"optimizer": optimizer_of_an_older_network()},
