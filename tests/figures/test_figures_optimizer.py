@@ -45,7 +45,7 @@ def test_losses_and_gradients_are_drawn_against_confidence_with_the_floor_named(
             assert np.allclose(line.get_xdata(), p) and np.allclose(line.get_ydata(), curves[name][which])
         assert ax.get_xlabel() and ax.get_title(loc="left") and len(looks(ax.lines[:2])) == 2
     assert list(figure.axes[0].lines[2].get_ydata()) == [1.4612, 1.4612]
-    assert texts(figure) == ["1.4612, lowest with two"] and figure.get_suptitle() == "Finding"
+    assert texts(figure)[0].startswith("1.4612") and figure.get_suptitle() == "Finding"
 
 
 def bowl(w):
@@ -65,19 +65,15 @@ def test_a_computation_graph_holds_each_value_gradient_and_local_derivative():
     check_whole(figure)
 
 
-def test_paths_begin_at_the_start_and_end_at_a_dot_beside_their_heights():
+def test_each_path_has_a_column_with_its_steps_above_and_its_heights_below():
     figure = show_paths(bowl, WALKS, goal=GOAL, title="Finding")
-    surface, heights = figure.axes
-    drawn = [line for line in surface.lines if len(line.get_xdata()) == 2]
-    dots = [line.get_xydata()[0].tolist() for line in surface.lines if line.get_marker() == "o"]
-    for line, points in zip(drawn, WALKS.values(), strict=True):
-        assert np.allclose(line.get_xydata(), points)
-    assert np.allclose(dots, [points[-1] for points in WALKS.values()])
-    for line, points in zip(heights.lines, WALKS.values(), strict=True):
-        assert np.allclose(line.get_ydata(), [bowl(point) for point in points])
-    assert [text.get_text() for text in figure.legends[0].texts] == ["a", "b"]
-    assert len(looks(drawn)) == len(looks(heights.lines)) == 2
-    assert [line.get_xydata()[0].tolist() for line in surface.lines if line.get_marker() == "*"] == [[0, 0]]
+    above, below = figure.axes[:2], figure.axes[2:]
+    for surface, heights, (name, points) in zip(above, below, WALKS.items(), strict=True):
+        assert surface.get_title(loc="left") == name
+        assert [line.get_xydata()[0].tolist() for line in surface.lines if line.get_marker() == "*"] == [[0, 0]]
+        assert any(np.array_equal(line.get_xydata(), points) for line in surface.lines)
+        assert np.allclose(heights.lines[0].get_ydata(), [bowl(point) for point in points])
+        assert heights.get_yscale() == "log"
     check_whole(figure)
 
 
@@ -109,12 +105,15 @@ def test_a_matrix_is_drawn_as_the_image_of_the_circle_with_its_singular_values()
 
 def test_curves_have_a_thin_line_for_each_seed_and_a_thick_one_for_their_mean():
     curves = {"first": [[2.0, 1.0], [3.0, 2.0]], "second": [2.0, 2.0]}
-    figure = show_losses(curves, every=5, levels={"perfect": 0.5}, title="Finding")
+    figure = show_losses(curves, every=5, levels={"first": 0.5, "second": 0.2}, title="Finding")
     *of_first, mean = figure.axes[0].lines[:3]
     assert [list(line.get_ydata()) for line in of_first] == curves["first"]
     assert list(mean.get_ydata()) == [2.5, 1.5] and list(mean.get_xdata()) == [5, 10]
     assert mean.get_linewidth() > 2 * of_first[0].get_linewidth()
-    assert list(figure.axes[0].lines[-1].get_ydata()) == [0.5, 0.5] and texts(figure) == ["perfect"]
+    levels = [
+        (line.get_ydata()[0], line.get_color()) for line in figure.axes[0].lines if len(set(line.get_xdata())) == 2
+    ]
+    assert (0.5, mean.get_color()) in levels and len(texts(figure)) == 2
     assert [text.get_text() for text in figure.legends[0].texts] == ["first", "second"]
     check_whole(figure)
 

@@ -23,7 +23,7 @@ def show_confidence(p, curves, *, floor=None, title=None):
     if floor is not None:
         axes[0].axhline(floor, color=COLOURS[1], linewidth=1, zorder=0)
         look = {"textcoords": "offset points", "va": "top", "color": BROWN, "fontsize": 9}
-        axes[0].annotate(f"{floor:.4f}, lowest with two", (0, floor), (0, -3), **look)
+        axes[0].annotate(f"{floor:.4f},\nlowest\nwith two", (0, floor), (0, -3), **look)
     for ax, panel in zip(axes, ("loss (nats)", "norm of the gradient"), strict=True):
         ax.set_title(panel, fontsize=10, loc="left")
         ax.set_xlabel("probability of the right class")
@@ -52,7 +52,7 @@ def show_graph(nodes, edges, *, title=None):
         up = 0.06  # the forward arrow above the line between the nodes, the backward one below it
         ax.annotate("", (x1, y1 + up), (x0, y0 + up), arrowprops=arrow | forward | {"patchA": start, "patchB": end})
         ax.annotate("", (x0, y0 - up), (x1, y1 - up), arrowprops=arrow | backward | {"patchA": end, "patchB": start})
-        right, down = (0.0, 0.17) if y0 == y1 else (0.11, 0.1)
+        right, down = (0.0, 0.17) if y0 == y1 else (0.14, 0.13)
         if y0 > y1:
             right = -right
         beside = {"ha": "center", "va": "center", "fontsize": 10, "color": BROWN}
@@ -162,8 +162,8 @@ def show_losses(curves, *, every=1, levels=None, xlabel="batches", ylabel="train
         ax.plot(positions, values.mean(0), linewidth=2.4, label=name, **look)
         if levels:
             ax.axhline(levels[name], linewidth=1.2, zorder=0, **look)
-            place = {"textcoords": "offset points", "ha": "left", "va": "top", "color": look["color"], "fontsize": 9}
-            ax.annotate(f"lowest possible, {name}", (0, levels[name]), (4, -3), **place)
+            place = {"textcoords": "offset points", "ha": "left", "va": "bottom", "color": look["color"], "fontsize": 9}
+            ax.annotate(f"lowest possible, {name}", (0, levels[name]), (4, 2), **place)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_xlim(left=0)
     ax.grid(axis="y")
@@ -198,10 +198,8 @@ def show_comparison(searched, final, *, guess=None, ylabel="validation loss (nat
     axes[0].set_ylim(top=min(highest + 0.05, lowest + 1.2))  # a loss that diverged would flatten the other curves
     if guess is not None:
         axes[0].axhline(guess, color="#555555", linestyle=":", linewidth=1.4, zorder=0)
-        look = {"textcoords": "offset points", "ha": "center", "va": "bottom", "color": "#555555", "fontsize": 9}
-        axes[0].annotate(
-            f"{guess:.2f}: learned nothing", (0.5, guess), (0, 2), xycoords=("axes fraction", "data"), **look
-        )
+        look = {"textcoords": "offset points", "va": "center", "color": "#555555", "fontsize": 9}
+        axes[0].annotate("nothing\nlearned", (1, guess), (3, 0), xycoords=("axes fraction", "data"), **look)
     axes[0].set_title("search, one seed (ring: lowest)", fontsize=10, loc="left")
     axes[0].grid(axis="y")
     lines, labels = axes[0].get_legend_handles_labels()
