@@ -60,7 +60,7 @@ class LiveCurves:
         from utils.figures.basics import show_history
 
         begun = time.monotonic()
-        figure = show_history(training.history, num_epochs=training.num_epochs)
+        figure = show_history(training.history, num_epochs=training.num_epochs, title="Learning curves")
         self._figure = _show(self._figure, figure)
         plt.close(figure)  # or the notebook would show it a second time at the end of the cell
         self._next_figure = time.monotonic() + max(FIGURE_EVERY, (time.monotonic() - begun) / SHARE)
