@@ -20,7 +20,6 @@ import traceback
 
 import pytest
 import torch
-from patience import PATIENCE
 from tqdm import tqdm
 
 # Where this file is started as a program of its own:
@@ -28,6 +27,7 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))
 
 from networks import bare_cnn
+from patience import PATIENCE
 
 from utils.data.cifar10 import Cifar10, Split
 from utils.experiments.grid import FAILED, count_failures, run_grid

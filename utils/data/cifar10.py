@@ -75,7 +75,7 @@ def load_cifar10(root=None, source="auto") -> Cifar10:
     root is given.
     """
     if source == "auto" and root is None:
-        source = os.environ.get("CIFAR10_SOURCE", source)
+        source = os.environ.get("CIFAR10_SOURCE") or source
     if is_synthetic(source):
         return _to_data(_synthetic())  # also by its old spelling, "drawn"
     if source not in SOURCES:

@@ -28,5 +28,5 @@ def edit_kernel(image, kernel, *, title=None):
         return show_responses(image, {"your kernel": K}, {"your kernel": response}, title=title)
 
     rows = [ipywidgets.HBox(cells[start : start + 3]) for start in (0, 3, 6)]
-    show_controls(ipywidgets.VBox(rows), STATIC)
+    show_controls([ipywidgets.VBox(rows)], STATIC)
     show_live(show_response, cells)

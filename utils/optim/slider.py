@@ -23,5 +23,5 @@ def slide_learning_rate(height, walk, goal, *, lr=0.03, low=0.002, high=0.12, st
         paths = {f"learning rate {slider.value:.3f}": walk(slider.value)}
         return show_valleys(height, paths, goal=goal, title=title)
 
-    show_controls(slider, STATIC)
+    show_controls([slider], STATIC)
     show_live(show_path, [slider])
