@@ -212,3 +212,14 @@ def test_a_picture_is_answered_in_the_way_the_network_was_trained_to_and_in_othe
     words = ("apple", "pear", "plum")
     _, answer = classify(trained, content(halves()), words)
     assert list(answer) == ["pear", "plum", "apple"] and all(type(p) is float for p in answer.values())
+
+
+def test_a_plain_network_classifies_a_picture_too(trained):
+    half = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    picture, p = classify(trained.net, content(halves()), **half)
+    theirs_picture, theirs = classify(trained, content(halves()))
+    assert torch.equal(picture, theirs_picture) and p == theirs and set(p) == set(CLASSES)
+    assert classify(trained.net, content(halves()))[1] != p  # by default, normalised as CIFAR-10
+    few = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
+    assert set(classify(few, content(halves()))[1]) == {"0", "1", "2"}
+    assert set(classify(few, content(halves()), ["a", "b", "c"])[1]) == {"a", "b", "c"}

@@ -1,23 +1,21 @@
-"""The figures that compare runs, and the list to choose them from: what is drawn is what was given."""
+"""The figures of experiments, and the sliders of one of them: what is drawn is what was given."""
 
 import ipywidgets
 import matplotlib.pyplot as plt
-import pandas as pd
 import pytest
 
 from utils.experiments import choose
 from utils.experiments.beside_reports import beside_reported
-from utils.experiments.compare import Change, Group
 from utils.experiments.plots import (
     plain_label,
     show_best_runs,
-    show_changes,
     show_continued,
     show_curves,
+    show_intervals,
+    show_power,
     show_reported,
-    show_trials,
+    show_search,
 )
-from utils.runs.run import all_runs
 
 pytestmark = pytest.mark.usefixtures("close_figures")
 
@@ -63,26 +61,31 @@ def test_names_of_runs_are_drawn_as_they_are(add):
     assert len(figure.legends[0].texts[1].get_text()) == 60 and plain_label("a", 5) == "a"
 
 
-def test_a_grid_has_a_dot_for_each_trial_a_mean_and_a_cross_for_each_failure(add):
-    states = ["finished", "finished", "finished", "diverged"]
-    table = pd.DataFrame({"lr": [0.1, 0.1, 0.2, 1e6], "state": states, "val_acc": [0.5, 0.75, 0.25, 0.125]})
-    (ax,) = show_trials(table, "lr").axes
+def test_intervals_have_a_dot_at_the_mean_a_bar_as_long_as_the_interval_and_a_tick_for_each_value():
+    rows = [{"label": "a\n(images)", "mean": 1.0, "half": 0.5, "values": [0.5, 1.5]}]
+    rows.append({"label": "b", "mean": -1.0, "half": 2.0, "values": [-1.0]})
+    (ax,) = show_intervals(rows).axes
+    bars = [collection.get_segments()[0][:, 0].tolist() for collection in ax.collections]
+    assert bars == [[0.5, 1.5], [-3.0, 1.0]]
+    ticks = [line for line in ax.lines if line.get_marker() == "|" and list(line.get_ydata())[0] % 1]
+    assert [list(line.get_xdata()) for line in ticks] == [[0.5, 1.5], [-1.0]]
+    assert [text.get_text() for text in ax.texts] == ["+1.00 ± 0.50", "-1.00 ± 2.00"]
+
+
+def test_power_is_drawn_in_percent_over_the_number_of_seeds():
+    (ax,) = show_power({"small": [0.25, 0.5], "large": [0.5, 1.0]}, (3, 6)).axes
     drawn = lines(ax)
-    assert drawn["a trial"] == ([0, 0, 1], [50, 75, 25])
-    assert drawn["mean"][1][:2] == [62.5, 25]
-    assert drawn["failed"][0] == [2]
-    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0.1", "0.2", "1e+06"]
+    assert drawn["small"] == ([3, 6], [25, 50]) and drawn["large"] == ([3, 6], [50, 100])
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["3", "6"]
 
 
-def test_changes_have_bars_as_long_as_their_means_with_the_spread_over_seeds(add):
-    base = Group((add("a", 0.5), add("b", 0.75)))
-    change = Change("lr", "0.1", "0.2", Group((add("c", 0.25),)))
-    (ax,) = show_changes(base, [change]).axes
-    assert [bar.get_width() for bar in ax.patches] == [62.5, 25]
-    assert [text.get_text() for text in ax.texts] == ["62.5 ± 17.7", "25.0"]
-    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["the base", "lr: 0.2\n(base: 0.1)"]
-    dots = [list(line.get_xdata()) for line in ax.lines if line.get_marker() == "o"]
-    assert dots == [[50, 75], [25]]
+def test_a_search_has_a_dot_for_each_trial_and_a_circle_around_the_best():
+    grid = [{"lr": 0.1, "decay": 0.01, "val_acc": 0.25}, {"lr": 1.0, "decay": 0.01, "val_acc": 0.5}]
+    random = [{"lr": 0.3, "decay": 0.02, "val_acc": 0.75}]
+    left, right, _ = show_search({"grid": grid, "random": random}, "lr", "decay").axes
+    assert left.collections[0].get_offsets().tolist() == [[0.1, 0.01], [1.0, 0.01]]
+    assert left.collections[0].get_array().tolist() == [25, 50]
+    assert list(left.lines[0].get_xdata()) == [1.0] and [text.get_text() for text in right.texts] == ["best: 75.0 %"]
 
 
 def test_a_child_continues_where_its_parent_of_the_same_seed_ended(add):
@@ -94,26 +97,19 @@ def test_a_child_continues_where_its_parent_of_the_same_seed_ended(add):
     assert [text.get_text() for text in figure.legends[0].texts] == ["the parents", "slower"]
 
 
-def test_reported_figures_are_drawn_with_ours_or_the_words_that_there_is_none(add):
-    rows = beside_reported([])
-    ours = {
-        "ours": 0.5,
-        "kind": "test",
-        "data": "synthetic images",
-        "is_synthetic": True,
-        "is_complete": True,
-        "effort": "full",
-    }
-    rows[1] |= ours
-    rows[2] |= ours | {"is_complete": False, "effort": "demo"}
+def test_reported_figures_are_drawn_with_ours_or_the_words_that_there_is_none():
+    rows = beside_reported([], [])
+    ours = {"ours": 0.5, "mean": 0.5, "kind": "test", "data": "CIFAR-10", "protocol": "watch_test", "epochs": 7}
+    rows[1] |= ours | {"is_complete": True}
+    rows[2] |= ours | {"is_complete": False}
     (ax,) = show_reported(rows).axes
     words = [text.get_text() for text in ax.texts]
     assert words.count("not yet run") == 3 and words.count("not yet run in full") == 1
-    assert "test, synthetic images, effort full" in words
+    assert all(fact in words[1] for fact in ("CIFAR-10", "watch_test", "7 epochs"))
     squares = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "s"]
     assert squares == pytest.approx([88.85, 83.67, 84.0, 90.51, 85.65])
     (ours,) = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]
-    assert ours.get_xdata()[0] == 50 and ours.get_markerfacecolor() == "white"
+    assert ours.get_xdata()[0] == 50
 
 
 class Handle(list):
@@ -125,7 +121,7 @@ class Handle(list):
 @pytest.fixture
 def shown(monkeypatch):
     """Record what is displayed: (figures, bundles, boxes)."""
-    handle, bundles, boxes, kind = Handle(), [], [], ipywidgets.SelectMultiple
+    handle, bundles, boxes, kind = Handle(), [], [], ipywidgets.FloatSlider
 
     def display(what, raw=False, display_id=None):
         (bundles if raw else handle).append(what)
@@ -136,29 +132,14 @@ def shown(monkeypatch):
         return boxes[-1]
 
     monkeypatch.setattr("utils.data.browse.display", display)
-    monkeypatch.setattr(choose.ipywidgets, "SelectMultiple", make)
+    monkeypatch.setattr(choose.ipywidgets, "FloatSlider", make)
     return handle, bundles, boxes
 
 
-def test_the_newest_runs_are_drawn_first_and_a_choice_draws_others(add, shown):
-    figures, bundles, (boxes) = shown
-    for i in range(6):
-        add(f"run{i}", 0.1 * i)
-    choose.choose_runs()
-    assert [*lines(figures[0].axes[0])] == ["run5", "run4", "run3", "run2"]
-    assert all(fact in figures[0].get_suptitle() for fact in ("run5", "50.0%", "CIFAR-10"))
-    boxes[0].value = (boxes[0].options[-1],)
-    assert [*lines(figures[-1].axes[0])] == ["run0"]
-    boxes[0].value = ()
-    assert lines(figures[-1].axes[0]) == {}
+def test_the_sliders_draw_the_power_of_the_chosen_difference_and_spread(shown):
+    figures, bundles, sliders = shown
+    choose.choose_seeds(lambda difference, spread, n: difference / spread / n, (2, 4))
+    assert ([2, 4], [50, 25]) in lines(figures[0].axes[0]).values()
+    sliders[0].value = 0.2
+    assert ([2, 4], pytest.approx([20, 10])) in lines(figures[-1].axes[0]).values()
     assert bundles[0]["text/plain"] == choose.STATIC and plt.get_fignums() == []
-
-
-def test_runs_that_are_named_are_drawn_and_an_empty_ledger_is_an_empty_figure(add, shown):
-    figures, _, _ = shown
-    choose.choose_runs([])
-    assert lines(figures[0].axes[0]) == {}
-    add("a", 0.5)
-    add("b", 0.5)
-    choose.choose_runs(chosen=all_runs()[:1])
-    assert [*lines(figures[-1].axes[0])] == ["a"]

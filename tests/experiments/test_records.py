@@ -10,6 +10,7 @@ from utils import runs
 from utils.errors import CourseworkError
 from utils.experiments.compare import group_runs
 from utils.experiments.records import (
+    gate_differences,
     group_records,
     make_record,
     read_records,
@@ -126,3 +127,24 @@ def test_the_table_has_a_row_for_runs_that_differ_in_their_seed_only_and_the_bes
 def test_an_apple_gpu_does_not_count_as_a_cpu(record):
     devices = ["Apple M4 GPU (10 cores), torch 2.11", "Apple M4 (10 cores), torch 2.11"]
     assert len(group_records([record | {"device": device} for device in devices])) == 2
+
+
+def test_the_gate_is_compared_seed_by_seed_and_the_original_images_come_first():
+    def record(system, seed, accuracy, images="CIFAR-10", device="AMD EPYC (2 cores)"):
+        facts = {"system": system, "seed": seed, "protocol": "train_on_all", "device": device}
+        return facts | {"accuracy": accuracy, "data": {"name": images}}
+
+    records = [record("quick", 0, 0.875), record("quick", 1, 0.75), record("quick", 2, 0.5)]
+    records += [record("quick_one_branch", 1, 0.5), record("quick_one_branch", 0, 0.75)]
+    records += [record("quick_one_branch", 2, 0.25, device="NVIDIA H200")]  # another device: no pair
+    records += [record("quick_constant_gate", 0, 0.25)]  # a single pair is not compared
+    records += [record(name, seed, 0.5, "copies") for name in ("quick", "quick_one_branch") for seed in (0, 1)]
+    table = gate_differences(records)
+    assert table["images"].tolist() == ["CIFAR-10", "copies"]
+    assert table["network"].tolist() == ["quick"] * 2 and table["against"].tolist() == ["one branch"] * 2
+    assert table["differences"].tolist() == [[12.5, 25.0], [0.0, 0.0]]
+
+
+def test_the_committed_records_compare_every_gated_recipe_with_both_versions():
+    table = gate_differences()
+    assert len(table[["network", "against"]].drop_duplicates()) == 6

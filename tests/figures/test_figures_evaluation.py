@@ -10,11 +10,15 @@ from utils.figures.evaluation import (
     GREY,
     show_answer,
     show_calibration,
+    show_class_gates,
     show_confusion,
+    show_drops,
+    show_embedding,
+    show_intervals,
     show_mistakes,
     show_per_class,
+    show_reliability,
     show_robustness,
-    show_views,
 )
 from utils.figures.style import STYLE
 
@@ -71,10 +75,65 @@ def test_classes_stand_with_the_best_first_and_their_own_numbers():
     figure = show_per_class(PER_CLASS, CLASSES, title="Finding")
     (ax,) = figure.axes
     assert labels(ax.yaxis) == ["airplane", "cat", "automobile", "bird"] and ax.yaxis_inverted()
-    assert widths(ax)[:4] == pytest.approx([80, 75, 60, 0]) and widths(ax)[4:] == pytest.approx([90, 70, 50, 0])
-    legend = [text.get_text().split(":")[0] for text in figure.legends[0].get_texts()]
-    hatches = [bars[0].get_hatch() for bars in ax.containers if len(bars) == 4]
-    assert legend == ["recall", "precision"] and hatches[0] != hatches[1]
+    _, recall, precision, f1 = ax.collections
+    assert recall.get_offsets()[:, 0].tolist() == pytest.approx([80, 75, 60, 0])
+    assert precision.get_offsets()[:, 0].tolist() == pytest.approx([90, 70, 50, 0])
+    assert f1.get_offsets()[:, 0].tolist() == pytest.approx([85, 72, 55, 0])
+    assert (
+        ax.get_xlim()[0] <= 0 and len({tuple(marker.get_paths()[0].vertices.ravel()) for marker in (recall, f1)}) == 2
+    )
+    check_whole(figure)
+
+
+def test_reliability_diagrams_stand_side_by_side_and_leave_empty_bins_out():
+    nan = float("nan")
+    bins = ([0, 3, 400, 700], [nan, 0.4, 0.6, 0.9], [nan, 0.5, 0.7, 0.8], 0.1)
+    figure = show_reliability({"first": bins, "second": bins}, title="Finding")
+    left, right, below, _ = figure.axes
+    assert [bar.get_height() for bar in right.patches] == pytest.approx([0, 50, 70, 80])
+    assert [bar.get_height() for bar in below.patches] == [0, 3, 400, 700]
+    gaps = [segment[:, 1].tolist() for segment in left.collections[0].get_segments() if len(segment)]
+    assert gaps == [pytest.approx(gap) for gap in ([40, 50], [60, 70], [90, 80])]
+    assert "first" in left.get_title(loc="left") and "0.100" in left.get_title(loc="left")
+    check_whole(figure)
+
+
+def test_the_mean_of_each_branch_is_subtracted_from_the_gates_weights():
+    table = np.array([[0.6, 0.4], [0.2, 0.8], [0.4, 0.6]])
+    figure = show_class_gates({"block1": table, "block2": table}, ["a", "b", "c"], ["3x3", "1x1"], title="Finding")
+    ax = figure.axes[1]
+    assert np.asarray(ax.images[0].get_array()) == pytest.approx(np.array([[20, -20], [-20, 20], [0, 0]]))
+    assert [text.get_text() for text in ax.texts][:4] == ["+20", "-20", "-20", "+20"]
+    check_whole(figure)
+
+
+def test_an_embedding_names_each_class_at_its_mean():
+    points, y = np.array([[0.0, 0.0], [2.0, 4.0], [8.0, 1.0]]), np.array([0, 0, 2])
+    _, ax = show_embedding({"first": points, "second": points}, y, CLASSES, title="Finding").axes
+    names = {text.get_text(): text.get_position() for text in ax.texts}
+    assert names == {"airplane": (1, 2), "bird": (8, 1)}
+
+
+def test_the_names_of_two_classes_in_one_place_do_not_overlap():
+    points, y = np.array([[1.0, 1.0], [1.0, 1.1], [9.0, 9.0]]), np.array([0, 1, 2])
+    (ax,) = show_embedding({"one": points}, y, CLASSES, title="Finding").axes
+    heights = {text.get_text(): text.get_position()[1] for text in ax.texts}
+    assert heights["automobile"] == 1.1 and heights["automobile"] - heights["airplane"] > 0.3
+
+
+def test_intervals_are_as_long_as_they_say():
+    figure = show_intervals({"one": (2.0, 0.5), "two": (-1.0, 3.0)}, unit="points", title="Finding")
+    (ax,) = figure.axes
+    lengths = [np.ptp(lines.get_segments()[0][:, 0]) for lines in ax.collections]
+    assert lengths == pytest.approx([1, 6]) and labels(ax.yaxis) == ["one", "two"]
+    check_whole(figure)
+
+
+def test_drops_have_a_panel_for_each_change_and_point_down():
+    figure = show_drops({"noise": {4: (2.0, 0.5), 8: (7.0, 1.0)}, "JPEG": {75: (1.0, 2.0)}}, title="Finding")
+    noise, jpeg = figure.axes
+    assert labels(noise.xaxis) == ["4", "8"] and labels(jpeg.xaxis) == ["75"]
+    assert list(noise.lines[0].get_ydata()) == [2, 7] and noise.yaxis_inverted()
     check_whole(figure)
 
 
@@ -135,14 +194,6 @@ def test_robustness_has_a_panel_for_each_change_and_lines_that_differ_by_more_th
 def test_many_runs_still_get_a_line_and_a_name_each():
     figure = show_robustness({f"run {i}": RECORD for i in range(9)}, title="Finding")
     assert len(figure.axes[0].lines) == len(figure.legends[0].get_texts()) == 9
-    check_whole(figure)
-
-
-def test_views_are_bars_from_zero_with_their_numbers():
-    figure = show_views({"plain": 0.8123, "flip": 0.82, "flip + shifts": 0.9}, title="Finding")
-    (ax,) = figure.axes
-    assert widths(ax) == pytest.approx([81.23, 82, 90]) and ax.get_xlim()[0] == 0
-    assert [text.get_text() for text in ax.texts] == ["81.2", "82.0", "90.0"]
     check_whole(figure)
 
 

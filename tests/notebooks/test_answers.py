@@ -12,7 +12,6 @@ from tools import notebooks
 from utils.data.augment import Flip
 from utils.data.cifar10 import Split
 from utils.data.loader import BatchLoader
-from utils.evaluation.metrics import calibration
 
 TEXT = (ROOT / "docs" / "answers.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^ *```python\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
@@ -65,17 +64,13 @@ def test_the_lowest_smoothed_loss_is_the_entropy_of_what_is_asked_for(answers):
     assert answers["make_loss"]("cross_entropy", label_smoothing=0.1)(other, torch.tensor([0])) > answers["lowest"]
 
 
-@pytest.mark.parametrize(("losses", "stops"), [([3, 2, 1], False), ([3, 1, 2, 2], False), ([1, 2, 2, 2], True)])
-def test_patience_ends_when_the_loss_has_not_fallen_for_so_long(answers, losses, stops):
-    training = types.SimpleNamespace(history={"val_loss": losses}, stop=False)
-    answers["Patience"](3).after_epoch(training)
-    assert training.stop == stops
-
-
-def test_a_stop_that_somebody_else_asked_for_stays(answers):
-    training = types.SimpleNamespace(history={"val_loss": [3, 2, 1]}, stop=True)
-    answers["Patience"]().after_epoch(training)
-    assert training.stop
+def test_the_running_loss_is_the_mean_of_the_last_batches_in_every_epoch(answers):
+    running = answers["RunningLoss"](2)
+    for losses in ([4.0, 2.0, 1.0, 3.0, 9.0], [5.0, 7.0]):  # each batch has 10 examples, and an epoch its own sums
+        for batch in range(1, len(losses) + 1):
+            metric = [10 * sum(losses[:batch]), 0, 10 * batch]
+            running.after_batch(types.SimpleNamespace(epoch=0, batch=batch, metric=metric))
+    assert running.losses == [3.0, 2.0, 6.0]
 
 
 def test_merging_gains_the_mistakes_in_both_directions(answers):
@@ -83,9 +78,7 @@ def test_merging_gains_the_mistakes_in_both_directions(answers):
     assert answers["best_merge"](confusion, ["a", "b", "c"]) == ("b", "c", pytest.approx(6 / 30))
 
 
-def test_the_best_temperature_is_found_and_changes_no_answer(answers):
-    generator = torch.Generator().manual_seed(0)
-    y_hat = torch.randn(2000, 10, generator=generator)
-    y = torch.multinomial((y_hat / 0.5).softmax(1), 1, generator=generator).squeeze(1)  # surer than softmax(y_hat) says
-    best, errors = answers["best_temperature"](y_hat, y, (0.25, 0.5, 1.0, 2.0))
-    assert best == 0.5 and errors[1.0] == calibration(y_hat.softmax(1), y)["ece"]
+def test_each_group_gets_its_own_temperature_and_no_answer_changes(answers):
+    y_hat = torch.tensor([[4.0, 1.0, 0.0], [0.0, 6.0, 2.0]])
+    divided = answers["divide_by_group"](y_hat, torch.tensor([0]), 2.0, 0.5)
+    assert torch.equal(divided, torch.tensor([[2.0, 0.5, 0.0], [0.0, 12.0, 4.0]]))

@@ -3,10 +3,11 @@
 import math
 import types
 
-import pandas as pd
+import pytest
 import torch
 
 from tools import notebooks
+from utils.experiments import sign_test, t_interval
 from utils.training.history import History
 
 
@@ -30,33 +31,15 @@ def training(*rows, stopped, error=None):
 DATA = types.SimpleNamespace(classes=("cat", "dog", "frog"), name="noise")
 
 
-def test_an_interrupted_system_ends_the_cell_and_is_left_out_of_the_table():
-    row = {"train_loss": 1.5, "seconds": 2.0}
-    runs = {"one": training(row, row, stopped=False), "two": training(stopped=True), "three": None}
-
-    class System:
-        def __init__(self, run):
-            self.run, self.reported = run, {"test_acc": 0.8}
-
-        def train(self, *_, **__):
-            return self.run
-
-    names = {"SYSTEMS": {name: System(run) for name, run in runs.items()}, "data": DATA, "device": None, "pd": pd}
-    names |= {"share": "check", "parameters": lambda net: 1}
-    run_cells("04", ["cell-29", "cell-30", "cell-31"], names)
-    assert list(names["trained"]) == ["one", "two"] and list(names["rows"]) == ["one"]
-    assert names["rows"]["one"]["training loss"] == "1.50 to 1.50"
-
-
 def test_a_run_that_was_interrupted_is_told_to_go_on(capsys):
-    recipe = types.SimpleNamespace(train=lambda *_, **__: training(stopped=True))
-    names = {"find_system": lambda name: recipe, "data": DATA, "device": None}
-    run_cells("04", ["cell-35", "cell-36"], names | {"effort": types.SimpleNamespace(name="check")})
-    assert "run the cell above again" in capsys.readouterr().out
+    run_cells("04", ["main-result"], {"history": training(stopped=True).history, "data": DATA})
+    assert "run the training cell again" in capsys.readouterr().out
 
 
-def test_a_single_seed_gives_no_verdict():
-    names = {}
-    run_cells("06", ["cell-13c"], names)
-    assert names["verdict"](0.5, math.nan, 0.1) == names["verdict"](9.0, 0.1, math.nan) == "too few seeds to tell"
-    assert names["verdict"](-0.5, 0.2, 0.1) == "it counts" and names["verdict"](0.3, 0.2, 0.1) == "too little to count"
+def test_the_interval_and_the_coin_test_of_06_are_the_librarys():
+    names = {"torch": torch, "math": math, "t_interval": t_interval, "sign_test": sign_test}
+    run_cells("06", ["t-table", "coin"], names)
+    for count in (2, 5, 10, 20, 100):
+        values = [i**2 % 7 for i in range(count)]
+        assert names["interval"](values) == pytest.approx(t_interval(values), abs=2e-3)
+    assert all(names["coin_test"](a, b) == sign_test(a, b) for a in range(5) for b in range(5))

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from run_damage import DAMAGES, MISSING, changed, type_changes, value_at, whole, write
 
-from utils.experiments import choose_runs, page
+from utils.experiments import page
 from utils.report import content
 from utils.report.facts import facts
 from utils.report.template import render
-from utils.runs import all_runs, table
+from utils.runs import table
 from utils.runs.run import Run
 
 CHANGES = type_changes()
@@ -108,7 +108,6 @@ def test_files_that_are_damaged_as_a_whole_hide_no_run(run_log, damage):
             assert name in first_lines(report)
         elif damage not in HARMLESS_AS_LINES and name != "faults.jsonl":
             assert is_listed_with_reason(row)
-    choose_runs(all_runs())
 
 
 def draw_only(show, *arguments, size=None, **options):

@@ -18,6 +18,7 @@ __all__ = [
     "per_class",
     "read_picture",
     "scores",
+    "slide_temperature",
     "top_k",
     "upload",
     "wilson_interval",
@@ -25,8 +26,13 @@ __all__ = [
 
 
 def __getattr__(name):
-    if name == "upload":  # imported when used, since its widgets take a second to import
+    # These are imported when used, since their widgets take a second to import.
+    if name == "upload":
         from utils.evaluation.upload_widget import upload
 
         return upload
+    if name == "slide_temperature":
+        from utils.evaluation.temperature_slider import slide_temperature
+
+        return slide_temperature
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,7 @@
 """Classify your own picture: open it safely, shrink it to the size of the network's images, and predict its class.
 
 picture, p = classify(trained, "ship.png")
+picture, p = classify(load_pretrained("quick"), "ship.png")  # or any network for CIFAR-10
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from torch import nn
 
 from utils.data.cifar10 import Split
-from utils.data.loader import BatchLoader, to_device
+from utils.data.loader import MEAN, STD, BatchLoader, to_device
 from utils.errors import DataError
 from utils.evaluation.metrics import class_names, probabilities, scores
 from utils.evaluation.robustness import normalisation
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # without EPS, for which pillow starts another program
+NET_SIZE = 32  # pixels; the size of the images if only a network is given, which does not know it
 LARGEST = 50_000_000  # the largest number of pixels, some 150 MB in memory, and the largest number of bytes of a file
 # The exceptions that pillow raises for damaged files and other files, collected by opening thousands of them.
 UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, struct.error)
@@ -30,18 +33,29 @@ ADVICE = f"Give a picture as {', '.join(FORMATS)}; any picture program can save 
 SMALLER = f"Make the picture smaller: at most {LARGEST // 10**6} million pixels, and as many bytes."
 
 
-def classify(trained, source, classes: Iterable | None = None) -> tuple[torch.Tensor, dict]:
+def classify(
+    net_or_trained, source, classes: Iterable | None = None, *, mean=MEAN, std=STD
+) -> tuple[torch.Tensor, dict]:
     """Return (picture, {class: probability}), the most probable class first; picture is the network's input as uint8.
 
-    source: the path of a picture, or the bytes of its file. classes: names that replace those of the data.
+    net_or_trained: a Trained, or any network that takes images of 32x32 pixels, normalised by mean and std. source: the
+    path of a picture, or the bytes of its file. classes: names that replace those of the data; for a network with ten
+    outputs the data are CIFAR-10.
     """
-    test_iter = trained.test_iter
-    images = test_iter.split.images
-    picture = read_picture(source, images.shape[-1])
-    split = to_device(Split(picture[None], torch.zeros(1, dtype=torch.int64)), images.device)
-    y_hat, _ = scores(trained.net, BatchLoader(split, 1, **normalisation(test_iter)), trained.step.predict)
-    p = probabilities(trained.net, y_hat)[0]
-    names = class_names(len(p), test_iter, classes)
+    if isinstance(net_or_trained, nn.Module):
+        net, predict, device, size = net_or_trained, None, None, NET_SIZE
+        settings = {"mean": mean, "std": std}
+    else:
+        net, predict = net_or_trained.net, net_or_trained.step.predict
+        images = net_or_trained.test_iter.split.images
+        device, size = images.device, images.shape[-1]
+        settings = normalisation(net_or_trained.test_iter)
+    picture = read_picture(source, size)
+    split = to_device(Split(picture[None], torch.zeros(1, dtype=torch.int64)), device)
+    data_iter = BatchLoader(split, 1, **settings)
+    y_hat, _ = scores(net, data_iter, predict)
+    p = probabilities(net, y_hat)[0]
+    names = class_names(len(p), getattr(net_or_trained, "test_iter", data_iter), classes)
     return picture, {names[i]: float(p[i]) for i in p.argsort(descending=True, stable=True).tolist()}
 
 

@@ -1,6 +1,6 @@
 """A button for uploading a picture that the network classifies; without a kernel, the figure of an example is shown.
 
-upload(trained, "ship.png")
+upload(net, "ship.png")
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from utils.figures.evaluation import show_answer
 STATIC = "(A picture can be uploaded here once the notebook runs in JupyterLab or Colab.)"
 
 
-def upload(trained, example):
-    """Show the prediction of a Trained for an example (a path or a file's bytes), then for each uploaded picture."""
+def upload(net_or_trained, example):
+    """Show the prediction of a network or Trained for an example (a path or bytes), then for each uploaded picture."""
     button = ipywidgets.FileUpload(accept="image/*", multiple=False)
     note = ipywidgets.Label()
     show_controls([button, note], STATIC)
-    figure = _prediction(trained, example)
+    figure = _prediction(net_or_trained, example)
     handle = display(figure, display_id=True)
     plt.close(figure)  # otherwise the notebook would show it a second time at the end of the cell
 
     def predict(_):
         try:
-            figure = _prediction(trained, uploaded(button.value))
+            figure = _prediction(net_or_trained, uploaded(button.value))
         except CourseworkError as error:
             note.value = f"{error.what} {error.next_step}"
             return
@@ -45,7 +45,7 @@ def uploaded(value):
     return files[-1]["content"] if files else b""
 
 
-def _prediction(trained, source):
-    picture, p = classify(trained, source)
+def _prediction(net_or_trained, source):
+    picture, p = classify(net_or_trained, source)
     best = next(iter(p))
     return show_answer(picture, p, title=f"Predicted: {best}, with a probability of {p[best]:.0%}")

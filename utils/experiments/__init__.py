@@ -1,37 +1,33 @@
-"""Experiments (notebook 06): train grids of settings, compare runs, and compare our accuracies with reported ones."""
+"""Experiments (notebook 06): grids of trainings, intervals and tests, and our accuracies beside reported ones."""
 
 from utils.experiments.beside_reports import beside_reported, beside_table, comparison_table
-from utils.experiments.choose import choose_runs
+from utils.experiments.choose import choose_seeds
 from utils.experiments.compare import Group, differences, find_ablations, group_runs
 from utils.experiments.grid import run_grid
+from utils.experiments.intervals import sign_test, t_interval
 from utils.experiments.page import write_page
-from utils.experiments.plots import (
-    show_best_runs,
-    show_changes,
-    show_continued,
-    show_curves,
-    show_reported,
-    show_trials,
-)
-from utils.experiments.records import read_records, results_table
+from utils.experiments.plots import show_continued, show_intervals, show_power, show_reported, show_search
+from utils.experiments.records import gate_differences, read_records, results_table
 
 __all__ = [
     "Group",
     "beside_reported",
     "beside_table",
-    "choose_runs",
+    "choose_seeds",
     "comparison_table",
     "differences",
     "find_ablations",
+    "gate_differences",
     "group_runs",
     "read_records",
     "results_table",
     "run_grid",
-    "show_best_runs",
-    "show_changes",
     "show_continued",
-    "show_curves",
+    "show_intervals",
+    "show_power",
     "show_reported",
-    "show_trials",
+    "show_search",
+    "sign_test",
+    "t_interval",
     "write_page",
 ]

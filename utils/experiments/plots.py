@@ -1,4 +1,4 @@
-"""Figures that compare runs: learning curves, grids, one change at a time, our accuracies beside reported ones."""
+"""Figures of experiments: learning curves, intervals, power, searches, our accuracies beside reported ones."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from utils.experiments.beside_reports import ours_text
-from utils.experiments.compare import KINDS, Group, is_synthetic
+from utils.experiments.compare import KINDS, is_synthetic
 from utils.figures.style import COLOURS, DASHES
 from utils.runs.labels import label_runs
 
-GREY, PALE = "#595959", "#9CC9E4"
+GREY = "#595959"
 SPLITS = {"val": "validation", "test": "test"}
 UNITS = {"epoch": "epoch", "seconds": "seconds of training"}
 MARKED = 30  # a curve of more points has no markers
@@ -107,55 +107,6 @@ def show_best_runs(runs, *, count=20, title=None):
     return figure
 
 
-def show_trials(table, axis, *, title=None):
-    """Draw a grid's accuracies against one axis: a dot per trial, a line through the means, a cross per failure."""
-    figure, ax = plt.subplots(figsize=(7.0, 3.4))
-    values = list(dict.fromkeys(table[axis]))
-    finished = table[table["state"] == "finished"]
-    column = "val_acc" if "val_acc" in table else "test_acc"
-    means = [100 * finished.loc[finished[axis] == value, column].mean() for value in values]
-    ax.plot(range(len(values)), means, color=COLOURS[0], linestyle="-", marker="_", markersize=22, label="mean")
-    positions = [values.index(value) for value in finished[axis]]
-    ax.plot(positions, 100 * finished[column], "o", color=COLOURS[1], label="a trial")
-    failed = table[table["state"].isin(("diverged", "failed"))]
-    if len(failed):
-        positions, bottom = [values.index(value) for value in failed[axis]], ax.get_xaxis_transform()
-        ax.plot(positions, [0.04] * len(failed), "X", color="black", markersize=10, transform=bottom, label="failed")
-    texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
-    ax.set_xticks(range(len(values)), texts)
-    ax.set(xlabel=axis.replace("_", " "), ylabel=f"{SPLITS[column[:-4]]} accuracy (%)", xlim=(-0.5, len(values) - 0.5))
-    ax.grid(axis="y")
-    _legend(figure, ax, ncols=3)
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
-def show_changes(base: Group, changes, *, title=None):
-    """Draw a bar for the base and for each Change: the mean over seeds, its standard deviation, and every seed."""
-    groups = [base, *(change.group for change in changes)]
-    names = ["the base", *(f"{change}\n(base: {change.before})" for change in changes)]
-    figure, ax = plt.subplots(figsize=(8.6, 0.8 + 0.52 * len(groups)))
-    means = [100 * group.mean for group in groups]
-    spreads = [0.0 if math.isnan(group.std) else 100 * group.std for group in groups]
-    colours, hatches = ["#C4C4C4", *[PALE] * len(changes)], ["//", *[""] * len(changes)]
-    ax.barh(range(len(groups)), means, xerr=spreads, color=colours, hatch=hatches, edgecolor="white", capsize=4)
-    # White behind the text, because the base's line may pass there.
-    beside = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 10}
-    beside["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-    for i, group in enumerate(groups):
-        accuracies = [100 * accuracy for accuracy in group.accuracies]
-        ax.plot(accuracies, [i] * len(accuracies), "o", color="black", markersize=4)
-        text = f"{means[i]:.1f} ± {spreads[i]:.1f}" if spreads[i] else f"{means[i]:.1f}"
-        ax.annotate(text, (max(means[i] + spreads[i], *accuracies), i), **beside)
-    ax.axvline(means[0], color=GREY, linewidth=1, linestyle="--")
-    ax.set_yticks(range(len(groups)), [plain_label(name) for name in names], fontsize=10)
-    ax.invert_yaxis()
-    ax.margins(x=0.14)
-    ax.set_xlabel(f"{base.kind} accuracy (%): mean, ± one standard deviation over seeds, one dot per seed")
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
 def show_continued(parents, children, *, title=None):
     """Draw the accuracy of parents, one Run per seed, and of the runs that continue them, {label: Runs per seed}."""
     figure, ax = plt.subplots(figsize=(7.6, 3.4))
@@ -180,28 +131,79 @@ def show_continued(parents, children, *, title=None):
     return figure
 
 
+def show_intervals(rows, *, xlabel="difference (points)", title=None):
+    """Draw the mean and its confidence interval for each {"label", "mean", "half", "values"}, with a line at zero."""
+    lines = max(row["label"].count("\n") for row in rows) + 1
+    figure, ax = plt.subplots(figsize=(8.6, 1.1 + (0.3 + 0.16 * lines) * len(rows)))
+    for i, row in enumerate(rows):
+        ax.plot(row["values"], [i + 0.2] * len(row["values"]), "|", color=GREY, markersize=8, markeredgewidth=1.4)
+        ax.errorbar(row["mean"], i, xerr=row["half"], fmt="o", color=COLOURS[0], capsize=5, markersize=7)
+        text = f"{row['mean']:+.2f} ± {row['half']:.2f}"
+        ax.annotate(text, (1.01, i), xycoords=("axes fraction", "data"), va="center", fontsize=9)
+    ax.axvline(0, color="black", linewidth=1, linestyle="--")
+    ax.set_yticks(range(len(rows)), [plain_label(row["label"], 120) for row in rows], fontsize=9)
+    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
+    ax.grid(axis="x")
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def show_power(curves, seeds, *, title=None):
+    """Draw the power, fractions of experiments, against the number of seeds for each {label: fractions}."""
+    figure, ax = plt.subplots(figsize=(7.6, 3.6))
+    for i, (label, power) in enumerate(curves.items()):
+        ax.plot(seeds, [100 * share for share in power], marker="os^D"[i % 4], label=label, **_line_style(i))
+    ax.axhline(80, color=GREY, linewidth=1, linestyle=":")
+    ax.annotate("80 %", (1.01, 80), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=GREY)
+    ax.set(xlabel="seeds", ylabel="difference found (%)", xscale="log", ylim=(0, 104))
+    ax.set_xticks(seeds, [str(n) for n in seeds])
+    ax.set_xticks([], minor=True)
+    ax.grid(axis="y")
+    _legend(figure, ax, ncols=3)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def show_search(searches, x, y, *, title=None):
+    """Draw trials, {name of the search: [{x, y, "val_acc"}]}, at their settings; dark dots have a high accuracy."""
+    figure, axes = plt.subplots(1, len(searches), figsize=(9.6, 3.7), sharex=True, sharey=True)
+    accuracies = [100 * trial["val_acc"] for trials in searches.values() for trial in trials]
+    look = {"vmin": min(accuracies), "vmax": max(accuracies), "cmap": "Blues", "edgecolor": "black", "s": 110}
+    for ax, (name, trials) in zip(axes, searches.items(), strict=True):
+        settings = [trial[x] for trial in trials], [trial[y] for trial in trials]
+        dots = ax.scatter(*settings, c=[100 * trial["val_acc"] for trial in trials], clip_on=False, **look)
+        best = max(trials, key=lambda trial: trial["val_acc"])
+        ax.plot(best[x], best[y], "o", markersize=19, markerfacecolor="none", markeredgecolor=COLOURS[1])
+        text = f"best: {100 * best['val_acc']:.1f} %"
+        ax.annotate(text, (1, 1.02), xycoords="axes fraction", ha="right", va="bottom", fontsize=10)
+        ax.set(title=name, xlabel=x.replace("_", " "), xscale="log", yscale="log")
+        ax.margins(0.12)
+    axes[0].set_ylabel(y.replace("_", " "))
+    figure.colorbar(dots, ax=axes, label="validation accuracy (%)")
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
 def show_reported(rows, *, title=None):
-    """Draw the accuracy in each report and that of our complete runs, from the rows of beside_reported."""
-    figure, ax = plt.subplots(figsize=(8.0, 0.9 + 0.5 * len(rows)))
-    beside = {"xytext": (0, 8), "textcoords": "offset points", "fontsize": 8, "color": GREY}
+    """Draw the reported accuracy and ours, from the rows of beside_reported, with the images and protocol of ours."""
+    figure, ax = plt.subplots(figsize=(8.8, 1.1 + 0.5 * len(rows)))
     for i, row in enumerate(rows):
         reported = 100 * row["reported"]
-        ax.plot(reported, i, "s", color=COLOURS[0], markersize=8, label="" if i else "reported (test)")
-        if not row["is_complete"]:
-            ax.annotate(ours_text(row), (reported, i), ha="center", **beside)
-            continue
-        ours = 100 * row["ours"]
-        ax.plot([reported, ours], [i, i], color="#BBBBBB", linestyle="-", linewidth=1.5, zorder=1)
-        label = f"ours ({row['kind']}{', synthetic images' if row['is_synthetic'] else ''})"
-        style = {"marker": "o" if row["kind"] == KINDS["test"] else "D"}
-        style["markerfacecolor"] = "white" if row["is_synthetic"] else COLOURS[1]
-        is_new = label not in ax.get_legend_handles_labels()[1]
-        ax.plot(ours, i, color=COLOURS[1], linestyle="", markersize=9, label=label if is_new else "", **style)
-        text = f"{row['kind']}, {row['data']}, effort {row['effort']}"
-        ax.annotate(text, (ours, i), ha="left" if ours < reported else "right", **beside)
+        ax.plot(reported, i, "s", color=COLOURS[0], markersize=8, label="" if i else "reported (test, CIFAR-10)")
+        if row["is_complete"]:
+            ours = 100 * row["mean"]
+            ax.plot([reported, ours], [i, i], color="#BBBBBB", linestyle="-", linewidth=1.5, zorder=1)
+            label = f"ours ({row['kind']})"
+            is_new = label not in ax.get_legend_handles_labels()[1]
+            look = {"marker": "o" if row["kind"] == KINDS["test"] else "D", "linestyle": ""}
+            ax.plot(ours, i, color=COLOURS[1], markersize=9, label=label if is_new else "", **look)
+            text = f"{row['data']},\n{row['protocol']}, {row['epochs']} epochs"
+        else:
+            text = ours_text(row)
+        ax.annotate(text, (1.01, i), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=GREY)
     ax.set_yticks(range(len(rows)), [f"{row['report']}  {row['system']}" for row in rows])
-    ax.set(ylim=(len(rows) - 0.5, -0.7), xlabel="test accuracy (%), where not marked")
-    ax.margins(x=0.14)
+    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="test accuracy (%), where not marked")
+    ax.margins(x=0.08)
     ax.grid(axis="x")
     _legend(figure, ax, ncols=2)
     figure.suptitle(title, x=0.01, ha="left")

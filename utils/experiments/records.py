@@ -18,9 +18,10 @@ from utils.errors import CourseworkError
 from utils.evaluation.evaluate import measure_test_accuracy
 from utils.evaluation.metrics import wilson_interval
 from utils.files import read_json, write_json
-from utils.recipes import Recipe, Trained
+from utils.recipes import GATED, WITHOUT_GATE, Recipe, Trained
 from utils.runs.training_facts import git_state, now
 
+ORIGINAL = "CIFAR-10"  # the name of the original images; records of other images have another name
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "accuracy"
 
 
@@ -140,3 +141,27 @@ def results_table(folder: Path = RESULTS) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame()
     return pd.DataFrame(rows).sort_values("test accuracy", ascending=False).set_index("system")
+
+
+def gate_differences(records=None) -> pd.DataFrame:
+    """Return the accuracy of each gated recipe minus that of its versions without the gate, seed by seed, in points.
+
+    Each row has the network (the cheapest first), the version, the images (the original ones first), and the
+    differences in a list. Only trainings with the same seed, protocol and kind of device are paired.
+    """
+    records = read_records().values() if records is None else records
+    accuracies = {}  # {(system, images): {(protocol, kind of device, seed): accuracy}}
+    for record in records:
+        is_gpu = "NVIDIA" in record["device"] or " GPU (" in record["device"]
+        conditions = record["protocol"], is_gpu, record["seed"]
+        of_system = accuracies.setdefault((record["system"], record["data"]["name"]), {})
+        of_system[conditions] = 100 * record["accuracy"]
+    rows = []
+    for images in sorted({name for _, name in accuracies}, key=lambda name: (name != ORIGINAL, name)):
+        for base in sorted(GATED, key=lambda recipe: recipe.macs()):
+            for other in WITHOUT_GATE[base.name]:
+                gated, without = (accuracies.get((recipe.name, images), {}) for recipe in (base, other))
+                row = {"network": base.name, "against": other.name.removeprefix(f"{base.name}_").replace("_", " ")}
+                paired = [gated[key] - without[key] for key in sorted(gated.keys() & without.keys())]
+                rows.append(row | {"images": images, "differences": paired})
+    return pd.DataFrame([row for row in rows if len(row["differences"]) > 1])

@@ -5,6 +5,7 @@ import importlib
 # Imported when a name is used: matplotlib is slow to import, and a notebook first checks that it is installed.
 _MODULES = {
     "basics": ("show_bars", "show_channels", "show_grid", "show_pixels"),
+    "curves": ("show_learning_curves",),
     "model": ("show_data_flow", "show_gate_spread", "show_gates", "show_responses"),
     "optimizer": (
         "show_circles",
@@ -20,11 +21,15 @@ _MODULES = {
     "evaluation": (
         "show_answer",
         "show_calibration",
+        "show_class_gates",
         "show_confusion",
+        "show_drops",
+        "show_embedding",
+        "show_intervals",
         "show_mistakes",
         "show_per_class",
+        "show_reliability",
         "show_robustness",
-        "show_views",
     ),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -141,7 +141,7 @@ def show_history(history, *, num_epochs=None, title=None) -> plt.Figure:
     if rows:
         figure.legend(*accuracy_ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
     lr_ax.set_ylim(bottom=0)
-    lr_ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    lr_ax.yaxis.set_major_formatter("{x:g}")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 

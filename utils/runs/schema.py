@@ -49,9 +49,12 @@ def is_fraction(value) -> bool:
 
 def is_augmentation(value) -> bool:
     """Return whether a value describes an augmentation: {name: settings}; in the first version it was a text."""
-    return isinstance(value, str) or (
-        isinstance(value, dict) and len(value) == 1 and isinstance([*value.values()][0], dict)
-    )
+    if isinstance(value, str):
+        return True
+    if not isinstance(value, dict) or len(value) != 1:
+        return False
+    (settings,) = value.values()
+    return isinstance(settings, dict) and None not in settings.values()
 
 
 ANYTHING = Kind("anything", lambda value: True)

@@ -13,6 +13,7 @@ from utils.training.state import LAST
 LINE_EVERY, FIGURE_EVERY = 0.5, 1.0  # seconds between two updates, at least
 SHARE = 0.02  # the largest fraction of the time that drawing may take
 BAR = 20  # characters of the progress bar
+TITLE = "Learning curves: training while the network learns, all others after each epoch"
 
 
 class LiveCurves:
@@ -60,7 +61,7 @@ class LiveCurves:
         from utils.figures.basics import show_history
 
         begun = time.monotonic()
-        figure = show_history(training.history, num_epochs=training.num_epochs)
+        figure = show_history(training.history, num_epochs=training.num_epochs, title=TITLE)
         self._figure = _show(self._figure, figure)
         plt.close(figure)  # or the notebook would show it a second time at the end of the cell
         self._next_figure = time.monotonic() + max(FIGURE_EVERY, (time.monotonic() - begun) / SHARE)

@@ -1,0 +1,43 @@
+"""The figure of learning curves side by side: every value in its place, and the marked epochs shaded."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from figure_checks import check_whole
+
+from utils.figures.curves import show_learning_curves
+from utils.figures.style import STYLE
+
+pytestmark = pytest.mark.usefixtures("close_figures")
+CURVES = {"training": [2.0, 1.0, 0.5], "validation": [2.0, 1.5, 1.75]}
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_each_panel_has_its_curves_at_the_epochs_from_one(count):
+    panels = {
+        f"panel {i}": {name: [i + value for value in values] for name, values in CURVES.items()} for i in range(count)
+    }
+    with plt.rc_context(STYLE):
+        figure = show_learning_curves(panels, columns=3, ylabel="loss", title="Finding")
+        check_whole(figure)
+    for i in range(count):
+        ax = figure.axes[i]
+        assert ax.get_title(loc="left") == f"panel {i}"
+        for line, values in zip(ax.lines, CURVES.values(), strict=True):
+            assert np.array_equal(line.get_xdata(), [1, 2, 3])
+            assert np.allclose(line.get_ydata(), np.add(values, i))
+    assert [text.get_text() for text in figure.legends[0].texts] == ["training", "validation"]
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_the_marked_epochs_are_shaded_and_named(count):
+    ax = show_learning_curves({"": CURVES}, ylabel="loss", marked=(count, "small images")).axes[0]
+    assert [text.get_text() for text in ax.texts] == ["small images"] * bool(count)
+    assert [patch.get_extents().transformed(ax.transData.inverted()).x1 for patch in ax.patches] == [
+        count + 0.5
+    ] * bool(count)
+
+
+def test_a_training_without_a_complete_epoch_leaves_an_empty_panel():
+    ax = show_learning_curves({"": {"training": [], "validation": []}}).axes[0]
+    assert all(len(line.get_xdata()) == 0 for line in ax.lines)
