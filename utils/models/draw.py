@@ -272,7 +272,7 @@ def draw_block(block: nn.Module, title: str | None = None) -> plt.Figure:
     times, plus = right + 0.3, right + 1.1
     _line(ax, (0.35, middle), (0.35, gate), (1.0, gate))
     _text_box(ax, 1.0, right - 0.2, gate, f"gate: {facts['gate']}", RED)
-    weights = "$a_1$" if k == 1 else f"$a_1, \\dots, a_{{{k}}}$"
+    weights = "weight $a_1$" if k == 1 else f"weights $a_1, \\dots, a_{{{k}}}$"
     ax.text(times + 0.06, gate, weights, va="center", fontsize=10, color=RED)
     _line(ax, (right - 0.2, gate), (times, gate), colour=RED)
     for j, y in zip(shown, lanes, strict=True):
@@ -280,7 +280,7 @@ def draw_block(block: nn.Module, title: str | None = None) -> plt.Figure:
         if j is not None:  # the weight's way from the gate, right of the branches
             _line(ax, (right + 0.02, gate), (right + 0.02, y + 0.25), (times, y + 0.25), (times, y + 0.12), colour=RED)
     if facts["shortcut"] is not None:
-        _line(ax, (0.6, middle), (0.72, middle), (0.72, 0.25), (1.0, 0.25), colour=PINK)
+        _line(ax, (0.72, middle), (0.72, 0.25), (1.0, 0.25), colour=PINK)
         _text_box(ax, 1.0, right - 0.2, 0.25, f"shortcut: {facts['shortcut']}", PINK)
         _line(ax, (right - 0.2, 0.25), (plus, 0.25), (plus, middle - 0.14), colour=PINK)
     _map_box(ax, 0.1, middle, "X", facts["channels"][0])
