@@ -22,6 +22,21 @@ class NetByHand(nn.Module):
         return self.head(self.dropout(total.mean((2, 3))))
 
 
+class Gated(nn.Module):
+    """Convolutions of these sizes that are weighed by a gate, and what follows their sum."""
+
+    def __init__(self, inside, out, sizes, *after, activation=None):
+        super().__init__()
+        activation = activation or nn.Softmax(1)
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inside, len(sizes)), activation)
+        self.branches = nn.ModuleList(nn.Conv2d(inside, out, size, padding=size // 2) for size in sizes)
+        self.after = nn.Sequential(*after)
+
+    def forward(self, X):
+        a = self.gate(X)
+        return self.after(sum(a[:, j, None, None, None] * branch(X) for j, branch in enumerate(self.branches)))
+
+
 class Wrapper(nn.Module):
     """A network inside a network, which scales its scores."""
 

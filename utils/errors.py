@@ -70,9 +70,10 @@ def require(condition, what: str, where, next_step: str):
         raise CourseworkError(what, where=where, next_step=next_step)
 
 
-def check_count(name: str, value, least: int, most: int | None = None):
-    """Require a whole number between these limits; True and 2.0 are not whole numbers here."""
+def check_count(name: str, value, least: int, most: int | None = None) -> int:
+    """Require a whole number between these limits, and return it; True and 2.0 are not whole numbers here."""
     is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     limits = f"{least} or more" if most is None else f"from {least} to {most}"
     fits = is_whole and least <= value and (most is None or value <= most)
     require(fits, f"{name} must be a whole number, {limits}.", f"{name}={value!r}", f"Choose {limits}.")
+    return int(value)

@@ -6,7 +6,7 @@ from loader_parts import EVERYTHING, SPLIT, N, make_split, normalised, one_pass,
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from utils.data.augment import AlternatingFlip, Crop, Cutout, Flip, Shrink
+from utils.data.augment import Crop, Cutout, Flip, Shrink
 from utils.data.cifar10 import Split
 from utils.data.loader import MEAN, STD, BatchLoader, augmented, to_device
 
@@ -59,12 +59,6 @@ def test_epochs_are_augmented_anew():
     looks = torch.stack([loader.batch(epoch, 0)[0] for epoch in range(6)])
     unlike = [(looks[a] != looks[b]).flatten(1).any(1).double().mean() for a in range(6) for b in range(a)]
     assert min(unlike) > 0.9
-
-
-def test_an_alternating_flip_shows_both_sides_in_two_epochs():
-    loader = BatchLoader(SPLIT, N, augment=(AlternatingFlip(),))
-    looks = [loader.batch(epoch, 0)[0] for epoch in range(3)]
-    assert torch.equal(looks[0], looks[1].flip(3)) and torch.equal(looks[0], looks[2])
 
 
 def test_batches_are_small_while_an_augmentation_shrinks_them():

@@ -10,7 +10,8 @@ from torchvision.transforms import InterpolationMode, v2
 
 from utils.data.augment import Affine, ColorJitter, Crop, Cutout, Flip
 from utils.data.cifar10 import CLASSES
-from utils.data.loader import MEAN, STD, ImageDataset, torch_loader, v2_transform
+from utils.data.dataset import ImageDataset, torch_loader, v2_transform
+from utils.data.order import MEAN, STD
 
 
 def test_it_is_a_plain_dataloader_that_everybody_could_have_written():

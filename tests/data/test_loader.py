@@ -43,13 +43,6 @@ def test_without_shuffle_and_augmentation_the_images_come_in_order_normalised(wa
     assert torch.equal(torch.cat([y for _, y in batches]), SPLIT.labels)
 
 
-def test_both_ways_give_the_same_batches_without_shuffle_and_augmentation():
-    ours, usual = both_ways(NUMBERED)
-    for (X, y), (X_usual, y_usual) in zip(ours, usual, strict=True):
-        assert torch.equal(y, y_usual)
-        assert torch.allclose(X, X_usual, atol=1e-6)
-
-
 @pytest.mark.parametrize("way", [0, 1])
 def test_a_shuffled_epoch_shows_every_image_once_with_its_label_and_another_epoch_another_order(way):
     loader = both_ways(NUMBERED, shuffle=True)[way]
@@ -155,14 +148,6 @@ def test_what_is_measured_may_come_in_other_batches_than_what_is_trained_on(work
     data = Data(make_split(100), make_split(30, seed=1))
     iters = make_iters(data, 16, val=20, workers=workers, measured_at_a_time=10)
     assert [max(len(y) for _, y in batches) for batches in iters] == [16, 10, 10]
-
-
-def test_both_ways_of_make_iters_hold_out_the_same_images():
-    data = Data(make_split(100), make_split(30, seed=1))
-    ours, usual = make_iters(data, 16, val=20), make_iters(data, 16, val=20, workers=0)
-    for our_iter, usual_iter in zip(ours[1:], usual[1:], strict=True):
-        for (X, y), (X_usual, y_usual) in zip(our_iter, usual_iter, strict=True):
-            assert torch.allclose(X, X_usual, atol=1e-6) and torch.equal(y, y_usual)
 
 
 @pytest.mark.parametrize("workers", [None, 0])

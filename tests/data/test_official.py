@@ -114,24 +114,16 @@ def damage(content, cuts, flips, rng):
         yield bytes(changed)
 
 
-def check_damage(folder, table, name, cuts, flips, rng):
+@pytest.mark.parametrize("name", [PY, BIN])
+@pytest.mark.parametrize(("cuts", "flips"), [(60, 80), pytest.param(3000, 4000, marks=pytest.mark.faults)])
+def test_cuts_and_one_bit_flips_are_all_found(edition, name, cuts, flips, rng):
+    folder, table = edition(name)
     file = folder / list(table[name])[1]
     whole = file.read_bytes()
     for damaged in damage(whole, cuts, flips, rng):
         file.write_bytes(damaged)
         with pytest.raises(DataError, match="md5"):
             official.read_batches(folder, table)
-
-
-@pytest.mark.parametrize("name", [PY, BIN])
-def test_cuts_and_one_bit_flips_are_all_found(edition, name, rng):
-    check_damage(*edition(name), name, 60, 80, rng)
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("name", [PY, BIN])
-def test_three_thousand_cuts_and_four_thousand_flips_are_all_found(edition, name, rng):
-    check_damage(*edition(name), name, 3000, 4000, rng)
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(4000, marks=pytest.mark.faults)])

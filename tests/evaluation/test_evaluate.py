@@ -9,9 +9,10 @@ import types
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from networks_by_hand import NetByHand
 from PIL import Image
 from torch import nn
-from training_parts import images
+from training_parts import StopAfter, images
 
 from utils.data.cifar10 import CLASSES, Cifar10, Split
 from utils.data.loader import BatchLoader
@@ -165,17 +166,10 @@ def test_without_a_folder_the_record_is_only_returned(train):
     assert evaluate_run(trained, SMALL)["checkpoint"] is None
 
 
-class StopAtOnce:
-    """A callback that stops a training after its first batch."""
-
-    def after_batch(self, training):
-        training.stop = True
-
-
 @pytest.mark.parametrize("kept", [True, False], ids=["in a folder", "nowhere"])
 def test_a_training_that_was_interrupted_is_refused_until_it_is_finished(train, data, tmp_path, monkeypatch, kept):
     folder = tmp_path / "run" if kept else None
-    stopped = train(folder=folder, callbacks=[StopAtOnce()])
+    stopped = train(folder=folder, callbacks=[StopAfter(1)])
     loaded = [load_run(stopped.run, data, "cpu", network=gated)] if kept else []
     with monkeypatch.context() as patched:
         patched.setattr(evaluation, "scores", lambda *_, **__: pytest.fail("the test images were touched"))
@@ -223,21 +217,9 @@ def test_the_same_weights_have_the_same_hash_and_others_another(train):
     assert weights_hash(trained.net) != first
 
 
-class Foreign(nn.Module):
-    """A network that shares nothing with the suite's: its gate is fed by another layer's output."""
-
-    def __init__(self, classes, k=2):
-        super().__init__()
-        self.stem = nn.Conv2d(3, 4, 3, padding=1)
-        self.gate = nn.Sequential(nn.Linear(4, k), nn.Softmax(1))
-        self.branches = nn.ModuleList(nn.Conv2d(4, 8, size, padding=size // 2) for size in (1, 3)[:k])
-        self.head = nn.Linear(8, classes)
-
-    def forward(self, X):
-        X = self.stem(X).relu()
-        a = self.gate(X.mean((2, 3)))
-        X = sum(a[:, j, None, None, None] * branch(X) for j, branch in enumerate(self.branches))
-        return self.head(X.mean((2, 3)))
+def foreign(classes):
+    """Return a network that shares nothing with the suite's: its gate is fed by another layer's output."""
+    return NetByHand(num_classes=classes)
 
 
 def batches(classes, count=50, size=20):
@@ -249,34 +231,34 @@ def batches(classes, count=50, size=20):
 @pytest.mark.parametrize("classes", [3, 10, 20])
 @pytest.mark.parametrize("kind", [list, iter], ids=["list", "one-shot generator"])
 def test_any_network_is_measured_on_any_iterable_of_batches(classes, kind):
-    net, data = Foreign(classes).train(), batches(classes)
+    net, data = foreign(classes).train(), batches(classes)
     record = evaluate(net, kind(data))
+    assert net.training and json.loads(json.dumps(record)) == record
     X, y = (torch.cat(tensors) for tensors in zip(*data, strict=True))
-    y_hat = net(X)
+    y_hat = net.eval()(X)
     assert record["accuracy"] == pytest.approx(float((y_hat.argmax(1) == y).float().mean()))
     assert record["loss"] == pytest.approx(nn.functional.cross_entropy(y_hat, y).item(), rel=1e-5)
     assert record["images"] == 50 and len(record["confusion"]) == len(record["classes"]) == classes
     assert record["classes"] == [str(c) for c in range(classes)] and set(record["top"]) <= {"1", "2", "3", "5"}
     gate = net.gate(net.stem(X).relu().mean((2, 3)))
     assert record["gates"]["gate"][1] == pytest.approx(gate[y == 1].mean(0).tolist(), rel=1e-5)
-    assert net.training and json.loads(json.dumps(record)) == record
     assert not {"views", "robustness", "when"} & record.keys()
 
 
 def test_class_names_come_from_the_data_or_from_the_caller():
     data = batches(3)
-    assert evaluate(Foreign(3), data, classes=("ant", "bee", "cow"))["classes"] == ["ant", "bee", "cow"]
+    assert evaluate(foreign(3), data, classes=("ant", "bee", "cow"))["classes"] == ["ant", "bee", "cow"]
     dataset = torch.utils.data.TensorDataset(*(torch.cat(tensors) for tensors in zip(*data, strict=True)))
     dataset.classes = ["ant", "bee", "cow"]  # as torchvision's datasets have them
     loader = torch.utils.data.DataLoader(dataset, 25)
-    assert evaluate(Foreign(3), loader)["classes"] == ["ant", "bee", "cow"]
-    assert evaluate(Foreign(5), loader)["classes"] == ["ant", "bee", "cow", "3", "4"]
+    assert evaluate(foreign(3), loader)["classes"] == ["ant", "bee", "cow"]
+    assert evaluate(foreign(5), loader)["classes"] == ["ant", "bee", "cow", "3", "4"]
     dataset.classes = ["ant", "bee"]  # not all labels have a name
-    assert evaluate(Foreign(3), loader)["classes"] == ["0", "1", "2"]
+    assert evaluate(foreign(3), loader)["classes"] == ["0", "1", "2"]
 
 
 def test_a_loss_may_be_given_and_may_have_weights_for_the_classes():
-    net, data = Foreign(3), batches(3)
+    net, data = foreign(3).eval(), batches(3)
     loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 0.0, 0.0]))
     X, y = (torch.cat(tensors) for tensors in zip(*data, strict=True))
     assert evaluate(net, data, loss)["loss"] == pytest.approx(loss(net(X), y).item(), rel=1e-5)
@@ -294,9 +276,9 @@ def test_a_training_and_its_run_are_evaluated_through_the_same_door(train, data)
 @pytest.mark.parametrize(
     "arguments, told",
     [
-        ((Foreign(3), None), "data must be .* is a NoneType"),
-        ((Foreign(3), []), "no batch"),
-        ((Foreign(2), batches(3)), "labels are from 0 to 2"),
+        ((foreign(3), None), "data must be .* is a NoneType"),
+        ((foreign(3), []), "no batch"),
+        ((foreign(2), batches(3)), "labels are from 0 to 2"),
         ((nn.Identity(), batches(3)), r"\(20, 3, 16, 16\)"),
         ((3,), "class int"),
     ],
@@ -317,7 +299,7 @@ def test_a_training_on_other_classes_has_its_names_everywhere(count):
     names = [f"class {chr(97 + i)}" for i in range(count)]
     test_iter = BatchLoader(Split(pixels, torch.arange(60) % count, ORIGIN), 25, mean=(0.5,) * 3, std=(0.25,) * 3)
     trained = types.SimpleNamespace(
-        net=Foreign(count), test_iter=test_iter, loss=nn.CrossEntropyLoss(), step=Step(), folder=None, run=None
+        net=foreign(count), test_iter=test_iter, loss=nn.CrossEntropyLoss(), step=Step(), folder=None, run=None
     )
     trained.history = types.SimpleNamespace(stopped=False)
     record = evaluate_run(trained, SMALL, classes=names)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from networks_by_hand import Gated
 from torch import nn
 
 from utils.errors import CourseworkError
@@ -10,20 +11,6 @@ from utils.evaluation.grad_cam import grad_cam_maps
 from utils.models import REPORTED_NETWORKS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-class Gated(nn.Module):
-    """A block of k convolutions that are weighed by a gate, and what follows them."""
-
-    def __init__(self, inside, out, k, *after):
-        super().__init__()
-        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inside, k), nn.Softmax(1))
-        self.branches = nn.ModuleList(nn.Conv2d(inside, out, 3, padding=1) for _ in range(k))
-        self.after = nn.Sequential(*after)
-
-    def forward(self, X):
-        a = self.gate(X)
-        return self.after(sum(a[:, j, None, None, None] * branch(X) for j, branch in enumerate(self.branches)))
 
 
 def mean():
@@ -45,7 +32,7 @@ def X():
     "layers",
     [
         lambda: [nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 5), nn.ReLU()],
-        lambda: [Gated(3, 6, 2, nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(4)), Gated(6, 8, 3, nn.ReLU())],
+        lambda: [Gated(3, 6, (3, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(4)), Gated(6, 8, (3,) * 3, nn.ReLU())],
         lambda: [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()],
     ],
     ids=["plain", "gated", "one layer"],
@@ -78,7 +65,7 @@ def flat(channels, *layers):
         (lambda: flat(54, nn.MaxPool2d(8), nn.Conv2d(4, 6, 2)), 3),
         (
             lambda: [  # 8x8 maps are inside the second block only
-                *(Gated(3, 4, 2, nn.ReLU(), nn.MaxPool2d(4)), Gated(4, 6, 2, nn.ReLU(), nn.MaxPool2d(4))),
+                *(Gated(3, 4, (3, 3), nn.ReLU(), nn.MaxPool2d(4)), Gated(4, 6, (3, 3), nn.ReLU(), nn.MaxPool2d(4))),
                 *(nn.Flatten(), nn.Linear(24, 10)),
             ],
             1,
@@ -168,7 +155,7 @@ def test_a_network_without_maps_is_an_error(X):
 
 
 def test_a_gate_beside_all_other_layers_leaves_their_maps_in_sight(X):
-    class Gated(nn.Module):
+    class Beside(nn.Module):
         def __init__(self):
             super().__init__()
             self.conv, self.gate, self.linear = nn.Conv2d(3, 6, 3), nn.Linear(6, 6), nn.Linear(6, 10)
@@ -177,4 +164,4 @@ def test_a_gate_beside_all_other_layers_leaves_their_maps_in_sight(X):
             maps = self.conv(X)
             return self.linear(maps.mean((2, 3)) * self.gate(maps.mean((2, 3))))
 
-    assert grad_cam_maps(Gated(), X, 1).amax((1, 2)).max() == 1
+    assert grad_cam_maps(Beside(), X, 1).amax((1, 2)).max() == 1

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks_by_hand import Gated
 from sklearn import metrics as oracle
 from torch import nn
 from training_parts import images, parts
@@ -32,25 +33,11 @@ NEVER_SAID, ONE = [(0, 0), (1, 0), (3, 1)], [(2, 2)]
 EDGES = pytest.mark.parametrize("pairs", [ALL_RIGHT, ALL_WRONG, NEVER_SAID, ONE])
 
 
-class Gated(nn.Module):
-    """A block of k convolutions that are weighed by a gate."""
-
-    def __init__(self, inside, out, k):
-        super().__init__()
-        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inside, k), nn.Softmax(1))
-        self.branches = nn.ModuleList(nn.Conv2d(inside, out, 3, padding=1) for _ in range(k))
-
-    def forward(self, X):
-        a = self.gate(X)
-        return sum(a[:, j, None, None, None] * branch(X) for j, branch in enumerate(self.branches)).relu()
-
-
 def gated_net():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = nn.Sequential(Gated(3, 4, 2), nn.BatchNorm2d(4), Gated(4, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        net.append(nn.Linear(5, 10))
-    return net
+        net = nn.Sequential(Gated(3, 4, (3, 3), nn.ReLU()), nn.BatchNorm2d(4), Gated(4, 5, (3, 3, 3), nn.ReLU()))
+        return net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 10)])
 
 
 def check_counts(pairs):

@@ -110,23 +110,6 @@ def test_a_failing_trial_is_tried_again_so_many_times_in_all_calls_together(grid
     assert len(find(table["run"][0]).record["attempts"]) == 1 + retries == table["attempts"][0]
 
 
-def test_a_trial_that_fails_in_the_first_batch_of_each_attempt_is_tried_as_often(grid, monkeypatch):
-    train, calls = Recipe.train, []
-
-    def no_room(*args, **how):
-        raise MemoryError("no room")
-
-    def without_memory(recipe, *args, callbacks=(), **how):
-        calls.append(how)
-        broken = type("Broken", (), {"on_ready": lambda self, training: setattr(training.optimizer, "step", no_room)})
-        return train(recipe, *args, callbacks=[*callbacks, broken()], **how)
-
-    monkeypatch.setattr(Recipe, "train", without_memory)
-    for _ in range(3):
-        table = grid({"seed": [0]}, retries=2)
-    assert len(calls) == 3 and table["state"][0] == "failed"
-
-
 def test_a_trial_that_fails_once_is_finished_by_its_second_attempt(grid, monkeypatch):
     train, calls = Recipe.train, []
 
@@ -219,15 +202,6 @@ def test_what_another_process_did_between_the_look_and_the_claim_is_not_done_aga
     monkeypatch.setattr(grids, "is_free", lambda trial, retries: True)
     table = grid(axes)
     assert table["state"][0] == meanwhile and find(name).record == before
-
-
-def test_a_kill_right_after_the_last_checkpoint_leaves_a_finished_trial_once_the_grid_is_called_again(grid):
-    run = find(grid({"seed": [0]})["run"][0])
-    last = run.record["attempts"][-1] | {"ended": None, "how": None}
-    write_json(run.folder / RECORD, run.record | {"state": "running", "attempts": [last]})
-    assert Run(run.folder).state == "interrupted"
-    assert grid({"seed": [0]})["state"][0] == "finished"
-    assert [attempt["how"] for attempt in find(run.name).record["attempts"]] == ["finished"]
 
 
 def test_another_grid_of_the_same_name_keeps_the_old_trials_and_names_them(grid, capsys):

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from patience import PATIENCE
-from training_parts import StopAfter, parts, same
+from training_parts import parts
 from victim import BATCHES, differences
 
 from utils.errors import CheckpointError
@@ -57,30 +57,6 @@ def train(*callbacks, seed=0, lr=0.05, batch_size=24, record="mine"):
     train_iter.set_position(0)
     options = {"callbacks": callbacks, "curves": False, "record": record}
     return train_ch3(net, train_iter, test_iter, F.cross_entropy, 2, optimizer, **options), net
-
-
-def test_a_finished_training_is_returned_without_training_it_again(ledger_folder):
-    history, net = train()
-    batches = []
-
-    class Count:
-        def after_batch(self, training):
-            batches.append(training.batch)
-
-    again, other = train(Count())
-    assert batches == [] and again.rows == history.rows and same(net.state_dict(), other.state_dict())
-    (run,) = all_runs()
-    assert run.name == "mine" and len(run.record["attempts"]) == 1
-
-
-def test_an_interrupted_one_continues_in_its_folder(ledger_folder):
-    torch.manual_seed(1)
-    history, net = train(record="whole")
-    torch.manual_seed(1)
-    train(StopAfter(7))
-    resumed, other = train()
-    assert same(net.state_dict(), other.state_dict()) and resumed["train_loss"] == history["train_loss"]
-    assert {run.name for run in all_runs()} == {"whole", "mine"}
 
 
 def test_another_training_of_the_same_name_is_refused_with_what_differs_and_what_to_do(ledger_folder):

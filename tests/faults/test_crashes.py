@@ -5,7 +5,6 @@ import functools
 import os
 import pathlib
 import re
-import signal
 import warnings
 
 import pytest
@@ -19,7 +18,6 @@ from utils.runs.checkpoint_files import copy, listed, newest, remove_old, write
 from utils.training.state import NORMAL
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="follows open files by /proc")
-resource = pytest.importorskip("resource")  # not on Windows
 CALLS = 12  # of a save that removes an old one; a test below counts them
 
 
@@ -134,20 +132,6 @@ def test_a_file_that_does_not_read_back_the_same_never_gets_its_name(tmp_path, m
     assert found(tmp_path) == 1 and len([*tmp_path.iterdir()]) == 1
 
 
-def test_a_limit_of_the_file_size_leaves_the_old_one(tmp_path):
-    save(tmp_path, 1)
-
-    def write_too_much():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
-        with pytest.raises(OSError) as caught:
-            save(tmp_path, 2)
-        assert caught.value.errno == errno.EFBIG
-
-    assert in_child(write_too_much) == 0
-    assert [path.name for path in tmp_path.iterdir()] == [listed(tmp_path)[0].name] and found(tmp_path) == 1
-
-
 class Full:
     """Makes each call of one kind fail from an event of the training on, until another."""
 
@@ -190,32 +174,10 @@ def test_on_a_full_disk_a_training_warns_goes_on_and_saves_when_there_is_room_ag
     assert differences(result, Victim(tmp_path, 99).train()) == []
 
 
-def test_on_a_disk_that_stays_full_the_status_says_unsaved_to_the_end(tmp_path):
-    victim, full = Victim(tmp_path), Full(tmp_path, "write", errno.ENOSPC, (4, 99))
-    try:
-        result, said = warned(lambda: victim.train(*full.callbacks()))
-    finally:
-        full.end(None)
-    assert len(said) == EVENTS - 3 + 1  # each event from the fourth on, and the end
-    assert differences(Victim().train(), result) == [] and "No space left" in victim.checkpoints.unsaved
-    assert differences(result, Victim(tmp_path, 99).train()) == []
-
-
 def test_an_old_checkpoint_that_cannot_be_removed_is_not_called_a_failed_save(tmp_path):
     victim, full = Victim(tmp_path), Full(tmp_path, "list", errno.EACCES, (4, 5))
     said = warned(lambda: victim.train(*full.callbacks()))[1]
     assert len(said) == 1 and said[0].startswith("The checkpoint was written") and "removed" in said[0]
-
-
-@pytest.mark.skipif(getattr(os, "geteuid", int)() == 0, reason="root may write anywhere")
-def test_a_folder_that_becomes_read_only_is_warned_of_at_once(tmp_path):
-    folder = tmp_path / "kept"
-    closing = Happenings(4, lambda training: folder.chmod(0o500), order=NORMAL)
-    try:
-        said = warned(lambda: Victim(folder).train(closing))[1]
-    finally:
-        folder.chmod(0o700)
-    assert said and "Permission denied" in said[0]
 
 
 def test_a_folder_that_is_deleted_in_mid_run_is_made_again(tmp_path):

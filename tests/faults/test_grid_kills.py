@@ -26,10 +26,9 @@ from tqdm import tqdm
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))
 
-from networks import bare_cnn
 from patience import PATIENCE
+from short_run import DATA, RECIPE
 
-from utils.data.cifar10 import Cifar10, Split
 from utils.experiments.grid import FAILED, count_failures, run_grid
 from utils.recipes import Recipe
 from utils.runs.run import all_runs, find
@@ -59,15 +58,6 @@ def test_a_grid_killed_at_random_times_does_each_trial_once(tmp_path, kills, pro
     assert seen["kept"] == seen["old"] > 0
 
 
-def small_data():
-    """Make 70 images of ten patterns, 8 pixels wide."""
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(70) % 10
-    patterns = torch.randint(0, 256, (10, 3, 8, 8), generator=generator, dtype=torch.uint8)
-    split = Split(patterns[labels], labels)
-    return Cifar10(split, split, "test", "patterns", "0" * 16)
-
-
 class Slow:
     """A callback that takes its time."""
 
@@ -75,30 +65,29 @@ class Slow:
         time.sleep(PACE)
 
 
-def run(folder, form, data):
+def run(folder, form):
     """Run a form of the grid in this process, in a ledger of this folder; return its table."""
     os.environ.update(COURSEWORK_RUNS=str(folder), CI="1")
-    recipe = Recipe("tiny", bare_cnn, {"channels": 4}, batch_size=16, num_epochs=2)
     train = Recipe.train
     Recipe.train = lambda recipe, *args, callbacks=(), **how: train(
         recipe, *args, callbacks=[*callbacks, Slow()], **how
     )
-    options = {"data": data, "effort": Effort("all"), "device": "cpu", "precision": "fp32", "save_every": 0.0}
+    options = {"data": DATA, "effort": Effort("all"), "device": "cpu", "precision": "fp32", "save_every": 0.0}
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            return run_grid(recipe.change(optimizer="sgd"), FORMS[form], name="g", retries=RETRIES, **options)
+            return run_grid(RECIPE, FORMS[form], name="g", retries=RETRIES, **options)
     finally:
         Recipe.train = train
 
 
-def start(folder, form, data):
+def start(folder, form):
     """Fork a process that runs the grid; return its number."""
     child = os.fork()
     if not child:
         tqdm.set_lock(threading.RLock())  # the one it inherits lies in shared memory: a killed process may hold it
         code = 1
         try:
-            run(folder, form, data)
+            run(folder, form)
             code = 0
         except BaseException:
             traceback.print_exc()  # nobody else tells of it
@@ -107,11 +96,11 @@ def start(folder, form, data):
     return child
 
 
-def kill_until_done(folder, form, data, clock, length, kills, processes):
+def kill_until_done(folder, form, clock, length, kills, processes):
     """Run a form of the grid in so many processes, kill up to `kills` of them; return how many were killed."""
     killed, done = 0, False
     while not done:
-        children = [start(folder, form, data) for _ in range(processes)]
+        children = [start(folder, form) for _ in range(processes)]
         if killed < kills:
             time.sleep(clock.uniform(0, length))
             os.kill(children[0], signal.SIGKILL)
@@ -124,17 +113,17 @@ def kill_until_done(folder, form, data, clock, length, kills, processes):
 
 def kill_until(top, kills, seed, processes):
     """Kill so many processes, with a new ledger whenever the grid and its changed form are done; say what was seen."""
-    clock, data, seen = random.Random(seed), small_data(), dict.fromkeys(SEEN, 0)
+    clock, seen = random.Random(seed), dict.fromkeys(SEEN, 0)
     begun = time.monotonic()
-    expected = {form: accuracies(run(top / f"whole{form}", form, data)) for form in (0, 1)}
+    expected = {form: accuracies(run(top / f"whole{form}", form)) for form in (0, 1)}
     length, ledgers = (time.monotonic() - begun) / 2, 0
     while seen["kills"] < kills:
         folder, ledgers = top / str(ledgers), ledgers + 1
         for form in (0, 1):
             old = {run.name: files(run) for run in all_runs(folder)}
             left = max(kills - seen["kills"], 1)
-            seen["kills"] += kill_until_done(folder, form, data, clock, length, min(left, 4), processes)
-            table = run(folder, form, data)  # a look: nothing is left to do
+            seen["kills"] += kill_until_done(folder, form, clock, length, min(left, 4), processes)
+            table = run(folder, form)  # a look: nothing is left to do
             check(table, expected[form], seen)
             stay = [name for name in old if name not in set(table["run"])]
             seen["old"] += len(stay)

@@ -1,6 +1,5 @@
 """Cases 26 to 28: sixteen writers under kills lose no acknowledged row; two that start one run do not disturb it."""
 
-import json
 import random
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import pytest
 
 from utils import runs
 from utils.files import read_lines, write_json
-from utils.runs.run import METRICS, RECORD, Run
+from utils.runs.run import METRICS, RECORD
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -119,43 +118,3 @@ def test_writers_of_one_file_lose_no_row_either(tmp_path, rounds, rows, record_p
     record_property(
         "says", f"8 writers of one file, {kills} kills: {len(said)} rows acknowledged, all found, {bad} torn"
     )
-
-
-TRAIN = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from utils.data.cifar10 import load_cifar10
-from utils.errors import CourseworkError
-from utils.recipes import Recipe
-data = load_cifar10(source="synthetic")
-print("ready", flush=True)
-sys.stdin.readline()
-try:
-    Recipe("tiny", "gated_backbone", {"channels": (6,)}, batch_size=8, num_epochs=int(sys.argv[2]), lr=0.01).train(
-        data, effort="check", curves=False, precision="fp32", device="cpu"
-    )
-    print("trained")
-except CourseworkError as error:
-    print(error)
-"""
-
-
-def test_of_two_notebooks_that_start_one_run_the_second_is_told_who_has_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path))
-    words = [sys.executable, "-c", TRAIN, str(ROOT), "2"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(words, **pipes) for _ in range(3)]
-    for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        process.stdin.write("\n")
-        process.stdin.flush()
-    said = [process.communicate()[0] for process in processes]
-    # One that comes when another has finished finds the training complete; while it runs it is refused.
-    trained = [text for text in said if "trained" in text]
-    refused = [text for text in said if "training this run now: process" in text]
-    assert trained and len(trained) + len(refused) == 3
-    (run,) = runs.all_runs(tmp_path)
-    assert run.state == "finished" and len(run.history()) == 2 and run.bad_lines == 0
-    assert len(run.record["attempts"]) == 1
-    assert json.loads((run.folder / RECORD).read_text()) == Run(run.folder).record

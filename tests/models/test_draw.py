@@ -8,7 +8,7 @@ import torch
 import torchvision
 from matplotlib.patches import Circle
 from networks import small_gated
-from networks_by_hand import NetByHand, Wrapper
+from networks_by_hand import Gated, NetByHand, Wrapper
 from torch import nn
 
 from utils.errors import CourseworkError
@@ -233,21 +233,8 @@ def test_each_step_of_a_branch_tells_its_channels():
     assert [text for text in shown if text.startswith("conv")] == ["conv 5x5, 8, ReLU", "conv 1x1, 16"] * 2
 
 
-class BlockOfAStudent(nn.Module):
-    """A gated block that knows nothing of utils but the name `gate`, not even its numbers of channels."""
-
-    def __init__(self):
-        super().__init__()
-        self.convs = nn.ModuleList([nn.Conv2d(5, 6, 3, padding=1) for _ in range(2)])
-        self.gate = make_gate(5, 2)
-
-    def forward(self, X):
-        a = self.gate(X)
-        return sum(a[:, j].view(-1, 1, 1, 1) * layer(X) for j, layer in enumerate(self.convs))
-
-
 def test_a_block_of_another_author_can_be_drawn():
-    figure = draw_block(BlockOfAStudent())
+    figure = draw_block(Gated(5, 6, (3, 3)))
     assert {"5 channels", "6 channels", "$a_{2}$", "gate: mean over the map, linear 2, softmax"} <= set(texts(figure))
     assert len(patches(figure, "FancyBboxPatch")) == 5  # X, the gate, two branches, O: nothing follows the sum
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torchvision
 from networks import small_cnn, small_gated
-from networks_by_hand import NetByHand, Wrapper, lazy_net
+from networks_by_hand import Gated, NetByHand, Wrapper, lazy_net
 from torch import nn
 
 from utils.models import NETWORKS, TABLE_NETWORKS, GatedBlock, GatedConv, flops, parameters, summarise
@@ -71,27 +71,18 @@ def test_a_block_of_another_author_is_one_layer():
     assert layers[-1] == ("fc", "linear", "linear 1000", [1000]) and len(layers) == 14
 
 
-class BlockOfAStudent(nn.Module):
-    """A gated block that knows nothing of utils but the name `gate`."""
-
-    def __init__(self):
-        super().__init__()
-        self.convs = nn.ModuleList([nn.Conv2d(3, 6, size, padding=size // 2) for size in (3, 5)])
-        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2), nn.Sigmoid())
-
-    def forward(self, X):
-        a = self.gate(X)
-        return sum(a[:, j].view(-1, 1, 1, 1) * layer(X) for j, layer in enumerate(self.convs))
+def gated():
+    return Gated(3, 6, (3, 5), activation=nn.Sigmoid())
 
 
-class NestedBlock(BlockOfAStudent):
+class NestedBlock(Gated):
     """The same with its branches in a module of their own, as in notebook 02."""
 
     def __init__(self):
-        super().__init__()
+        super().__init__(3, 6, (3, 5), activation=nn.Sigmoid())
         self.conv = nn.Module()
-        self.conv.branches = self.convs
-        del self.convs
+        self.conv.branches = self.branches
+        del self.branches
 
     def forward(self, X):
         a = self.gate(X)
@@ -144,7 +135,7 @@ FACTS = {
             "steps": 2,
         },
     ),
-    "a student's": (BlockOfAStudent, OF_A_STUDENT),
+    "a student's": (gated, OF_A_STUDENT),
     "a student's, nested": (NestedBlock, OF_A_STUDENT),
 }
 

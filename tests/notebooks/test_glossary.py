@@ -37,7 +37,7 @@ def sections(number):
 def emphasised(term, prose):
     """Return where a term is emphasised for the first time: in bold, in italics or, for code, between backticks."""
     words = re.escape(term).replace(r"\ ", r"\s+")
-    return re.search(rf"(?i)(\*\*?[^*\n]{{0,30}}\b{words}\b[^*]{{0,30}}\*\*?)|`{words}`", prose)
+    return re.search(rf"(?i)(\*\*?[^*\n]{{0,30}}\b{words}(?:e?s)?\b[^*]{{0,30}}\*\*?)|`{words}`", prose)
 
 
 @pytest.mark.parametrize("term", TERMS)

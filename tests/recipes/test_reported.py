@@ -8,7 +8,7 @@ import pytest
 import torch
 from networks import small_cnn
 from torch import nn
-from training_parts import StopAfter, same
+from training_parts import same
 
 from utils.data.augment import Shrink
 from utils.errors import CheckpointError, CourseworkError
@@ -295,18 +295,6 @@ def layers_of(recipe):
         return summarise(recipe.make_network())["layers"]
 
 
-def test_a_stopped_training_resumes_to_the_same_end(tiny, data, capsys):
-    whole = tiny.train(data, folder=None, **SMALL)
-    stopped = tiny.train(data, callbacks=[StopAfter(3)], **SMALL)
-    assert stopped.history.stopped
-    again = tiny.train(data, **SMALL)
-    assert "Resumed after 0 epochs and 3 batches" in capsys.readouterr().out
-    assert same(again.net.state_dict(), whole.net.state_dict())
-    assert again.history["val_acc"] == whole.history["val_acc"]
-    tiny.train(data, **SMALL)
-    assert "This training is complete" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("average", [None, 0.9])
 def test_what_was_trained_is_what_is_tested(tiny, data, average):
     trained = tiny.change(average=average).train(data, protocol="watch_test", **SMALL)
@@ -326,9 +314,6 @@ def test_a_folder_of_another_training_is_refused_and_says_what_differs(tiny, dat
     tiny.train(data, folder=tmp_path / "mine", **SMALL)
     with pytest.raises(CheckpointError, match=r"recipe.lr: 0.01 in the checkpoint, now 0.02"):
         tiny.change(lr=0.02).train(data, folder=tmp_path / "mine", **SMALL)
-    again = tiny.change(lr=0.02).train(data, folder=tmp_path / "mine", resume=False, **SMALL)
-    assert again.history["lr"] == [0.02, 0.02]
-    assert list((tmp_path / "mine").glob("*.old"))
 
 
 def test_seeds_decide_the_result(tiny, data):

@@ -1,7 +1,6 @@
 """The report of a run: it is written from the run's folder alone, says what is unknown, and its files are whole."""
 
 import builtins
-import copy
 import json
 import os
 
@@ -10,6 +9,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 from report_parts import COPIES, SYNTHETIC, evaluation, fake_run, layer, metrics, network, record, record_by_hand
+from run_damage import MISSING, changed, paths
 
 from tools.report import main
 from utils.data import augment
@@ -199,31 +199,13 @@ def test_a_report_beside_its_own_system_names_what_differs(tmp_path):
     assert {"name": "test_acc", "theirs": 0.8565, "ours": 0.84} in same["figures"]
 
 
-def holes(value, path=()):
-    """Yield the path of every key of a nested dict."""
-    for key, item in value.items() if isinstance(value, dict) else ():
-        yield (*path, key)
-        yield from holes(item, (*path, key))
+WHOLE = {"about": record(), "tested": evaluation()}
+KEYS = [(part, path) for part in WHOLE for path in paths(WHOLE[part]) if all(isinstance(key, str) for key in path)]
 
 
-def without(value, path):
-    """Return a copy of a nested dict that lacks one key."""
-    value = copy.deepcopy(value)
-    inner = value
-    for key in path[:-1]:
-        inner = inner[key]
-    del inner[path[-1]]
-    return value
-
-
-OPTIONAL = [("about", path) for path in holes(record())]
-OPTIONAL += [("tested", path) for path in holes(evaluation()) if path[0] != "calibration" or len(path) == 1]
-
-
-@pytest.mark.parametrize("part, path", OPTIONAL, ids=lambda value: value if isinstance(value, str) else ".".join(value))
+@pytest.mark.parametrize("part, path", KEYS, ids=lambda value: value if isinstance(value, str) else ".".join(value))
 def test_a_record_may_lack_any_key(tmp_path, blank_figures, part, path):
-    whole = {"about": record(), "tested": evaluation()}
-    document = content(fake_run(tmp_path / "run", **whole | {part: without(whole[part], path)}))
+    document = content(fake_run(tmp_path / "run", **WHOLE | {part: changed(WHOLE[part], path, MISSING)}))
     text = plain_text([section["blocks"] for section in document["sections"]])
     assert "None" not in text and "nan" not in text
 

@@ -3,15 +3,11 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch.nn.functional as F
 from ledger_parts import SMALL, train
-from patience import wait_until
 from training_parts import StopAfter, parts
 
 from utils import runs
@@ -97,9 +93,10 @@ def test_a_failure_is_noted_with_its_place_and_its_images(error, state):
 
 def test_a_diverged_runs_fault_names_the_images_of_the_batch():
     net, train_iter, _, optimizer = parts(lr=1e30)
-    with pytest.raises(DivergedError):
+    with pytest.raises(DivergedError) as caught:
         train_ch3(net, train_iter, None, F.cross_entropy, 9, optimizer, step=Step(guard=True), curves=False)
     (fault,) = find("last").faults
+    assert caught.value.where == f"epoch {fault['epoch']}, batch {fault['batch']}, learning rate 1e+30"
     assert fault["rows"] == train_iter.indices(fault["epoch"] - 1, fault["batch"] - 1).tolist()
     assert runs.table().loc[find("last").name, "state"] == "diverged"
 
@@ -119,27 +116,16 @@ def test_memory_that_runs_out_and_checkpoints_that_cannot_be_written_are_faults(
     assert [fault["kind"] for fault in find("last").faults] == ["memory"]
 
 
-TRAIN = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from utils.data.cifar10 import load_cifar10
-from utils.recipes import Recipe, load_run
-recipe = Recipe("tiny", "gated_backbone", {"channels": (6,)}, batch_size=4, num_epochs=500, lr=0.01)
-recipe.train(load_cifar10(source="drawn"), effort="demo", curves=False, precision="fp32", device="cpu", save_every=0.2)
-"""
+def test_the_points_of_a_running_training_are_on_the_disk_before_the_epoch_ends(monkeypatch):
+    monkeypatch.setattr(ledger, "POINTS_EVERY", 0.0)
+    seen = []
 
+    class Look:
+        def after_batch(self, training):
+            seen.append((find("last").state, len(find("last").history().points)))
 
-def test_a_run_is_running_while_its_process_lives_and_interrupted_when_it_was_killed(pytestconfig):
-    process = subprocess.Popen([sys.executable, "-c", TRAIN, str(pytestconfig.rootpath)])
-    try:
-        wait_until(lambda: process.poll() is not None or any(run.history().points for run in runs.all_runs()))
-        run = find("last")
-        assert run.state == "running"
-    finally:
-        process.send_signal(signal.SIGKILL if os.name != "nt" else signal.SIGTERM)
-        process.wait()
-    assert find("last").state == "interrupted" and len(run.record["attempts"]) == 1
-    assert list(runs.table().state) == ["interrupted"]
+    train(Look(), epochs=1)  # a point for every two of the five batches
+    assert seen == [("running", count) for count in (0, 1, 1, 2, 2)]
 
 
 def test_a_run_that_was_killed_between_its_last_checkpoint_and_its_end_is_finished_by_the_next_call(data, tiny):
@@ -169,14 +155,6 @@ def test_a_folder_in_use_is_refused_and_left_as_it_is(data, tiny, monkeypatch):
     assert find("last").state == "running"
     os.utime(folder / NAME, (0, 0))
     assert find("last").state == "stopped"
-
-
-def test_another_training_in_the_same_folder_changes_no_record(data, tiny, tmp_path):
-    tiny.train(data, folder=tmp_path / "mine", **SMALL)
-    before = {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()}
-    with pytest.raises(CourseworkError, match="another training"):
-        tiny.change(lr=0.5).train(data, folder=tmp_path / "mine", **SMALL)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()} == before
 
 
 def test_tests_of_a_network_that_was_trained_here_before_are_not_those_of_the_next(data, tiny, tmp_path):

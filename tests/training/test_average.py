@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from training_parts import same
 
 from utils.errors import CourseworkError
 from utils.my_utils import loss_and_accuracy, train_ch3
@@ -81,10 +82,6 @@ def test_an_average_begins_anew_with_each_training():
     fresh = Average(0.99)
     train(fresh)
     assert same(average.net.state_dict(), fresh.net.state_dict())
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.mark.parametrize("averaged", [False, True])

@@ -198,11 +198,19 @@ def test_a_function_is_called_after_each_epoch():
 class Losses:
     """Replace the watched loss of each epoch by one of these."""
 
-    def __init__(self, *losses):
-        self.losses = losses
+    column = "val_loss"
+
+    def __init__(self, *values):
+        self.values = values
 
     def after_epoch(self, training):
-        training.history.rows[-1]["val_loss"] = self.losses[training.epoch - 1]
+        training.history.rows[-1][self.column] = self.values[training.epoch - 1]
+
+
+class Accuracies(Losses):
+    """Replace the watched accuracy of each epoch by one of these."""
+
+    column = "val_acc"
 
 
 CURVE = (3.0, 2.0, 2.5, 1.9, 2.0, 1.95, 1.0, 1.0)
@@ -219,13 +227,8 @@ def test_early_stopping_ends_where_the_loss_has_not_fallen_for_so_long(patience,
 
 
 def test_early_stopping_by_an_accuracy_waits_for_higher_ones_and_a_nan_is_no_better():
-    values = (0.1, 0.3, float("nan"), 0.2, 0.25, 0.9)
-
-    class Accuracies(Losses):
-        def after_epoch(self, training):
-            training.history.rows[-1]["val_acc"] = values[training.epoch - 1]
-
-    history = train(lambda optimizer: [Accuracies(), EarlyStopping("val_acc", 3)], epochs=6)[0]
+    accuracies = Accuracies(0.1, 0.3, float("nan"), 0.2, 0.25, 0.9)
+    history = train(lambda optimizer: [accuracies, EarlyStopping("val_acc", 3)], epochs=6)[0]
     assert len(history) == 5 and history.ended_early["best_epoch"] == 2
 
 
@@ -248,14 +251,8 @@ def test_early_stopping_counts_on_after_a_resume_and_an_early_end_stays_the_end(
 
 @pytest.mark.parametrize("averaged", [False, True])
 def test_the_best_weights_are_put_back_at_the_end_and_are_those_of_the_checkpoint(tmp_path, averaged):
-    accuracies = (0.1, 0.5, 0.2, 0.3)
-
-    class Accuracies(Losses):
-        def after_epoch(self, training):
-            training.history.rows[-1]["val_acc"] = accuracies[training.epoch - 1]
-
     def make(optimizer):
-        return [Accuracies(), *[Average(0.5)] * averaged, KeepBest(restore=True)]
+        return [Accuracies(0.1, 0.5, 0.2, 0.3), *[Average(0.5)] * averaged, KeepBest(restore=True)]
 
     short = train(lambda optimizer: make(optimizer)[:-1], epochs=2, folder=tmp_path / "short")[1].state_dict()
     net = train(make, folder=tmp_path / "whole")[1].state_dict()

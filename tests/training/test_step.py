@@ -11,9 +11,7 @@ from torch import nn
 from utils.errors import CourseworkError, DivergedError
 from utils.my_utils import loss_and_accuracy, train_batch, train_ch3
 from utils.optim.losses import make_loss
-from utils.runs.checkpoints import Checkpoints
 from utils.training.micro_batches import NO_MEMORY, ran_out_of_memory
-from utils.training.state import EARLY
 from utils.training.step import Step, best_precision
 
 DEVICES = [
@@ -122,40 +120,6 @@ def test_a_step_that_diverged_serves_the_next_training(precision):
     before = tensors(net)
     step(net, *rest)
     assert not same(before, tensors(net))
-
-
-class SpoilAt:
-    """An iterable of batches, one of which holds a NaN."""
-
-    def __init__(self, X, y, count, at):
-        self.X, self.y, self.count, self.at = X, y, count, at
-
-    def __len__(self):
-        return self.count
-
-    def __iter__(self):
-        for i in range(self.count):
-            yield (self.X * NAN if i == self.at else self.X), self.y
-
-
-def test_the_error_names_epoch_batch_and_learning_rate_and_checkpoints_stay(tmp_path):
-    net, X, y, loss, optimizer = make()
-    optimizer.param_groups[0]["lr"] = 0.025
-    batches = SpoilAt(X, y, 3, None)
-
-    class Spoil:
-        def after_epoch(self, training):
-            batches.at = 1
-            self.files, self.weights = {*tmp_path.glob("*.pt")}, tensors(net)
-
-    spoil = Spoil()
-    kept = Checkpoints(tmp_path, every=0)
-    kept.order = EARLY  # here before Spoil, so that the first epoch is saved
-    with pytest.raises(DivergedError) as caught:
-        train_ch3(net, batches, None, loss, 3, optimizer, step=Step(), callbacks=[kept, spoil], curves=False)
-    assert caught.value.where == "epoch 2, batch 2, learning rate 0.025"
-    assert len(spoil.files) == 1 and {*tmp_path.glob("*.pt")} == spoil.files
-    assert all(parameter.isfinite().all() for parameter in net.parameters())
 
 
 def test_a_learning_rate_of_a_million_diverges_and_leaves_finite_weights():

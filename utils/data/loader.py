@@ -17,21 +17,9 @@ import torch
 
 from utils.data.cifar10 import stratified_split
 from utils.data.counter_rng import Draws
-from utils.data.dataset import ImageDataset, torch_loader, v2_transform
+from utils.data.dataset import torch_loader
 from utils.data.order import MEAN, STD, Batches, checked_augment, checked_normalisation, checksum
 from utils.errors import require
-
-__all__ = [
-    "MEAN",
-    "STD",
-    "BatchLoader",
-    "ImageDataset",
-    "augmented",
-    "make_iters",
-    "to_device",
-    "torch_loader",
-    "v2_transform",
-]
 
 # On a CPU, a batch is made this many images at a time, so that intermediate values stay in the processor's cache.
 _CPU_CHUNK = 128

@@ -74,11 +74,6 @@ class Group:
         """Whether the group has accuracies of finished runs, so that it can be compared with others."""
         return bool(self.accuracies) and any(run.state == "finished" for run in self.runs)
 
-    @property
-    def accuracy_text(self) -> str:
-        """The mean accuracy in percent, with the spread over seeds if there is one."""
-        return percent_text(self.mean, self.std, len(self.accuracies))
-
 
 @dataclasses.dataclass(frozen=True)
 class Change:

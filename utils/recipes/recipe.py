@@ -26,6 +26,7 @@ from utils.files import plain
 from utils.models import NETWORKS
 from utils.models.count import flops
 from utils.models.source import code_digest, import_path, is_library, sources_of
+from utils.optim.make import parameters_of
 from utils.runs.recorder import safe
 from utils.runs.run import trainings
 from utils.training.effort import Effort
@@ -245,10 +246,7 @@ def _check_network(recipe):
 
 def takes(function: Callable, parameter: str) -> bool:
     """Return True if a function or class has a parameter of this name."""
-    try:
-        return parameter in inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return False
+    return parameter in {known.name for known in parameters_of(function) or ()}
 
 
 def signature_of(function: Callable) -> str:

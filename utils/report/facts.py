@@ -70,10 +70,6 @@ def _setting(run, name):
     return _recipe(run).get(name, (run.record.get("settings") or {}).get(name))
 
 
-def _watched(run):
-    return run.record.get("watched") or WATCHED.get(run.record.get("protocol"))
-
-
 def _data(run):
     record = run.record.get("data") or {}
     source = record.get("source")
@@ -88,7 +84,7 @@ def _data(run):
         "has_classes_of_cifar10": classes is None or tuple(classes) == tuple(CLASSES),
         "classes": len(classes) if classes else None,
         "images": run.record.get("images"),
-        "watched": _watched(run),
+        "watched": run.record.get("watched") or WATCHED.get(run.record.get("protocol")),
     }
 
 
@@ -120,16 +116,11 @@ def _network(summary):
     gated = [layer | layer["gated"] for layer in summary["layers"] if layer["gated"]]
     descriptions = [{name: block[name] for name in ("k", "gate", "branches", "shortcut", "after")} for block in gated]
     rows = _network_rows(summary["layers"])
+    # problem is the reason why the layers are unknown
+    names = ("class", "printed", "settings", "input", "parameters", "macs", "problem", "source")
     return {
         "summary": summary,
-        "class": summary["class"],
-        "settings": summary.get("settings"),
-        "input": summary.get("input"),
-        "parameters": summary.get("parameters"),
-        "macs": summary.get("macs"),
-        "problem": summary.get("problem"),  # why its layers are unknown
-        "source": summary.get("source"),
-        "printed": summary["printed"],
+        **{name: summary.get(name) for name in names},
         "rows": rows[:NETWORK_ROWS],
         "rows_left_out": len(rows[NETWORK_ROWS:]),
         "gated": gated,

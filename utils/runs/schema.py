@@ -35,6 +35,11 @@ class Maybe:
     type: object
 
 
+def optional(kind, *names: str) -> dict:
+    """Return {name: type} of fields that may be null or missing."""
+    return dict.fromkeys(names, Maybe(kind))
+
+
 def is_number(value) -> bool:
     """Return whether a value from JSON is a number that can be computed with."""
     if isinstance(value, float):
@@ -70,56 +75,53 @@ OBJECT = {...: ANYTHING}
 
 # In these tables {"name": type} is an object that may have further fields, {...: type} gives the type of all other
 # fields, [type] is a list of any length, and (type, type) a list of this length.
-IMAGES = {name: Maybe(TEXT) for name in ("name", "source", "checksum")}
+IMAGES = optional(TEXT, "name", "source", "checksum")
 RECIPE_FIELDS = {
-    **{name: Maybe(TEXT) for name in ("name", "loss", "optimizer", "schedule", "views", "network_code")},
-    **{name: Maybe(NUMBER) for name in ("lr", "clip_norm", "clip_value", "average", "num_epochs")},
-    **{f"{name}_settings": Maybe(OBJECT) for name in ("network", "loss", "optimizer", "schedule")},
-    **{name: Maybe([NUMBER]) for name in ("mean", "std")},
-    "network": Maybe(NETWORK),
-    "augment": Maybe([AUGMENTATION]),
-    "batch_size": Maybe(WHOLE),
+    **optional(TEXT, "name", "loss", "optimizer", "schedule", "views", "network_code"),
+    **optional(NUMBER, "lr", "clip_norm", "clip_value", "average", "num_epochs"),
+    **optional(OBJECT, "network_settings", "loss_settings", "optimizer_settings", "schedule_settings"),
+    **optional([NUMBER], "mean", "std"),
+    **optional(NETWORK, "network"),
+    **optional([AUGMENTATION], "augment"),
+    **optional(WHOLE, "batch_size"),
 }
-TEST = {"accuracy": Maybe(FRACTION), "loss": Maybe(NUMBER), "views": Maybe(TEXT), "when": Maybe(TEXT)}
+TEST = optional(FRACTION, "accuracy") | optional(NUMBER, "loss") | optional(TEXT, "views", "when")
 RUN_FIELDS = {
     "state": TEXT,
-    **{name: Maybe(TEXT) for name in ("run", "system", "created", "watched", "protocol", "effort", "views")},
-    **{name: Maybe(TEXT) for name in ("precision", "device", "torch", "python", "parent", "sweep", "unsaved")},
-    **{name: Maybe(WHOLE) for name in ("seed", "images", "test_images", "watched_images", "parameters", "macs")},
-    **{name: Maybe(NUMBER) for name in ("num_epochs", "batches", "seconds")},
+    **optional(TEXT, "run", "system", "created", "watched", "protocol", "effort", "views"),
+    **optional(TEXT, "precision", "device", "torch", "python", "parent", "sweep", "unsaved"),
+    **optional(WHOLE, "seed", "images", "test_images", "watched_images", "parameters", "macs"),
+    **optional(NUMBER, "num_epochs", "batches", "seconds"),
     "settings": Maybe({"augment": Maybe([AUGMENTATION]), ...: ANYTHING}),
     "data": Maybe(IMAGES),
     "recipe": Maybe(RECIPE_FIELDS),
     "git": Maybe({"commit": Maybe(TEXT), "changed": Maybe(FLAG)}),
     "attempts": Maybe([{"from": Maybe((WHOLE, WHOLE)), "how": Maybe(TEXT)}]),
-    "tests": Maybe([TEST]),
-    "earlier_tests": Maybe([TEST]),
-    "ended_early": Maybe(OBJECT),
+    **optional([TEST], "tests", "earlier_tests"),
+    **optional(OBJECT, "ended_early"),
 }
 DAMAGED = {"strengths": [Maybe(NUMBER)], "accuracy": [FRACTION]}
+CALIBRATION = {
+    **dict.fromkeys(("confidence", "accuracy"), [Maybe(FRACTION)]),
+    "edges": [NUMBER],
+    "count": [WHOLE],
+    "ece": Maybe(NUMBER),
+}
 EVALUATION_FIELDS = {
-    **{name: Maybe(TEXT) for name in ("when", "checkpoint", "weights")},
-    **{name: Maybe(WHOLE) for name in ("images", "views_images")},
-    "accuracy": Maybe(FRACTION),
+    **optional(TEXT, "when", "checkpoint", "weights"),
+    **optional(WHOLE, "images", "views_images"),
+    **optional(NUMBER, "loss"),
+    **optional(FRACTION, "accuracy"),
+    **optional({...: FRACTION}, "top", "views"),
     "interval": Maybe((FRACTION, FRACTION)),
-    "loss": Maybe(NUMBER),
     "data": Maybe(IMAGES),
     "classes": Maybe([TEXT]),
     "confusion": Maybe([[WHOLE]]),
     "per_class": Maybe({...: [FRACTION]}),
-    "top": Maybe({...: FRACTION}),
-    "views": Maybe({...: FRACTION}),
-    "mistakes": Maybe([{"label": WHOLE, "predicted": WHOLE, "confidence": FRACTION, "row": Maybe(WHOLE)}]),
+    "mistakes": Maybe([{"label": WHOLE, "predicted": WHOLE, "confidence": FRACTION, "row": WHOLE}]),
     "gates": Maybe({...: [[Maybe(NUMBER)]]}),
-    "calibration": Maybe(
-        {
-            **{name: [Maybe(FRACTION)] for name in ("confidence", "accuracy")},
-            "edges": [NUMBER],
-            "count": [WHOLE],
-            "ece": Maybe(NUMBER),
-        }
-    ),
-    "robustness": Maybe({"images": Maybe(WHOLE), **{name: Maybe(DAMAGED) for name in ("shift", "noise", "jpeg")}}),
+    "calibration": Maybe(CALIBRATION),
+    "robustness": Maybe(optional(WHOLE, "images") | optional(DAMAGED, "shift", "noise", "jpeg")),
 }
 GATED = {
     "k": WHOLE,
@@ -138,18 +140,14 @@ NETWORK_FIELDS = {
     "class": TEXT,
     "printed": TEXT,
     "layers": [LAYER],
-    **{name: Maybe(TEXT) for name in ("path", "source", "problem")},
-    **{name: Maybe(WHOLE) for name in ("parameters", "macs")},
+    **optional(TEXT, "path", "source", "problem"),
+    **optional(WHOLE, "parameters", "macs"),
     "input": Maybe([WHOLE]),
     "settings": Maybe(OBJECT),
     "gates": Maybe({...: WHOLE}),
 }
-EPOCH_FIELDS = {"epoch": NUMBER, **{f"{split}_acc": Maybe(FRACTION) for split in ("train", "val", "test")}}
-EPOCH_FIELDS[...] = Maybe(NUMBER)
-FAULT_FIELDS = {
-    **{name: Maybe(TEXT) for name in ("when", "kind", "what")},
-    **{name: Maybe(NUMBER) for name in ("epoch", "batch")},
-}
+EPOCH_FIELDS = {"epoch": NUMBER, **optional(FRACTION, "train_acc", "val_acc", "test_acc"), ...: Maybe(NUMBER)}
+FAULT_FIELDS = optional(TEXT, "when", "kind", "what") | optional(NUMBER, "epoch", "batch")
 
 
 def read_checked(path: Path, fields: dict, agrees: Callable | None = None) -> tuple[dict | None, str | None]:
@@ -275,6 +273,7 @@ def _bins_disagreement(evaluation):
 def network_disagreement(network: dict) -> str | None:
     """Return what a network's record lacks although it has layers, or None."""
     missing = [name for name in ("input", "parameters", "macs") if network.get(name) is None]
+    missing += ["layers.gated"] if any("gated" not in layer for layer in network["layers"]) else []
     return f"{missing[0]} is missing" if network["layers"] and missing else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from utils.errors import CourseworkError
+from utils.errors import CourseworkError, check_count
 
 
 def is_better(column, value, best) -> bool:
@@ -31,11 +31,8 @@ class EarlyStopping:
     key = "EarlyStopping"
 
     def __init__(self, column="val_loss", patience=5, min_delta=0.0):
-        if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
-            what = f"patience must be a whole number of epochs, at least 1, but is {patience!r}."
-            raise CourseworkError(what, where="EarlyStopping", next_step="For example: patience=5.")
         self.column = column
-        self.patience = patience
+        self.patience = check_count("patience", patience, 1)
         self.min_delta = min_delta
         self._reset()
 
@@ -58,7 +55,8 @@ class EarlyStopping:
             self.best = value
             self.best_epoch = training.epoch
         elif training.epoch - self.best_epoch >= self.patience and training.epoch < training.num_epochs:
-            training.end_early(self.column, self.best, self.best_epoch, self.patience)
+            reason = {"epoch": training.epoch, "column": self.column, "patience": self.patience}
+            training.history.ended_early = reason | self.state_dict()
 
     def describe(self):
         return {"column": self.column, "patience": self.patience, "min_delta": self.min_delta}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import operator
 
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -43,18 +42,6 @@ def check_loss(loss, step):
     if not callable(loss):
         what = f"loss must be callable as loss(y_hat, y), but is {name_of_type(loss)}."
         raise CourseworkError(what, where="loss", next_step="For example: nn.CrossEntropyLoss().")
-
-
-def check_epochs(num_epochs) -> int:
-    """Return num_epochs as an int; raise an error if it is not a whole number, 1 or more."""
-    try:
-        count = operator.index(num_epochs)
-    except TypeError:
-        count = 0
-    if isinstance(num_epochs, bool) or count < 1:
-        what = f"num_epochs must be a whole number, at least 1, but is {num_epochs!r}."
-        raise CourseworkError(what, where="num_epochs", next_step="For example: num_epochs=10.")
-    return count
 
 
 def check_optimizer(optimizer, net, step):

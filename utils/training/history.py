@@ -31,12 +31,6 @@ class History:
         epochs = "1 epoch" if len(self) == 1 else f"{len(self)} epochs"
         return f"History of {epochs}; the last: {figures}"
 
-    def frame(self):
-        """Return the rows as a table, indexed by epoch."""
-        import pandas as pd  # here, since it is slow to import and few callers need it
-
-        return pd.DataFrame(self.rows).set_index("epoch") if self.rows else pd.DataFrame()
-
     def best(self, column):
         """Return the row in which a column is best: lowest for a loss, highest for all other columns.
 

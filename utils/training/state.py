@@ -9,10 +9,10 @@ import time
 import traceback
 import warnings
 
-from utils.errors import DivergedError
+from utils.errors import DivergedError, check_count
 from utils.training.callbacks import Metric, as_callbacks
 from utils.training.checked_batches import check_batches
-from utils.training.checks import check_epochs, check_training, check_watched
+from utils.training.checks import check_training, check_watched
 from utils.training.finite import check_finite, check_measured
 from utils.training.history import History
 from utils.training.measure import place
@@ -50,7 +50,7 @@ class Training:
     ):
         check_training(net, loss, optimizer, step)
         check_watched(watched, test_iter)
-        self.num_epochs = check_epochs(num_epochs)
+        self.num_epochs = check_count("num_epochs", num_epochs, 1)
         self.train_iter = check_batches(train_iter, "train_iter", self.num_epochs)
         self.test_iter = None if test_iter is None else check_batches(test_iter, "test_iter", self.num_epochs)
         self.net = net
@@ -171,16 +171,6 @@ class Training:
         self.tell("after_epoch")
         if self.stop and not self.complete:
             raise Stopped
-
-    def end_early(self, column, best, best_epoch, patience):
-        """End the training after this epoch and record the reason; the training counts as finished, not as stopped."""
-        self.history.ended_early = {
-            "epoch": self.epoch,
-            "column": column,
-            "best": best,
-            "best_epoch": best_epoch,
-            "patience": patience,
-        }
 
     @contextlib.contextmanager
     def under_way(self):

@@ -11,14 +11,14 @@ n images are painted together. A number for each image is a column (n, 1), a col
 from __future__ import annotations
 
 import concurrent.futures
-import operator
 
 import numpy as np
 
 from utils.data.sources.synthetic_shapes import FIGURES, GAP, PALETTE, box, ellipse, fold, unit
-from utils.errors import DataError
+from utils.errors import DataError, check_count
 
 SPLITS = ("train", "test")
+LAST_SEED = 2**64 - 1
 CHUNK = 50  # images painted together: enough that numpy's calls take little time, few enough for the processor's cache
 JITTER = 0.1  # the largest random change of each number of a figure, as a fraction of it
 
@@ -199,21 +199,6 @@ def _paint(name, keys, size):
     return _expose(keys, canvas).transpose(1, 0, 2).reshape(-1, 3, size, size)
 
 
-def _whole(name, value, least, most=2**64 - 1):
-    """Return the value as an int; raise an error if it is not a whole number between the limits."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if least <= number <= most:
-        return number
-    raise DataError(
-        f"{name} must be a whole number from {least} to {most}, but is {value!r}.",
-        where="utils.data.sources.synthetic",
-        next_step="Choose a number in this range.",
-    )
-
-
 def draw_class(name, count, *, seed=0, split="train", size=32):
     """Draw the first images of one class, uint8 (count, 3, size, size)."""
     if name not in FIGURES or split not in SPLITS:
@@ -222,7 +207,9 @@ def draw_class(name, count, *, seed=0, split="train", size=32):
             where="utils.data.sources.synthetic",
             next_step=f"Choose one of {', '.join(FIGURES)}; the splits are {' and '.join(SPLITS)}.",
         )
-    seed, count, size = _whole("seed", seed, 0), _whole("count", count, 0), _whole("size", size, 1)
+    seed = check_count("seed", seed, 0, LAST_SEED)
+    count = check_count("count", count, 0)
+    size = check_count("size", size, 1)
     return _paint(name, _image_keys(seed, split, name, count), size)
 
 
@@ -253,8 +240,11 @@ def draw(seed=0, train_per_class=1000, test_per_class=200, size=32, threads=2):
 
     An image depends only on (seed, split, class, its number in the class), so a smaller set is part of a larger one.
     """
-    seed, size, threads = _whole("seed", seed, 0), _whole("size", size, 1), _whole("threads", threads, 1)
-    train, test = _whole("train_per_class", train_per_class, 0), _whole("test_per_class", test_per_class, 0)
+    seed = check_count("seed", seed, 0, LAST_SEED)
+    train = check_count("train_per_class", train_per_class, 0)
+    test = check_count("test_per_class", test_per_class, 0)
+    size = check_count("size", size, 1)
+    threads = check_count("threads", threads, 1)
     # After freeing one large block, glibc keeps freed pages; otherwise page faults take half the time of a first call.
     np.empty(1 << 24, np.uint8)
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
