@@ -34,17 +34,18 @@ def show_grid(images, captions=None, *, columns=10, rows=None, heads=None, title
     inches = np.array(sheet.shape[1::-1]) * size / column_width
     margin = 1.2 if rows else 0.0
     figure, axes = plt.subplots(figsize=(inches[0] + margin, inches[1] + 0.35 + (HEADS if heads else 0.0)))
+    small, large = (8, 9) if size < 1 else (10, 11)  # font sizes: a large image has room for large letters
     for i, image in enumerate(images):
         top = (i // columns) * row_height + above
         left = (i % columns) * column_width
         sheet[top : top + height, left : left + width] = image
         if captions is not None:
-            axes.text(left + width / 2, top - 1.5, captions[i], ha="center", va="bottom", fontsize=8)
+            axes.text(left + width / 2, top - 1.5, captions[i], ha="center", va="bottom", fontsize=small)
     axes.imshow(sheet, interpolation="nearest")
     for i, name in enumerate(rows or ()):
-        axes.text(-4, i * row_height + above + height / 2, name, ha="right", va="center", fontsize=9)
+        axes.text(-4, i * row_height + above + height / 2, name, ha="right", va="center", fontsize=large)
     for i, name in enumerate(heads or ()):
-        axes.text(i * column_width + width / 2, -3, name, ha="center", va="bottom", fontsize=8)
+        axes.text(i * column_width + width / 2, -3, name, ha="center", va="bottom", fontsize=small)
     axes.set_axis_off()
     figure.suptitle(title, x=0.01, ha="left")
     return figure
