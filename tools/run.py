@@ -231,10 +231,14 @@ def kernel_environment():
 
 def closing_lines(started_at):
     """Name the report that was written since then, and the accuracy in it; return no line if there is none."""
-    from tools.report import last_reported
+    from utils.runs import Run, all_runs
 
-    run = last_reported()
-    if run is None or (run.folder / "report.html").stat().st_mtime < started_at or not run.evaluation:
+    reports = [run.folder / "report.html" for run in all_runs()]
+    written = [path for path in reports if path.is_file() and path.stat().st_mtime >= started_at]
+    if not written:
+        return []
+    run = Run(max(written, key=lambda path: path.stat().st_mtime).parent)
+    if not run.evaluation:
         return []
     low, high = run.evaluation["interval"]
     accuracy = f"{100 * run.evaluation['accuracy']:.2f} % of {run.evaluation['images']:,} test images ({run.data})"

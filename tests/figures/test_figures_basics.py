@@ -26,7 +26,7 @@ def test_a_grid_holds_every_picture_unchanged_and_in_order(rng, count, columns, 
     names = [f"picture {i}" for i in range(count)]
     figure = show_grid(images, names if captions else None, columns=columns)
     (sheet,) = (np.asarray(image.get_array()) for image in figure.axes[0].images)
-    over = 11 if captions else 0
+    over = 12 if captions else 0
     for i, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
         top, left = (i // columns) * (32 + over + GAP) + over, (i % columns) * (32 + GAP)
         assert np.array_equal(sheet[top : top + 32, left : left + 32], image)
@@ -72,7 +72,7 @@ def test_an_epoch_that_lacks_a_figure_is_a_gap_in_its_curve():
     history.add_row(epoch=1, train_loss=2.0, train_acc=0.25)
     history.add_row(epoch=2, train_loss=1.0, val_acc=0.5)
     history.add_row(epoch=3, train_loss=0.5, train_acc=0.75, val_loss=1.5, val_acc=0.75)
-    loss, accuracy, _ = show_history(history).axes
+    loss, accuracy = show_history(history).axes
     drawn = {line.get_label(): line.get_ydata() for line in accuracy.lines}
     assert np.array_equal(drawn["training"], [25, np.nan, 75], equal_nan=True)
     assert np.array_equal(drawn["validation"], [np.nan, 50, 75], equal_nan=True)
@@ -86,7 +86,25 @@ def test_axes_without_a_value_say_so_and_epochs_are_whole_numbers(close_figures,
     for ax in figure.axes:
         assert bool(ax.texts) != ax.has_data() and bool(ax.texts) != bool(len(ax.get_yticks()))
         assert all(float(tick).is_integer() for tick in ax.get_xticks())
-    assert [ax.has_data() for ax in figure.axes] == [bool(points), False, bool(points)]
+    assert [ax.has_data() for ax in figure.axes] == [bool(points), False]
+
+
+@pytest.mark.parametrize(("rates", "panels"), [([0.1, 0.1], 2), ([5e-5, 1e-5], 3)])
+def test_only_a_learning_rate_that_changes_has_a_panel(rates, panels):
+    points = [{"epoch": i, "loss": 2.0, "lr": rate} for i, rate in enumerate(rates)]
+    figure = show_history(types.SimpleNamespace(rows=[], points=points), num_epochs=2)
+    figure.canvas.draw()
+    assert len(figure.axes) == panels
+    assert not any(ax.yaxis.get_offset_text().get_text() for ax in figure.axes)  # it would touch the panel's title
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.51), (0.98, 1.0), (0.0, 0.01), (0.2, 0.9)])
+def test_an_axis_of_accuracies_never_magnifies_a_small_difference(shares):
+    history = History()
+    for epoch, share in enumerate(shares, 1):
+        history.add_row(epoch=epoch, train_acc=share)
+    low, high = show_history(history).axes[1].get_ylim()
+    assert high - low >= 9.999 and low <= 100 * shares[0] and 100 * shares[1] <= high
 
 
 def test_no_marker_of_a_history_is_cut_at_the_edge():

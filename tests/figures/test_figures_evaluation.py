@@ -14,7 +14,7 @@ from utils.figures.evaluation import (
     show_confusion,
     show_drops,
     show_embedding,
-    show_intervals,
+    show_estimates,
     show_mistakes,
     show_per_class,
     show_reliability,
@@ -122,7 +122,7 @@ def test_the_names_of_two_classes_in_one_place_do_not_overlap():
 
 
 def test_intervals_are_as_long_as_they_say():
-    figure = show_intervals({"one": (2.0, 0.5), "two": (-1.0, 3.0)}, unit="points", title="Finding")
+    figure = show_estimates({"one": (2.0, 0.5), "two": (-1.0, 3.0)}, unit="points", title="Finding")
     (ax,) = figure.axes
     lengths = [np.ptp(lines.get_segments()[0][:, 0]) for lines in ax.collections]
     assert lengths == pytest.approx([1, 6]) and labels(ax.yaxis) == ["one", "two"]

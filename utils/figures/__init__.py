@@ -25,7 +25,7 @@ _MODULES = {
         "show_confusion",
         "show_drops",
         "show_embedding",
-        "show_intervals",
+        "show_estimates",
         "show_mistakes",
         "show_per_class",
         "show_reliability",

@@ -15,7 +15,9 @@ CURVES = {
 }
 CHANNELS = {"red": ("#D55E00", "-"), "green": ("#009E73", "--"), "blue": ("#0072B2", ":")}
 GAP = 3  # white pixels between two images
-CAPTION = 11  # white pixels above an image with a caption
+CAPTION = 0.24  # inches above an image with a caption
+HEADS = 0.25  # inches above the first row with the names of the columns
+MINIMAL_SPAN = 10.0  # points on an axis of accuracies, at least: a tenth of a point must not look like a leap
 
 
 def show_grid(images, captions=None, *, columns=10, rows=None, heads=None, title=None, size=0.72) -> plt.Figure:
@@ -25,24 +27,25 @@ def show_grid(images, captions=None, *, columns=10, rows=None, heads=None, title
     """
     images = np.asarray(images).transpose(0, 2, 3, 1)
     height, width = images.shape[1:3]
-    above = 0 if captions is None else CAPTION
+    above = 0 if captions is None else math.ceil(CAPTION / size * (width + GAP))
     row_height = height + above + GAP
     column_width = width + GAP
     sheet = np.full((math.ceil(len(images) / columns) * row_height, columns * column_width, 3), 255, np.uint8)
     inches = np.array(sheet.shape[1::-1]) * size / column_width
     margin = 1.2 if rows else 0.0
-    figure, axes = plt.subplots(figsize=(inches[0] + margin, inches[1] + 0.35))
+    figure, axes = plt.subplots(figsize=(inches[0] + margin, inches[1] + 0.35 + (HEADS if heads else 0.0)))
+    small, large = (8, 9) if size < 1 else (10, 11)  # font sizes: a large image has room for large letters
     for i, image in enumerate(images):
         top = (i // columns) * row_height + above
         left = (i % columns) * column_width
         sheet[top : top + height, left : left + width] = image
         if captions is not None:
-            axes.text(left + width / 2, top - 1.5, captions[i], ha="center", va="bottom", fontsize=8)
+            axes.text(left + width / 2, top - 1.5, captions[i], ha="center", va="bottom", fontsize=small)
     axes.imshow(sheet, interpolation="nearest")
     for i, name in enumerate(rows or ()):
-        axes.text(-4, i * row_height + above + height / 2, name, ha="right", va="center", fontsize=9)
+        axes.text(-4, i * row_height + above + height / 2, name, ha="right", va="center", fontsize=large)
     for i, name in enumerate(heads or ()):
-        axes.text(i * column_width + width / 2, -3, name, ha="center", va="bottom", fontsize=9)
+        axes.text(i * column_width + width / 2, -3, name, ha="center", va="bottom", fontsize=small)
     axes.set_axis_off()
     figure.suptitle(title, x=0.01, ha="left")
     return figure
@@ -62,7 +65,8 @@ def show_pixels(image, top, left, size=6, *, title=None) -> plt.Figure:
         ax.imshow(square, cmap="gray", vmin=0, vmax=255, extent=extent)
         for (i, j), value in np.ndenumerate(square):
             colour = "black" if value > 120 else "white"
-            ax.text(left + j, top + i, value, ha="center", va="center", fontsize=9, color=colour)
+            look = {"fontsize": 10, "fontweight": "bold", "color": colour}
+            ax.text(left + j, top + i, value, ha="center", va="center", **look)
         ax.set(title=name, xlabel="column", xticks=range(left, left + size), yticks=range(top, top + size))
     figure.suptitle(title, x=0.01, ha="left")
     return figure
@@ -111,20 +115,27 @@ def show_bars(panels, *, unit, title=None) -> plt.Figure:
 
 
 def show_history(history, *, num_epochs=None, title=None) -> plt.Figure:
-    """Draw a history: the loss with the finer training curve behind it, the accuracy, and the learning rate.
+    """Draw a history: the loss with the finer training curve behind it, the accuracy, and a learning rate that changes.
 
     If an epoch lacks a value, its curve has a gap there. Where there is no value at all, the figure says so.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(11.0, 3.2), width_ratios=(5, 5, 3))
-    loss_ax, accuracy_ax, lr_ax = axes
     rows, points = history.rows, history.points
+    rate_changes = len({point["lr"] for point in points}) > 1
+    widths = (5, 5, 3) if rate_changes else (5, 5)
+    figure, axes = plt.subplots(1, len(widths), figsize=(11.0, 3.2), width_ratios=widths)
+    loss_ax, accuracy_ax = axes[:2]
+    positions = [point["epoch"] for point in points]
     if points:
-        positions = [point["epoch"] for point in points]
         loss_ax.plot(positions, [point["loss"] for point in points], color="#BBBBBB", linestyle="-", linewidth=1.2)
-        lr_ax.plot(positions, [point["lr"] for point in points], color="#000000", linestyle="-")
     for name, look in CURVES.items():
         _plot_curve(loss_ax, rows, f"{name}_loss", look)
         _plot_curve(accuracy_ax, rows, f"{name}_acc", look, scale=100)
+    _widen(accuracy_ax)
+    if rate_changes:
+        axes[2].plot(positions, [point["lr"] for point in points], color="#000000", linestyle="-")
+        axes[2].set_title("learning rate", fontsize=10)
+        axes[2].set_ylim(bottom=0)
+        axes[2].yaxis.set_major_formatter("{x:g}")  # without a factor above the axis, where the title is
     last_epoch = max([1, num_epochs or 0, *(row["epoch"] for row in rows)])
     for ax in axes:
         ax.set_xlabel("epoch")
@@ -136,13 +147,18 @@ def show_history(history, *, num_epochs=None, title=None) -> plt.Figure:
             ax.text(0.5, 0.5, "no value yet", transform=ax.transAxes, ha="center", color="#777777")
     loss_ax.set_title("loss (grey: every few batches)" if points else "loss", fontsize=10)
     accuracy_ax.set_title("accuracy (%)", fontsize=10)
-    lr_ax.set_title("learning rate", fontsize=10)
     if rows:
         figure.legend(*accuracy_ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
-    lr_ax.set_ylim(bottom=0)
-    lr_ax.yaxis.set_major_formatter("{x:g}")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
+
+
+def _widen(ax):
+    """Widen an axis of accuracies that spans less than MINIMAL_SPAN points, within 0 and 100 %."""
+    low, high = ax.get_ylim()
+    if ax.has_data() and high - low < MINIMAL_SPAN:
+        low = min(max(0.0, (low + high - MINIMAL_SPAN) / 2), 100.0 - MINIMAL_SPAN)
+        ax.set_ylim(low, low + MINIMAL_SPAN)
 
 
 def _plot_curve(ax, rows, name, look, scale=1):

@@ -192,7 +192,7 @@ def _apart(means, width, height):
     return places
 
 
-def show_intervals(values, *, unit, title=None):
+def show_estimates(values, *, unit, title=None):
     """Draw {label: (value, half-width)} as dots with intervals, one row each, and a line at zero."""
     figure, ax = plt.subplots(figsize=(7.6, 1.2 + 0.42 * len(values)))
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # so that no line crosses a number

@@ -29,16 +29,17 @@ def show_responses(image, kernels, responses, *, title=None):
     return figure
 
 
-def show_data_flow(stages, *, most=4, title=None) -> plt.Figure:
+def show_data_flow(stages, *, most=4, scores=(), title=None) -> plt.Figure:
     """Draw what a network computes, stage by stage: {name: maps (c, h, w) or vector (n,)}, with the shapes.
 
     Of each stage the first `most` maps are drawn, at a size that follows their number of pixels; an image in colour is
-    drawn as it is. Vectors are drawn as bars.
+    drawn as it is. Vectors are drawn as bars. scores: the names of the last vector's numbers.
     """
-    figure = plt.figure(figsize=(11.0, 2.7), layout="none")
-    ax = figure.add_axes((0, 0, 1, 2.35 / 2.7), xlim=(0, 11.0), ylim=(0, 2.35))
+    width = 9.8 + (0.5 if len(scores) else 0.0)
+    figure = plt.figure(figsize=(width, 2.7), layout="none")
+    ax = figure.add_axes((0, 0, 1, 2.35 / 2.7), xlim=(0, width), ylim=(0, 2.35))
     ax.set_axis_off()
-    slot = 11.0 / len(stages)
+    slot = 9.8 / len(stages)
     largest = max(values.shape[-1] for values in stages.values() if values.ndim == 3)
     end = None
     for number, (name, values) in enumerate(stages.items()):
@@ -48,12 +49,12 @@ def show_data_flow(stages, *, most=4, title=None) -> plt.Figure:
             side = 0.2 + 0.5 * (values.shape[-1] / largest)
             half = _draw_maps(ax, values, middle, side, most)
         else:
-            half = _draw_vector(ax, values, middle)
+            half = _draw_vector(ax, values, middle, scores if number == len(stages) - 1 else ())
         if end is not None:
             look = {"arrowstyle": "-|>", "color": "#555555", "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
             ax.annotate("", (middle - half - 0.03, 1.4), (end + 0.03, 1.4), arrowprops=look)
         end = middle + half
-        ax.text(middle, 0.42, name, ha="center", va="top", fontsize=9)
+        ax.text(middle, 0.42, name, ha="center", va="top", fontsize=11)
         ax.text(middle, 0.5, str(tuple(values.shape)), ha="center", va="bottom", fontsize=10, weight="bold")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
@@ -75,7 +76,7 @@ def _draw_maps(ax, maps, middle, side, most):
     return extent / 2
 
 
-def _draw_vector(ax, values, middle):
+def _draw_vector(ax, values, middle, names=()):
     """Draw the values of a vector as bars from left to right of zero; return half the width that they take."""
     largest = max(float(np.abs(values).max()), 1e-9)
     edges = np.linspace(2.1, 0.72, len(values) + 1)
@@ -83,6 +84,8 @@ def _draw_vector(ax, values, middle):
         length = 0.3 * float(value) / largest
         colour = COLOURS[0] if value >= 0 else COLOURS[1]
         ax.add_patch(Rectangle((middle, bottom), length, 0.85 * (top - bottom), facecolor=colour, linewidth=0))
+    for name, height in zip(names, (edges[:-1] + edges[1:]) / 2, strict=False):
+        ax.text(middle + 0.33, height, name, va="center", fontsize=8)
     ax.plot([middle, middle], [0.7, 2.12], color="#000000", linestyle="-", linewidth=0.8)
     return 0.35
 

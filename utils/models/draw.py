@@ -272,11 +272,15 @@ def draw_block(block: nn.Module, title: str | None = None) -> plt.Figure:
     times, plus = right + 0.3, right + 1.1
     _line(ax, (0.35, middle), (0.35, gate), (1.0, gate))
     _text_box(ax, 1.0, right - 0.2, gate, f"gate: {facts['gate']}", RED)
-    ax.text(right - 0.12, gate, f"$a$: {k} weights" if k > 1 else "$a$: 1 weight", va="center", fontsize=9, color=RED)
+    weights = "weight $a_1$" if k == 1 else f"weights $a_1, \\dots, a_{{{k}}}$"
+    ax.text(times + 0.06, gate, weights, va="center", fontsize=10, color=RED)
+    _line(ax, (right - 0.2, gate), (times, gate), colour=RED)
     for j, y in zip(shown, lanes, strict=True):
         _draw_branch(ax, facts, j, (middle, y), times, plus)
+        if j is not None:  # the weight's way from the gate, right of the branches
+            _line(ax, (right + 0.02, gate), (right + 0.02, y + 0.25), (times, y + 0.25), (times, y + 0.12), colour=RED)
     if facts["shortcut"] is not None:
-        _line(ax, (0.35, middle), (0.35, 0.25), (1.0, 0.25), colour=PINK)
+        _line(ax, (0.72, middle), (0.72, 0.25), (1.0, 0.25), colour=PINK)
         _text_box(ax, 1.0, right - 0.2, 0.25, f"shortcut: {facts['shortcut']}", PINK)
         _line(ax, (right - 0.2, 0.25), (plus, 0.25), (plus, middle - 0.14), colour=PINK)
     _map_box(ax, 0.1, middle, "X", facts["channels"][0])
@@ -322,7 +326,6 @@ def _draw_branch(ax, facts, j, heights, times, plus):
         following = start + STEP if step < len(texts) - 1 else times - 0.12
         _line(ax, (start + STEP - 0.2, y), (following, y))
     _circle(ax, times, y, "x", RED)
-    _arrow(ax, (times, y + 0.3), (times, y + 0.12), RED)
     ax.text(times + 0.06, y + 0.17, f"$a_{{{j + 1}}}$", fontsize=10, color=RED)
     _line(ax, (times + 0.12, y), (plus - 0.35, y), (plus - 0.35, middle), (plus - 0.12, middle))
 
@@ -346,18 +349,9 @@ def _text_box(ax, left, right, y, text, colour):
 
 
 def _map_box(ax, left, y, name, channels):
-    """Draw the box of an input or output, with its number of channels, and its shape below it."""
-    _text_box(ax, left, left + 0.5, y, f"{name}\n{channels}", BLACK)
-    ax.text(
-        left + 0.25,
-        y - 0.33,
-        f"{channels}\u00d7H\u00d7W",
-        ha="center",
-        va="center",
-        fontsize=7,
-        zorder=4,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-    )
+    """Draw the box of an input or output, with its number of channels below it."""
+    _text_box(ax, left, left + 0.5, y, name, BLACK)
+    ax.text(left + 0.25, y - 0.3, f"{channels}\nchannels", ha="center", va="center", fontsize=8)
 
 
 def _circle(ax, x, y, text, colour):
