@@ -200,12 +200,12 @@ def test_an_environment_is_really_made_from_another_folder_with_a_space_in_the_p
     (suite / "tools" / "bench" / "second.py").write_text("raise SystemExit(3)")
     (suite / "tools" / "bench" / "_common.py").write_text("raise SystemExit(4)")
     (suite / "tools" / "bench" / "page.py").write_text("print('renewed')")
-    done = run_python(suite / "tools" / "make.py", "bench", "--quick", cwd=tmp_path, VENV="env 1")
+    done = run_python(suite / "tools" / "make.py", "bench", "--quick", cwd=tmp_path, VENV="env 1", PIP_CONSTRAINT="")
     assert done.returncode == 1, done.stderr
     assert f"--quick in {tmp_path / 'env 1'}" in done.stdout
     assert done.stdout.count("renewed") == 1 and done.stdout.splitlines()[-1].startswith("page ")
     assert "FAILED (exit code 3)" in done.stdout and "_common" not in done.stdout
-    again = run_python(suite / "tools" / "make.py", "bench", "first", cwd=tmp_path, VENV="env 1")
+    again = run_python(suite / "tools" / "make.py", "bench", "first", cwd=tmp_path, VENV="env 1", PIP_CONSTRAINT="")
     assert again.returncode == 0 and "pip install" not in again.stdout and "exit code 3" not in again.stdout
 
 
