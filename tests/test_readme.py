@@ -1,4 +1,4 @@
-"""What README.md says: the accuracy is the notebook's, links lead somewhere, targets and imported names exist."""
+"""What README and guide say: the accuracy is the notebook's, links lead somewhere, targets and imported names exist."""
 
 import ast
 import re
@@ -11,6 +11,8 @@ from tools import make
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+MANUAL = (ROOT / "docs" / "developers.md").read_text(encoding="utf-8")
 
 
 def test_the_accuracy_of_make_run_is_what_notebook_05_shows():
@@ -19,12 +21,17 @@ def test_the_accuracy_of_make_run_is_what_notebook_05_shows():
     assert f"of 10,000 test images are right: {accuracy}% (CIFAR-10)" in shown
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
+@pytest.mark.parametrize("link", re.findall(r"(?:\]\(|src=\")([^)#:\"]+)[)\"]", README))
 def test_every_link_to_a_file_leads_to_one(link):
     assert (ROOT / link).exists()
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"`make (\w+)", README))))
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", GUIDE))
+def test_every_link_of_the_guide_leads_to_a_file(link):
+    assert (ROOT / "docs" / link).exists()
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`make (\w+)", README + GUIDE))))
 def test_every_make_target_exists(target):
     assert target in make.TARGETS
 
@@ -32,10 +39,10 @@ def test_every_make_target_exists(target):
 @pytest.mark.parametrize("room", utils.ROOMS)
 def test_the_map_has_a_row_for_each_room(room):
     name = f"{room}.py" if (ROOT / "utils" / f"{room}.py").exists() else f"{room}/"
-    assert f"| `{name}` |" in README
+    assert f"| `{name}` |" in MANUAL
 
 
-@pytest.mark.parametrize("block", re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE))
+@pytest.mark.parametrize("block", re.findall(r"^```python\n(.*?)^```", README + GUIDE, re.DOTALL | re.MULTILINE))
 def test_code_is_python_and_imports_names_that_exist(block):
     imports = [node for node in ast.parse(block).body if isinstance(node, (ast.Import, ast.ImportFrom))]
     exec(compile(ast.Module(imports, type_ignores=[]), "README.md", "exec"), {})

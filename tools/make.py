@@ -252,7 +252,7 @@ def help_(extra):
 
 
 TARGETS = {  # name: (function, its help text if that is not the first line of the function's docstring)
-    "run": (module("tools.run"), 'Run notebooks 01 to 05, or those named: run ARGS="04 05"; ends with a report.'),
+    "run": (module("tools.run"), 'Run all notebooks, or those named: run ARGS="04 05"; ends with a report.'),
     "lab": (lab, None),
     "test": (test, None),
     "faults": (faults, None),

@@ -2,7 +2,6 @@
 
 python -m tools.pages               write the tables
 python -m tools.pages --check       write nothing; fail where a page is not that of the records
-python -m tools.pages --pictures    also draw README's pictures again, into docs/
 """
 
 from __future__ import annotations
@@ -16,7 +15,14 @@ from pathlib import Path
 import pandas as pd
 
 from tools.marks import filled
-from utils.experiments.records import RESULTS, fastest_machine, group_records, median_seconds, read_records
+from utils.experiments.records import (
+    ORIGINAL,
+    RESULTS,
+    fastest_machine,
+    group_records,
+    median_seconds,
+    read_records,
+)
 from utils.files import plain
 from utils.recipes import ABLATIONS, GATED, OURS, SYSTEMS, WITHOUT_GATE
 from utils.recipes.tables import C_ROWS, D_ROWS
@@ -36,7 +42,6 @@ def main(arguments=None):
     """Write the tables into both pages, or check that they are up to date."""
     parser = argparse.ArgumentParser(prog="python -m tools.pages", description=main.__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, fail where a page is out of date")
-    parser.add_argument("--pictures", action="store_true", help="draw README's pictures again, too")
     options = parser.parse_args(arguments)
     texts = pages()
     stale = [path for path, text in texts.items() if path.read_text(encoding="utf-8") != text]
@@ -46,8 +51,6 @@ def main(arguments=None):
         else:
             path.write_text(texts[path], encoding="utf-8", newline="\n")
             print(f"{path.relative_to(ROOT)}: written")
-    if options.pictures and not options.check:
-        draw_pictures(ROOT / "docs")
     return 1 if options.check and stale else 0
 
 
@@ -55,37 +58,95 @@ def pages(records=None):
     """Return {path: text} of the two pages, their tables made from the records."""
     if records is None:
         records = list(read_records().values())
+    originals = [record for record in records if record["data"]["name"] == ORIGINAL]
+    others = [record for record in records if record["data"]["name"] != ORIGINAL]
     readme, page = ROOT / "README.md", RESULTS.parent / "README.md"
     tables = {
-        "results": results_table(records),
-        "ablations": ablation_table(records),
-        "report C": report_table(C_ROWS, records),
-        "report D": report_table(D_ROWS, records),
+        "results": results_table(originals),
+        "ablations": ablation_table(originals),
+        "report C": report_table(C_ROWS, originals),
+        "report D": report_table(D_ROWS, originals),
+        "other images": tables_of_other_images(others),
     }
-    readme_text = filled(readme.read_text(encoding="utf-8"), "results", tables["results"], readme)
+    readme_text = filled(readme.read_text(encoding="utf-8"), "results", short_table(originals), readme)
     page_text = page.read_text(encoding="utf-8")
     for name, table in tables.items():
         page_text = filled(page_text, name, table, page)
     return {readme: readme_text, page: page_text}
 
 
+def short_table(records):
+    """Return README's table: each system once, on the machine with the most seeds, and what was not measured yet."""
+    rows, missing = [], []
+    for title, recipe in systems():
+        groups = group_records([record for record in records if is_of(record, recipe)])
+        if not groups:
+            missing.append(f"`{recipe.name}`")
+            continue
+        rows.append(short_row(title, recipe, max(groups, key=len)))
+    texts = []
+    if rows:
+        lines = ["| | report | single prediction | with TTA | seeds | time |", "|---|---:|---:|---:|---:|---|"]
+        texts.append("\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]))
+    if missing:
+        texts.append(f"Not measured on the original images yet: {', '.join(missing)}.")
+    return "\n\n".join(texts) + "\n"
+
+
+def short_row(title, recipe, group):
+    """Return the cells of a row of README's table."""
+    figures = measured_figures(group)
+    single = accuracies(group, "plain_accuracy")
+    with_views = accuracies(group, "accuracy") if recipe.views != "plain" else ""
+    reported = percent(recipe.reported["test_acc"]) if recipe.reported else ""
+    return [title, reported, single, with_views, figures["seeds"], f"{figures['time']}, {figures['on']}"]
+
+
+def accuracies(group, name):
+    """Return "89.03 ± 0.20 %" of the accuracies with this name."""
+    values = [100 * record[name] for record in group]
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f}{spread}{NO_BREAK}%"
+
+
+def tables_of_other_images(records):
+    """Return the tables of the records of other images, such as the JPEG copies, or a sentence if there are none."""
+    rows_of_c = [(f"{row.number} {row.label}", row.recipe) for row in C_ROWS]
+    tables = {"The systems": systems(), "The gate": with_ablations(), "Report C's table": rows_of_c}
+    texts = []
+    for heading, titled in tables.items():
+        rows = [row for title, recipe in titled for row in rows_of(title, recipe, records)]
+        rows = [row for row in rows if row[ACCURACY] != NOT_RUN]
+        if titled == systems():
+            rows += rows_of_rivals(records)
+        if rows:
+            texts.append(f"### {heading}\n\n{markdown_table(rows)}")
+    return "\n".join(texts) or "No such row is left.\n"
+
+
+def systems():
+    """Return [(title, recipe)] of the reports' systems and ours."""
+    reports = zip("ABCDE", SYSTEMS.values(), strict=True)
+    titles = [(f"{letter} `{recipe.name}`", recipe) for letter, recipe in reports]
+    return titles + [(f"ours: `{recipe.name}`", recipe) for recipe in OURS.values()]
+
+
+def with_ablations():
+    """Return [(title, recipe)] of each recipe that has ablations, followed by them."""
+    return [(f"`{recipe.name}`", recipe) for base in GATED for recipe in (base, *WITHOUT_GATE[base.name])]
+
+
 def results_table(records):
     """Return the table of the reports A to E, our recipes and their rivals, and what the comparison with those says."""
-    rows = []
-    for letter, recipe in zip("ABCDE", SYSTEMS.values(), strict=True):
-        rows += rows_of(f"{letter} `{recipe.name}`", recipe, records)
-    for recipe in OURS.values():
-        rows += rows_of(f"ours: `{recipe.name}`", recipe, records)
-    for name in dict.fromkeys(record["system"] for record in records if "rival" in record):
-        rows += rows_of_rival(name, records)
+    rows = [row for title, recipe in systems() for row in rows_of(title, recipe, records)]
+    rows += rows_of_rivals(records)
     rows.sort(key=lambda row: row[ACCURACY] == NOT_RUN)  # what was not run comes last
     return markdown_table(rows) + markdown_list(comparisons_with_rivals(records))
 
 
 def ablation_table(records):
     """Return the table of each recipe that has ablations, with its ablations, and how they compare."""
-    recipes = [recipe for base in GATED for recipe in (base, *WITHOUT_GATE[base.name])]
-    rows = [row for recipe in recipes for row in rows_of(f"`{recipe.name}`", recipe, records)]
+    rows = [row for title, recipe in with_ablations() for row in rows_of(title, recipe, records)]
     return markdown_table(rows) + markdown_list(comparisons_of_ablations(records))
 
 
@@ -103,6 +164,12 @@ def rows_of(title, recipe, records):
     of_recipe = [record for record in records if is_of(record, recipe)]
     rows = [row | measured_figures(group) for group in group_records(of_recipe)]
     return rows or [row | {ACCURACY: NOT_RUN}]
+
+
+def rows_of_rivals(records):
+    """Return the rows of everything that is somebody else's code."""
+    names = dict.fromkeys(record["system"] for record in records if "rival" in record)
+    return [row for name in names for row in rows_of_rival(name, records)]
 
 
 def rows_of_rival(name, records):
@@ -132,9 +199,10 @@ def reported_figures(recipe):
 def measured_figures(group):
     """Return the cells of records that differ in their seed or machine only."""
     first = group[0]
-    timed = fastest_machine(group)
+    undisturbed = [record for record in group if not record.get("beside")]
+    timed = fastest_machine(undisturbed or group)
     time = duration(median_seconds(timed))
-    if any(record.get("beside") for record in timed):
+    if not undisturbed:
         time += " at most"
     if len(timed) == 1 < len(group):
         time += " (one run)"
@@ -145,7 +213,7 @@ def measured_figures(group):
         "seeds": str(len(group)),
         "epochs": str(first["epochs"]),
         "time": time,
-        "on": machine(timed[0]),
+        "on": machine(timed[0]["device"]),
     }
 
 
@@ -209,20 +277,25 @@ def comparison(group, other):
     device = next((record["device"] for record in group if record["device"] in devices), None)
     if device is None or conditions(first) != conditions(first_other):
         return ""
-    timed = [record for record in group if record["device"] == device]
-    timed_other = [record for record in other if record["device"] == device]
+    timed = undisturbed_on(device, group)
+    timed_other = undisturbed_on(device, other)
     points = mean_points(group) - mean_points(other)
     text = f"{abs(points):.2f} points {'higher' if points > 0 else 'lower'}"
     if min(len(group), len(other)) == 1:
         text += " by a single seed"
     elif abs(points) <= max(spread_points(group), spread_points(other)):
         text += ", which is within the spread over seeds,"
-    if not any(record.get("beside") for record in (*timed, *timed_other)):  # those times are upper limits only
+    if timed and timed_other:  # the times of the other trainings are upper limits only
         text += f" in {median_seconds(timed) / median_seconds(timed_other):.2f} times the time"
     if "parameters" in first and "parameters" in first_other:
         text = f"{text.rstrip(',')}, with {first['parameters'] / first_other['parameters']:.2f} times the parameters"
     names = f"`{first['system']}` against `{first_other['system']}`"
-    return f"{names}, {first['data']['name']}, {machine(timed[0])}: {text.rstrip(',')}."
+    return f"{names}, {first['data']['name']}, {machine(device)}: {text.rstrip(',')}."
+
+
+def undisturbed_on(device, records):
+    """Return the records of a device on which no other training ran at the same time."""
+    return [record for record in records if record["device"] == device and not record.get("beside")]
 
 
 def conditions(record):
@@ -240,9 +313,9 @@ def spread_points(group):
     return 100 * statistics.stdev(record["accuracy"] for record in group) if len(group) > 1 else 0.0
 
 
-def machine(record):
+def machine(device):
     """Return the name of a record's device without the software, and without the memory of a GPU."""
-    return re.sub(r" \(\d+ GiB\)", "", record["device"].partition(", torch")[0])
+    return re.sub(r" \(\d+ GiB\)", "", device.partition(", torch")[0])
 
 
 def percent(fraction, space=" "):
@@ -254,25 +327,6 @@ def markdown_list(sentences):
     """Return a Markdown list, after an empty line, of the sentences that are not empty."""
     items = [f"- {sentence}\n" for sentence in sentences if sentence]
     return "\n" + "".join(items) if items else ""
-
-
-def draw_pictures(folder):
-    """Draw the picture of the synthetic images that README shows."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import numpy as np
-
-    from utils.data.sources import CLASSES, synthetic
-    from utils.figures.basics import show_grid
-    from utils.notebook import style_figures
-
-    style_figures()
-    columns = 12
-    images = np.concatenate([synthetic.draw_class(name, columns) for name in CLASSES])
-    figure = show_grid(images, rows=CLASSES, columns=columns)
-    figure.savefig(folder / "synthetic_images.png", dpi=144, bbox_inches="tight", metadata={"Software": None})
-    print("docs/synthetic_images.png: written")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Runs the notebooks from top to bottom, in order, and leaves an executed page of each in runs/coursework/.
 
-    python -m tools.run                 notebooks 01 to 05, from the data to the report
+    python -m tools.run                 all notebooks, from the data to the experiments
     python -m tools.run 04 05           only these
     python -m tools.run --in-place      all of them, rewritten with their outputs
 
@@ -26,7 +26,6 @@ from utils.errors import CourseworkError
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "runs" / "coursework"
-COURSEWORK = ("01", "02", "03", "04", "05")  # 06 is for experiments of your own
 FOLDER_VARIABLES = ("CIFAR10_ROOT", "CIFAR10_CACHE", "COURSEWORK_RUNS")
 INTERRUPTED = 130  # the exit code that shells give to Ctrl-C
 QUOTED_LINES = 8  # of a failing cell, and of its error
@@ -230,14 +229,14 @@ def kernel_environment():
 
 
 def closing_lines(started_at):
-    """Name the report that was written since then, and the accuracy in it; return no line if there is none."""
+    """Name the first report that was written since then, and the accuracy in it; return no line if there is none."""
     from utils.runs import Run, all_runs
 
     reports = [run.folder / "report.html" for run in all_runs()]
     written = [path for path in reports if path.is_file() and path.stat().st_mtime >= started_at]
     if not written:
         return []
-    run = Run(max(written, key=lambda path: path.stat().st_mtime).parent)
+    run = Run(min(written, key=lambda path: path.stat().st_mtime).parent)  # the main run; later ones are trials
     if not run.evaluation:
         return []
     low, high = run.evaluation["interval"]
@@ -301,14 +300,12 @@ def find_notebooks(names):
 def main(arguments=None):
     """Run the notebooks in order; leave an executed page of each in runs/coursework/."""
     parser = argparse.ArgumentParser(prog="python -m tools.run", description=main.__doc__)
-    parser.add_argument("names", nargs="*", metavar="04", help="the beginnings of their names (default: 01 to 05)")
+    parser.add_argument("names", nargs="*", metavar="04", help="the beginnings of their names (default: all)")
     parser.add_argument("--in-place", action="store_true", help="rewrite the notebooks themselves, cleaned")
     options = parser.parse_args(arguments)
     sys.stdout.reconfigure(errors="replace")  # a notebook may print what this terminal's encoding lacks
     try:
         paths = find_notebooks(options.names)
-        if not options.names and not options.in_place:
-            paths = notebooks.paths(COURSEWORK)
         return run(paths, options.in_place)
     except CourseworkError as error:
         print(error, file=sys.stderr)

@@ -61,11 +61,12 @@ def test_the_time_is_that_of_the_fastest_machine_and_of_undisturbed_runs():
     assert pages.measured_figures(runs)["time"] == "1 min 40 s"
     assert pages.measured_figures(runs[:2])["time"] == "1 min 30 s (one run)"
     assert pages.measured_figures([run(CPU, 80, beside=4)])["time"] == "1 min 30 s at most"
+    assert pages.measured_figures([run(CPU, 290), run(CPU, 80, beside=4)])["time"] == "5 min 0 s (one run)"
 
 
 def test_a_gpu_is_named_without_its_memory():
-    assert pages.machine(record(device="NVIDIA H200 (140 GiB), torch 2.11")) == "NVIDIA H200"
-    assert pages.machine(record(device=CPU)) == "AMD EPYC (2 cores)"
+    assert pages.machine("NVIDIA H200 (140 GiB), torch 2.11") == "NVIDIA H200"
+    assert pages.machine(CPU) == "AMD EPYC (2 cores)"
 
 
 def test_a_table_leaves_out_what_is_empty_and_names_what_is_alike_below():
@@ -88,6 +89,15 @@ def test_what_was_not_run_comes_last_and_a_report_without_any_run_has_no_table()
     assert sum(pages.NOT_RUN in line for line in lines) == len(SYSTEMS) + len(OURS) - 1
     assert pages.report_table(C_ROWS, []) == f"None of its {len(C_ROWS)} rows has been run yet.\n"
     assert pages.report_table(C_ROWS, [record(C_ROWS[3].recipe)]).count(pages.NOT_RUN) == len(C_ROWS) - 1
+
+
+def test_the_short_table_shows_each_measured_system_once_and_names_the_others():
+    runs = [record(), record(seed=1, plain_accuracy=0.9), record(device="H100 (79 GiB), torch 2.11")]
+    runs.append(record(SYSTEMS["plain_cnn"], protocol="watch_test", plain_accuracy=0.84, accuracy=0.84))
+    lines = pages.short_table(runs).splitlines()
+    assert lines[2] == "| C `plain_cnn` | 84.00 % | 84.00\u00a0% |  | 1 | 1 min 40 s, AMD EPYC (2 cores) |"
+    assert lines[3].startswith("| ours: `quick` |  | 89.00 ± 1.41\u00a0% | 90.00 ± 0.00\u00a0% | 2 |")
+    assert len(lines) == 6 and lines[-1].count("`") == 2 * (len(SYSTEMS) + len(OURS) - 2)
 
 
 def test_a_rival_has_a_row_with_what_it_published():
@@ -129,11 +139,12 @@ def test_an_ablation_is_compared_with_its_own_recipe():
 def test_a_page_that_is_out_of_date_is_found_and_written(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "ROOT", tmp_path)
     monkeypatch.setattr(pages, "RESULTS", tmp_path / "results" / "accuracy")
-    monkeypatch.setattr(pages, "read_records", lambda: {"one": record()})
+    original = record(data={"name": "CIFAR-10", "checksum": "89ab"}, accuracy=0.95)
+    monkeypatch.setattr(pages, "read_records", lambda: {"one": record(), "two": original})
     (tmp_path / "results").mkdir()
     text = "before\n<!-- results -->\nold\n<!-- /results -->\nafter\n"
     (tmp_path / "README.md").write_text(text)
-    for name in ("ablations", "report C", "report D"):
+    for name in ("ablations", "report C", "report D", "other images"):
         text += f"<!-- {name} -->\n<!-- /{name} -->\n"
     (tmp_path / "results" / "README.md").write_text(text)
     assert pages.main(["--check"]) == 1
@@ -141,6 +152,10 @@ def test_a_page_that_is_out_of_date_is_found_and_written(tmp_path, monkeypatch):
     written = (tmp_path / "README.md").read_text()
     assert written.startswith("before\n") and written.endswith("\nafter\n")
     assert "`quick`" in written and "old" not in written
+    assert "95.00" in written and "90.00" not in written  # README shows the original images only
+    tables = (tmp_path / "results" / "README.md").read_text().split("<!-- other images -->")
+    assert ["95.00" in part for part in tables] == [True, False]
+    assert ["90.00" in part for part in tables] == [False, True]
 
 
 @pytest.mark.parametrize("text", ["<!-- x -->\nold\n", "", 2 * "<!-- x -->\n<!-- /x -->\n"])

@@ -43,7 +43,7 @@ def suite(tmp_path_factory):
     notebooks.write(nb, bad)
     add_notebook(suite, "03_next", REPORT)
     add_notebook(suite, "04_dies", "import os; os._exit(9)")
-    add_notebook(suite, "06_not_by_default", "print('six')")
+    add_notebook(suite, "06_last", "print('six')")
     return suite
 
 
@@ -64,7 +64,7 @@ def test_a_failing_cell_ends_the_run_and_is_named_with_its_lines_and_its_error(s
     failure = ran.stdout[ran.stdout.index("02_bad, cell 2 of 3") :]
     assert "    fruit = {}" in failure and "KeyError: 'pear'" in failure
     assert os.path.join("runs", "coursework", "02_bad.html") in failure
-    assert 'make run ARGS="02 03 04"' in failure
+    assert 'make run ARGS="02 03 04 06"' in failure
     assert "\x1b" not in ran.stdout and "Traceback" not in ran.stderr
     assert not (suite / "runs" / "coursework" / "03_next.ipynb").exists()
 
