@@ -8,9 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from ledger_parts import SMALL, train
+from torch import nn
 
 from utils import runs
-from utils.data.loader import make_iters
+from utils.data.augment import Shrink
+from utils.data.cifar10 import Split
+from utils.data.loader import BatchLoader, make_iters
 from utils.files import read_lines
 from utils.my_utils import train_ch3
 from utils.runs import recorder as ledger
@@ -95,3 +98,22 @@ def test_no_warning_in_an_ordinary_run(data, tiny):
         warnings.simplefilter("error")
         tiny.train(data, **SMALL)
     assert read_lines(find("last").folder / "faults.jsonl") == ([], 0)
+
+
+def test_the_network_is_described_for_whole_images_even_if_the_first_batches_are_shrunk(tmp_path):
+    images = torch.zeros(20, 3, 32, 32, dtype=torch.uint8)
+    loader = BatchLoader(Split(images, torch.arange(20) % 10), 10, augment=(Shrink(24, epochs=1),), shuffle=True)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    train_ch3(
+        net,
+        loader,
+        loader,
+        F.cross_entropy,
+        1,
+        optimizer,
+        callbacks=[Recorder(tmp_path / "mine", "mine")],
+        curves=False,
+    )
+    first = Run(tmp_path / "mine").network["layers"][0]
+    assert first["shape"] == [4, 30, 30]

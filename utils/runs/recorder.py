@@ -9,6 +9,8 @@ import time
 import warnings
 from pathlib import Path
 
+import torch
+
 from utils.errors import CourseworkError, DivergedError, RecordWarning
 from utils.files import append_lines, read_json, write_json
 from utils.runs.checkpoints import Checkpoints
@@ -128,6 +130,9 @@ class Recorder:
     def _write_network(self, training):
         """Write network.json after the first batch, when the shape of the images is known."""
         image = self._first_image.image
+        whole = getattr(getattr(training.train_iter, "split", None), "images", None)
+        if isinstance(whole, torch.Tensor) and image is not None:  # augmentation may shrink the first batches
+            image = image.new_zeros(1, *whole.shape[1:])
         self._first_image.remove()
         self._first_image = None
         recipe = self.facts.get("recipe") or {}
