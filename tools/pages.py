@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from tools.marks import filled
+from utils.experiments.intervals import t_interval
 from utils.experiments.records import (
     ORIGINAL,
     RESULTS,
@@ -24,7 +25,7 @@ from utils.experiments.records import (
     read_records,
 )
 from utils.files import plain
-from utils.recipes import ABLATIONS, GATED, OURS, SYSTEMS, WITHOUT_GATE
+from utils.recipes import ABLATIONS, GATED, OURS, SYSTEMS, WITHOUT_GATE, WITHOUT_SOFTMAX
 from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.report.formats import duration
 
@@ -126,9 +127,9 @@ def tables_of_other_images(records):
 
 def systems():
     """Return [(title, recipe)] of the reports' systems and ours."""
-    reports = zip("ABCDE", SYSTEMS.values(), strict=True)
-    titles = [(f"{letter} `{recipe.name}`", recipe) for letter, recipe in reports]
-    return titles + [(f"ours: `{recipe.name}`", recipe) for recipe in OURS.values()]
+    titles = [(f"{letter} `{name}`", recipe) for letter, (name, recipe) in zip("ABCDE", SYSTEMS.items(), strict=True)]
+    titles.insert(2, (f"B `{WITHOUT_SOFTMAX.name}`", WITHOUT_SOFTMAX))
+    return titles + [(f"ours: `{name}`", recipe) for name, recipe in OURS.items()]
 
 
 def with_ablations():
@@ -226,6 +227,9 @@ def accuracy_with_spread(group):
     if group[0]["views"] != "plain":
         single = statistics.fmean(record["plain_accuracy"] for record in group)
         text += f" (single prediction: {percent(single, NO_BREAK)})"
+    if "training_mode_accuracy" in group[0]:
+        in_training_mode = statistics.fmean(record["training_mode_accuracy"] for record in group)
+        text += f" (in training mode: {percent(in_training_mode, NO_BREAK)})"
     return text
 
 
@@ -279,18 +283,23 @@ def comparison(group, other):
         return ""
     timed = undisturbed_on(device, group)
     timed_other = undisturbed_on(device, other)
-    points = mean_points(group) - mean_points(other)
-    text = f"{abs(points):.2f} points {'higher' if points > 0 else 'lower'}"
-    if min(len(group), len(other)) == 1:
-        text += " by a single seed"
-    elif abs(points) <= max(spread_points(group), spread_points(other)):
-        text += ", which is within the spread over seeds,"
+    text = difference(group, other)
     if timed and timed_other:  # the times of the other trainings are upper limits only
         text += f" in {median_seconds(timed) / median_seconds(timed_other):.2f} times the time"
     if "parameters" in first and "parameters" in first_other:
-        text = f"{text.rstrip(',')}, with {first['parameters'] / first_other['parameters']:.2f} times the parameters"
+        text += f", with {first['parameters'] / first_other['parameters']:.2f} times the parameters"
     names = f"`{first['system']}` against `{first_other['system']}`"
-    return f"{names}, {first['data']['name']}, {machine(device)}: {text.rstrip(',')}."
+    return f"{names}, {first['data']['name']}, {machine(device)}: {text}."
+
+
+def difference(group, other):
+    """Return "+1.00 points (95 % interval +0.85 to +1.15)": the difference in accuracy over the common seeds."""
+    accuracies = [{record["seed"]: 100 * record["accuracy"] for record in records} for records in (group, other)]
+    seeds = accuracies[0].keys() & accuracies[1].keys()
+    if len(seeds) < 2:
+        return f"{mean_points(group) - mean_points(other):+.2f} points, by a single seed"
+    mean, half = t_interval([accuracies[0][seed] - accuracies[1][seed] for seed in sorted(seeds)])
+    return f"{mean:+.2f} points (95 % interval {mean - half:+.2f} to {mean + half:+.2f})"
 
 
 def undisturbed_on(device, records):

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 from utils import runs
 from utils.errors import CourseworkError
@@ -65,6 +66,29 @@ def test_single_predictions_and_test_time_augmentation_are_two_columns_of_the_ta
     assert line["test_acc"] == found["plain_accuracy"] == runs.tested_accuracy(trained.run)
     assert line["test_acc_tta"] == 0.875 and line["error_rate"] == pytest.approx(1 - found["plain_accuracy"])
     assert group_runs([trained.run])[0].mean == found["plain_accuracy"]  # "ours, best run" compares like with like
+
+
+class Forgetful(nn.Module):
+    """A network whose dropout leaves nothing: in training mode all images get the scores of the last biases."""
+
+    def __init__(self, num_classes=10):
+        super().__init__()
+        self.layers = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(1.0), nn.Linear(48, num_classes))
+
+    def forward(self, X):
+        return self.layers(X)
+
+
+def test_report_c_is_also_measured_in_training_mode(tiny, data):
+    recipe = tiny.change(network=Forgetful, network_settings={}, reported={"test_acc": 0.84, "in_training_mode": True})
+    trained = train(recipe, data)
+    with torch.no_grad():
+        trained.net.layers[3].weight[0] = 100.0  # class 0, but only where the features are not dropped
+        trained.net.layers[3].bias[:] = torch.eye(10)[7]
+    found = make_record(trained, 1.0)
+    of_class_7 = (trained.test_iter.split.labels == 7).float().mean().item()
+    assert found["training_mode_accuracy"] == pytest.approx(of_class_7) != found["plain_accuracy"]
+    assert "training_mode_accuracy" not in make_record(train(tiny, data), 1.0)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ def test_shortcut_gated_is_as_report_b_says(networks):
     *blocks, _, _, last, softmax = networks["shortcut_gated"]
     assert len(blocks) == 11 and (last.in_features, last.out_features) == (512, 10)
     assert isinstance(softmax, nn.Softmax) and softmax.dim == 1
+    assert isinstance(NETWORKS["shortcut_gated"](last_softmax=False)[-1], nn.Linear)
     for number, block in enumerate(blocks, start=1):
         assert kinds(block.gate)[2:] == [nn.Linear, nn.Softmax]
         assert isinstance(block.branches, GatedConv) and block.branches.kernel_sizes == (3, 3, 3, 3)

@@ -38,7 +38,8 @@ def rival(**changes):
 
 def test_the_pages_in_the_repository_are_those_of_the_records():
     assert pages.main(["--check"]) == 0
-    recipes = [*SYSTEMS.values(), *OURS.values(), *ABLATIONS.values(), *(row.recipe for row in (*C_ROWS, *D_ROWS))]
+    recipes = [recipe for _, recipe in pages.systems()]
+    recipes += [*ABLATIONS.values(), *(row.recipe for row in (*C_ROWS, *D_ROWS))]
     for path, kept in read_records().items():
         assert "rival" in kept or any(pages.is_of(kept, recipe) for recipe in recipes), f"{path.name}: another recipe"
 
@@ -86,7 +87,7 @@ def test_a_table_leaves_out_what_is_empty_and_names_what_is_alike_below():
 def test_what_was_not_run_comes_last_and_a_report_without_any_run_has_no_table():
     lines = pages.results_table([record(OURS["fast"])]).splitlines()
     assert "`fast`" in lines[2] and pages.NOT_RUN not in lines[2]
-    assert sum(pages.NOT_RUN in line for line in lines) == len(SYSTEMS) + len(OURS) - 1
+    assert sum(pages.NOT_RUN in line for line in lines) == len(pages.systems()) - 1
     assert pages.report_table(C_ROWS, []) == f"None of its {len(C_ROWS)} rows has been run yet.\n"
     assert pages.report_table(C_ROWS, [record(C_ROWS[3].recipe)]).count(pages.NOT_RUN) == len(C_ROWS) - 1
 
@@ -97,7 +98,7 @@ def test_the_short_table_shows_each_measured_system_once_and_names_the_others():
     lines = pages.short_table(runs).splitlines()
     assert lines[2] == "| C `plain_cnn` | 84.00 % | 84.00\u00a0% |  | 1 | 1 min 40 s, AMD EPYC (2 cores) |"
     assert lines[3].startswith("| ours: `quick` |  | 89.00 ± 1.41\u00a0% | 90.00 ± 0.00\u00a0% | 2 |")
-    assert len(lines) == 6 and lines[-1].count("`") == 2 * (len(SYSTEMS) + len(OURS) - 2)
+    assert len(lines) == 6 and lines[-1].count("`") == 2 * (len(pages.systems()) - 2)
 
 
 def test_a_rival_has_a_row_with_what_it_published():
@@ -110,10 +111,11 @@ def test_ours_are_compared_with_a_rival_on_the_same_machine_and_images():
     ours = record(OURS["fast"], accuracy=0.91, seconds={"training": 60.0, "answers": 4.0})
     theirs = rival(accuracy=0.9, seconds={"training": 80.0, "answers": 0.0})
     (text,) = pages.comparisons_with_rivals([ours, theirs])
-    assert text.startswith("`fast` against `airbench`") and "1.00 points higher by a single seed in 0.80 times" in text
-    again = [kept | {"seed": 1, "accuracy": kept["accuracy"] + 0.03} for kept in (ours, theirs)]
+    assert text.startswith("`fast` against `airbench`") and "+1.00 points, by a single seed in 0.80 times" in text
+    again = [ours | {"seed": 1, "accuracy": 0.94}, theirs | {"seed": 1, "accuracy": 0.91}]  # 1 and 3 points more
     (text,) = pages.comparisons_with_rivals([ours, theirs, *again])
-    assert "within the spread over seeds, in 0.80 times" in text and text.endswith("with 1.00 times the parameters.")
+    assert "+2.00 points (95 % interval -10.71 to +14.71) in 0.80 times" in text
+    assert text.endswith("with 1.00 times the parameters.")
     adapted = theirs | {"rival": theirs["rival"] | {"adapted": "no GPU"}}
     assert pages.comparisons_with_rivals([ours, adapted])[-1] == "`airbench` was adapted: no GPU."
     assert pages.comparisons_with_rivals([ours]) == []
@@ -126,14 +128,14 @@ def test_what_ran_under_other_conditions_is_not_compared(change):
 
 def test_a_time_that_is_an_upper_limit_is_not_compared():
     text = pages.comparison([record(accuracy=0.91)], [record(OURS["fast"], beside=2)])
-    assert "1.00 points higher by a single seed, with 1.00 times the parameters." in text
+    assert "+1.00 points, by a single seed, with 1.00 times the parameters." in text
 
 
 def test_an_ablation_is_compared_with_its_own_recipe():
     ablation = record(ABLATIONS["quick_one_branch"], accuracy=0.88, parameters=500)
     texts = pages.comparisons_of_ablations([record(), ablation, record(OURS["fast"])])
     assert len(texts) == 1 and texts[0].startswith("`quick_one_branch` against `quick`")
-    assert "2.00 points lower" in texts[0] and "0.50 times the parameters" in texts[0]
+    assert "-2.00 points" in texts[0] and "0.50 times the parameters" in texts[0]
 
 
 def test_a_page_that_is_out_of_date_is_found_and_written(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ results_table()  # one row per system, best first
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import statistics
@@ -12,13 +13,17 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import torch
 
+from utils.data.loader import BatchLoader
 from utils.devices import describe
 from utils.errors import CourseworkError
 from utils.evaluation.evaluate import measure_test_accuracy
 from utils.evaluation.metrics import wilson_interval
 from utils.files import read_json, write_json
+from utils.my_utils import accuracy
 from utils.recipes import GATED, WITHOUT_GATE, Recipe, Trained
+from utils.recipes.train import isolated_randomness
 from utils.runs.training_facts import git_state, now
 
 ORIGINAL = "CIFAR-10"  # the name of the original images; records of other images have another name
@@ -72,10 +77,24 @@ def _measure(trained):
         single = measure_test_accuracy(trained)
     record = {"loss": single["loss"], "plain_accuracy": single["accuracy"]}
     record |= {"views": views, "accuracy": measured["accuracy"]}
+    if trained.recipe.reported.get("in_training_mode"):
+        record["training_mode_accuracy"] = _training_mode_accuracy(trained)
     if "test_acc" in trained.history.rows[-1]:
         best = trained.history.best("test_acc")
         record["best_epoch"] = {"epoch": best["epoch"], "accuracy": best["test_acc"]}
     return record, seconds
+
+
+def _training_mode_accuracy(trained):
+    """Return the accuracy as report C measured it: in training mode, on batches as large as those of the training."""
+    recipe, net = trained.recipe, copy.deepcopy(trained.net)  # batch norm would note the test images' statistics
+    device = next(net.parameters()).device
+    normalisation = {"mean": recipe.mean, "std": recipe.std}
+    loader = BatchLoader(trained.test_iter.split, recipe.batch_size, device=device, **normalisation)
+    net.train()
+    with isolated_randomness(trained.facts["seed"], device), torch.no_grad():
+        correct = sum(float(accuracy(net(X), y)) for X, y in loader)
+    return correct / len(loader.split)
 
 
 def save_record(record: dict, path: Path):

@@ -4,7 +4,7 @@ from utils.recipes.load import load_run
 from utils.recipes.ours import ABLATIONS, GATED, OURS, WITHOUT_GATE, find_system
 from utils.recipes.pretrained import load_pretrained, pretrained_record
 from utils.recipes.recipe import PROTOCOLS, Recipe
-from utils.recipes.reported import SYSTEMS
+from utils.recipes.reported import SYSTEMS, WITHOUT_SOFTMAX
 from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.recipes.train import Trained, train_recipe
 
@@ -17,6 +17,7 @@ __all__ = [
     "PROTOCOLS",
     "SYSTEMS",
     "WITHOUT_GATE",
+    "WITHOUT_SOFTMAX",
     "Recipe",
     "Trained",
     "find_system",

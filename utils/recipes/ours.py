@@ -5,7 +5,7 @@ from __future__ import annotations
 from utils.data.augment import AlternatingFlip, Crop, Cutout, Shrink
 from utils.errors import CourseworkError
 from utils.recipes.recipe import Recipe
-from utils.recipes.reported import SYSTEMS
+from utils.recipes.reported import SYSTEMS, WITHOUT_SOFTMAX
 
 # Our recipes take few, large training steps. The first layer whitens patches, and only its bias is trained. Kernels are
 # initialised as the identity and keep their norm; batch norms have no trained scale. Every image is mirrored in every
@@ -85,8 +85,8 @@ ABLATIONS = {
 
 
 def find_system(name: str) -> Recipe:
-    """Return the recipe of this name: one of SYSTEMS, of OURS or of the ABLATIONS."""
-    known = SYSTEMS | OURS | ABLATIONS
+    """Return the recipe of this name: one of SYSTEMS, of OURS or of the ABLATIONS, or WITHOUT_SOFTMAX."""
+    known = SYSTEMS | {WITHOUT_SOFTMAX.name: WITHOUT_SOFTMAX} | OURS | ABLATIONS
     if name not in known:
         raise CourseworkError(f"Unknown system: {name!r}.", next_step=f"Choose one of {', '.join(known)}.")
     return known[name]
