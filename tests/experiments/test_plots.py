@@ -15,6 +15,7 @@ from utils.experiments.plots import (
     show_power,
     show_reported,
     show_search,
+    show_tails,
 )
 
 pytestmark = pytest.mark.usefixtures("close_figures")
@@ -88,13 +89,25 @@ def test_a_search_has_a_dot_for_each_trial_and_a_circle_around_the_best():
     assert list(left.lines[0].get_xdata()) == [1.0] and [text.get_text() for text in right.texts] == ["best: 75.0 %"]
 
 
-def test_a_child_continues_where_its_parent_of_the_same_seed_ended(add):
-    parents = [add("parent0", 0.25, 0.5), add("parent1", 0.25, 0.625)]
-    figure = show_continued(parents, {"slower": [add("child0", 0.75), add("child1", 0.875)]})
-    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in figure.axes[0].lines]
-    assert drawn[:2] == [([1, 2], [25, 50]), ([1, 2], [25, 62.5])]
-    assert drawn[2:4] == [([2, 3], [50, 75]), ([2, 3], [62.5, 87.5])]
-    assert [text.get_text() for text in figure.legends[0].texts] == ["the parents", "slower"]
+def test_a_child_continues_where_its_parent_of_the_same_seed_ended_in_a_panel_for_each_seed(add):
+    parents = [add("parent0", 0.25, 0.5, seed=3), add("parent1", 0.25, 0.5, seed=4)]
+    children = {"slower": [add("child0", 0.75), add("child1", 0.875)], "faster": [add("x", 0.375), add("y", 0.625)]}
+    figure = show_continued(parents, children)
+    drawn = [lines(ax) for ax in figure.axes]
+    for panel in drawn:
+        assert panel["the parent"] == ([1, 2], [25, 50])
+    assert [panel["slower"] for panel in drawn] == [([2, 3], [50, 75]), ([2, 3], [50, 87.5])]
+    assert [panel["faster"] for panel in drawn] == [([2, 3], [50, 37.5]), ([2, 3], [50, 62.5])]
+    assert [ax.get_title() or ax.get_title(loc="left") for ax in figure.axes] == ["seed 3", "seed 4"]
+    assert [text.get_text() for text in figure.legends[0].texts] == ["the parent", "slower", "faster"]
+
+
+def test_the_bars_of_a_tail_have_another_colour():
+    (ax,) = show_tails([0, 2, 4], [1, 2, 1], [True, False, False]).axes
+    assert [bar.get_height() for bar in ax.patches] == [1, 2, 1]
+    assert [bar.get_x() + bar.get_width() / 2 for bar in ax.patches] == pytest.approx([0, 2, 4])
+    first, *others = [bar.get_facecolor() for bar in ax.patches]
+    assert len(set(others)) == 1 and first not in others
 
 
 def test_reported_figures_are_drawn_with_ours_or_the_words_that_there_is_none():
@@ -110,6 +123,15 @@ def test_reported_figures_are_drawn_with_ours_or_the_words_that_there_is_none():
     assert squares == pytest.approx([88.85, 83.67, 84.0, 90.51, 85.65])
     (ours,) = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]
     assert ours.get_xdata()[0] == 50
+    assert "marked" not in ax.get_xlabel()
+    rows[3] |= ours_of_validation(rows[1])
+    assert "marked" in show_reported(rows).axes[0].get_xlabel()
+
+
+def ours_of_validation(row):
+    """Return our part of a row, with an accuracy on validation images."""
+    names = ("ours", "mean", "data", "protocol", "epochs", "is_complete")
+    return {name: row[name] for name in names} | {"kind": "validation"}
 
 
 class Handle(list):
@@ -143,3 +165,8 @@ def test_the_sliders_draw_the_power_of_the_chosen_difference_and_spread(shown):
     sliders[0].value = 0.2
     assert ([2, 4], pytest.approx([20, 10])) in lines(figures[-1].axes[0]).values()
     assert bundles[0]["text/plain"] == choose.STATIC and plt.get_fignums() == []
+
+
+def test_the_sliders_begin_at_the_given_difference_and_spread(shown):
+    choose.choose_seeds(lambda difference, spread, n: 0.5, (2, 4), difference=1.0, spread=4.8)
+    assert [slider.value for slider in shown[2]] == [1.0, 4.8]

@@ -6,7 +6,14 @@ from utils.experiments.compare import Group, differences, find_ablations, group_
 from utils.experiments.grid import run_grid
 from utils.experiments.intervals import sign_test, t_interval
 from utils.experiments.page import write_page
-from utils.experiments.plots import show_continued, show_intervals, show_power, show_reported, show_search
+from utils.experiments.plots import (
+    show_continued,
+    show_intervals,
+    show_power,
+    show_reported,
+    show_search,
+    show_tails,
+)
 from utils.experiments.records import gate_differences, read_records, results_table
 
 __all__ = [
@@ -27,6 +34,7 @@ __all__ = [
     "show_power",
     "show_reported",
     "show_search",
+    "show_tails",
     "sign_test",
     "t_interval",
     "write_page",

@@ -11,17 +11,21 @@ from utils.data.browse import show_controls, show_live
 from utils.experiments.plots import show_power
 
 STATIC = "(The difference and the spread can be changed here once the notebook runs in JupyterLab or Colab.)"
+SEEDS = (3, 4, 6, 8, 10, 15, 20, 30, 50, 100, 200)
 
 
-def choose_seeds(power, seeds=(3, 4, 6, 8, 10, 15, 20, 30, 50, 100), *, title=None):
-    """Plot the power for each number of seeds; the true difference and the spread of one pair are set by sliders."""
+def choose_seeds(power, seeds=SEEDS, *, difference=0.5, spread=0.5, title=None):
+    """Plot the power for each number of seeds; two sliders set the true difference and the spread of the pairs.
+
+    difference and spread are where the sliders stand at first.
+    """
     options = {"step": 0.1, "continuous_update": False, "style": {"description_width": "initial"}}
-    difference = ipywidgets.FloatSlider(value=0.5, min=0, max=3, description="difference", **options)
-    spread = ipywidgets.FloatSlider(value=0.5, min=0.1, max=8, description="spread", **options)
+    first = ipywidgets.FloatSlider(value=difference, min=0, max=3, description="difference", **options)
+    second = ipywidgets.FloatSlider(value=spread, min=0.1, max=8, description="spread", **options)
 
     def show_curve():
-        d, s = difference.value, spread.value
+        d, s = first.value, second.value
         return show_power({f"difference {d:.1f}, spread {s:.1f}": [power(d, s, n) for n in seeds]}, seeds, title=title)
 
-    show_controls([difference, spread], STATIC)
-    show_live(show_curve, [difference, spread])
+    show_controls([first, second], STATIC)
+    show_live(show_curve, [first, second])

@@ -108,25 +108,38 @@ def show_best_runs(runs, *, count=20, title=None):
 
 
 def show_continued(parents, children, *, title=None):
-    """Draw the accuracy of parents, one Run per seed, and of the runs that continue them, {label: Runs per seed}."""
-    figure, ax = plt.subplots(figsize=(7.6, 3.4))
+    """Draw parents, one Run per seed, and the runs that continue them, {label: Runs}, in one panel for each seed."""
+    figure, axes = plt.subplots(1, len(parents), figsize=(9.6, 3.2), sharey=True, squeeze=False)
     column = f"{parents[0].watched}_acc"
-    ends = []
-    for parent in parents:
+    for j, (ax, parent) in enumerate(zip(axes[0], parents, strict=True)):
         before = [(row["epoch"], 100 * row[column]) for row in parent.rows]
-        label = "" if ends else "the parents"
-        ax.plot(*zip(*before, strict=True), marker="o", color="black", linestyle="-", label=label)
-        ends.append(before[-1])
-    for i, (name, runs) in enumerate(children.items()):
-        for end, run in zip(ends, runs, strict=True):
-            after = [(end[0] + row["epoch"], 100 * row[column]) for row in run.rows]
-            label = name if run is runs[0] else ""
-            ax.plot(*zip(end, *after, strict=True), marker="os^D"[i % 4], label=label, **_line_style(i))
-    ax.axvline(ends[0][0], color=GREY, linewidth=1, linestyle=":")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set(xlabel="epoch (including the parent's)", ylabel=_accuracy_label(parents))
-    ax.grid(axis="y")
-    _legend(figure, ax, ncols=3)
+        ax.plot(*zip(*before, strict=True), marker="o", color="black", linestyle="-", label="the parent")
+        end = before[-1]
+        for i, (label, runs) in enumerate(children.items()):
+            after = [(end[0] + row["epoch"], 100 * row[column]) for row in runs[j].rows]
+            epochs, accuracies = zip(end, *after, strict=True)
+            without_first = slice(1, None)  # the first point is the parent's, which has a marker
+            look = {"marker": "s^Dv"[i % 4], "markevery": without_first} | _line_style(i)
+            ax.plot(epochs, accuracies, label=label, **look)
+        ax.axvline(end[0], color=GREY, linewidth=1, linestyle=":")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set(title=f"seed {parent.record['seed']}", xlabel="epoch")
+        ax.grid(axis="y")
+    axes[0, 0].set_ylabel(_accuracy_label(parents))
+    _legend(figure, axes[0, 0], ncols=3)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def show_tails(positions, heights, is_tail, *, xlabel=None, ylabel=None, title=None):
+    """Draw a bar of this height at each position; the bars for which is_tail is true are coloured and hatched."""
+    figure, ax = plt.subplots(figsize=(7.0, 2.9))
+    width = 0.9 * (positions[1] - positions[0])
+    bars = ax.bar(positions, heights, width=width, color="#BBBBBB")
+    for bar, is_coloured in zip(bars, is_tail, strict=True):
+        if is_coloured:
+            bar.set(facecolor=COLOURS[1], hatch="//", edgecolor="white")
+    ax.set(xlabel=xlabel, ylabel=ylabel)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -202,7 +215,9 @@ def show_reported(rows, *, title=None):
             text = ours_text(row)
         ax.annotate(text, (1.01, i), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=GREY)
     ax.set_yticks(range(len(rows)), [f"{row['report']}  {row['system']}" for row in rows])
-    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="test accuracy (%), where not marked")
+    is_marked = any(row["is_complete"] and row["kind"] != KINDS["test"] for row in rows)
+    xlabel = "test accuracy (%), where not marked" if is_marked else "test accuracy (%)"
+    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
     ax.margins(x=0.08)
     ax.grid(axis="x")
     _legend(figure, ax, ncols=2)
