@@ -9,7 +9,6 @@ from matplotlib.colors import to_hex
 from utils.figures.evaluation import (
     GREY,
     show_answer,
-    show_calibration,
     show_class_gates,
     show_confusion,
     show_drops,
@@ -17,20 +16,12 @@ from utils.figures.evaluation import (
     show_estimates,
     show_mistakes,
     show_per_class,
-    show_reliability,
     show_robustness,
 )
 from utils.figures.style import STYLE
 
 CLASSES = ("airplane", "automobile", "bird", "cat")
 PER_CLASS = {"precision": [0.9, 0.5, 0.0, 0.7], "recall": [0.8, 0.6, 0.0, 0.75], "f1": [0.85, 0.55, 0.0, 0.72]}
-CALIBRATION = {
-    "edges": [0.0, 0.25, 0.5, 0.75, 1.0],
-    "count": [0, 3, 400, 700],
-    "confidence": [None, 0.4, 0.6, 0.9],
-    "accuracy": [None, 0.5, 0.7, 0.8],
-    "ece": 0.1,
-}
 RECORD = {
     "images": 100,
     "shift": {"strengths": [0, 1, 2], "accuracy": [0.8, 0.7, 0.6]},
@@ -85,19 +76,6 @@ def test_classes_stand_with_the_best_first_and_their_own_numbers():
     check_whole(figure)
 
 
-def test_reliability_diagrams_stand_side_by_side_and_leave_empty_bins_out():
-    nan = float("nan")
-    bins = ([0, 3, 400, 700], [nan, 0.4, 0.6, 0.9], [nan, 0.5, 0.7, 0.8], 0.1)
-    figure = show_reliability({"first": bins, "second": bins}, title="Finding")
-    left, right, below, _ = figure.axes
-    assert [bar.get_height() for bar in right.patches] == pytest.approx([0, 50, 70, 80])
-    assert [bar.get_height() for bar in below.patches] == [0, 3, 400, 700]
-    gaps = [segment[:, 1].tolist() for segment in left.collections[0].get_segments() if len(segment)]
-    assert gaps == [pytest.approx(gap) for gap in ([40, 50], [60, 70], [90, 80])]
-    assert "first" in left.get_title(loc="left") and "0.100" in left.get_title(loc="left")
-    check_whole(figure)
-
-
 def test_the_mean_of_each_branch_is_subtracted_from_the_gates_weights():
     table = np.array([[0.6, 0.4], [0.2, 0.8], [0.4, 0.6]])
     figure = show_class_gates({"block1": table, "block2": table}, ["a", "b", "c"], ["3x3", "1x1"], title="Finding")
@@ -135,34 +113,6 @@ def test_drops_have_a_panel_for_each_change_and_point_down():
     assert labels(noise.xaxis) == ["4", "8"] and labels(jpeg.xaxis) == ["75"]
     assert list(noise.lines[0].get_ydata()) == [2, 7] and noise.yaxis_inverted()
     check_whole(figure)
-
-
-def test_a_reliability_diagram_leaves_empty_bins_out_and_marks_those_of_few_images():
-    figure = show_calibration(CALIBRATION, title="Finding")
-    ax, below = figure.axes
-    bars = sorted(ax.patches, key=lambda bar: bar.get_x())
-    assert [bar.get_height() for bar in bars] == pytest.approx([50, 70, 80])
-    assert [bar.get_x() for bar in bars] == pytest.approx([25, 50, 75])
-    colours = [to_hex(bar.get_facecolor()) for bar in bars]
-    assert colours[0] != colours[1] == colours[2]
-    sure = ax.lines[1].get_xydata()
-    assert sure.ravel().tolist() == pytest.approx([40, 40, 60, 60, 90, 90])
-    assert [bar.get_height() for bar in below.patches] == [0, 3, 400, 700]
-    check_whole(figure)
-
-
-@pytest.mark.parametrize("size", [None, (4.4, 4.0)], ids=["notebook", "report"])
-def test_the_legend_of_a_reliability_diagram_hides_no_bar(size):
-    high = {"accuracy": [1.0, 0.95, 0.97, 0.99], "confidence": [0.2, 0.4, 0.6, 0.9], "count": [3, 3, 400, 700]}
-    figure = show_calibration(CALIBRATION | high, title="Finding")
-    if size:
-        figure.set_size_inches(size)
-    figure.canvas.draw()
-    legends = [*figure.legends, *(ax.get_legend() for ax in figure.axes if ax.get_legend())]
-    (place,) = (legend.get_window_extent() for legend in legends)
-    assert not any(place.overlaps(ax.get_tightbbox()) for ax in figure.axes)
-    assert place.x0 >= 0 and place.x1 <= figure.bbox.x1
-    assert len(legends[0].get_texts()) == 4
 
 
 @pytest.mark.parametrize("count", [1, 4, 6])

@@ -18,9 +18,9 @@ _MODULES = {
         "show_schedules",
         "show_valleys",
     ),
+    "calibration": ("show_calibration", "show_reliability", "show_temperature"),
     "evaluation": (
         "show_answer",
-        "show_calibration",
         "show_class_gates",
         "show_confusion",
         "show_drops",
@@ -28,7 +28,6 @@ _MODULES = {
         "show_estimates",
         "show_mistakes",
         "show_per_class",
-        "show_reliability",
         "show_robustness",
     ),
 }

@@ -1,4 +1,4 @@
-"""The figures of notebook 05: confusion matrix, per-class metrics, calibration, mistakes, robustness and TTA."""
+"""The figures of notebook 05: confusion matrix, per-class metrics, mistakes, gates, embedding, robustness and TTA."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.cm import ScalarMappable
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from utils.figures.style import COLOURS, DASHES
 
 MARKERS = "osD^vPX"
 GREY = "#EEEEEE"
-ENOUGH = 20  # images; the accuracy of a bin with fewer images is mostly chance
+MAP_COLOURS = "plasma"  # of Grad-CAM, from dark blue to bright yellow
+CHUNKS = 8  # of an embedding: they are drawn one after the other, so that no class covers all others
 PER_CLASS = {
     "recall": ("recall", COLOURS[0], "o"),
     "precision": ("precision", COLOURS[1], "s"),
@@ -69,68 +72,8 @@ def show_per_class(values, classes, *, title=None):
     return figure
 
 
-def show_calibration(calibration, *, title=None):
-    """Draw the accuracy in each bin of confidence, and below it the number of predictions in the bin."""
-    edges = 100 * np.asarray(calibration["edges"])
-    counts = np.asarray(calibration["count"])
-    filled = counts > 0  # an empty bin has no accuracy
-    accuracy = 100 * np.array(calibration["accuracy"], dtype=float)[filled]
-    confidence = 100 * np.array(calibration["confidence"], dtype=float)[filled]
-    figure, (ax, below) = plt.subplots(2, 1, figsize=(7.4, 4.9), height_ratios=(3, 1), sharex=True)
-    looks = {"align": "edge", "edgecolor": "white"}
-    enough = counts >= ENOUGH
-    for chosen, colour, label in (
-        (enough, COLOURS[0], "accuracy"),
-        (~enough, COLOURS[5], f"accuracy of fewer than {ENOUGH} images"),
-    ):
-        bins = filled & chosen
-        if bins.any():
-            ax.bar(edges[:-1][bins], accuracy[chosen[filled]], np.diff(edges)[bins], color=colour, label=label, **looks)
-    ax.plot([0, 100], [0, 100], color="#000000", linestyle="--", linewidth=1.2, label="perfect calibration")
-    ax.plot(confidence, confidence, color=COLOURS[1], linestyle="", marker="D", label="mean confidence")
-    lower = np.minimum(accuracy, confidence)
-    upper = np.maximum(accuracy, confidence)
-    ax.vlines(confidence, lower, upper, color=COLOURS[1], linewidth=1.6)
-    ax.set_ylim(0, 100)
-    ax.set_ylabel("accuracy (%)")
-    figure.legend(loc="outside lower right", ncols=2, fontsize=9)
-    below.bar(edges[:-1], counts, np.diff(edges), color="#999999", **looks)
-    below.set_ylabel("images")
-    below.set_xlabel("confidence (%)")
-    below.set_xlim(0, 100)
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
-def show_reliability(networks, *, title=None):
-    """Draw reliability diagrams side by side: {name: (count, confidence, accuracy, ECE)}, the first three per bin."""
-    shape = {"height_ratios": (3, 1), "sharex": True, "sharey": "row", "squeeze": False}
-    figure, axes = plt.subplots(2, len(networks), figsize=(4.6 * len(networks), 4.4), **shape)
-    for ax, below, (name, bins) in zip(*axes, networks.items(), strict=True):
-        count, confidence, accuracy = (np.asarray(values, dtype=float) for values in bins[:3])
-        left, width = 100 * np.arange(len(count)) / len(count), 100 / len(count)
-        colours = [COLOURS[0] if images >= ENOUGH else COLOURS[5] for images in count]
-        look = {"align": "edge", "edgecolor": "white"}
-        ax.bar(left, 100 * np.nan_to_num(accuracy), width, color=colours, **look)
-        ax.plot([0, 100], [0, 100], color="#000000", linestyle="--", linewidth=1.2, label="perfect calibration")
-        gap = {"color": COLOURS[1], "linewidth": 2, "label": "gap between accuracy and mean confidence"}
-        ax.vlines(100 * confidence, 100 * confidence, 100 * accuracy, **gap)
-        ax.set_title(f"{name}: ECE {bins[3]:.3f}", fontsize=11)
-        ax.set_ylim(0, 100)
-        below.bar(left, count, width, color="#999999", **look)
-        below.set_xlabel("confidence (%)")
-        below.set_xlim(0, 100)
-    axes[0, 0].set_ylabel("accuracy (%)")
-    axes[1, 0].set_ylabel("images")
-    bar = Patch(facecolor=COLOURS[0], label=f"accuracy (pale: of fewer than {ENOUGH} images)")
-    handles = [bar, *axes[0, 0].get_legend_handles_labels()[0]]
-    figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=9)
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
 def show_class_gates(blocks, classes, branches, *, title=None):
-    """Draw each gate's mean output (classes, k) as a table, in percent, with the mean of each branch subtracted.
+    """Draw each gate's mean output (classes, k) as a table, with the mean of each branch subtracted, times 100.
 
     branches: a description of each branch, such as "3x3".
     """
@@ -152,7 +95,7 @@ def show_class_gates(blocks, classes, branches, *, title=None):
         ax.set_yticks(range(len(classes)), classes)
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
-    figure.colorbar(drawn, ax=axes, label="difference (percent)", pad=0.01)
+    figure.colorbar(drawn, ax=axes, label="percentage points", pad=0.01)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -160,23 +103,27 @@ def show_class_gates(blocks, classes, branches, *, title=None):
 def show_embedding(panels, labels, classes, *, title=None):
     """Draw points (n, 2), one per image, for each {name: points}; each class has a colour, a marker and its name."""
     labels = np.asarray(labels)
+    numbers = np.unique(labels)
     colours = plt.get_cmap("tab10").colors
-    figure, axes = plt.subplots(1, len(panels), figsize=(5.6 * len(panels), 4.9), squeeze=False)
+    looks = {i: {"color": colours[i % len(colours)], "marker": MARKERS[i % len(MARKERS)]} for i in numbers}
+    chunk_of = np.random.default_rng(0).integers(CHUNKS, size=len(labels))
+    figure, axes = plt.subplots(1, len(panels), figsize=(5.6 * len(panels), 5.1), squeeze=False)
     for ax, (heading, points) in zip(axes[0], panels.items(), strict=True):
         points = np.asarray(points)
-        means = {}
-        for number in np.unique(labels):
-            own = points[labels == number]
-            look = {"color": colours[number % len(colours)], "marker": MARKERS[number % len(MARKERS)]}
-            ax.scatter(*own.T, s=7, alpha=0.45, linewidth=0, **look)
-            means[number] = own.mean(0)
+        for chunk in range(CHUNKS):
+            for i in numbers:
+                ax.scatter(*points[(labels == i) & (chunk_of == chunk)].T, s=7, alpha=0.4, linewidth=0, **looks[i])
+        means = {i: points[labels == i].mean(0) for i in numbers}
         places = _apart(means, 0.16 * np.ptp(points[:, 0]), 0.055 * np.ptp(points[:, 1]))
-        for number, place in places.items():
-            box = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": colours[number % len(colours)]}
-            ax.text(*place, classes[number], ha="center", va="center", fontsize=9, weight="bold", bbox=box)
+        for i, place in places.items():
+            box = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": looks[i]["color"]}
+            ax.text(*place, classes[i], ha="center", va="center", fontsize=9, weight="bold", bbox=box)
         ax.set_title(heading, fontsize=11)
         ax.set_xlabel("first principal component")
     axes[0, 0].set_ylabel("second principal component")
+    handles = [Line2D([], [], linestyle="", label=classes[i], **looks[i]) for i in numbers]
+    columns = math.ceil(len(handles) / math.ceil(len(handles) / 10))
+    figure.legend(handles=handles, loc="outside lower left", ncols=columns, fontsize=9, columnspacing=1)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -229,7 +176,7 @@ def show_drops(changes, *, title=None):
 
 
 def show_mistakes(images, maps, captions, *, columns=4, title=None):
-    """Draw images, uint8 (n, 3, h, w), each beside a copy with its Grad-CAM map (n, h, w), bright for high values."""
+    """Draw images, uint8 (n, 3, h, w), each beside a copy with its Grad-CAM map (n, h, w): 0 is blue, 1 is yellow."""
     pictures = np.asarray(images).transpose(0, 2, 3, 1) / 255
     lit = _lit(pictures, np.asarray(maps))
     rows = math.ceil(len(pictures) / columns)
@@ -240,6 +187,8 @@ def show_mistakes(images, maps, captions, *, columns=4, title=None):
     for ax, picture, beside, caption in zip(axes.flat, pictures, lit, captions, strict=False):
         ax.imshow(np.concatenate([picture, gap, beside], 1))
         ax.set_title(caption, fontsize=9)
+    scale = figure.colorbar(ScalarMappable(cmap=MAP_COLOURS), ax=axes, pad=0.01, aspect=30)
+    scale.set_label("value of the map")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -283,5 +232,5 @@ def show_answer(picture, answer, *, most=5, title=None):
 def _lit(pictures, maps):
     """Return the images in grey with their maps on top in colour, from dark blue to bright yellow."""
     grey = pictures.mean(3, keepdims=True).repeat(3, 3)
-    colours = plt.get_cmap("plasma")(maps)[..., :3]
+    colours = plt.get_cmap(MAP_COLOURS)(maps)[..., :3]
     return 0.4 * grey + 0.6 * colours

@@ -10,7 +10,8 @@ import matplotlib
 import matplotlib.pyplot as plt
 
 from utils.figures.basics import show_history
-from utils.figures.evaluation import show_calibration, show_robustness
+from utils.figures.calibration import show_calibration
+from utils.figures.evaluation import show_robustness
 from utils.figures.model import show_gates
 from utils.figures.style import STYLE
 from utils.models.draw import draw_network
