@@ -89,6 +89,24 @@ def test_axes_without_a_value_say_so_and_epochs_are_whole_numbers(close_figures,
     assert [ax.has_data() for ax in figure.axes] == [bool(points), False]
 
 
+def test_all_panels_of_a_history_have_the_same_ticks_and_the_grey_line_is_in_the_legend():
+    history = History(1)
+    for epoch in range(1, 6):
+        history.add_point(epoch, (epoch, 0, epoch), 0.1 / epoch)
+        history.add_row(epoch=epoch, train_loss=1.0, train_acc=0.5)
+    figure = show_history(history)
+    assert [list(ax.get_xticks()) for ax in figure.axes] == [[0, 1, 2, 3, 4, 5]] * 3
+    grey = figure.axes[0].lines[0]
+    assert [text.get_text() for text in figure.legends[0].texts] == [grey.get_label(), "training"]
+
+
+def test_only_the_images_that_are_framed_have_a_frame():
+    images = np.zeros((4, 3, 5, 5), np.uint8)
+    ax = show_grid(images, columns=2, framed=(False, False, True, False)).axes[0]
+    (frame,) = ax.patches
+    assert frame.get_xy() == (-0.5, 5 + GAP - 0.5) and frame.get_width() == frame.get_height() == 5
+
+
 @pytest.mark.parametrize(("rates", "panels"), [([0.1, 0.1], 2), ([5e-5, 1e-5], 3)])
 def test_only_a_learning_rate_that_changes_has_a_panel(rates, panels):
     points = [{"epoch": i, "loss": 2.0, "lr": rate} for i, rate in enumerate(rates)]

@@ -38,6 +38,13 @@ def test_the_marked_epochs_are_shaded_and_named(count):
     ] * bool(count)
 
 
+def test_a_line_marks_the_epoch_in_its_own_panel_only():
+    figure = show_learning_curves({"one": CURVES, "two": CURVES}, ylabel="loss", epochs={"two": 3})
+    added = [[line for line in ax.lines if line.get_label().startswith("_")] for ax in figure.axes]
+    assert [[list(line.get_xdata()) for line in lines] for lines in added] == [[], [[3, 3]]]
+    assert all(ax.xaxis.get_tick_params()["labelbottom"] for ax in figure.axes)
+
+
 def test_a_training_without_a_complete_epoch_leaves_an_empty_panel():
     ax = show_learning_curves({"": {"training": [], "validation": []}}).axes[0]
     assert all(len(line.get_xdata()) == 0 for line in ax.lines)

@@ -13,17 +13,22 @@ CURVES = {
     "val": {"label": "validation", "color": "#D55E00", "linestyle": "--", "marker": "s"},
     "test": {"label": "test", "color": "#D55E00", "linestyle": "--", "marker": "s"},
 }
+POINTS = {"label": "training, mean of a few batches", "color": "#BBBBBB", "linestyle": "-", "linewidth": 1.2}
 CHANNELS = {"red": ("#D55E00", "-"), "green": ("#009E73", "--"), "blue": ("#0072B2", ":")}
 GAP = 3  # white pixels between two images
 CAPTION = 0.24  # inches above an image with a caption
 HEADS = 0.25  # inches above the first row with the names of the columns
+TICKS = 5  # labelled epochs on an axis, about
 MINIMAL_SPAN = 10.0  # points on an axis of accuracies, at least: a tenth of a point must not look like a leap
 
 
-def show_grid(images, captions=None, *, columns=10, rows=None, heads=None, title=None, size=0.72) -> plt.Figure:
+def show_grid(
+    images, captions=None, *, columns=10, rows=None, heads=None, framed=(), title=None, size=0.72
+) -> plt.Figure:
     """Draw images, uint8 (n, 3, h, w), in rows of `columns` images, each with its caption.
 
-    rows and heads are labels of the rows and the columns. size is the width of one image in inches.
+    rows and heads are labels of the rows and the columns. framed: for each image, whether it gets a frame. size is the
+    width of one image in inches.
     """
     images = np.asarray(images).transpose(0, 2, 3, 1)
     height, width = images.shape[1:3]
@@ -42,6 +47,11 @@ def show_grid(images, captions=None, *, columns=10, rows=None, heads=None, title
         if captions is not None:
             axes.text(left + width / 2, top - 1.5, captions[i], ha="center", va="bottom", fontsize=small)
     axes.imshow(sheet, interpolation="nearest")
+    for i, is_framed in enumerate(framed):
+        if is_framed:
+            corner = (i % columns) * column_width - 0.5, (i // columns) * row_height + above - 0.5
+            look = {"fill": False, "edgecolor": "#D55E00", "linewidth": 2.5, "clip_on": False}
+            axes.add_patch(plt.Rectangle(corner, width, height, **look))
     for i, name in enumerate(rows or ()):
         axes.text(-4, i * row_height + above + height / 2, name, ha="right", va="center", fontsize=large)
     for i, name in enumerate(heads or ()):
@@ -126,7 +136,7 @@ def show_history(history, *, num_epochs=None, title=None) -> plt.Figure:
     loss_ax, accuracy_ax = axes[:2]
     positions = [point["epoch"] for point in points]
     if points:
-        loss_ax.plot(positions, [point["loss"] for point in points], color="#BBBBBB", linestyle="-", linewidth=1.2)
+        loss_ax.plot(positions, [point["loss"] for point in points], **POINTS)
     for name, look in CURVES.items():
         _plot_curve(loss_ax, rows, f"{name}_loss", look)
         _plot_curve(accuracy_ax, rows, f"{name}_acc", look, scale=100)
@@ -137,18 +147,20 @@ def show_history(history, *, num_epochs=None, title=None) -> plt.Figure:
         axes[2].set_ylim(bottom=0)
         axes[2].yaxis.set_major_formatter("{x:g}")  # without a factor above the axis, where the title is
     last_epoch = max([1, num_epochs or 0, *(row["epoch"] for row in rows)])
+    ticks = [tick for tick in MaxNLocator(TICKS, integer=True).tick_values(0, last_epoch) if tick <= last_epoch]
     for ax in axes:
         ax.set_xlabel("epoch")
         ax.set_xlim(0, last_epoch)
-        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        ax.set_xticks(ticks)  # the same in all panels
         ax.grid(axis="y")
         if not ax.has_data():
             ax.set_yticks([])
             ax.text(0.5, 0.5, "no value yet", transform=ax.transAxes, ha="center", color="#777777")
-    loss_ax.set_title("loss (grey: every few batches)" if points else "loss", fontsize=10)
+    loss_ax.set_title("loss", fontsize=10)
     accuracy_ax.set_title("accuracy (%)", fontsize=10)
     if rows:
-        figure.legend(*accuracy_ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+        handles = [*loss_ax.lines[: bool(points)], *accuracy_ax.get_legend_handles_labels()[0]]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 

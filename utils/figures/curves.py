@@ -10,11 +10,11 @@ LOOKS = {look["label"]: look for look in CURVES.values()}
 THIRD = {"color": "#009E73", "linestyle": ":", "marker": "^"}  # of a curve with any other label
 
 
-def show_learning_curves(panels, *, columns=2, ylabel=None, marked=None, title=None) -> plt.Figure:
+def show_learning_curves(panels, *, columns=2, ylabel=None, marked=None, epochs=None, title=None) -> plt.Figure:
     """Draw one panel for each {name: {"training": values, "validation": values}}, with one value per epoch.
 
     With a ylabel all panels show the same quantity, on one scale. marked: (count, text) shades the first `count` epochs
-    and writes the text there.
+    and writes the text there. epochs: {name of a panel: epoch} draws a vertical line at that epoch.
     """
     columns = min(columns, len(panels))
     lines = -(-len(panels) // columns)
@@ -33,7 +33,10 @@ def show_learning_curves(panels, *, columns=2, ylabel=None, marked=None, title=N
             )
         ax.set_title(name, fontsize=11)
         ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.tick_params(labelbottom=True)
         ax.grid(axis="y")
+        if epochs and name in epochs:
+            ax.axvline(epochs[name], color="#777777", linestyle="-.", linewidth=1.2, zorder=0)
         if marked is not None and marked[0] > 0:
             ax.axvspan(0.5, marked[0] + 0.5, color="#EEEEEE", zorder=0)
             ax.annotate(marked[1], (0.6, 0.97), xycoords=("data", "axes fraction"), fontsize=10, va="top")
@@ -41,7 +44,6 @@ def show_learning_curves(panels, *, columns=2, ylabel=None, marked=None, title=N
         ax.set_ylabel(ylabel)
     for ax in axes.flat[max(0, len(panels) - columns) : len(panels)]:
         ax.set_xlabel("epoch")
-        ax.tick_params(labelbottom=True)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=10)
     figure.suptitle(title, x=0.01, ha="left")
     return figure

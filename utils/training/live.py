@@ -13,7 +13,7 @@ from utils.training.state import LAST
 LINE_EVERY, FIGURE_EVERY = 0.5, 1.0  # seconds between two updates, at least
 SHARE = 0.02  # the largest fraction of the time that drawing may take
 BAR = 20  # characters of the progress bar
-TITLE = "Learning curves: training while the network learns, all others after each epoch"
+TITLE = "Learning curves"
 
 
 class LiveCurves:
