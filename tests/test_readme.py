@@ -8,6 +8,7 @@ import pytest
 
 import utils
 from tools import make
+from utils.runs import find
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -46,3 +47,14 @@ def test_the_map_has_a_row_for_each_room(room):
 def test_code_is_python_and_imports_names_that_exist(block):
     imports = [node for node in ast.parse(block).body if isinstance(node, (ast.Import, ast.ImportFrom))]
     exec(compile(ast.Module(imports, type_ignores=[]), "README.md", "exec"), {})
+
+
+def test_the_readmes_example_trains_resumes_and_reports(data, ledger_folder):
+    (code,) = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    for long, short in {"load_cifar10()": "data", "val=5000": "val=50", ", 10, optimizer": ", 1, optimizer"}.items():
+        assert code.count(long) == 1
+        code = code.replace(long, short)
+    exec(compile(code, "README.md", "exec"), {"data": data})
+    assert (find("mine").folder / "report.html").exists()
+    exec(compile(code, "README.md", "exec"), {"data": data})  # the same cells again: nothing is trained twice
+    assert len(find("mine").record["attempts"]) == 1
