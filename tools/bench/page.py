@@ -37,7 +37,7 @@ was measured there. The tables and figures are made from the records in this fol
 
 The baseline is a `DataLoader`, float32, and k convolutions for a gated convolution with k branches. Our training
 computes in the fastest precision of the device and uses CUDA graphs on a GPU. The GPU's figures, and those of a CPU
-that are older than 30 November 2026, are of an earlier form of the networks.
+that are older than 30 November 2026, are of an earlier form of the code.
 """
 
 
