@@ -2,6 +2,8 @@
 
 import ast
 import re
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -49,12 +51,15 @@ def test_code_is_python_and_imports_names_that_exist(block):
     exec(compile(ast.Module(imports, type_ignores=[]), "README.md", "exec"), {})
 
 
-def test_the_readmes_example_trains_resumes_and_reports(data, ledger_folder):
+def test_the_readmes_example_trains_resumes_and_reports(data, ledger_folder, monkeypatch):
     (code,) = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     for long, short in {"load_cifar10()": "data", "val=5000": "val=50", ", 10, optimizer": ", 1, optimizer"}.items():
         assert code.count(long) == 1
         code = code.replace(long, short)
-    exec(compile(code, "README.md", "exec"), {"data": data})
+    module = types.ModuleType("readme")  # its network is found again by this name
+    module.data = data
+    monkeypatch.setitem(sys.modules, "readme", module)
+    exec(compile(code, "README.md", "exec"), module.__dict__)
     assert (find("mine").folder / "report.html").exists()
-    exec(compile(code, "README.md", "exec"), {"data": data})  # the same cells again: nothing is trained twice
+    exec(compile(code, "README.md", "exec"), module.__dict__)  # the same cells again: nothing is trained twice
     assert len(find("mine").record["attempts"]) == 1
