@@ -98,6 +98,8 @@ def test_the_short_table_shows_each_measured_system_once_and_names_the_others():
     lines = pages.short_table(runs).splitlines()
     assert lines[2] == "| C `plain_cnn` | 84.00 % | 84.00\u00a0% |  | 1 | 1 min 40 s, AMD EPYC (2 cores) |"
     assert lines[3].startswith("| ours: `quick` |  | 89.00 ± 1.41\u00a0% | 90.00 ± 0.00\u00a0% | 2 |")
+    (_, _, row, *_) = pages.short_table([record(beside=1)]).splitlines()
+    assert "not timed alone yet" in row and "1 min" not in row
     assert len(lines) == 6 and lines[-1].count("`") == 2 * (len(pages.systems()) - 2)
 
 
