@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 
 from tools import notebooks
-from utils.data import BatchLoader, class_rows, load_cifar10
+from utils.data import BatchLoader, Split, class_rows, load_cifar10
 from utils.data.sources import CLASSES, synthetic
 from utils.figures.basics import show_grid
 from utils.figures.style import COLOURS
@@ -78,16 +78,14 @@ def gates(data):
     record = pretrained_record("quick")
     net = load_pretrained("quick", device="cpu")
     rows = [int(class_rows(data.test, data.classes, name)[0]) for name in GATED_CLASSES]
-    images = data.test.images[rows]
-    X, _ = BatchLoader(data.test, len(data.test), mean=record["mean"], std=record["std"], device="cpu").batch(
-        epoch=0, i=0
-    )
+    six = Split(data.test.images[rows], data.test.labels[rows])
+    X, _ = BatchLoader(six, len(six), mean=record["mean"], std=record["std"], device="cpu").batch(epoch=0, i=0)
     weights = []
     last = [block.gate for block in net.children() if hasattr(block, "gate")][-1]
     last.register_forward_hook(lambda gate, inputs, output: weights.append(output))
     with torch.no_grad():
-        net(X[rows])
-    return as_picture(draw_gates(images, weights[0].numpy(), GATED_CLASSES), dpi=160)
+        net(X)
+    return as_picture(draw_gates(six.images, weights[0].numpy(), GATED_CLASSES), dpi=160)
 
 
 def draw_gates(images, weights, titles):

@@ -43,7 +43,7 @@ def softmax_gated(num_classes: int = 10) -> nn.Module:
 def shortcut_gated(num_classes: int = 10, last_softmax: bool = True) -> nn.Module:
     """Report B: eleven gated blocks with shortcuts; the last layer is a softmax, although the loss also applies one.
 
-    Without last_softmax, it is the network that the report must have measured (see utils/recipes/reported.py).
+    Without last_softmax, it is a network that the reported loss can be of (see utils/recipes/reported.py).
     """
     channels = [3, 32, 64, 64, 128, 128, 256, 256, 512, 512, 512, 512]
     net = nn.Sequential()
