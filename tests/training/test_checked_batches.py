@@ -190,7 +190,9 @@ def test_batches_that_only_training_refuses(case):
     ("y_hat", "y"),
     [
         (torch.eye(3), torch.tensor([[0], [1], [2]])),
-        (torch.eye(3), torch.eye(3)),
+        (torch.eye(3), torch.eye(3).long()),
+        (torch.eye(3), torch.eye(4)[:3]),
+        (torch.eye(3), torch.eye(3)[:2]),
         (torch.eye(3)[:, :, None], torch.arange(3)),
         (torch.zeros(3, 1), torch.zeros(3).long()),
         (torch.zeros(3), torch.zeros(3).long()),

@@ -25,6 +25,7 @@ NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d)
 POOLS = (_MaxPoolNd, _AvgPoolNd, _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, GlobalMaxPool)
 DROPOUTS = (nn.Dropout, nn.Dropout2d, nn.AlphaDropout)
 NAMES = {"Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh", "Flatten": "flatten", "Identity": "X itself"}
+NAMES["TemperatureSoftmax"] = "softmax with a temperature"
 MEAN = "mean over the map"
 
 
