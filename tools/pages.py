@@ -171,8 +171,8 @@ def report_table(table_rows, records):
 
 
 def choice_table(records):
-    """Return the table of what was tried on held-out images."""
-    rows = []
+    """Return the table of what was tried on held-out images, those of the original CIFAR-10 only."""
+    rows, records = [], [record for record in records if record["data"]["name"] == ORIGINAL]
     for system, alternatives in CHOICES.items():
         rows += [
             row for text, recipe in alternatives.items() for row in rows_of(f"`{system}`: {text}", recipe, records)

@@ -100,10 +100,10 @@ def _change_colours(images, operation, strength):
 
 def _blurred(images):
     """Return the images with each pixel blurred with its eight neighbours, except at the edge."""
-    kernel = torch.full((3, 1, 3, 3), 1 / 13, device=images.device)
-    kernel[:, :, 1, 1] = 5 / 13
     blurred = images.to(torch.float32)
-    blurred[:, :, 1:-1, 1:-1] = F.conv2d(blurred, kernel, groups=3).round_()
+    inside = blurred[:, :, 1:-1, 1:-1]
+    # In the mean, the pixel itself counts five times; a convolution would be less exact on a GPU.
+    inside.copy_(((9 * F.avg_pool2d(blurred, 3, stride=1) + 4 * inside) / 13).round_())
     return blurred
 
 
