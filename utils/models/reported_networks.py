@@ -57,11 +57,11 @@ def shortcut_gated(
     """Report B: eleven gated blocks with shortcuts; the last layer is a softmax, although the loss also applies one.
 
     Without last_softmax, it is a network that the reported loss can be of (see utils/recipes/reported.py). gate:
-    "softmax", "linear" (without an activation), or "mlp" (with a hidden layer, and a softmax).
+    "softmax", "sigmoid", or "mlp" (with a hidden layer, and a softmax).
     """
     net = nn.Sequential()
     for number, (c, d) in enumerate(pairwise(CHANNELS_OF_B), start=1):
-        activation = nn.Identity() if gate == "linear" else nn.Softmax(dim=1)
+        activation = nn.Sigmoid() if gate == "sigmoid" else nn.Softmax(dim=1)
         block = GatedBlock(
             c,
             d,

@@ -70,7 +70,7 @@ CHOICES = {
         "batches of 100": alternative(B, "batch_100", batch_size=100),
         "mean and standard deviation 0.5": alternative(B, "half", mean=HALF, std=HALF),
         "two branches": alternative(B, "two", {"k": 2}),
-        "gates without an activation": alternative(B, "linear", {"gate": "linear"}),
+        "gates with a sigmoid": alternative(B, "sigmoid", {"gate": "sigmoid"}),
         "MLP gates": alternative(B, "mlp", {"gate": "mlp"}),
         "maps are halved after blocks 2, 5 and 8 only": alternative(B, "halving", {"halving": (2, 5, 8)}),
     },
