@@ -11,7 +11,6 @@ import io
 import lzma
 import re
 import sys
-import textwrap
 import zipfile
 
 import nbformat
@@ -20,8 +19,8 @@ from tools import make, notebooks, publish
 
 ROOT = make.ROOT
 FOLDER = ROOT / "dist" / "colab"
-# What the notebooks need besides utils/ and the pages that they link to: 04 runs tools.train, and 06 reads the records.
-NEEDED = ("utils/", "tools/__init__.py", "tools/train.py", "results/accuracy/", "data/README.md", "LICENSE")
+# What every notebook contains, besides the pages that it links to. 04 runs tools.train, and 06 reads results/accuracy.
+LIBRARY_FILES = ("utils/", "tools/__init__.py", "tools/train.py", "results/accuracy/", "data/README.md", "LICENSE")
 WEIGHTS = "results/weights/"  # 1.6 MB, only for notebooks that call load_pretrained
 LINK = re.compile(r"\[([^\]]+)\]\((?!\w+:|#)([^)#]+\.md)[^)]*\)")  # a link to another page of the suite
 LINE = 120  # characters of the library's text
@@ -39,21 +38,21 @@ import os
 import sys
 from base64 import b85decode
 from hashlib import sha256
+from io import BytesIO
 from lzma import decompress
 from pathlib import Path
-from shutil import unpack_archive
+from zipfile import ZipFile
 
 {publish.GOOGLE_DRIVE.replace("drive, files", "drive")}
-suite = here / "FOLDER"
-if not (suite / "utils" / "notebook.py").is_file():  # unpack the library, which the cell above contains
-    packed = b85decode("".join(LIBRARY.split()))
-    if sha256(packed).hexdigest() != "CHECKSUM":
-        raise SystemExit("The library in the cell above is damaged: get this notebook again.")
-    archive = suite.with_suffix(".zip")
-    archive.write_bytes(decompress(packed))
-    unpack_archive(archive, here)
-    archive.unlink()
+packed = b85decode("".join(LIBRARY.split()))
+if sha256(packed).hexdigest() != "CHECKSUM":
+    raise SystemExit("The library in the cell above is damaged: get this notebook again.")
+archive = ZipFile(BytesIO(decompress(packed)))
+for name in archive.namelist():
+    if not (here / name).is_file():  # so that your changes stay
+        archive.extract(name, here)
 
+suite = here / "FOLDER"
 {publish.START}"""
 # A cell with this metadata is folded on Colab, in JupyterLab and on Kaggle.
 FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}, "_kg_hide-input": True, "tags": ["library"]}
@@ -61,9 +60,10 @@ FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}, "_kg_hide-inpu
 
 def self_contained(nb):
     """Return a notebook with the library in a folded cell and a set-up cell that unpacks it, changed in place."""
-    files = packed_files(nb)
-    packed, folder = pack(files)
-    text = "\n".join(textwrap.wrap(base64.b85encode(packed).decode(), LINE, break_on_hyphens=False))
+    folder = folder_name()
+    packed = pack(needed_files(nb), folder)
+    text = base64.b85encode(packed).decode()
+    text = "\n".join(text[start : start + LINE] for start in range(0, len(text), LINE))
     setup = SETUP.replace("FOLDER", folder).replace("CHECKSUM", hashlib.sha256(packed).hexdigest())
     library = nbformat.v4.new_code_cell(LIBRARY.replace("TEXT", text), id="library", metadata=FOLDED)
     for cell in nb.cells:
@@ -76,33 +76,45 @@ def self_contained(nb):
     return nb
 
 
-def packed_files(nb):
-    """Return the suite's files that this notebook needs, as paths inside the suite."""
-    uses_weights = any(cell.cell_type == "code" and "load_pretrained(" in cell.source for cell in nb.cells)
+def needed_files(nb):
+    """List the suite's files that a notebook needs, as paths inside the suite."""
+    code = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "code")
+    needed = (*LIBRARY_FILES, WEIGHTS) if "load_pretrained(" in code else LIBRARY_FILES
     linked = {page(target) for cell in nb.cells for _, target in LINK.findall(cell.source)}
-    needed = (*NEEDED, WEIGHTS) if uses_weights else NEEDED
-    return [path for path in make.suite_files() if path in linked or path.as_posix().startswith(needed)]
+    return [path for path in suite_files() if path.startswith(needed) or path in linked]
 
 
-def pack(files):
-    """Return (bytes, folder): a compressed zip file of these files in a folder, whose name changes with its content."""
-    contents = {path.as_posix(): (ROOT / path).read_bytes() for path in files}
-    folder = f"{make.NAME}-{hashlib.sha256(repr(contents).encode()).hexdigest()[:8]}"
+def suite_files():
+    """List the paths of all files of the suite, with forward slashes, in order."""
+    return sorted(path.as_posix() for path in make.tracked_files() or make.files_on_disk())
+
+
+def folder_name():
+    """Return the name of the folder into which the notebooks unpack this version of the library."""
+    checksum = hashlib.sha256()
+    for path in suite_files():
+        if path.startswith((*LIBRARY_FILES, WEIGHTS)):
+            checksum.update(path.encode() + (ROOT / path).read_bytes())
+    return f"{make.NAME}-{checksum.hexdigest()[:8]}"
+
+
+def pack(files, folder):
+    """Return a zip file of these files in a folder, as compressed bytes, the same whenever the files are the same."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:  # not compressed: all files together are compressed better below
-        for name, content in contents.items():
-            archive.writestr(zipfile.ZipInfo(f"{folder}/{name}"), content)
-    return lzma.compress(buffer.getvalue(), preset=9 | lzma.PRESET_EXTREME), folder
+        for path in files:
+            archive.writestr(zipfile.ZipInfo(f"{folder}/{path}"), (ROOT / path).read_bytes())
+    return lzma.compress(buffer.getvalue(), preset=9 | lzma.PRESET_EXTREME)
 
 
 def page(target):
     """Return the path of a linked page inside the suite."""
-    return (notebooks.FOLDER / target).resolve().relative_to(ROOT)
+    return (notebooks.FOLDER / target).resolve().relative_to(ROOT).as_posix()
 
 
 def link(match):
     """Return a link to the published page; if the suite is not published, the page's path in the library's folder."""
-    text, path = match[1], page(match[2]).as_posix()
+    text, path = match[1], page(match[2])
     address, branch = publish.settings()
     if address:
         return f"[{text}]({address}/blob/{branch}/{path})"

@@ -230,15 +230,11 @@ def files_on_disk():
     return files
 
 
-def suite_files():
-    """List the suite's files, the one that the set-up cell looks for last: once it is unpacked, so are the others."""
-    files = tracked_files() or files_on_disk()
-    return sorted(files, key=lambda path: (path == Path("utils", "notebook.py"), path))
-
-
 def pack(extra):
     """Pack the suite into one file for an upload to Colab."""
-    files = suite_files()
+    files = tracked_files() or files_on_disk()
+    # The module that the set-up cell looks for comes last: once it is unpacked, so are the others.
+    files = sorted(files, key=lambda path: (path == Path("utils", "notebook.py"), path))
     part = ROOT / (ZIP + ".part")
     with zipfile.ZipFile(str(part), "w", zipfile.ZIP_DEFLATED) as archive:
         for name in files:
