@@ -61,7 +61,7 @@ def start():
     print(f"{describe(device)}, Python {platform.python_version()}")
     if device.type == "cpu" and on_hosted_machine():
         menu = "Runtime > Change runtime type" if "google.colab" in sys.modules else "Settings > Accelerator"
-        print(f"This machine has no GPU. Notebooks 04 to 06 are faster with one: {menu} starts a new, empty machine.")
+        print(f"There is no GPU here, which makes notebooks 04 to 06 slow. {menu} gives you a new machine with one.")
 
 
 def on_hosted_machine() -> bool:
