@@ -95,7 +95,7 @@ def folder_name():
     for path in suite_files():
         if path.startswith((*LIBRARY_FILES, WEIGHTS)):
             checksum.update(path.encode() + (ROOT / path).read_bytes())
-    return f"{make.NAME}-{checksum.hexdigest()[:8]}"
+    return f"cifar10-coursework-{checksum.hexdigest()[:8]}"
 
 
 def pack(files, folder):

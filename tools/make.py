@@ -16,8 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OLDEST = (3, 10)
 UNFINISHED = "made by tools/make.py, not finished"
 NEEDED_GB = 7  # of disk, where torch brings its CUDA libraries
-NAME = "cifar10-coursework"
-ZIP = NAME + ".zip"
+ZIP = "cifar10-coursework.zip"
 NOT_PACKED = {".git", "__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".ruff_cache", ".hypothesis"}
 
 # What pip's log says and what then helps; the first match counts.
@@ -238,7 +237,7 @@ def pack(extra):
     part = ROOT / (ZIP + ".part")
     with zipfile.ZipFile(str(part), "w", zipfile.ZIP_DEFLATED) as archive:
         for name in files:
-            archive.write(str(ROOT / name), (Path(NAME) / name).as_posix())
+            archive.write(str(ROOT / name), (Path("cifar10-coursework") / name).as_posix())
     part.replace(ROOT / ZIP)
     print(f"{ZIP}: {len(files)} files, {(ROOT / ZIP).stat().st_size / 1e6:.1f} MB")
     print("On Colab: File > Upload notebook, then run the set-up cell. It asks for this file.")
