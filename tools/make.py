@@ -222,7 +222,7 @@ def files_on_disk():
         here = Path(top).relative_to(ROOT)
         folders[:] = [name for name in folders if name not in NOT_PACKED and not Path(top, name, "pyvenv.cfg").exists()]
         if not here.parts:
-            folders[:] = [name for name in folders if name != "runs"]  # utils/runs is a part of the suite
+            folders[:] = [name for name in folders if name not in ("runs", "dist")]  # utils/runs is a part of the suite
         if here.parts[:1] == ("data",):
             folders[:], names = [], [name for name in names if name.endswith((".md", ".png"))]
         files += [here / name for name in names if not name.endswith((".zip", ".part"))]
@@ -231,14 +231,16 @@ def files_on_disk():
 
 def pack(extra):
     """Pack the suite into one file for an upload to Colab."""
-    files = sorted(tracked_files() or files_on_disk())
+    files = tracked_files() or files_on_disk()
+    # The module that the set-up cell looks for comes last: once it is unpacked, so are the others.
+    files = sorted(files, key=lambda path: (path == Path("utils", "notebook.py"), path))
     part = ROOT / (ZIP + ".part")
     with zipfile.ZipFile(str(part), "w", zipfile.ZIP_DEFLATED) as archive:
         for name in files:
             archive.write(str(ROOT / name), (Path("cifar10-coursework") / name).as_posix())
     part.replace(ROOT / ZIP)
     print(f"{ZIP}: {len(files)} files, {(ROOT / ZIP).stat().st_size / 1e6:.1f} MB")
-    print("On Colab: File > Upload notebook, then drop this file into the Files pane and run the set-up cell.")
+    print("On Colab: File > Upload notebook, then run the set-up cell. It asks for this file.")
     return 0
 
 
@@ -264,6 +266,7 @@ TARGETS = {  # name: (function, its help text if that is not the first line of t
     "notebooks": (lambda extra: module("tools.run")(["--in-place", *extra]), "Run the notebooks and rewrite them."),
     "publish": (module("tools.publish", "ADDRESS"), "Write the suite's public ADDRESS into badges and set-up cells."),
     "zip": (pack, None),
+    "colab": (module("tools.colab"), "Write self-contained notebooks for Colab and Kaggle, in dist/colab."),
     "help": (help_, None),
 }
 

@@ -82,7 +82,8 @@ def is_run(cell):
 
 def clean(nb):
     """Remove from a notebook what no reader needs and no diff should show; return it, changed in place."""
-    nb.metadata = nbformat.from_dict(METADATA)
+    accelerator = {"accelerator": nb.metadata["accelerator"]} if "accelerator" in nb.metadata else {}  # read by Colab
+    nb.metadata = nbformat.from_dict({**accelerator, **METADATA})
     count = 0
     for cell in nb.cells:
         metadata = {}
