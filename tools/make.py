@@ -143,6 +143,7 @@ TARGETS = {  # name: (function, its help text if that is not the first line of t
 def main(arguments):
     """Run the target that the first argument names; return its exit code."""
     check_python()
+    os.environ.setdefault("PYTHONUTF8", "1")  # the commands read and write UTF-8 on Windows, too
     name, *extra = arguments or ["help"]
     if name not in TARGETS:
         fail(f"There is no target '{name}'.", "Choose one of " + ", ".join(TARGETS) + ".")

@@ -190,20 +190,26 @@ def test_an_old_python_is_refused_in_one_line_that_names_a_newer_one_that_starts
     assert len(str(stop.value).splitlines()) == 1
 
 
-def read_requirements(name, python):
-    """Return the requirements in a file that concern this version of Python, by their package's name."""
+SYSTEMS = {"linux": "posix", "darwin": "posix", "win32": "nt"}  # as Python's sys and os name them
+
+
+def read_requirements(name, python, system):
+    """Return the requirements in a file that concern this version of Python on this system, by package."""
+    facts = {"python_version": python, "python_full_version": python + ".9"}
+    facts |= {"sys_platform": system, "os_name": SYSTEMS[system]}
     lines = [line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
     requirements = [Requirement(line) for line in lines if line]  # no option, such as an index, is a requirement
-    valid = [each for each in requirements if each.marker is None or each.marker.evaluate({"python_version": python})]
+    valid = [each for each in requirements if each.marker is None or each.marker.evaluate(facts)]
     assert len({each.name for each in valid}) == len(valid)
     return {each.name: each.specifier for each in valid}
 
 
+@pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
-def test_the_constraints_fix_one_version_of_every_requirement_that_meets_its_bounds(python):
-    fixed = read_requirements("constraints.txt", python)
+def test_the_constraints_fix_one_version_of_every_requirement_that_meets_its_bounds(python, system):
+    fixed = read_requirements("constraints.txt", python, system)
     assert all(str(version).startswith("==") and "*" not in str(version) for version in fixed.values())
-    for name, bounds in read_requirements("requirements.txt", python).items():
+    for name, bounds in read_requirements("requirements.txt", python, system).items():
         assert bounds.contains(str(fixed[name]).removeprefix("==")), name
 
 
