@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import zipfile
 from pathlib import Path
 
@@ -117,9 +118,11 @@ def pack(extra):
 def help_(extra):
     """List these targets."""
     print('make TARGET [ARGS="..."], or without make: py tools/make.py TARGET ...\n')
+    width = shutil.get_terminal_size().columns
     for name, (target, text) in TARGETS.items():
-        print(f"  {name:<10} {text or target.__doc__.splitlines()[0]}")
-    print("\nTwo variables choose the Python to use (PYTHON) and the folder of the environment (VENV, default .venv).")
+        line = f"  {name:<10} {text or target.__doc__.splitlines()[0]}"
+        print(textwrap.fill(line, width, subsequent_indent=13 * " "))
+    print("\nVariables: PYTHON is the Python to use, VENV the environment's folder (.venv).")
     return 0
 
 

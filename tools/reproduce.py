@@ -15,6 +15,7 @@ import dataclasses
 import sys
 import time
 
+from tools.command import command, require_writable
 from utils.data.cifar10 import load_cifar10
 from utils.devices import describe, try_gpu
 from utils.errors import CourseworkError
@@ -60,6 +61,7 @@ def jobs(seeds=3):
     ]
 
 
+@command
 def main(arguments=None):
     """Run the jobs that have no record yet, or those of the systems named, until all are done or the time is over."""
     args = parse(arguments)
@@ -85,6 +87,8 @@ def main(arguments=None):
             state = "open" if job in open_jobs else "done"
             print(f"{state}  {job.multiply_adds / 1e15:8.2f} x 10^15 multiply-adds  {job}")
         return 0
+    require_writable(folder)
+    require_writable(trainings())
     return _run(open_jobs, paths, data, device, Deadline(args.minutes), args)
 
 
