@@ -27,7 +27,7 @@ CLUES = (
     (("No space left on device", "Errno 28"), "Free some disk space"),
     (
         ("NewConnectionError", "NameResolutionError", "ConnectTimeout", "ReadTimeout", "ProxyError", "unreachable"),
-        "No package index could be reached: check the network (behind a proxy, set HTTPS_PROXY)",
+        "No package index could be reached: check the network, and the proxy if there is one (HTTPS_PROXY)",
     ),
     (
         ("CERTIFICATE_VERIFY_FAILED",),

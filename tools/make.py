@@ -84,7 +84,7 @@ def tracked_files():
     listing = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     if not (ROOT / ".git").exists() or not shutil.which("git"):
         return []
-    names = subprocess.run(listing, stdout=subprocess.PIPE).stdout.split(b"\0")
+    names = subprocess.run(listing, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.split(b"\0")
     return [Path(os.fsdecode(name)) for name in names if name and (ROOT / os.fsdecode(name)).is_file()]
 
 
