@@ -53,8 +53,8 @@ def test(extra):
     """Check the style, then run the tests and every notebook."""
     python = environment()
     commands = {
-        "ruff check": [python, "-m", "ruff", "check", "."],
-        "ruff format": [python, "-m", "ruff", "format", "--check", "."],
+        "ruff check": [python, "-m", "ruff", "check", "--no-cache", "."],
+        "ruff format": [python, "-m", "ruff", "format", "--no-cache", "--check", "."],
         "pytest and notebooks": pytest(python, "not faults", "--nbval-lax", "--nbval-current-env", *extra),
     }
     return stages(commands)
