@@ -16,6 +16,7 @@ import zipfile
 import nbformat
 
 from tools import make, notebooks, publish
+from tools.command import command
 
 ROOT = make.ROOT
 FOLDER = ROOT / "dist" / "colab"
@@ -121,7 +122,8 @@ def link(match):
     return f"`{path}`" if text == path else f"{text} (`{path}`)"
 
 
-def main():
+@command
+def main(arguments=None):
     """Write all notebooks with the library inside, and print their sizes."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for path in notebooks.paths():

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import nbformat
 
+from tools.command import command
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "notebooks"
 METADATA = {
@@ -184,10 +186,11 @@ def _with_alternative_texts(nb):
     return nb
 
 
-def main(arguments):
+@command
+def main(arguments=None):
     """Clean the named notebooks in place, or all of them; list what must not be committed."""
     failed = False
-    for path in [Path(word) for word in arguments] or paths():
+    for path in [Path(word) for word in arguments or ()] or paths():
         nb = clean(read(path))
         problems = refused(nb)
         for problem in problems:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from tools.command import command
 from tools.marks import filled
 from utils.experiments.intervals import t_interval
 from utils.experiments.records import (
@@ -41,6 +42,7 @@ NAMES_BELOW = {"images": "Images", "protocol": "Protocol", "seeds": "Seeds", "on
 PROTOCOLS = {"validation": "validation split", "watch_test": "test set watched", "train_on_all": "tested once"}
 
 
+@command
 def main(arguments=None):
     """Write the tables into both pages, or check that they are up to date."""
     parser = argparse.ArgumentParser(prog="python -m tools.pages", description=main.__doc__)

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from tools import notebooks
+from tools.command import command
 from tools.marks import between_marks
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -180,6 +181,7 @@ def stale_files():
     return {path: wanted[path] for path in wanted if wanted[path] != current[path]}
 
 
+@command
 def main(arguments=None):
     """Write the address into all badges and set-up cells, or with --check only list those that are out of date."""
     parser = argparse.ArgumentParser(prog="python -m tools.publish", description=main.__doc__)

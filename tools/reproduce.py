@@ -16,6 +16,7 @@ import dataclasses
 import sys
 import time
 
+from tools.command import command, require_writable
 from utils.data.cifar10 import load_cifar10
 from utils.devices import describe, try_gpu
 from utils.errors import CourseworkError
@@ -74,6 +75,7 @@ def choice_jobs(seeds=3):
     return [Job(recipe, "validation", seed) for seed in range(seeds) for recipe in recipes]
 
 
+@command
 def main(arguments=None):
     """Run the jobs that have no record yet, or those of the systems named, until all are done or the time is over."""
     args = parse(arguments)
@@ -103,6 +105,8 @@ def main(arguments=None):
             state = "open" if job in open_jobs else "done"
             print(f"{state}  {job.multiply_adds / 1e15:8.2f} x 10^15 multiply-adds  {job}")
         return 0
+    require_writable(folder)
+    require_writable(trainings())
     return _run(open_jobs, paths, data, device, Deadline(args.minutes), args)
 
 
