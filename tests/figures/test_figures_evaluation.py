@@ -81,7 +81,7 @@ def test_the_mean_of_each_branch_is_subtracted_from_the_gates_weights():
     figure = show_class_gates({"block1": table, "block2": table}, ["a", "b", "c"], ["3x3", "1x1"], title="Finding")
     ax = figure.axes[1]
     assert np.asarray(ax.images[0].get_array()) == pytest.approx(np.array([[20, -20], [-20, 20], [0, 0]]))
-    assert [text.get_text() for text in ax.texts][:4] == ["+20", "-20", "-20", "+20"]
+    assert [text.get_text() for text in ax.texts][:4] == ["+20", "\N{MINUS SIGN}20", "\N{MINUS SIGN}20", "+20"]
     check_whole(figure)
 
 

@@ -45,7 +45,7 @@ def test_losses_and_gradients_are_drawn_against_confidence_with_the_floor_named(
             assert np.allclose(line.get_xdata(), p) and np.allclose(line.get_ydata(), curves[name][which])
         assert ax.get_xlabel() and ax.get_title(loc="left") and len(looks(ax.lines[:2])) == 2
     assert list(figure.axes[0].lines[2].get_ydata()) == [1.4612, 1.4612]
-    assert texts(figure)[0].startswith("1.4612") and figure.get_suptitle() == "Finding"
+    assert texts(figure)[0].endswith("1.4612") and figure.get_suptitle() == "Finding"
 
 
 def bowl(w):

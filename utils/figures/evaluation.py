@@ -11,9 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from utils.figures.style import COLOURS, DASHES
+from utils.figures.style import COLOURS, DASHES, MARKERS, signed
 
-MARKERS = "osD^vPX"
 GREY = "#EEEEEE"
 MAP_COLOURS = "plasma"  # of Grad-CAM, from dark blue to bright yellow
 CHUNKS = 8  # of an embedding: they are drawn one after the other, so that no class covers all others
@@ -38,7 +37,7 @@ def show_confusion(confusion, classes, *, title=None):
     ax.imshow(mistakes, cmap="Blues", vmin=0, vmax=1.15 * largest, aspect="auto")
     for (i, j), count in np.ndenumerate(counts):
         if i == j:
-            ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=GREY, edgecolor="#666666"))
+            ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=GREY, edgecolor="#666666", clip_on=False))
         look = {"weight": "bold"} if i == j else {"color": "white" if count > 0.6 * largest else "black"}
         ax.text(j, i, f"{count:,}" if count else "·", ha="center", va="center", fontsize=9, **look)
     ax.set_xticks(range(len(classes)), classes, rotation=40, ha="right", rotation_mode="anchor")
@@ -87,8 +86,7 @@ def show_class_gates(blocks, classes, branches, *, title=None):
         for (i, j), value in np.ndenumerate(table):
             if not np.isnan(value):
                 colour = "white" if abs(value) > 0.65 * largest else "black"
-                text = f"{value:+.0f}" if round(value) else "0"
-                ax.text(j, i, text, ha="center", va="center", fontsize=9, color=colour)
+                ax.text(j, i, signed(value, 0), ha="center", va="center", fontsize=9, color=colour)
         ax.set_title(name, fontsize=10)
         names = [f"$a_{{{j}}}$\n{text}" for j, text in enumerate(branches, 1)]
         ax.set_xticks(range(table.shape[1]), names, fontsize=9)
@@ -112,7 +110,7 @@ def show_embedding(panels, labels, classes, *, title=None):
         points = np.asarray(points)
         for chunk in range(CHUNKS):
             for i in numbers:
-                ax.scatter(*points[(labels == i) & (chunk_of == chunk)].T, s=7, alpha=0.4, linewidth=0, **looks[i])
+                ax.scatter(*points[(labels == i) & (chunk_of == chunk)].T, s=9, alpha=0.4, linewidth=0, **looks[i])
         means = {i: points[labels == i].mean(0) for i in numbers}
         places = _apart(means, 0.16 * np.ptp(points[:, 0]), 0.055 * np.ptp(points[:, 1]))
         for i, place in places.items():
@@ -146,7 +144,7 @@ def show_estimates(values, *, unit, title=None):
     for row, (value, half) in enumerate(values.values()):
         ax.errorbar(value, row, xerr=half, color=COLOURS[0], marker="o", markersize=7, capsize=4, linestyle="")
         ax.annotate(
-            f"{value:+.1f} ± {half:.1f}", (value, row), (0, 8), textcoords="offset points", ha="center", bbox=box
+            f"{signed(value)} ± {half:.1f}", (value, row), (0, 8), textcoords="offset points", ha="center", bbox=box
         )
     ax.axvline(0, color="#000000", linestyle="--", linewidth=1.2)
     ax.set_yticks(range(len(values)), list(values))

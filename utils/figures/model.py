@@ -85,7 +85,7 @@ def _draw_vector(ax, values, middle, names=()):
         colour = COLOURS[0] if value >= 0 else COLOURS[1]
         ax.add_patch(Rectangle((middle, bottom), length, 0.85 * (top - bottom), facecolor=colour, linewidth=0))
     for name, height in zip(names, (edges[:-1] + edges[1:]) / 2, strict=False):
-        ax.text(middle + 0.33, height, name, va="center", fontsize=8)
+        ax.text(middle + 0.33, height, name, va="center", fontsize=9)
     ax.plot([middle, middle], [0.7, 2.12], color="#000000", linestyle="-", linewidth=0.8)
     return 0.35
 

@@ -10,7 +10,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 
 from utils.figures.basics import show_history
-from utils.figures.calibration import show_calibration
+from utils.figures.calibration import show_reliability
 from utils.figures.evaluation import show_robustness
 from utils.figures.model import show_gates
 from utils.figures.style import STYLE
@@ -67,7 +67,8 @@ def curves(facts):
 
 def calibration(facts):
     """Draw the accuracy of the predictions in each bin of confidence."""
-    return _svg(show_calibration, facts["accuracy"]["calibration"], size=(4.4, 4.0))
+    bins = [facts["accuracy"]["calibration"].get(column) for column in ("count", "confidence", "accuracy", "ece")]
+    return _svg(show_reliability, {"": bins}, size=(4.4, 4.4))
 
 
 def robustness(facts):
