@@ -6,7 +6,7 @@ import importlib
 _MODULES = {
     "basics": ("show_channels", "show_grid", "show_pixels"),
     "curves": ("show_learning_curves",),
-    "model": ("show_data_flow", "show_gate_spread", "show_gates", "show_responses"),
+    "model": ("show_data_flow", "show_gate_spread", "show_responses"),
     "optimizer": (
         "show_circles",
         "show_comparison",

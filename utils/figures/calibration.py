@@ -58,7 +58,7 @@ def _draw_bins(ax, below, name, bins):
     for is_shown, look in ((enough, _look_of_bars(True)), (~enough & (count > 0), _look_of_bars(False))):
         ax.bar(left[is_shown], 100 * accuracy[is_shown], width, align="edge", **look)
     ax.plot([0, 100], [0, 100], color="#000000", linestyle="--", linewidth=1.2, label="perfect calibration")
-    gap = {"color": COLOURS[1], "linewidth": 3, "label": "gap between accuracy and mean confidence"}
+    gap = {"color": COLOURS[1], "linewidth": 3, "label": "gap to the mean confidence"}
     ax.vlines(100 * confidence[enough], 100 * confidence[enough], 100 * accuracy[enough], **gap)
     ece = "" if bins[3] is None else f"ECE {bins[3]:.3f}"
     ax.set_title(": ".join(text for text in (name, ece) if text), fontsize=11)

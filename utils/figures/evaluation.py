@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from utils.figures.style import COLOURS, DASHES, MARKERS, signed
+from utils.figures.style import COLOURS, MARKERS, signed
 
 GREY = "#EEEEEE"
 MAP_COLOURS = "plasma"  # of Grad-CAM, from dark blue to bright yellow
@@ -23,7 +23,7 @@ PER_CLASS = {
 }
 UNITS = {
     "shift": "shift (pixels)",
-    "noise": "noise (standard deviation, levels of 255)",
+    "noise": "noise (standard deviation)",
     "jpeg": "JPEG (quality)",
 }
 
@@ -71,16 +71,17 @@ def show_per_class(values, classes, *, title=None):
     return figure
 
 
-def show_class_gates(blocks, classes, branches, *, title=None):
+def show_class_gates(blocks, classes, branches=None, *, title=None):
     """Draw each gate's mean output (classes, k) as a table, with the mean of each branch subtracted, times 100.
 
-    branches: a description of each branch, such as "3x3".
+    branches: a description of each branch, such as "3x3". A class without images has NaN or None, and an empty row.
     """
     tables = {name: 100 * np.asarray(table, dtype=float) for name, table in blocks.items()}
     tables = {name: table - np.nanmean(table, axis=0) for name, table in tables.items()}
-    largest = max(float(np.nanmax(np.abs(table))) for table in tables.values())
-    shape = {"figsize": (1.4 + 1.6 * len(tables), 1.3 + 0.3 * len(classes)), "sharey": True, "squeeze": False}
-    figure, axes = plt.subplots(1, len(tables), **shape)
+    largest = max(1.0, *(float(np.nanmax(np.abs(table))) for table in tables.values()))
+    widths = [table.shape[1] for table in tables.values()]
+    size = (1.4 + 0.53 * sum(widths), 1.3 + 0.3 * len(classes))
+    figure, axes = plt.subplots(1, len(tables), figsize=size, sharey=True, squeeze=False, width_ratios=widths)
     for ax, (name, table) in zip(axes[0], tables.items(), strict=True):
         drawn = ax.imshow(table, cmap="PuOr", vmin=-largest, vmax=largest, aspect="auto")
         for (i, j), value in np.ndenumerate(table):
@@ -88,7 +89,7 @@ def show_class_gates(blocks, classes, branches, *, title=None):
                 colour = "white" if abs(value) > 0.65 * largest else "black"
                 ax.text(j, i, signed(value, 0), ha="center", va="center", fontsize=9, color=colour)
         ax.set_title(name, fontsize=10)
-        names = [f"$a_{{{j}}}$\n{text}" for j, text in enumerate(branches, 1)]
+        names = [f"$a_{{{j}}}$\n{text}".strip() for j, text in enumerate(branches or [""] * table.shape[1], 1)]
         ax.set_xticks(range(table.shape[1]), names, fontsize=9)
         ax.set_yticks(range(len(classes)), classes)
         ax.tick_params(length=0)
@@ -191,22 +192,19 @@ def show_mistakes(images, maps, captions, *, columns=4, title=None):
     return figure
 
 
-def show_robustness(records, *, title=None):
-    """Draw accuracy against strength for each change, one line for each of {name: robustness}."""
-    names = [name for name in UNITS if all(name in record for record in records.values())]
-    figure, axes = plt.subplots(1, len(names), figsize=(3.6 * len(names), 3.4), sharey=True, squeeze=False)
+def show_robustness(record, *, title=None):
+    """Draw accuracy against strength for each change of the images: {change: {"strengths", "accuracy"}}."""
+    names = [name for name in UNITS if name in record]
+    figure, axes = plt.subplots(1, len(names), figsize=(3.6 * len(names), 3.0), sharey=True, squeeze=False)
     for ax, name in zip(axes[0], names, strict=True):
-        for number, (label, record) in enumerate(records.items()):
-            strengths = [f"{strength:g}" if strength else "none" for strength in record[name]["strengths"]]
-            look = {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}
-            accuracy = [100 * value for value in record[name]["accuracy"]]
-            ax.plot(strengths, accuracy, marker=MARKERS[number % len(MARKERS)], label=label, **look)
-        ax.set_xlabel(UNITS[name], fontsize=9)
+        strengths = [f"{strength:g}" if strength else "none" for strength in record[name]["strengths"]]
+        accuracy = [100 * value for value in record[name]["accuracy"]]
+        ax.plot(strengths, accuracy, color=COLOURS[0], linestyle="-", marker="o")
+        ax.set_xlabel(UNITS[name])
         ax.set_ylim(0, 100)
         ax.yaxis.set_tick_params(labelleft=True)
         ax.grid(axis="y")
     axes[0, 0].set_ylabel("accuracy (%)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
