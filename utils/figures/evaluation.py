@@ -120,7 +120,7 @@ def show_embedding(panels, labels, classes, *, title=None):
         ax.set_title(heading, fontsize=11)
         ax.set_xlabel("first principal component")
     axes[0, 0].set_ylabel("second principal component")
-    handles = [Line2D([], [], linestyle="", label=classes[i], **looks[i]) for i in numbers]
+    handles = [Line2D([], [], linestyle="", markersize=7, label=classes[i], **looks[i]) for i in numbers]
     columns = math.ceil(len(handles) / math.ceil(len(handles) / 10))
     figure.legend(handles=handles, loc="outside lower left", ncols=columns, fontsize=9, columnspacing=1)
     figure.suptitle(title, x=0.01, ha="left")

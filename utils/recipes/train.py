@@ -111,7 +111,7 @@ def train_recipe(
             step=step,
             callbacks=callbacks,
             watched=WATCHED[protocol],
-            curves=f"The training of {recipe.name} ({data.name})" if curves is True else curves,
+            curves=f"Training the recipe {recipe.name} ({data.name})" if curves is True else curves,
             record=folder is not None,
         )
     step.release()
