@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 
 from utils.figures.style import COLOURS
 
@@ -96,23 +96,27 @@ def show_gate_spread(panels, *, title=None) -> plt.Figure:
     The whiskers span from the 5th to the 95th percentile of the images; the dashed line is the equal share 1/k.
     """
     columns = max(len(blocks) for blocks in panels.values())
-    shape = {"figsize": (2.3 * columns + 0.6, 2.0 * len(panels) + 0.5), "sharey": True, "squeeze": False}
+    box = {"facecolor": COLOURS[5], "edgecolor": "#000000"}
+    shape = {"figsize": (2.3 * columns + 0.6, 2.0 * len(panels) + 0.8), "sharey": True, "squeeze": False}
     figure, axes = plt.subplots(len(panels), columns, **shape)
     for row, (label, blocks) in zip(axes, panels.items(), strict=True):
         for ax, (name, weights) in zip(row, blocks.items(), strict=True):
             weights = np.asarray(weights)
             k = weights.shape[1]
-            look = {"facecolor": COLOURS[5], "edgecolor": "#000000"}
             middle = {"color": "#000000", "linestyle": "-", "linewidth": 2}
             line = {"color": "#000000", "linestyle": "-"}
             ax.boxplot(
                 weights, whis=(5, 95), showfliers=False, widths=0.6, patch_artist=True,
-                boxprops=look, medianprops=middle, whiskerprops=line, capprops=line,
+                boxprops=box, medianprops=middle, whiskerprops=line, capprops=line,
             )  # fmt: skip
-            ax.axhline(1 / k, color=COLOURS[1], linestyle="--", linewidth=1.2, zorder=0)
+            share = ax.axhline(
+                1 / k, color=COLOURS[1], linestyle="--", linewidth=1.2, zorder=0, label="equal share 1/k"
+            )
             ax.set_xticks(range(1, k + 1), [f"$a_{{{j}}}$" for j in range(1, k + 1)])
             ax.set_title(name, fontsize=10)
         row[0].set_ylabel(f"{label}\nweight")
+    handles = [Patch(label="middle half of the images, and median", **box), share]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2 if columns > 2 else 1, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
