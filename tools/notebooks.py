@@ -170,18 +170,16 @@ def as_page(nb, title):
 
 
 def _with_alternative_texts(nb):
-    """Return a copy in which the first two sentences that follow a figure are also its alternative text."""
+    """Return a copy in which the line of text that follows a figure is also its alternative text."""
     nb = copy.deepcopy(nb)
     for number, cell in enumerate(nb.cells):
-        following = nb.cells[number + 1 : number + 2]
-        caption = following[0].source if following and following[0].cell_type == "markdown" else ""
+        following_source = nb.cells[number + 1].source if number + 1 < len(nb.cells) else ""
         outputs = cell.get("outputs", [])
         for index, output in enumerate(outputs):
             if "image/png" in output.get("data", {}):
                 printed = [later.text for later in outputs[index + 1 :] if later.output_type == "stream"]
-                text = "\n\n".join([*printed, caption]).strip() or "a figure"
-                paragraph = " ".join(re.sub(r"[`*]", "", re.split(r"\n\s*\n", text)[0]).split())
-                output.metadata["alt"] = html.escape(" ".join(re.split(r"(?<=[.?!]) ", paragraph)[:2]))
+                text = " ".join([*printed, following_source]).strip() or "a figure"
+                output.metadata["alt"] = html.escape(re.sub(r"[`*]", "", text.splitlines()[0]))
     return nb
 
 

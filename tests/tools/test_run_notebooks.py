@@ -9,7 +9,7 @@ import sys
 import types
 
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 from patience import PATIENCE, wait_until
 from suites import add_notebook, make_suite, run_python
 
@@ -87,14 +87,6 @@ def test_a_page_needs_no_other_file_and_has_a_text_for_each_figure(suite, ran):
     page = (suite / "runs" / "coursework" / "01_good.html").read_text(encoding="utf-8")
     assert re.findall(r'<(?:link|img)[^>]*(?:src|href)="(?!data:)', page) == []
     assert 'alt="The line &lt;rises&gt;."' in page and "data:image/png;base64" in page
-
-
-def test_a_figure_is_described_by_the_first_two_sentences_after_it_however_they_are_broken_into_lines():
-    picture = new_output("display_data", {"image/png": "iVBORw0KGgo="})
-    cells = [new_code_cell("plot()", outputs=[picture])]
-    cells.append(new_markdown_cell("Look at the\n*left* end. It\nfalls. And then?\n\nMore."))
-    (output,) = notebooks._with_alternative_texts(new_notebook(cells=cells)).cells[0].outputs
-    assert output.metadata.alt == "Look at the left end. It falls."
 
 
 def test_chosen_notebooks_are_run_and_a_report_that_they_wrote_is_named_at_the_end(suite, tmp_path):
