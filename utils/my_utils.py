@@ -118,9 +118,9 @@ def train_ch3(
 ):
     """Train for num_epochs, measure the network on test_iter after each epoch, and draw the curves; return the History.
 
-    test_iter: None measures nothing. watched: "val" if it has validation images. record: True writes a record into a
-    new folder of runs/. A name, record="mine", also saves checkpoints: the same call then resumes exactly, in any
-    process. every: batches between two points of the curve. An interrupt (Ctrl+C) ends it after the current batch.
+    test_iter: None measures nothing. watched: "val" if it has validation images. curves: False, or the figure's title.
+    record: True writes a record into a new folder of runs/; a name, "mine", also saves checkpoints, and the same call
+    then resumes exactly. every: batches between two points of the curve. Ctrl+C ends it after the current batch.
     """
     if record:
         from utils.runs.recorder import with_recorder  # imported here, since a training without a record needs no files
@@ -129,7 +129,7 @@ def train_ch3(
     if curves:
         from utils.training.live import with_curves  # imported here, since matplotlib is slow to import
 
-        callbacks = with_curves(callbacks)
+        callbacks = with_curves(callbacks, curves)
     training = Training(
         net, train_iter, test_iter, loss, num_epochs, optimizer, device, step, callbacks, watched, every
     )

@@ -58,7 +58,7 @@ def train_recipe(
     parent=None,
     sweep: str | None = None,
     callbacks=(),
-    curves: bool = True,
+    curves: bool | str = True,
     compiled: bool = False,
 ) -> Trained:
     """Train a recipe and return the Trained. The same call resumes a training that was interrupted.
@@ -114,7 +114,7 @@ def train_recipe(
             step=step,
             callbacks=callbacks,
             watched=WATCHED[protocol],
-            curves=curves,
+            curves=f"Training the recipe {recipe.name} ({data.name})" if curves is True else curves,
             record=folder is not None,
         )
     step.release()
