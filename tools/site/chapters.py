@@ -67,7 +67,8 @@ def _output(output):
     if output.output_type == "error":
         return _printed("\n".join(output.traceback))
     if "text/html" in output.data:
-        return f'<div class="output scroll">{TABLE_STYLE.sub("", output.data["text/html"])}</div>'
+        table = TABLE_STYLE.sub("", output.data["text/html"]).replace("<th></th>", "<td></td>")
+        return f'<div class="output scroll">{table}</div>'
     words = output.data.get("text/plain", "")
     return f'<p class="note">{html.escape(words)}</p>' if NOTE.fullmatch(words) else _printed(words)
 

@@ -86,6 +86,11 @@ class _Renderer(mistune.HTMLRenderer):
     def block_code(self, code_text, info=None):
         return code(code_text, (info or "text").split()[0]) + "\n"
 
+    def table_cell(self, text, align=None, head=False):
+        name = "th" if head and text else "td"  # an empty heading says nothing
+        style = f' style="text-align: {align}"' if align else ""
+        return f"<{name}{style}>{text}</{name}>\n"
+
     def table(self, text):
         kind = "pictures" if "<img" in text else "plain"
         return f'<div class="scroll"><table class="{kind}">\n{text}</table></div>\n'
