@@ -80,8 +80,12 @@ class _Renderer(mistune.HTMLRenderer):
         return f'<h{level} id="{anchor}">{text} {link}</h{level}>\n'
 
     def paragraph(self, text):
-        asks = text.startswith(tuple(f"<strong>{prompt}" for prompt in PROMPTS))
-        return f'<p class="ask">{text}</p>\n' if asks else f"<p>{text}</p>\n"
+        kind = ""
+        if text.startswith(tuple(f"<strong>{prompt}" for prompt in PROMPTS)):
+            kind = ' class="ask"'
+        elif text.startswith("<em>") and text.find("</em>") == len(text) - len("</em>"):
+            kind = ' class="caption"'
+        return f"<p{kind}>{text}</p>\n"
 
     def block_code(self, code_text, info=None):
         return code(code_text, (info or "text").split()[0]) + "\n"

@@ -1,4 +1,4 @@
-// Copy buttons, the marked heading, scrolling boxes for the keyboard, and the search. Everything else works without it.
+// Copy buttons, the marked page and heading, scrolling boxes for the keyboard, and the search. Everything else works without it.
 "use strict";
 
 for (const pre of document.querySelectorAll("pre.code")) {
@@ -24,6 +24,10 @@ for (const pre of document.querySelectorAll("pre.code")) {
 for (const box of document.querySelectorAll("pre, .scroll")) {
   if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
 }
+
+const pages = document.querySelector("#pages");
+const here = pages?.querySelector("[aria-current]");
+if (here && here.offsetTop > pages.clientHeight) pages.scrollTop = here.offsetTop - pages.clientHeight / 2;
 
 const entries = new Map();
 for (const link of document.querySelectorAll("#contents a")) {
