@@ -10,24 +10,21 @@ import argparse
 import sys
 from pathlib import Path
 
+from tools.command import command
 from tools.site.build import Site
 from tools.site.check import problems
 from tools.site.places import ROOT
-from utils.errors import CourseworkError
 
 
+@command
 def main(arguments=None) -> int:
     """Build the site, check it, and say where it is."""
     parser = argparse.ArgumentParser(prog="python -m tools.site", description=main.__doc__)
     parser.add_argument("--to", type=Path, default=ROOT / "site", metavar="FOLDER", help="default: site")
     options = parser.parse_args(arguments)
     site = Site(options.to)
-    try:
-        site.build()
-        found = problems(options.to)
-    except CourseworkError as error:
-        print(error, file=sys.stderr)
-        return 1
+    site.build()
+    found = problems(options.to)
     for problem in found:
         print(problem)
     size = sum(len(content) for content in site.files.values())

@@ -116,7 +116,7 @@ class Site:
 
     def _named(self, match, source):
         """Return a link that shows the title of a page where the document shows the name of a file."""
-        page = self.pages.get(meant(match[2], source))
+        page = self.pages.get(meant(match[2].partition("#")[0], source))
         return f"{match[1]}{page.title}{match[3]}" if page else match[0]
 
     def _linked(self, tag, source):

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FRONT, START, LIBRARY = "README.md", "notebooks/README.md", "utils"
 GUIDE, GLOSSARY, RESULTS = "docs/guide.md", "docs/glossary.md", "results/README.md"
 # A document in docs/ that is named nowhere here stands in the handbook, too.
-HANDBOOK = (GUIDE, GLOSSARY, "docs/answers.md", "docs/assignment.md", "docs/teaching.md")
+HANDBOOK = (GUIDE, GLOSSARY, "docs/assignment.md", "docs/rubric.md", "docs/answers.md", "docs/teaching.md")
 MEASURED = (RESULTS, "results/speed/README.md", "data/README.md")
 PROJECT = ("docs/developers.md", "docs/lab-notes.md", "CONTRIBUTING.md", "CHANGELOG.md")
 ROOM = ":room"  # ends the name of the page of a room that is one module, since that module's source is a page, too
