@@ -59,6 +59,7 @@ def make_suite(folder):
         (folder / name).write_text(text)
     for path in (ROOT / "tools").glob("*.py"):
         shutil.copy(path, folder / "tools")
+    shutil.copytree(ROOT / "tools" / "site", folder / "tools" / "site")
     shutil.copy(ROOT / "utils" / "errors.py", folder / "utils")
     shutil.copy(ROOT / "pyproject.toml", folder)
     return folder

@@ -95,7 +95,7 @@ def files_on_disk():
         here = Path(top).relative_to(ROOT)
         folders[:] = [name for name in folders if name not in NOT_PACKED and not Path(top, name, "pyvenv.cfg").exists()]
         if not here.parts:
-            folders[:] = [name for name in folders if name not in ("runs", "dist")]  # utils/runs is a part of the suite
+            folders[:] = [name for name in folders if name not in ("runs", "dist", "site")]  # not utils/runs
         if here.parts[:1] == ("data",):
             folders[:], names = [], [name for name in names if name.endswith((".md", ".png"))]
         files += [here / name for name in names if not name.endswith((".zip", ".part"))]
@@ -139,6 +139,7 @@ TARGETS = {  # name: (function, its help text if that is not the first line of t
     "report": (module("tools.report", "RUN"), "Write the report of a run (RUN=NAME), or the last report again."),
     "compare": (module("tools.compare"), "Compare all runs on one page, runs/compare.html."),
     "notebooks": (lambda extra: module("tools.run")(["--in-place", *extra]), "Run the notebooks and rewrite them."),
+    "site": (module("tools.site"), "Build the website into site/, from what is committed; needs no network."),
     "publish": (module("tools.publish", "ADDRESS"), "Write the suite's public ADDRESS into badges and set-up cells."),
     "zip": (pack, None),
     "colab": (module("tools.colab"), "Write self-contained notebooks for Colab and Kaggle, in dist/colab."),

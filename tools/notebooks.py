@@ -1,4 +1,4 @@
-"""Reads, cleans and writes notebooks, and turns an executed one into a page.
+"""Reads, cleans and writes notebooks.
 
     python -m tools.notebooks [FILE ...]
 
@@ -7,9 +7,7 @@ cleans them in place, so that a committed notebook holds only what a reader need
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import html
 import json
 import os
 import re
@@ -30,19 +28,6 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 SKIPPED = "skip-execution"  # the tag of a cell that is never run
 # The home folders of any system; `refused` adds the suite's folder and the home folder of this machine.
 HOME_FOLDERS = r"(?<![\w.])/(?:home|Users)/[\w.-]+/|(?<![\w.])/root/|\b[A-Za-z]:\\+Users\\+"
-
-# A page has nbconvert's look, but a readable width, a text for each figure, and no script except that for formulas.
-PAGE = """\
-{%- extends 'lab/index.html.j2' -%}
-{%- block html_head_js -%}{%- endblock -%}
-{%- block html_head_js_mermaidjs -%}{%- endblock -%}
-{%- block extra_css -%}<style>main { max-width: 64rem; margin: auto; padding: 0 1rem; }</style>{%- endblock -%}
-{%- block data_png -%}
-{%- set width = output | get_metadata('width', 'image/png') -%}
-<img src="data:image/png;base64,{{ output.data['image/png'] | replace('\\n', '') }}" alt="{{ output.metadata.alt }}"
- {%- if width %} width="{{ width }}"{% endif %} style="max-width: 100%; height: auto">
-{%- endblock -%}
-"""
 
 
 def paths(names=()):
@@ -159,31 +144,6 @@ def refused(nb):
             if match := machine_path.search(text):
                 problems.append(f"cell {number}: a path of this machine in its {kind}: {match.group()}")
     return problems
-
-
-def as_page(nb, title):
-    """Return an executed notebook as one HTML page that needs no other file, but for formulas MathJax."""
-    from jinja2 import DictLoader
-    from nbconvert import HTMLExporter
-
-    loaders = [DictLoader({"page.html.j2": PAGE})]
-    exporter = HTMLExporter(extra_loaders=loaders, template_file="page.html.j2", exclude_anchor_links=True)
-    text, _ = exporter.from_notebook_node(_with_alternative_texts(nb), {"metadata": {"name": title}})
-    return text
-
-
-def _with_alternative_texts(nb):
-    """Return a copy in which the line of text that follows a figure is also its alternative text."""
-    nb = copy.deepcopy(nb)
-    for number, cell in enumerate(nb.cells):
-        following_source = nb.cells[number + 1].source if number + 1 < len(nb.cells) else ""
-        outputs = cell.get("outputs", [])
-        for index, output in enumerate(outputs):
-            if "image/png" in output.get("data", {}):
-                printed = [later.text for later in outputs[index + 1 :] if later.output_type == "stream"]
-                text = " ".join([*printed, following_source]).strip() or "a figure"
-                output.metadata["alt"] = html.escape(re.sub(r"[`*]", "", text.splitlines()[0]))
-    return nb
 
 
 @command

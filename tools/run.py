@@ -255,6 +255,8 @@ def short_path(path):
 
 def run(paths, in_place):
     """Run these notebooks until one fails; return the exit code."""
+    from tools.site.chapters import as_page  # with its packages, which `--help` does not need
+
     started_at = time.time()
     PAGES.mkdir(parents=True, exist_ok=True)
     print(f"Running {', '.join(path.stem for path in paths)}. First the images.", flush=True)
@@ -272,7 +274,7 @@ def run(paths, in_place):
             return INTERRUPTED
         result = PAGES / f"{path.stem}.html"
         notebooks.write(notebooks.clean(nb), PAGES / path.name)
-        result.write_text(notebooks.as_page(nb, path.stem), encoding="utf-8")
+        result.write_text(as_page(nb, path.stem), encoding="utf-8")
         problems = notebooks.refused(nb) if in_place else []
         if problems and not error:
             error = "\n".join([f"{path.name} was left as it was:", *indented(problems)])

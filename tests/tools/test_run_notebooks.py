@@ -19,8 +19,8 @@ from tools.pace import Pace
 FIGURE = """\
 import matplotlib.pyplot as plt
 fig, ax = plt.subplots(figsize=(1, 1))
-plt.show()
-print("The *line* <rises>.")"""
+title = "The *line* <rises>"
+plt.show()"""
 SOURCE = "import os; print('kernel sees', os.environ.get('CIFAR10_SOURCE'))"
 REPORT = """\
 import json, os, pathlib

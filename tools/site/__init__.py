@@ -1,0 +1,1 @@
+"""Builds the website of the suite from the notebooks, the documents and the library; `python -m tools.site`."""
