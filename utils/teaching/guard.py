@@ -121,7 +121,8 @@ def _limit_by_thread(seconds):
 
 @contextlib.contextmanager
 def _restored():
-    """Restore the random generators, and torch's global settings that an answer might change."""
+    """Restore the random generators and torch's settings, and close the figures that an answer opens."""
+    figures = _open_figures()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     gradients, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
@@ -137,6 +138,13 @@ def _restored():
         random.setstate(states[2])
         if cuda is not None:
             torch.cuda.set_rng_state_all(cuda)
+        for number in _open_figures() - figures:  # a notebook would show them below the check
+            sys.modules["matplotlib.pyplot"].close(number)
+
+
+def _open_figures():
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    return set(pyplot.get_fignums()) if pyplot else set()
 
 
 @contextlib.contextmanager
