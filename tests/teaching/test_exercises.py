@@ -19,6 +19,7 @@ from utils.teaching.exercises import COMMON_HINTS, all_exercises
 
 TABLES = {
     "02": "answers_model",
+    "03": "answers_loss",
     "04": "answers_training",
 }
 EXERCISES = {item.name: item for number in TABLES for item in all_exercises(number)}
