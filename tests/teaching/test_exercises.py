@@ -18,6 +18,7 @@ from utils.teaching import examine
 from utils.teaching.exercises import COMMON_HINTS, all_exercises
 
 TABLES = {
+    "01": "answers_data",
     "02": "answers_model",
     "03": "answers_loss",
     "04": "answers_training",

@@ -10,6 +10,7 @@ from utils.errors import CourseworkError
 
 # The modules with the exercises of each notebook; the first two characters of an exercise's name are its notebook.
 MODULES = {
+    "01": ("checks_data", "checks_loop"),
     "02": ("checks_model", "checks_gate"),
     "03": ("checks_loss", "checks_steps"),
     "04": ("checks_loop", "checks_training"),
