@@ -12,7 +12,7 @@ from torch import nn
 
 from tools.student import stub
 from utils.errors import CourseworkError
-from utils.teaching import check, examine, predict, progress, recall
+from utils.teaching import check, examine, my_prediction, predict, progress
 from utils.teaching.exercises import COMMON_HINTS, EXERCISES, exercise
 from utils.teaching.expect import call, compare, ensure, number_of, tensor_of
 from utils.teaching.guard import TimeUp, time_limit
@@ -198,11 +198,11 @@ def test_checks_are_printed_in_one_line_and_progress_remembers_them(asked, ledge
 
 
 def test_a_prediction_is_kept_and_recalled(ledger_folder, capsys):
-    recall("02.gain")
+    my_prediction("02.gain")
     predict("02.gain", ...)
     predict("02.gain", "two points, since ¼ ≠ ½")
     predict("02.gain", ...)  # the cell again, not filled in
-    recall("02.gain")
+    my_prediction("02.gain")
     lines = capsys.readouterr().out.splitlines()
     assert [("two points, since ¼ ≠ ½" in line) for line in lines] == [False, False, True, True, True]
     assert not list(ledger_folder.glob("*.partial"))
@@ -213,7 +213,7 @@ def test_where_nothing_can_be_written_the_lesson_continues(asked, tmp_path, monk
     monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path / "file" / "runs"))
     check(asked, lambda X: X + 1)
     predict("02.gain", 1.5)
-    recall("02.gain")
+    my_prediction("02.gain")
     assert "✓" in capsys.readouterr().out
 
 
@@ -222,7 +222,7 @@ def test_a_damaged_file_of_notes_counts_as_empty(asked, ledger_folder, capsys):
     for text in ("{", "[]", '{"checks": 3, "predictions": []}'):
         (ledger_folder / "exercises.json").write_text(text)
         progress("02")
-        recall("02.gain")
+        my_prediction("02.gain")
         check(asked, lambda X: X + 1)
     assert capsys.readouterr().out.count("✓") == 3
 

@@ -22,6 +22,7 @@ TABLES = {
     "02": "answers_model",
     "03": "answers_loss",
     "04": "answers_training",
+    "05": "answers_evaluation",
 }
 EXERCISES = {item.name: item for number in TABLES for item in all_exercises(number)}
 ALSO_RIGHT, WRONG = {}, {}

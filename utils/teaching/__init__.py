@@ -1,7 +1,7 @@
 """Exercises with instant checks, for all notebooks.
 
     check("02.gate", GatedBlock)       prints a tick, or a hint that says what to look at
-    predict("02.gain", "one point")    keeps a prediction; `recall("02.gain")` prints it in a later notebook
+    predict("02.gain", "one point")    keeps a prediction; `my_prediction("02.gain")` prints it in a later notebook
     progress("02")                     lists what is solved
 
 A check is short, needs no data and no network, and has the same result each time. A wrong answer raises no error and
@@ -20,6 +20,6 @@ add a right answer and some wrong ones to tests/teaching, and mark the cells of 
 """
 
 from utils.teaching.check import Outcome, check, examine, progress
-from utils.teaching.notes import predict, recall
+from utils.teaching.notes import my_prediction, predict
 
-__all__ = ["Outcome", "check", "examine", "predict", "progress", "recall"]
+__all__ = ["Outcome", "check", "examine", "predict", "progress", "my_prediction"]

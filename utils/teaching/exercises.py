@@ -14,6 +14,7 @@ MODULES = {
     "02": ("checks_model", "checks_gate"),
     "03": ("checks_loss", "checks_steps"),
     "04": ("checks_loop", "checks_training"),
+    "05": ("checks_evaluation", "checks_inside"),
 }
 COMMON_HINTS = {  # of mistakes that any answer can make
     "open": "It is not solved yet: replace `...` by your code.",

@@ -27,9 +27,9 @@ def write_note(kind: str, name: str, value):
 
 
 def predict(name: str, answer=...):
-    """Keep a prediction under a name, for `recall` in this or in a later notebook."""
+    """Keep a prediction under a name, for `my_prediction` in this or in a later notebook."""
     if answer is ... and name in read_notes("predictions"):
-        recall(name)
+        my_prediction(name)
         return
     if answer is ...:
         print(f"○ {name}: replace `...` by your prediction before you read on.")
@@ -38,7 +38,7 @@ def predict(name: str, answer=...):
     print(f"✎ {name}: your prediction is kept: {answer}")
 
 
-def recall(name: str):
+def my_prediction(name: str):
     """Print the prediction that was kept under a name."""
     predictions = read_notes("predictions")
     if name in predictions:
