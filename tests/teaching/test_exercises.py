@@ -23,6 +23,7 @@ TABLES = {
     "03": "answers_loss",
     "04": "answers_training",
     "05": "answers_evaluation",
+    "06": "answers_experiments",
 }
 EXERCISES = {item.name: item for number in TABLES for item in all_exercises(number)}
 ALSO_RIGHT, WRONG = {}, {}

@@ -15,6 +15,7 @@ MODULES = {
     "03": ("checks_loss", "checks_steps"),
     "04": ("checks_loop", "checks_training"),
     "05": ("checks_evaluation", "checks_inside"),
+    "06": ("checks_experiments",),
 }
 COMMON_HINTS = {  # of mistakes that any answer can make
     "open": "It is not solved yet: replace `...` by your code.",
