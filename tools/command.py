@@ -35,8 +35,11 @@ def command(main):
 
 
 def require_writable(folder: Path):
-    """Raise an OSError now, and not after hours of training, if no file can be made in a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    attempt = folder / f"writable-{os.getpid()}.partial"
-    attempt.touch()
-    attempt.unlink()
+    """Raise an OSError now, and not after hours of training, if no file can be made in a folder; leave no trace."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    attempt = nearest / f"writable-{os.getpid()}.partial"
+    try:
+        attempt.touch()
+        attempt.unlink()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error
