@@ -1,0 +1,259 @@
+"""Starts the confined child for one submission, asks it questions, and ends it at a limit.
+
+with Nursery() as nursery, Session(nursery, submission, shown, Limits()) as session:
+    session.ask("run_cells", cells=[...])
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+from tools.grading import messages
+
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts")
+LIBRARY = (ROOT / "utils", ROOT / "tools" / "grading")  # the grader's copy; a submission's own utils/ is not used
+HOME, SUBMISSION = "/home/student", "/submission"
+LOOK_EVERY = 0.1  # seconds between two looks at the memory and the number of processes
+START = "import sys; sys.path[:0] = sys.argv[1:2]; from tools.grading.nursery import main; main(sys.argv[2])"
+
+
+class ChildEnded(Exception):
+    """The child is gone, or its reply can't be read; the text is the reason."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What one submission may use."""
+
+    seconds: float = 300.0  # for everything together
+    cell_seconds: float = 120.0  # for one cell
+    memory: int = 4 * 2**30  # bytes, of all its processes together
+    disk: int = 2**30  # bytes of files that it writes; they are in memory, and vanish with it
+    processes: int = 64
+
+    def of_process(self) -> dict:
+        """Return the limits that Linux enforces for each process."""
+        return {
+            "AS": 4 * self.memory,  # address space, of which torch reserves much more than it uses
+            "CPU": int(4 * self.seconds) + 10,
+            "FSIZE": self.disk,
+            "NOFILE": 1024,
+            "NPROC": 4 * self.processes,  # with threads; not enforced if the grader is root
+            "CORE": 0,
+        }
+
+
+class Nursery:
+    """The process that forks the children. Its environment holds nothing of the grader's own."""
+
+    def __init__(self, threads: int | None = None):
+        """`threads`: with how many threads a child computes; default: one for each core."""
+        self.threads = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+        self.home = Path(tempfile.mkdtemp(prefix="grading-"))
+        self._channel, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-B", "-c", START, str(ROOT), str(other.fileno())],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(other.fileno(),),
+            env=environment(str(self.home), self.threads),
+            cwd=self.home,
+            start_new_session=True,  # Ctrl+C is for the parent, which ends it
+        )
+        other.close()
+        if self._channel.recv(100) != b"ready":
+            raise ChildEnded("the library can't be imported (see above)")
+
+    def start(self, spec: dict, files: list[int]) -> int:
+        """Start a child; return its process id."""
+        socket.send_fds(self._channel, [json.dumps(spec).encode()], files)
+        return int(self._channel.recv(100))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+class Session:
+    """One child process."""
+
+    def __init__(self, nursery: Nursery, submission: Path, shown: dict, limits: Limits, is_confined: bool = True):
+        """`shown` maps a path in the child to a file or folder of the parent that the child may read."""
+        self.limits, self.is_confined, self.why_ended, self.last_cell = limits, is_confined, None, None
+        self._lock, self._finished = threading.Lock(), threading.Event()
+        self._scratch = Path(tempfile.mkdtemp(prefix="grading-"))
+        self._shown = {SUBMISSION: str(submission), **shown}
+        self.home = HOME if is_confined else str(self._scratch / "home")
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (what is written before student code runs)
+        requests, to_child = os.pipe()
+        from_child, replies = os.pipe()
+        spec = {
+            "box": str(self._scratch) if is_confined else None,
+            "shown": shown_of_python() | {str(path): str(path) for path in LIBRARY} | self._shown,
+            "submission": self.path(SUBMISSION),
+            "home": self.home,
+            "disk": limits.disk,
+            "limits": limits.of_process(),
+            "environment": environment(self.home, nursery.threads),
+        }
+        self._pid = nursery.start(spec, [requests, replies, self._log.fileno()])
+        os.close(requests)
+        os.close(replies)
+        self._to_child, self._from_child = os.fdopen(to_child, "wb", buffering=0), os.fdopen(from_child, "rb")
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def path(self, shown: str) -> str:
+        """Return the path under which the child finds a shown path, or a file below it."""
+        if self.is_confined:
+            return shown
+        prefix = max((known for known in self._shown if shown.startswith(known)), key=len)
+        return self._shown[prefix] + shown[len(prefix) :]
+
+    def ask(self, do: str, seconds: float = 60.0, **arguments):
+        """Return the child's result; raise ChildEnded if there is none, or ValueError with the error in the child."""
+        if self.why_ended:
+            raise ChildEnded(self.why_ended)
+        try:
+            self._to_child.write(messages.encode({"do": do, "seconds": seconds, **arguments}))
+            message = self._read_reply()
+        except OSError:
+            self.end(self._how_it_ended())
+        except ValueError:
+            self.end("its replies can't be read")
+        except ChildEnded as error:
+            self.end(str(error))
+        if self.why_ended:
+            raise ChildEnded(self.why_ended)
+        if "error" in message:
+            raise ValueError(str(message["error"])[:300])
+        return message.get("result")
+
+    def _read_reply(self) -> dict:
+        while True:
+            line = self._from_child.readline(messages.LONGEST)
+            if not line.endswith(b"\n"):
+                raise ChildEnded(self._how_it_ended() if len(line) < messages.LONGEST else "it sent too much")
+            message = messages.decode(line)
+            if not isinstance(message, dict):
+                raise ValueError("a reply is not an object")
+            if set(message) != {"cell"}:
+                return message
+            self.last_cell = message["cell"]
+
+    def _how_it_ended(self):
+        self._log.seek(0)
+        lines = self._log.read(20_000).decode(errors="replace").strip().splitlines()
+        return f"its process ended: {lines[-1]}" if lines and self.last_cell is None else "it ended its process"
+
+    def _watch(self):
+        """End the child at a limit of time, memory or processes."""
+        started = time.monotonic()
+        while not self._finished.wait(LOOK_EVERY):
+            memory, processes = usage(self._pid)
+            if time.monotonic() - started > self.limits.seconds:
+                self.end(f"it used more than {self.limits.seconds:g} seconds")
+            elif memory > self.limits.memory:
+                self.end(f"it used more than {self.limits.memory / 2**30:g} GiB of memory")
+            elif processes > self.limits.processes:
+                self.end(f"it started more than {self.limits.processes} processes")
+
+    def end(self, why: str):
+        """Kill the child and all that it started."""
+        with self._lock:
+            if self._finished.is_set():
+                return
+            self._finished.set()
+            self.why_ended = why
+            if not self.is_confined:  # in a namespace, all processes die with the first one
+                kill_all_below(self._pid)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._pid, signal.SIGKILL)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.end("it is finished")
+        for file in (self._to_child, self._from_child, self._log):
+            with contextlib.suppress(OSError):
+                file.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def environment(home: str, threads: int) -> dict:
+    """Return the environment of the child: nothing of the grader's own."""
+    return {
+        "HOME": home,
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "COURSEWORK_EFFORT": "check",
+        "COURSEWORK_RUNS": f"{home}/runs",
+        "CIFAR10_SOURCE": "synthetic",
+        "CIFAR10_CACHE": f"{home}/.cache/images",
+        "CI": "true",  # no live figures
+        "MPLBACKEND": "agg",
+        "OMP_NUM_THREADS": str(threads),
+        "GOMP_SPINCOUNT": "1000",
+    }
+
+
+@functools.cache
+def shown_of_python() -> dict:
+    """Return the files that Python needs: {path: path}."""
+    own = {sys.prefix, sys.base_prefix, *(entry for entry in sys.path if "site-packages" in entry)}
+    return {path: path for path in (*SYSTEM, *sorted(map(os.path.abspath, own))) if os.path.exists(path)}
+
+
+def missing_confinement(nursery: Nursery) -> str | None:
+    """Try the confinement; return why this machine can't confine a child, or None."""
+    if not sys.platform.startswith("linux"):
+        return "namespaces exist on Linux only"
+    with tempfile.TemporaryDirectory() as empty, Session(nursery, Path(empty), {}, Limits()) as session:
+        try:
+            session.ask("names_of_files", folder="/")
+        except ChildEnded as error:
+            return str(error)
+    return None
+
+
+def usage(pid: int) -> tuple[int, int]:
+    """Return (bytes of memory, number of processes) of a process and all below it."""
+    memory = count = 0
+    try:
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.Error:
+        return 0, 0
+    for process in family:
+        try:
+            memory, count = memory + process.memory_info().rss, count + 1
+        except psutil.Error:
+            continue
+    return memory, count
+
+
+def kill_all_below(pid: int):
+    """Kill all processes below this one."""
+    with contextlib.suppress(psutil.Error):
+        for process in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
