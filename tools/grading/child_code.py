@@ -29,7 +29,8 @@ network = None  # the student's network, made by the last `make_network`
 def run_cells(cells: list[str], seconds_each: float, pictures: str | None) -> dict:
     """Run a notebook's cells in order, also after an error; return the errors and the names of the parts."""
     global shell
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # endless messages must not fill the parent's disk
+    for file in (1, 2):  # so that endless messages don't fill the parent's disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file)
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 

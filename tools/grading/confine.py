@@ -1,7 +1,7 @@
 """Confines the calling process: it sees only the files that it is given, has no network, and has limits (Linux).
 
-After enter_namespaces(), a fork, and enter_box(spec), the process is the first one in namespaces of its own. Its root
-is a file system in memory; what the spec shows there can be read and not be changed.
+After enter_namespaces(), a fork, enter_box(...) and drop_privileges(...), the process is the first one in namespaces of
+its own. Its root is a file system in memory; what is shown there of other file systems can be read and not be changed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import resource
 import shutil
 import signal
 
-NAMESPACES = 0x10000000 | 0x00020000 | 0x40000000 | 0x20000000 | 0x08000000 | 0x04000000  # user mount net pid ipc uts
+NAMESPACES, USER_NAMESPACE = 0x00020000 | 0x40000000 | 0x20000000 | 0x08000000 | 0x04000000, 0x10000000
+NOBODY = 64321  # the user as whom student code runs if the grader is root: a number that nobody has
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 2**18
 MOUNT_SETATTR = 442  # the number of the system call, the same on every processor (Linux 5.12 or newer)
 READ_ONLY, EVERYTHING_BELOW, HERE = 1 | MS_NOSUID | MS_NODEV, 0x8000, -100
@@ -36,13 +37,18 @@ def checked(result: int, what: str):
         raise OSError(number, os.strerror(number), what)
 
 
-def enter_namespaces():
-    """Put this process into new namespaces; the next process that it starts is the first one in them."""
+def enter_namespaces() -> bool:
+    """Put this process into new namespaces; the next process that it starts is the first one in them.
+
+    Only root may do this. Another user becomes root in a namespace of users, which has no rights outside it. Return
+    whether the process is root outside, too.
+    """
     user, group = os.geteuid(), os.getegid()
-    checked(libc.unshare(NAMESPACES), "unshare")
-    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
+    checked(libc.unshare(NAMESPACES | (USER_NAMESPACE if user else 0)), "unshare")
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")) if user else ():
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
+    return user == 0
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, options: str | None = None):
@@ -59,6 +65,11 @@ def show_read_only(source: str, target: str):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         open(target, "a").close()
     mount(source, target, None, MS_BIND | MS_REC)
+    make_read_only(target)
+
+
+def make_read_only(target: str):
+    """Forbid changes through a mount and those below it. This also holds for root's files in /proc/sys."""
     attributes = Attributes(set=READ_ONLY)
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
     place = (ctypes.c_int(HERE), target.encode(), ctypes.c_uint(EVERYTHING_BELOW))
@@ -72,6 +83,8 @@ def enter_box(box: str, shown: dict, disk: int):
     mount("tmpfs", box, "tmpfs", MS_NOSUID | MS_NODEV, f"size={disk},mode=755")
     for name in ("tmp", "dev/shm", "proc", "home"):
         os.makedirs(f"{box}/{name}")
+    for name in ("tmp", "dev/shm"):
+        os.chmod(f"{box}/{name}", 0o1777)
     for target, source in shown.items():
         if os.path.islink(source):  # such as /lib, which is a link to /usr/lib
             os.symlink(os.readlink(source), box + target)
@@ -82,15 +95,23 @@ def enter_box(box: str, shown: dict, disk: int):
         mount(f"/dev/{name}", f"{box}/dev/{name}", None, MS_BIND)
     with contextlib.suppress(OSError):  # some containers forbid it; almost nothing needs it
         mount("proc", f"{box}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        make_read_only(f"{box}/proc")
     os.chroot(box)
     os.chdir("/")
 
 
-def drop_privileges():
-    """Give up every capability for good: in its namespaces, this process had them all."""
+def drop_privileges(home: str, is_root: bool):
+    """Give up every capability for good; if the grader is root, become NOBODY, to whom `home` belongs then."""
     for capability in range(LAST_CAPABILITY + 1):
         libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
     checked(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl no_new_privs")
+    if is_root:
+        for top, folders, names in os.walk(home):
+            for name in (".", *folders, *names):
+                os.chown(os.path.join(top, name), NOBODY, NOBODY, follow_symlinks=False)
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
     header, none = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
     checked(libc.capset(ctypes.byref(header), ctypes.byref(none)), "capset")
 

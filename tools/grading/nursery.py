@@ -48,16 +48,19 @@ def become_child(spec: dict, requests: int, replies: int, log: int):
         os.setsid()
         os.dup2(log, 1)
         os.dup2(log, 2)
+        os.close(log)
         if spec["box"]:
-            confine.enter_namespaces()
+            is_root = confine.enter_namespaces()
             if inner := os.fork():
                 for file in (requests, replies):
                     os.close(file)
                 os.waitpid(inner, 0)
                 os._exit(0)
             confine.enter_box(spec["box"], spec["shown"], spec["disk"])
-            confine.drop_privileges()
-        confine.copy_submission(spec["submission"], spec["home"])
+            confine.copy_submission(spec["submission"], spec["home"])
+            confine.drop_privileges(spec["home"], is_root)
+        else:
+            confine.copy_submission(spec["submission"], spec["home"])
         os.chdir(spec["home"])
         os.environ.clear()
         os.environ.update(spec["environment"])
