@@ -68,7 +68,7 @@ def evaluate(net, data_iter):
 TRAINING = """\
 from utils.data import load_cifar10, make_iters
 
-train_iter, val_iter, test_iter = make_iters(load_cifar10(), 64, val=1000)
+train_iter, val_iter, test_iter = make_iters(load_cifar10(), 64, val=100)
 optimizer = torch.optim.SGD(Net().parameters(), lr=0.1)
 """
 HAND_IN = """\

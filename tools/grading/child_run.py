@@ -15,7 +15,7 @@ from utils.models import NETWORKS
 from utils.models.count import flops, parameters
 from utils.recipes.load import load_weights, recipe_of
 from utils.recipes.train import checkpoint_of
-from utils.runs import Run, tested_accuracy
+from utils.runs import Run
 from utils.runs.checkpoint_files import listed, newest
 from utils.runs.checkpoints import weights_of
 from utils.training.effort import EFFORTS
@@ -43,7 +43,7 @@ def read_run(folder: str) -> dict:
         "data": run.data,
         "rows": run.rows[-LAST_ROWS:],
         "planned": run.record.get("num_epochs"),
-        "claimed": tested_accuracy(run),
+        "claims": claims_of(run),
         "tests": len(run.record.get("tests") or ()),
         "watched": run.watched,
         "effort": run.effort,
@@ -57,6 +57,13 @@ def read_run(folder: str) -> dict:
     except Exception as error:
         facts["no_weights"] = str(getattr(error, "what", error))[:300]
     return facts
+
+
+def claims_of(run: Run) -> dict:
+    """Return {file: the accuracy on the test images that it claims, with single predictions}."""
+    tests = [test.get("accuracy") for test in run.record.get("tests") or () if test.get("views") == "plain"]
+    claims = {"evaluation.json": (run.evaluation or {}).get("accuracy"), "run.json": tests[-1] if tests else None}
+    return {file: accuracy for file, accuracy in claims.items() if accuracy is not None}
 
 
 def hash_of(weights: dict) -> str:

@@ -22,7 +22,7 @@ LOOKED_UP = 0.15  # an accuracy that falls by more if images are mirrored and sh
 MOST_BLOCKS = 12
 JUDGED = ("loaders", "accuracy", "train_epoch", "evaluate")
 MODEL = ("gate", "weighted_sum", "structure", "scores")
-SHOWN_FACTS = ("name", "state", "network", "data", "claimed", "settings")
+SHOWN_FACTS = ("name", "state", "network", "data", "claims", "settings")
 FAULTS = (judge.Mistake, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError)
 
 
@@ -303,9 +303,9 @@ class Marking:
         if fall > LOOKED_UP:
             what = f"The accuracy falls by {100 * fall:.0f} points if images are mirrored and shifted by one pixel."
             self.notes.append(f"{what} Are the answers stored in the submission?")
-        claimed = self.facts.get("claimed")
-        if claimed is not None and abs(claimed - self.measured) > max(CLAIM_TOLERANCE, 1.5 / len(labels)):
-            self.claims.append(f"The record claims an accuracy of {claimed:.2%}, but it is {self.measured:.2%}.")
+        for file, claimed in self.facts["claims"].items():
+            if abs(claimed - self.measured) > max(CLAIM_TOLERANCE, 1.5 / len(labels)):
+                self.claims.append(f"{file} claims an accuracy of {claimed:.2%}, but it is {self.measured:.2%}.")
         if not self.test_set.has_bands:
             self.marks["test_accuracy"] = Mark(None, f"{text}, which belong to no band")
             return

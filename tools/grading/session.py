@@ -170,12 +170,14 @@ class Session:
         started = time.monotonic()
         while not self._finished.wait(LOOK_EVERY):
             memory, processes = usage(self._pid)
+            if memory > self.limits.memory and processes <= self.limits.processes:
+                memory, _ = usage(self._pid, is_shared_counted_once=True)
             if time.monotonic() - started > self.limits.seconds:
                 self.end(f"it used more than {self.limits.seconds:g} seconds")
-            elif memory > self.limits.memory:
-                self.end(f"it used more than {self.limits.memory / 2**30:g} GiB of memory")
             elif processes > self.limits.processes:
                 self.end(f"it started more than {self.limits.processes} processes")
+            elif memory > self.limits.memory:
+                self.end(f"it used more than {self.limits.memory / 2**30:g} GiB of memory")
 
     def end(self, why: str):
         """Kill the child and all that it started."""
@@ -236,8 +238,11 @@ def missing_confinement(nursery: Nursery) -> str | None:
     return None
 
 
-def usage(pid: int) -> tuple[int, int]:
-    """Return (bytes of memory, number of processes) of a process and all below it."""
+def usage(pid: int, is_shared_counted_once: bool = False) -> tuple[int, int]:
+    """Return (bytes of memory, number of processes) of a process and all below it.
+
+    Forked processes share memory. To count it once takes longer.
+    """
     memory = count = 0
     try:
         family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
@@ -245,7 +250,8 @@ def usage(pid: int) -> tuple[int, int]:
         return 0, 0
     for process in family:
         try:
-            memory, count = memory + process.memory_info().rss, count + 1
+            count += 1
+            memory += process.memory_full_info().pss if is_shared_counted_once else process.memory_info().rss
         except psutil.Error:
             continue
     return memory, count

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 from tools.grading.scheme import BY_HAND, NAMES, task_points
+from utils.errors import CourseworkError
 from utils.files import write_bytes, write_json
 from utils.report.marking import TASKS
 
@@ -36,8 +37,18 @@ def read_by_hand(folder: Path) -> dict[str, dict]:
     path = folder / BY_HAND_FILE
     if not path.exists():
         return {}
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        return {row["submission"]: row for row in csv.DictReader(file) if row.get("submission")}
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:  # a spreadsheet may save it in another encoding
+        text = content.decode("cp1252", errors="replace")
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)  # and with another character between the cells
+    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
+    if "submission" not in header:
+        next_step = "Repair the table, or remove it if you have marked nothing in it yet. It was not changed."
+        raise CourseworkError("The table of your marks has no column `submission`.", where=path, next_step=next_step)
+    return {row["submission"]: row for row in rows if row.get("submission")}
 
 
 def with_marks_by_hand(result: dict, row: dict) -> dict:
@@ -72,8 +83,9 @@ def write_tables(folder: Path, results: list[dict]):
     """Write all files that hold several students."""
     earlier = read_by_hand(folder)
     header = ["submission", "student", *(part.name for part in BY_HAND), "comment"]
-    rows = [[earlier.get(result["key"], {}).get(name, result.get(name, "")) for name in header] for result in results]
-    write_bytes(folder / BY_HAND_FILE, as_csv([header, *rows]))
+    new = {result["key"]: {"submission": result["key"], "student": result["student"]} for result in results}
+    rows = (new | earlier).values()  # also those of submissions that are no longer in the folder
+    write_bytes(folder / BY_HAND_FILE, as_csv([header, *([row.get(name) for name in header] for row in rows)]))
     results = [with_marks_by_hand(result, earlier.get(result["key"], {})) for result in results]
     write_bytes(folder / "grades.csv", as_csv(grades(results)))
     write_bytes(folder / "moodle.csv", as_csv(moodle(results)))
@@ -81,6 +93,7 @@ def write_tables(folder: Path, results: list[dict]):
     write_bytes(folder / "summary.html", page("summary", results=results, shared=shared_work(results)))
     for result in results:
         own = folder / "students" / result["key"]
+        own.mkdir(parents=True, exist_ok=True)
         write_bytes(own / "feedback.html", page("feedback", result=result))
         write_json(own / "results.json", gradescope(result))
 
