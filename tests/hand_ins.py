@@ -126,12 +126,13 @@ def easy_images(train=400, test=120, name="easy images"):
     return Cifar10(*splits, source="image folder", name=name, checksum=checksum)
 
 
-def record_run(data, folder, network=Net, **settings):
+def record_run(data, folder, network=Net, save_every=60.0, **settings):
     """Train a network for a few epochs and measure it on the test images; return the folder of the run."""
     from utils.evaluation import evaluate
 
     recipe = Recipe("mine", network, batch_size=20, lr=0.02, num_epochs=4, **settings)
-    trained = recipe.train(data, effort="full", folder=folder, curves=False, device="cpu", precision="fp32")
+    options = {"effort": "full", "curves": False, "device": "cpu", "precision": "fp32", "save_every": save_every}
+    trained = recipe.train(data, folder=folder, **options)
     evaluate(trained, effort="check")
     return folder
 

@@ -263,6 +263,7 @@ TARGETS = {  # name: (function, its help text if that is not the first line of t
     "compare": (module("tools.compare"), "Compare all runs on one page, runs/compare.html."),
     "notebooks": (lambda extra: module("tools.run")(["--in-place", *extra]), "Run the notebooks and rewrite them."),
     "publish": (module("tools.publish", "ADDRESS"), "Write the suite's public ADDRESS into badges and set-up cells."),
+    "grade": (module("tools.grade", "FOLDER"), "Mark the submissions in a folder (FOLDER=submissions)."),
     "zip": (pack, None),
     "help": (help_, None),
 }
@@ -275,7 +276,7 @@ def main(arguments):
     if name not in TARGETS:
         fail(f"There is no target '{name}'.", "Choose one of " + ", ".join(TARGETS) + ".")
     # The commands run in the suite's folder, but the caller may be in another one.
-    for variable in ("VENV", "CIFAR10_ROOT", "CIFAR10_CACHE", "COURSEWORK_RUNS"):
+    for variable in ("VENV", "CIFAR10_ROOT", "CIFAR10_CACHE", "COURSEWORK_RUNS", "FOLDER"):
         if os.environ.get(variable):
             os.environ[variable] = os.path.abspath(os.path.expanduser(os.environ[variable]))
     try:

@@ -1,5 +1,6 @@
 """Tests of `make grade`: a whole rehearsal with honest and hostile submissions, and what each judgement rejects."""
 
+import contextlib
 import csv
 import json
 import pickle
@@ -14,10 +15,11 @@ import pytest
 
 from tools import grade
 from tools.grading import child_code, images, judge, messages, scheme, source_checks, submissions, tables
+from tools.grading.mark import Marking
 from tools.grading.session import Limits, Nursery, missing_confinement
 from utils.errors import CourseworkError
 from utils.report.marking import TASKS
-from utils.runs.checkpoint_files import NAME, _hash, listed, position
+from utils.runs.checkpoint_files import NAME, _hash, listed, load, position, write
 from utils.runs.run import Run
 
 LIMITS = Limits(seconds=60, cell_seconds=3, memory=3 * 2**30, disk=2**26, processes=24)
@@ -87,18 +89,20 @@ def run(data, tmp_path_factory):
     return hand_ins.record_run(data, tmp_path_factory.mktemp("runs") / "mine")
 
 
-@pytest.fixture
-def easy(data, monkeypatch):
-    """Let the grader find the easy images, also in place of the synthetic ones."""
-    monkeypatch.setattr(images, "load_cifar10", lambda source="auto": data)
-
-
 @pytest.fixture(scope="module")
-def confined():
+def nursery():
+    """Return a nursery that all tests share, on a machine that can confine its children."""
     with Nursery(threads=1) as nursery:
-        why = missing_confinement(nursery)
-    if why:
-        pytest.skip(f"namespaces are needed: {why}")
+        if why := missing_confinement(nursery):
+            pytest.skip(f"namespaces are needed: {why}")
+        yield nursery
+
+
+@pytest.fixture
+def easy(data, nursery, monkeypatch):
+    """Let the grader use the nursery, and the easy images, also in place of the synthetic ones."""
+    monkeypatch.setattr(images, "load_cifar10", lambda source="auto": data)
+    monkeypatch.setattr(grade, "Nursery", lambda: contextlib.nullcontext(nursery))
 
 
 def with_nasty_checkpoint(run, path):
@@ -126,7 +130,7 @@ def listener():
         yield listening
 
 
-def test_a_rehearsal(tmp_path, run, easy, confined, listener):
+def test_a_rehearsal(tmp_path, run, easy, listener):
     secret, outside = tmp_path / "labels.txt", tmp_path / "outside.txt"
     secret.write_text("secret")
     handed_in = tmp_path / "handed-in"
@@ -183,6 +187,64 @@ def _check_tables(out, results):
         scores = json.loads((own / "results.json").read_text())
         assert scores["score"] == sum(test["score"] for test in scores["tests"])
         assert result["student"] in (own / "feedback.html").read_text(encoding="utf-8")
+
+
+def test_a_network_of_the_library_is_measured_and_its_training_replayed(tmp_path, data, easy):
+    settings = {"network_settings": {"channels": (8, 8, 8)}, "save_every": 0.0}
+    run = hand_ins.record_run(data, tmp_path / "mine", "gated_backbone", **settings)
+    hand_ins.write(tmp_path / "handed-in" / "honest", "os = 1", run=run)
+    changed = hand_ins.write(tmp_path / "handed-in" / "changed", "raise SystemExit", run=run) / "runs" / "mine"
+    newest = listed(changed)[0]
+    state = load(newest.read_bytes(), newest, "")
+    newest.unlink()
+    next(iter(state["net"].values())).mul_(1.01)
+    write(changed, state)
+
+    changed, honest = grade.grade(tmp_path / "handed-in", limits=LIMITS, is_replayed=True)
+
+    assert honest["measured"] == Run(run).evaluation["accuracy"] and marks(honest)["test_accuracy"] is not None
+    assert not honest["claims"] and "bit by bit" in " ".join(honest["notes"])
+    assert "replayed" in " ".join(changed["claims"])
+
+
+def test_a_second_call_marks_only_what_is_new(tmp_path, easy, monkeypatch):
+    folder = tmp_path / "handed-in"
+    for name in ("a", "b"):
+        hand_ins.write(folder / name, "x = 1")
+    grade.grade(folder, limits=LIMITS)
+    with (folder / "b" / "handin.ipynb").open("a") as file:
+        file.write("\n")
+    marked = []
+    result = Marking.result
+    monkeypatch.setattr(Marking, "result", lambda self: marked.append(self) or result(self))
+    assert len(grade.grade(folder, limits=LIMITS)) == 2
+    assert len(marked) == 1
+
+
+def test_a_mistake_of_the_grader_stops_nobody_else(tmp_path, easy, monkeypatch):
+    folder = tmp_path / "handed-in"
+    for name in ("a", "b"):
+        hand_ins.write(folder / name, "x = 1")
+    result = Marking.result
+    monkeypatch.setattr(
+        Marking, "result", lambda self: 1 / 0 if not marked.append(1) and marked == [1] else result(self)
+    )
+    marked = []
+    first, second = grade.grade(folder, limits=LIMITS)
+    assert "ZeroDivisionError" in first["notes"][-1] and not second["notes"]
+    assert not grade.grade(folder, limits=LIMITS)[0]["notes"], "the next call tries again"
+
+
+def test_without_confinement_student_code_runs_only_if_that_is_accepted(tmp_path, easy, monkeypatch):
+    monkeypatch.setattr(grade, "missing_confinement", lambda nursery: "no namespaces")
+    folder = tmp_path / "handed-in"
+    hand_ins.write(folder / "a", *hand_ins.PERFECT)
+    with pytest.raises(CourseworkError, match="no namespaces"):
+        grade.grade(folder, limits=LIMITS)
+    (result,) = grade.grade(folder, limits=LIMITS, may_be_unconfined=True)
+    assert marks(result)["weighted_sum"] == 10 and not result["is_confined"]
+    page = (tmp_path / "handed-in-graded" / "students" / result["key"] / "feedback.html").read_text(encoding="utf-8")
+    assert "not confined" in page
 
 
 class Here:

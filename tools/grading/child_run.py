@@ -127,12 +127,11 @@ def replay(folder: str, scratch: str, train: str, checksum: str, name: str) -> d
         save_every=1e9,
     )
     theirs, ours = newest([run.folder])[1]["net"], newest([copy])[1]["net"]
-    worst = max(float((theirs[key].float() - ours[key].float()).abs().max()) for key in theirs)
-    scale = max(float(theirs[key].float().abs().max()) for key in theirs)
+    differences = [float((theirs[key] - ours[key]).abs().max() / ours[key].abs().max().clamp(min=1e-6)) for key in ours]
     return {
         "from": paths[1].name,
         "to": paths[0].name,
         "is_exact": all(torch.equal(theirs[key], ours[key]) for key in theirs),
-        "difference": worst / max(scale, 1e-12),
+        "difference": max(differences),  # of a tensor, relative to its largest number
         "device": record.get("device"),
     }

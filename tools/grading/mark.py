@@ -210,7 +210,7 @@ class Marking:
         if replayed["is_exact"]:
             self.notes.append(f"{text}: the weights are equal, bit by bit.")
         else:
-            difference = f"the weights differ by {replayed['difference']:.1e} of the largest one"
+            difference = f"the weights differ by {replayed['difference']:.1e} of the largest one in their tensor"
             at = f"{text} on this CPU (the run: {replayed['device']})"
             is_close = replayed["difference"] < judge.TOLERANCE
             (self.notes if is_close else self.claims).append(f"{at}: {difference}.")
