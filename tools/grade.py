@@ -11,6 +11,7 @@ CIFAR10_ROOT names the images whose test accuracy counts, as everywhere in the s
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import shutil
 import sys
@@ -65,20 +66,26 @@ def grade(folder, out=None, limits=None, *, is_replayed=False, may_be_unconfined
     out = out_of(folder, out)
     out.mkdir(parents=True, exist_ok=True)
     try:
-        with filelock.FileLock(out / ".lock", timeout=0), Nursery() as nursery:
+        with filelock.FileLock(out / ".lock", timeout=0), _work_folder(out) as work, Nursery(work) as nursery:
             is_confined = _require_confinement(nursery, may_be_unconfined)
-            work = out / "work"
-            shutil.rmtree(work, ignore_errors=True)  # of a call that was killed
-            try:
-                test_set = images.prepare(work / "images", with_training_images=is_replayed)
-                conditions = Conditions(nursery, test_set, limits, is_confined, is_replayed)
-                return _grade_all(found, out, work, conditions)
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
+            test_set = images.prepare(work / "images", with_training_images=is_replayed)
+            return _grade_all(found, out, work, Conditions(nursery, test_set, limits, is_confined, is_replayed))
     except filelock.Timeout:
         raise CourseworkError(
             "Another call is marking these submissions.", where=out, next_step="Wait until it has ended."
         ) from None
+
+
+@contextlib.contextmanager
+def _work_folder(out):
+    """Make a folder for files that nobody needs later; remove that of an earlier call, which may have been killed."""
+    work = out / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _require_confinement(nursery, may_be_unconfined) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +27,12 @@ shell = None  # IPython's shell, in which the notebook was run
 network = None  # the student's network, made by the last `make_network`
 
 
-def run_cells(cells: list[str], seconds_each: float, pictures: str | None) -> dict:
-    """Run a notebook's cells in order, also after an error; return the errors and the names of the parts."""
+def run_cells(cells: list[str], seconds_each: float, pictures: str | None) -> list[str]:
+    """Run a notebook's cells in order, also after an error, and send the errors; return the names of the parts."""
     global shell
     for file in (1, 2):  # so that endless messages don't fill the parent's disk
         os.dup2(os.open(os.devnull, os.O_WRONLY), file)
+    sys.path.append(os.getcwd())  # at the end, so that a submission's own utils/ does not replace the library
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
@@ -43,7 +45,6 @@ def run_cells(cells: list[str], seconds_each: float, pictures: str | None) -> di
     config.HistoryManager.enabled = False
     config.InteractiveShell.colors = "NoColor"
     shell = InteractiveShell.instance(config=config)
-    errors = []
     for number, source in enumerate(cells):
         child.send({"cell": number})
         try:
@@ -53,8 +54,8 @@ def run_cells(cells: list[str], seconds_each: float, pictures: str | None) -> di
         except BaseException as raised:
             error = raised
         if error is not None:
-            errors.append({"cell": number, "text": child.describe(error)})
-    return {"errors": errors, "parts": sorted(map(str, parts()))}
+            child.send({"cell": number, "error": child.describe(error)})
+    return sorted(map(str, parts()))
 
 
 def parts() -> dict:

@@ -55,7 +55,7 @@ def read_run(folder: str) -> dict:
     try:
         facts["weights"] = hash_of(weights_of(checkpoint_of(run)))
     except Exception as error:
-        facts["no_weights"] = str(getattr(error, "what", error))[:300]
+        facts["no_weights"] = str(getattr(error, "what", error)).split(": ")[0][:300]
     return facts
 
 

@@ -37,6 +37,12 @@ def checked(result: int, what: str):
         raise OSError(number, os.strerror(number), what)
 
 
+def die_with_parent():
+    """Let Linux kill this process as soon as its parent has ended; a change of the user cancels this."""
+    if hasattr(libc, "prctl"):
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def enter_namespaces() -> bool:
     """Put this process into new namespaces; the next process that it starts is the first one in them.
 
@@ -78,7 +84,6 @@ def make_read_only(target: str):
 
 def enter_box(box: str, shown: dict, disk: int):
     """Make a file system in memory of `disk` bytes at the folder `box`, show {path in it: source}, make it the root."""
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     mount("none", "/", None, MS_REC | MS_PRIVATE)
     mount("tmpfs", box, "tmpfs", MS_NOSUID | MS_NODEV, f"size={disk},mode=755")
     for name in ("tmp", "dev/shm", "proc", "home"):
@@ -114,6 +119,7 @@ def drop_privileges(home: str, is_root: bool):
         os.setresuid(NOBODY, NOBODY, NOBODY)
     header, none = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
     checked(libc.capset(ctypes.byref(header), ctypes.byref(none)), "capset")
+    die_with_parent()
 
 
 def set_limits(limits: dict):

@@ -101,7 +101,7 @@ class Marking:
         if not any(path.suffix.lower() == ".pdf" for path in submissions.regular_files(self.folder)):
             self.notes.append("There is no report as PDF.")
         predicted = self._mark_run()
-        with self._session() as session:
+        with self._session(notebook.parent) as session:
             try:
                 self._run_notebook(session, cells)
                 self._judge_functions(session)
@@ -110,12 +110,13 @@ class Marking:
                     predicted = self._predict_own(session)
             except ChildEnded as error:
                 self._ended(error, session)
+        self.errors += session.cell_errors
         self._mark_accuracy(predicted)
         self._close("It could not be judged.")
 
-    def _session(self):
+    def _session(self, notebook_folder=None):
         shown = {IMAGES: str(self.test_set.folder)}
-        return Session(self.nursery, self.folder, shown, self.limits, self.is_confined)
+        return Session(self.nursery, self.folder, shown, self.limits, self.is_confined, notebook_folder)
 
     def _ended(self, error, session):
         at = f" in code cell {session.last_cell + 1}" if session.last_cell is not None else ""
@@ -221,9 +222,7 @@ class Marking:
         pictures = session.path(f"{IMAGES}/{images.SYNTHETIC}")
         each = min(self.limits.cell_seconds, self.limits.seconds)
         try:
-            reply = session.ask("run_cells", self.limits.seconds, cells=cells, seconds_each=each, pictures=pictures)
-            for error in reply["errors"][:20]:
-                self.errors.append(f"Code cell {int(error['cell']) + 1}: {str(error['text'])[:200]}")
+            session.ask("run_cells", self.limits.seconds, cells=cells, seconds_each=each, pictures=pictures)
         except FAULTS as error:
             self.errors.append(f"The notebook could not be run: {error}")
 

@@ -1,6 +1,6 @@
 """Starts the confined child for one submission, asks it questions, and ends it at a limit.
 
-with Nursery() as nursery, Session(nursery, submission, shown, Limits()) as session:
+with Nursery(folder) as nursery, Session(nursery, submission, shown, Limits()) as session:
     session.ask("run_cells", cells=[...])
 """
 
@@ -27,10 +27,15 @@ from tools.grading import messages
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts")
+SUITE, SUBMISSION = "/suite", "/submission"
+HOME = f"{SUITE}/notebooks"  # where notebooks are in the suite, so that their set-up cells find it
 LIBRARY = (ROOT / "utils", ROOT / "tools" / "grading")  # the grader's copy; a submission's own utils/ is not used
-HOME, SUBMISSION = "/home/student", "/submission"
+SHOWN_LIBRARY = {str(path): str(path) for path in LIBRARY} | {f"{SUITE}/utils": str(LIBRARY[0])}
 LOOK_EVERY = 0.1  # seconds between two looks at the memory and the number of processes
 START = "import sys; sys.path[:0] = sys.argv[1:2]; from tools.grading.nursery import main; main(sys.argv[2])"
+
+
+MOST_ERRORS = 20  # of a notebook's cells that are kept
 
 
 class ChildEnded(Exception):
@@ -62,10 +67,11 @@ class Limits:
 class Nursery:
     """The process that forks the children. Its environment holds nothing of the grader's own."""
 
-    def __init__(self, threads: int | None = None):
-        """`threads`: with how many threads a child computes; default: one for each core."""
+    def __init__(self, folder: Path, threads: int | None = None):
+        """folder: for files that nobody needs later. threads: of a child; default: one for each core."""
         self.threads = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
-        self.home = Path(tempfile.mkdtemp(prefix="grading-"))
+        self.folder = folder
+        self.home = Path(tempfile.mkdtemp(dir=folder))
         self._channel, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-B", "-c", START, str(ROOT), str(other.fileno())],
@@ -97,20 +103,33 @@ class Nursery:
 class Session:
     """One child process."""
 
-    def __init__(self, nursery: Nursery, submission: Path, shown: dict, limits: Limits, is_confined: bool = True):
-        """`shown` maps a path in the child to a file or folder of the parent that the child may read."""
-        self.limits, self.is_confined, self.why_ended, self.last_cell = limits, is_confined, None, None
+    def __init__(
+        self,
+        nursery: Nursery,
+        submission: Path,
+        shown: dict,
+        limits: Limits,
+        is_confined: bool = True,
+        notebook_folder: Path | None = None,
+    ):
+        """shown: {path in the child: a file or folder of the parent that the child may read}.
+
+        notebook_folder: the folder of the submission whose files lie beside the notebook when it runs.
+        """
+        self.limits, self.is_confined, self.why_ended = limits, is_confined, None
+        self.last_cell, self.cell_errors = None, []
         self._lock, self._finished = threading.Lock(), threading.Event()
-        self._scratch = Path(tempfile.mkdtemp(prefix="grading-"))
+        self._scratch = Path(tempfile.mkdtemp(dir=nursery.folder))
         self._shown = {SUBMISSION: str(submission), **shown}
-        self.home = HOME if is_confined else str(self._scratch / "home")
+        self.home = HOME if is_confined else str(self._scratch / "notebooks")
+        beside = (notebook_folder or submission).relative_to(submission).as_posix()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (what is written before student code runs)
         requests, to_child = os.pipe()
         from_child, replies = os.pipe()
         spec = {
             "box": str(self._scratch) if is_confined else None,
-            "shown": shown_of_python() | {str(path): str(path) for path in LIBRARY} | self._shown,
-            "submission": self.path(SUBMISSION),
+            "shown": shown_of_python() | SHOWN_LIBRARY | self._shown,
+            "submission": f"{self.path(SUBMISSION)}/{beside}",
             "home": self.home,
             "disk": limits.disk,
             "limits": limits.of_process(),
@@ -138,7 +157,7 @@ class Session:
             message = self._read_reply()
         except OSError:
             self.end(self._how_it_ended())
-        except ValueError:
+        except (ValueError, TypeError):
             self.end("its replies can't be read")
         except ChildEnded as error:
             self.end(str(error))
@@ -156,9 +175,11 @@ class Session:
             message = messages.decode(line)
             if not isinstance(message, dict):
                 raise ValueError("a reply is not an object")
-            if set(message) != {"cell"}:
+            if "cell" not in message:
                 return message
-            self.last_cell = message["cell"]
+            self.last_cell = int(message["cell"])
+            if message.get("error") and len(self.cell_errors) < MOST_ERRORS:
+                self.cell_errors.append(f"Code cell {self.last_cell + 1}: {str(message['error'])[:200]}")
 
     def _how_it_ended(self):
         self._log.seek(0)
@@ -230,7 +251,10 @@ def missing_confinement(nursery: Nursery) -> str | None:
     """Try the confinement; return why this machine can't confine a child, or None."""
     if not sys.platform.startswith("linux"):
         return "namespaces exist on Linux only"
-    with tempfile.TemporaryDirectory() as empty, Session(nursery, Path(empty), {}, Limits()) as session:
+    with (
+        tempfile.TemporaryDirectory(dir=nursery.folder) as empty,
+        Session(nursery, Path(empty), {}, Limits()) as session,
+    ):
         try:
             session.ask("names_of_files", folder="/")
         except ChildEnded as error:
