@@ -15,5 +15,6 @@ ROOMS = (
     "evaluation",
     "report",
     "experiments",
+    "teaching",
     "notebook",
 )

@@ -1,7 +1,6 @@
 """Tests the blocks of code in docs/answers.md, and that there is an answer to each exercise."""
 
 import re
-import types
 
 import pytest
 import torch
@@ -62,20 +61,6 @@ def test_the_lowest_smoothed_loss_is_the_entropy_of_what_is_asked_for(answers):
     assert f"= {float(answers['lowest']):.3f}" in TEXT
     other = (shares + torch.tensor([[-0.02, 0.02] + [0.0] * 8])).log()
     assert answers["make_loss"]("cross_entropy", label_smoothing=0.1)(other, torch.tensor([0])) > answers["lowest"]
-
-
-def test_the_running_loss_is_the_mean_of_the_last_batches_in_every_epoch(answers):
-    running = answers["RunningLoss"](2)
-    for losses in ([4.0, 2.0, 1.0, 3.0, 9.0], [5.0, 7.0]):  # each batch has 10 examples, and an epoch its own sums
-        for batch in range(1, len(losses) + 1):
-            metric = [10 * sum(losses[:batch]), 0, 10 * batch]
-            running.after_batch(types.SimpleNamespace(epoch=0, batch=batch, metric=metric))
-    assert running.losses == [3.0, 2.0, 6.0]
-
-
-def test_merging_gains_the_mistakes_in_both_directions(answers):
-    confusion = torch.tensor([[8, 2, 0], [3, 5, 2], [0, 4, 6]])
-    assert answers["best_merge"](confusion, ["a", "b", "c"]) == ("b", "c", pytest.approx(6 / 30))
 
 
 def test_each_group_gets_its_own_temperature_and_no_answer_changes(answers):

@@ -1,0 +1,277 @@
+"""Notebook 06: examinations of spreads, intervals, tests, the power of an experiment, and a control."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from utils.experiments import sign_test, t_interval
+from utils.teaching.exercises import Wrong, exercise
+from utils.teaching.expect import call, compare, ensure, is_close, network_of, number_of, numbers_of, tensor_of
+
+NEAR = 0.035  # how far two simulated shares may differ by chance
+
+
+@exercise(
+    "06.std",
+    "a standard deviation",
+    population="Of n numbers, n - 1 are left after the mean is known. What do you divide by?",
+    no_root="This is the variance. What turns it into a standard deviation?",
+    absolute="The deviations are squared before they are added.",
+    no_mean="The deviations are those from the mean.",
+    error="This is the standard error of the mean. The spread itself is wanted.",
+)
+def examine_standard_deviation(answer):
+    x = torch.tensor([70.0, 73.0, 71.5, 78.0, 70.5])
+    mistakes = {
+        "population": x.std(correction=0),
+        "no_root": x.var(),
+        "absolute": (x - x.mean()).abs().mean(),
+        "no_mean": (x.square().sum() / 4).sqrt(),
+        "error": x.std() / 5**0.5,
+    }
+    compare(number_of(call(answer, x)), x.std(), mistakes)
+
+
+@exercise(
+    "06.seeds",
+    "an experiment over several seeds",
+    one_seed="All runs use the same seed. What does your loop give to the experiment?",
+    best="The best run is not a result. The mean is wanted, and the standard deviation.",
+    population="The spread of n runs divides by n - 1.",
+    twice="The experiment runs more often than once for each seed, and a training is expensive.",
+    two_numbers="Two numbers are expected: the mean and the standard deviation.",
+    variance="This is the variance. The standard deviation is wanted.",
+)
+def examine_over_seeds(answer):
+    used = []
+
+    def experiment(seed):
+        used.append(seed)
+        return [61.0, 64.5, 60.0, 70.0][seed - 3]
+
+    result = call(answer, experiment, [3, 4, 5, 6], may_change=True)
+    ensure(len(set(used)) > 1, "one_seed")
+    ensure(sorted(used) == [3, 4, 5, 6], "twice")
+    try:
+        values = numbers_of(result, 2)
+    except Wrong:
+        raise Wrong("two_numbers") from None
+    x = torch.tensor([61.0, 64.5, 60.0, 70.0])
+    mistakes = {
+        "best": [x.max(), x.std()],
+        "population": [x.mean(), x.std(correction=0)],
+        "variance": [x.mean(), x.var()],
+    }
+    compare(values, [x.mean(), x.std()], mistakes)
+
+
+INTERVAL_HINTS = {
+    "normal": "The factor 1.96 is that of the normal distribution. Few numbers need the larger one of the table.",
+    "freedom": "The mean has used up one of the n numbers. In which row of the table do you look?",
+    "no_error": "The mean varies less than a single number. Divide by the root of n.",
+    "population": "The standard deviation of n numbers divides by n - 1.",
+    "by_n": "The standard error divides by the root of n.",
+}
+
+
+def _intervals(x):
+    """Return the right mean and half-width, and those of the typical mistakes."""
+    x = torch.as_tensor(x, dtype=torch.float64)
+    n, mean, s = len(x), x.mean(), x.std()
+    right = t_interval(x)
+    t = right[1] / (s / n**0.5)
+    t_n = t_interval([*x, mean])[1] / (torch.stack([*x, mean]).std() / (n + 1) ** 0.5)
+    mistakes = {
+        "normal": 1.96 * s / n**0.5,
+        "freedom": t_n * s / n**0.5,
+        "no_error": t * s,
+        "population": t * x.std(correction=0) / n**0.5,
+        "by_n": t * s / n,
+    }
+    return right, {hint: [mean, half] for hint, half in mistakes.items()}
+
+
+@exercise("06.interval", "a confidence interval of a mean", **INTERVAL_HINTS)
+def examine_interval(answer):
+    for x in ([80.0, 82, 84, 86, 83.5], torch.tensor([1.0, 3.0, 2.5])):
+        right, mistakes = _intervals(x)
+        compare(numbers_of(call(answer, x), 2), right, mistakes, tolerance=5e-4)
+
+
+@exercise("06.by-hand", "a confidence interval by hand", mean="The first number is the mean.", **INTERVAL_HINTS)
+def examine_by_hand(answer):
+    values = numbers_of(answer, 2, what="The list [mean, half]")
+    right, mistakes = _intervals([80.0, 82, 84, 86])
+    ensure(abs(values[0] - 83) < 0.01, "mean")
+    compare(values, right, mistakes, tolerance=2e-3)  # two decimals are enough
+
+
+@exercise(
+    "06.equal-weights",
+    "a gate that does not look",
+    no_share="The weights of an image should add up to 1.",
+    one_row="One row of weights for each image is expected: (B, k).",
+    learns="This gate has nothing to learn, so it has no parameters.",
+    not_equal="Every branch gets the same weight, for every image.",
+)
+def examine_equal_weights(answer):
+    gate = network_of(call(answer, 4))
+    ensure(not list(gate.parameters()), "learns")
+    for X in (torch.randn(3, 5, 2, 2), torch.randn(6, 4)):
+        a = call(gate, X)
+        ensure(isinstance(a, torch.Tensor) and a.shape[:1] == (len(X),) and a.ndim > 1, "one_row")
+        a = tensor_of(a, (len(X), 4))
+        ensure(is_close(a, a[:1, :1].expand_as(a)), "not_equal")
+        ensure(is_close(a.sum(1), torch.ones(len(X))), "no_share")
+    ensure(call(gate, torch.ones(2, 3, device="meta"), may_change=True).is_meta, "wrong_device")
+
+
+@exercise(
+    "06.bootstrap",
+    "a bootstrap interval",
+    no_replacement="All samples have the same mean. A sample is drawn with replacement.",
+    of_values="The quantiles of the numbers themselves are too wide. Take the means of the samples first.",
+    ninety="The interval should hold the middle 95 %. How much is below its lower end?",
+    wrong_size="A sample has as many numbers as there are differences.",
+    two_ends="Two numbers are expected: the lower and the upper end.",
+)
+def examine_bootstrap(answer):
+    d = torch.randn(50, generator=torch.Generator().manual_seed(0)) + 1
+    try:
+        low, high = numbers_of(call(answer, d), 2)
+    except Wrong as wrong:
+        raise Wrong("two_ends") if wrong.hint == "wrong_type" else wrong from None
+    ensure(high - low > 1e-3, "no_replacement")
+    error = float(d.std(correction=0)) / 50**0.5
+    width = (high - low) / (2 * error)
+    ensure(width < 6, "of_values")
+    ensure(not 1.55 < width < 1.75, "ninety")
+    ensure(1.85 < width < 2.07, "wrong_size")
+    ensure(abs((low + high) / 2 - float(d.mean())) < 0.3 * error, "wrong_value")
+
+
+@exercise(
+    "06.coin",
+    "the p-value of a sign test",
+    one_sided="Both tails count: a result is as extreme on the other side.",
+    above_one="A probability is at most 1. Try 4 against 4.",
+    one_result="Results that are more extreme count, too.",
+    wrong_tail="You add up the large tail. Which of a and b is the smaller number?",
+    not_divided="There are 2 to the power of n equally probable results.",
+)
+def examine_coin_test(answer):
+    cases = [(7, 1), (1, 7), (12, 5), (20, 30), (0, 6)]
+    values = [number_of(call(answer, a, b)) for a, b in cases]
+
+    def tails(factor=2, single=False, large=False):
+        sums = []
+        for a, b in cases:
+            n, m = a + b, max(a, b) if large else min(a, b)
+            sums.append(factor * sum(math.comb(n, i) for i in range(m if single else 0, m + 1)) / 2**n)
+        return sums
+
+    mistakes = {
+        "one_sided": tails(factor=1),
+        "one_result": tails(single=True),
+        "wrong_tail": tails(large=True),
+        "not_divided": [p * 2 ** (a + b) for p, (a, b) in zip(tails(), cases, strict=True)],
+    }
+    ensure(not is_close(values, tails(single=True, factor=1)), "one_result")
+    ensure(not is_close(values, [min(1.0, p) for p in tails(large=True)]), "wrong_tail")
+    compare(values, [sign_test(a, b) for a, b in cases], mistakes)
+    ensure(number_of(call(answer, 4, 4)) <= 1, "above_one")
+
+
+def _found(difference, spread, n, *, factor=None, error=True):
+    """Return the share of 6,000 simulated experiments whose interval lies above zero."""
+    d = difference + spread * torch.randn(6000, n, generator=torch.Generator().manual_seed(1))
+    t = t_interval(d[0])[1] / float(d[0].std() / n**0.5)
+    half = (t if factor is None else factor) * d.std(1) / (n**0.5 if error else 1)
+    return float((d.mean(1) > half).double().mean())
+
+
+@exercise(
+    "06.power",
+    "how often an experiment finds a difference",
+    missed="This is how often the experiment misses the difference.",
+    normal=INTERVAL_HINTS["normal"],
+    no_error=INTERVAL_HINTS["no_error"],
+    no_spread="Does the argument `spread` reach the simulated differences?",
+    single="One experiment is chance. Simulate thousands, and return the share that finds the difference.",
+)
+def examine_power(answer):
+    cases = [(0.5, 0.5, 6), (1.0, 2.0, 10), (0.5, 0.25, 3)]
+    values = [number_of(call(answer, *case)) for case in cases]
+    ensure(not all(value in (0.0, 1.0) for value in values), "single")
+    right = [_found(*case) for case in cases]
+    others = {
+        "missed": [1 - value for value in right],
+        "normal": [_found(*case, factor=1.96) for case in cases],
+        "no_error": [_found(*case, error=False) for case in cases],
+        "no_spread": [_found(d, 1.0, n) for d, _, n in cases],
+    }
+    _compare_shares(values, right, others)
+
+
+def _compare_shares(values, right, others, tolerance=NEAR):
+    """Compare shares that were simulated, which differ a little by chance."""
+
+    def distance(shares):
+        return max(abs(a - b) for a, b in zip(values, shares, strict=True))
+
+    if distance(right) > tolerance:
+        nearest = min(others, key=lambda hint: distance(others[hint]))
+        raise Wrong(nearest if distance(others[nearest]) <= NEAR else "wrong_value")
+
+
+@exercise(
+    "06.peeking",
+    "false alarms of a student who looks after each seed",
+    last_look="Only one look is counted. An alarm in any of the looks ends the experiment.",
+    too_often="There are too many alarms. Do the looks share their seeds, and is the factor that of the table?",
+    all_looks="You count every alarm. An experiment has one at most, since it ends there.",
+    one_side="A difference below zero is an alarm, too.",
+    no_alarm="This is how often the student finds nothing.",
+)
+def examine_false_alarms(answer):
+    d = torch.randn(6000, 10, generator=torch.Generator().manual_seed(1))
+
+    def looks(factor=None):
+        alarms = []
+        for n in range(3, 11):
+            x = d[:, :n]
+            t = factor or t_interval(x[0])[1] / float(x[0].std() / n**0.5)
+            alarms.append(x.mean(1) / (x.std(1) / n**0.5) / t)
+        return torch.stack(alarms)
+
+    z = looks()
+    share = float((z.abs() > 1).any(0).double().mean())
+    others = {
+        "last_look": 0.05,
+        "too_often": float((looks(1.96).abs() > 1).any(0).double().mean()),
+        "all_looks": float((z.abs() > 1).double().sum(0).mean()),
+        "one_side": float((z > 1).any(0).double().mean()),
+        "no_alarm": 1 - share,
+    }
+    value = number_of(call(answer))
+    _compare_shares([value], [share], {hint: [other] for hint, other in others.items()}, tolerance=0.02)
+
+
+@exercise(
+    "06.control",
+    "two rows that differ in a single thing",
+    two_rows="Two numbers of rows are expected, such as [1, 2].",
+    same="A row can't be compared with itself.",
+    unknown="The rows shown are 1, 2, 4, 6 and 9.",
+    row_1="Row 1 differs from each other row in the learning rate, the batch size and the epochs, too.",
+    convolutions="The number of convolutions differs, and something else, too. Compare the settings.",
+)
+def examine_control(answer):
+    ensure(isinstance(answer, (list, tuple, set)) and len(answer) == 2, "two_rows")
+    rows = {number_of(row, what="A row") for row in answer}
+    ensure(rows <= {1, 2, 4, 6, 9}, "unknown")
+    ensure(len(rows) == 2, "same")
+    ensure(1 not in rows, "row_1")
+    ensure(rows == {2, 4}, "convolutions")

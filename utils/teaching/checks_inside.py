@@ -1,0 +1,105 @@
+"""Notebook 05: examinations of Grad-CAM, of the gates' separation, and of merged classes."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from utils.teaching.exercises import Wrong, exercise
+from utils.teaching.expect import call, compare, ensure, is_close, number_of, tensor_of
+
+
+@exercise(
+    "05.grad-cam",
+    "Grad-CAM",
+    no_relu="The map has negative values. The ReLU is missing.",
+    per_position="A channel has one weight, the mean of its gradient over all positions.",
+    early_relu="The ReLU comes after the sum over the channels.",
+    all_classes="The gradient of one score per image is wanted, that of its label.",
+    predicted="The map belongs to the class that is asked for, not to the predicted one.",
+    one_label="Each image has a label of its own. You use the first one for all.",
+    hook_left="The hook is still in the layer. Remove it when it is not needed any more.",
+    graph="The maps still have their graph. Look at `detach`.",
+)
+def examine_grad_cam(answer):
+    convolution = nn.Conv2d(3, 5, 3)
+    net = nn.Sequential(convolution, nn.Tanh(), nn.Flatten(), nn.Linear(5 * 16, 4)).eval()
+    X, label = torch.randn(6, 3, 6, 6), torch.tensor([0, 3, 1, 2, 2, 1])
+    M = call(answer, net, convolution, X, label, may_change=True)
+    ensure(not convolution._forward_hooks, "hook_left")
+    A = convolution(X)
+    scores = net[1:](A)
+
+    def gradient(chosen):
+        return torch.autograd.grad(chosen.sum(), A, retain_graph=True)[0]
+
+    def cam(G, weights=lambda G: G.mean((2, 3), keepdim=True)):
+        return (weights(G) * A).sum(1)
+
+    G = gradient(scores.gather(1, label[:, None]))
+    mistakes = {
+        "no_relu": cam(G),
+        "per_position": cam(G, lambda G: G).relu(),
+        "early_relu": (G.mean((2, 3), keepdim=True) * A).relu().sum(1),
+        "all_classes": cam(gradient(scores)).relu(),
+        "predicted": cam(gradient(scores.max(1).values)).relu(),
+        "one_label": cam(gradient(scores[:, label[0]])).relu(),
+    }
+    compare(tensor_of(M, (6, 4, 4)), cam(G).relu(), mistakes)
+    ensure(not M.requires_grad, "graph")
+
+
+@exercise(
+    "05.separation",
+    "how much of the gates' variance lies between the classes",
+    two_results="Two results are expected: the fraction, and the mean weights of each class.",
+    sample_variance="The variance divides by the number of values here, not by that number minus one.",
+    within="This is the fraction within the classes.",
+    inverse="The fraction is upside down.",
+    first_branch="All branches count: add up their variances before you divide.",
+    means_of_ratios="Add up both variances over the branches first, and divide then.",
+    not_means="The second result is one row of mean weights for each class.",
+)
+def examine_separation(answer):
+    a = torch.rand(30, 3, generator=torch.Generator().manual_seed(0))
+    y = torch.tensor([0, 1, 2, 2, 1] * 6)
+    a[y == 1] += torch.tensor([0.5, 0.0, 0.1])
+    means = torch.stack([a[y == k].mean(0) for k in range(3)])
+    between, whole = means.var(0, correction=0), a.var(0, correction=0)
+    right = between.sum() / whole.sum()
+    result = call(answer, a, y)
+    ensure(isinstance(result, (tuple, list)) and len(result) == 2, "two_results")
+    samples = means.var(0).sum() / a.var(0).sum()
+    mistakes = {
+        "sample_variance": samples,
+        "within": 1 - right,
+        "inverse": 1 / right,
+        "first_branch": between[0] / whole[0],
+        "means_of_ratios": (between / whole).mean(),
+    }
+    compare(number_of(result[0]), right, mistakes)
+    ensure(isinstance(result[1], torch.Tensor) and is_close(result[1], means), "not_means")
+
+
+@exercise(
+    "05.merge",
+    "the two classes to merge",
+    one_direction="Confusions in both directions become right. You count one of them.",
+    diagonal="The right answers are no confusion. Leave the diagonal out.",
+    counts="The gain is a fraction of all images.",
+    three_results="Three results are expected: two class names and the gain.",
+    names="The names of the classes are expected.",
+)
+def examine_merge(answer):
+    C = torch.tensor([[8, 2, 5, 0], [2, 5, 0, 4], [0, 1, 6, 0], [1, 3, 1, 9]])
+    classes = ["ant", "bee", "cow", "dog"]
+    result = call(answer, C, classes)
+    ensure(isinstance(result, (tuple, list)) and len(result) == 3, "three_results")
+    ensure(all(isinstance(name, str) for name in result[:2]), "names")
+    pair, gain = set(result[:2]), number_of(result[2])
+    ensure(len(pair) == 2, "diagonal")
+    ensure(pair != {"ant", "cow"} and not is_close(gain, 4 / 47), "one_direction")
+    ensure(not is_close(gain, 7), "counts")
+    if pair != {"bee", "dog"}:
+        raise Wrong("wrong_value")
+    compare(gain, 7 / 47)

@@ -1,0 +1,130 @@
+"""Notebook 03: examinations of the optimizers' steps."""
+
+from __future__ import annotations
+
+import torch
+
+from utils.teaching.exercises import exercise
+from utils.teaching.expect import call, compare, ensure, is_close, tensor_of
+
+# The hints for all steps of optimizers, sgd_step(w, g, state, lr) and so on.
+STEP_HINTS = {
+    "in_place": "The weights are the same afterwards. `w = w - ...` makes a new tensor; the caller's w must change.",
+    "uphill": "The step goes up. The gradient points to where the loss grows.",
+    "no_rate": "The step does not depend on the learning rate as it should.",
+    "shared": "Two weights share their state. Numbers for the next step belong into `state`.",
+}
+GRADIENTS = torch.tensor([[1.0, -2.0, 0.5], [0.5, -2.0, -3.0], [-1.0, -2.0, 0.1], [0.2, 4.0, 0.1]])
+
+
+def places_of(answer, lr=0.1, state=None, **settings):
+    """Return the weights after each of four steps with given gradients."""
+    w, state, places = torch.ones(3), {} if state is None else state, []
+    for g in GRADIENTS:
+        call(answer, w, g.clone(), state, lr, may_change=True, may_be_none=True, **settings)
+        places.append(w.clone())
+    return torch.stack(places)
+
+
+def torch_places(optimizer, lr=0.1, **settings):
+    """Return the same for an optimizer of PyTorch."""
+    w, places = torch.ones(3, requires_grad=True), []
+    steps = optimizer([w], lr=lr, **settings)
+    for g in GRADIENTS:
+        w.grad = g.clone()
+        steps.step()
+        places.append(w.detach().clone())
+    return torch.stack(places)
+
+
+def compare_steps(answer, right, mistakes, **settings):
+    """Require the weights of the four steps, name a mistake, and require that the rule keeps its state in `state`."""
+    places = places_of(answer, **settings)
+    ensure(not is_close(places, torch.ones(4, 3)), "in_place")
+    compare(tensor_of(places, (4, 3)), right, {"uphill": 2 - right} | mistakes)
+    ensure(is_close(places_of(answer, **settings), right), "shared")  # a second weight, with a state of its own
+
+
+@exercise("03.sgd", "a step of SGD", **STEP_HINTS)
+def examine_sgd(answer):
+    right = torch_places(torch.optim.SGD)
+    compare_steps(answer, right, {"no_rate": torch_places(torch.optim.SGD, lr=1.0)})
+
+
+@exercise(
+    "03.momentum",
+    "a step with momentum",
+    no_memory="Each step uses the newest gradient only. What is kept in `state` between two steps?",
+    dampened="The new gradient is multiplied by 1 - beta. Compare with the formula.",
+    beta_on_gradient="beta multiplies the sum of the old gradients, not the new one.",
+    never_forgets="Old gradients should count less and less.",
+    **STEP_HINTS,
+)
+def examine_momentum(answer):
+    sgd = torch.optim.SGD
+    right, sums = torch_places(sgd, momentum=0.9), GRADIENTS.cumsum(0)
+    swapped, v = [], torch.zeros(3)
+    for g in GRADIENTS:
+        v = v + 0.9 * g
+        swapped.append(v)
+    mistakes = {
+        "no_memory": torch_places(sgd),
+        "dampened": 1 - 0.1 * (1 - right),
+        "never_forgets": 1 - 0.1 * sums.cumsum(0),
+        "beta_on_gradient": 1 - 0.1 * torch.stack(swapped).cumsum(0),
+        "no_rate": torch_places(sgd, lr=1.0, momentum=0.9),
+    }
+    compare_steps(answer, right, mistakes)
+
+
+def _adam(beta1=0.9, beta2=0.999, corrected=True, square=True, root=True, first=1, decay=0.0, scale=1.0, l2=0.0):
+    w, m, s, places = torch.ones(3), torch.zeros(3), torch.zeros(3), []
+    for t, g in enumerate(GRADIENTS, first):
+        g = g + l2 * w
+        m, s = beta1 * m + (1 - beta1) * g, beta2 * s + (1 - beta2) * (g**2 if square else g.abs())
+        m_hat, s_hat = (m / (1 - beta1**t), s / (1 - beta2**t)) if corrected else (m, s)
+        w = w * (1 - decay) - 0.1 * scale * m_hat / ((s_hat.sqrt() if root else s_hat) + 1e-8)
+        places.append(w)
+    return torch.stack(places)
+
+
+@exercise(
+    "03.adam",
+    "a step of Adam",
+    not_corrected="Both means begin at zero. The divisions that correct this in the first steps are missing.",
+    no_square="s is the running mean of the squared gradient.",
+    no_root="The step is divided by the root of s.",
+    late_count="t is the number of the present step: it is 1 in the first one.",
+    exchanged="beta1 belongs to the gradient and beta2 to its square.",
+    **STEP_HINTS,
+)
+def examine_adam(answer):
+    mistakes = {
+        "not_corrected": _adam(corrected=False),
+        "no_square": _adam(square=False),
+        "no_root": _adam(root=False),
+        "late_count": _adam(first=2),
+        "exchanged": _adam(beta1=0.999, beta2=0.9),
+        "no_rate": _adam(scale=10.0),
+    }
+    compare_steps(answer, torch_places(torch.optim.Adam), mistakes)
+
+
+@exercise(
+    "03.adamw",
+    "a step of AdamW",
+    coupled="The decay goes through the gradient, so Adam divides it. In AdamW it acts on the weights alone.",
+    no_decay="The weights do not decay.",
+    no_rate_in_decay="The decay of a step is the learning rate times `weight_decay`.",
+    grows="The weights grow. Should the factor be above or below 1?",
+    **STEP_HINTS,
+)
+def examine_adamw(answer):
+    decay = 0.5  # large, so that it is visible
+    mistakes = {
+        "coupled": torch_places(torch.optim.Adam, weight_decay=decay),
+        "no_decay": torch_places(torch.optim.Adam),
+        "no_rate_in_decay": _adam(decay=decay),
+        "grows": _adam(decay=-0.1 * decay),
+    }
+    compare_steps(answer, torch_places(torch.optim.AdamW, weight_decay=decay), mistakes, weight_decay=decay)
