@@ -222,7 +222,7 @@ def files_on_disk():
         here = Path(top).relative_to(ROOT)
         folders[:] = [name for name in folders if name not in NOT_PACKED and not Path(top, name, "pyvenv.cfg").exists()]
         if not here.parts:
-            folders[:] = [name for name in folders if name != "runs"]  # utils/runs is a part of the suite
+            folders[:] = [name for name in folders if name not in ("runs", "dist")]  # utils/runs is part of the suite
         if here.parts[:1] == ("data",):
             folders[:], names = [], [name for name in names if name.endswith((".md", ".png"))]
         files += [here / name for name in names if not name.endswith((".zip", ".part"))]
@@ -264,6 +264,7 @@ TARGETS = {  # name: (function, its help text if that is not the first line of t
     "notebooks": (lambda extra: module("tools.run")(["--in-place", *extra]), "Run the notebooks and rewrite them."),
     "publish": (module("tools.publish", "ADDRESS"), "Write the suite's public ADDRESS into badges and set-up cells."),
     "grade": (module("tools.grade", "FOLDER"), "Mark the submissions in a folder (FOLDER=submissions)."),
+    "student": (module("tools.student_edition"), "Make the student edition: no solutions, no answers, no outputs."),
     "zip": (pack, None),
     "help": (help_, None),
 }
