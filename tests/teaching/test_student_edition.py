@@ -15,6 +15,10 @@ from tools.student import YOUR_CODE, solutions, stub
 from utils.teaching import examine
 
 LONG = 60  # characters of consecutive text that may not occur; shorter ones, such as the head of a loop, may
+SHOWN = (  # lines of notebook 04 that it repeats on purpose
+    "return float(sums[0]) / sums[1]",  # in the evaluation in which the reader looks for the missing eval()
+    "train_loss, train_acc = train_epoch(net, train_iter, loss, optimizer)",  # a call with the library's names
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +78,7 @@ def test_no_solution_is_in_a_notebook_or_document(texts):
     for owner, group in groups:
         for run in long_runs(group):
             found = [name for name, text in squeezed_texts.items() if "\n" + "\n".join(run) + "\n" in text]
-            assert not found, (owner, run, found)
+            assert not found or set(SHOWN) & set(run), (owner, run, found)
 
 
 def test_no_answer_is_in_a_notebook_or_document(texts):
