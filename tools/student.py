@@ -11,10 +11,10 @@ The complete edition in notebooks/ is the only source. Its cells are marked by t
 - `check` on a code cell: it calls `check("02.gate", NAME)` with names that have such a tag, and stays. After `stub` the
   check prints the hint "not solved yet", or what the answer lacks. Its answer may be a list of names.
 - `predict` on a code cell: in the complete edition its answer is `...` as well, so it stays.
-- `hidden` on a Markdown cell: it gives away the answer of the exercise before it, and is left out.
 
 The outputs of all cells are cleared. A solution cell may call what it has defined, to show what it does; such a line
-fails in the student edition until the exercise is solved.
+fails in the student edition until the exercise is solved. The text stays, also where it answers a question of the text
+before. So one line of a solution may occur in it, such as `net.eval()`, but no body of a solution.
 """
 
 from __future__ import annotations
@@ -43,9 +43,12 @@ def stub(source: str, names) -> str:
                 _cut_body(lines, method)
         elif isinstance(node, ast.Assign) and (targets := _names(node)) & set(names):
             found |= targets
-            text = ", ".join(["..."] * len(targets))
             first = lines[node.lineno - 1]
-            lines[node.lineno - 1 : node.end_lineno] = [f"{first[: first.index(' = ')]} = {text}  # YOUR CODE"]
+            is_on_first = node.value.lineno == node.lineno
+            before = first.encode()[: node.value.col_offset].decode() if is_on_first else first
+            count = len(node.targets[0].elts) if isinstance(node.targets[0], ast.Tuple) else 1
+            text = f"{before.rstrip(' (')} {', '.join(['...'] * count)}  # YOUR CODE"
+            lines[node.lineno - 1 : node.end_lineno] = [text]
     if missing := set(names) - found:
         raise ValueError(f"The cell does not define {', '.join(sorted(missing))}.")
     return "\n".join(lines)

@@ -95,6 +95,15 @@ def test_each_mistake_has_its_hint(asked, name, capsys):
     assert "{" not in outcome.text and not capsys.readouterr().out
 
 
+def test_an_error_is_named_with_the_line_that_raised_it(asked):
+    def fails(X):
+        y = X.sum()
+        return torch.nn.functional.softmax(y, dim=3)
+
+    text = examine(asked, fails).text
+    assert "IndexError" in text and f"line {fails.__code__.co_firstlineno + 2}, in fails" in text
+
+
 def test_a_wait_is_ended_on_time(asked):
     begun = time.perf_counter()
     assert examine(asked, sleeps, seconds=0.2).hint == "endless"
@@ -262,6 +271,10 @@ a, b = f(1), f(2)
 c = [
     1,
 ]
+d = e = ("ä",)[0]
+g = (
+    1
+)
 print(a)'''
 STUB = '''import torch
 
@@ -287,11 +300,13 @@ class C(nn.Module):
 
 a, b = ..., ...  # YOUR CODE
 c = ...  # YOUR CODE
+d = e = ...  # YOUR CODE
+g = ...  # YOUR CODE
 print(a)'''
 
 
 def test_a_stub_keeps_signatures_docstrings_and_the_lines_that_are_not_named():
-    assert stub(SOURCE, ["f", "C", "a", "b", "c"]) == STUB
+    assert stub(SOURCE, ["f", "C", "a", "b", "c", "d", "e", "g"]) == STUB
     assert stub(SOURCE, ["c"]) == SOURCE.replace("c = [\n    1,\n]", "c = ...  # YOUR CODE")
-    with pytest.raises(ValueError, match="d"):
-        stub(SOURCE, ["c", "d"])
+    with pytest.raises(ValueError, match="x"):
+        stub(SOURCE, ["c", "x"])

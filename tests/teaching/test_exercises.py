@@ -102,7 +102,7 @@ def test_the_notebooks_solutions_are_right_and_the_students_cells_are_not(number
             outcome = examine(name, answer)
             assert outcome.state == "solved", outcome
             examined += 1
-        unsolved = examine(name, value_of(text, open_cells))
+        unsolved = examine(name, eval(text, open_cells))
         assert unsolved.state != "solved" and unsolved.hint != "unusable", unsolved
     assert examined >= 4
 

@@ -100,14 +100,6 @@ def examine_interval(answer):
         compare(numbers_of(call(answer, x), 2), right, mistakes, tolerance=5e-4)
 
 
-@exercise("06.by-hand", "a confidence interval by hand", mean="The first number is the mean.", **INTERVAL_HINTS)
-def examine_by_hand(answer):
-    values = numbers_of(answer, 2, what="The list [mean, half]")
-    right, mistakes = _intervals([80.0, 82, 84, 86])
-    ensure(abs(values[0] - 83) < 0.01, "mean")
-    compare(values, right, mistakes, tolerance=2e-3)  # two decimals are enough
-
-
 @exercise(
     "06.equal-weights",
     "a gate that does not look",
@@ -227,6 +219,32 @@ def _compare_shares(values, right, others, tolerance=NEAR):
 
 
 @exercise(
+    "06.control",
+    "two rows that differ in a single thing",
+    two_rows="Two numbers of rows are expected, such as [1, 2].",
+    same="A row can't be compared with itself.",
+    unknown="The rows shown are 1, 2, 4, 6 and 9.",
+    row_1="Row 1 differs from each other row in the learning rate, the batch size and the epochs, too.",
+    convolutions="The number of convolutions differs, and something else, too. Compare the settings.",
+)
+def examine_control(answer):
+    ensure(isinstance(answer, (list, tuple, set)) and len(answer) == 2, "two_rows")
+    rows = {number_of(row, what="A row") for row in answer}
+    ensure(rows <= {1, 2, 4, 6, 9}, "unknown")
+    ensure(len(rows) == 2, "same")
+    ensure(1 not in rows, "row_1")
+    ensure(rows == {2, 4}, "convolutions")
+
+
+@exercise("06.by-hand", "a confidence interval by hand", mean="The first number is the mean.", **INTERVAL_HINTS)
+def examine_by_hand(answer):
+    values = numbers_of(answer, 2, what="The list [mean, half]")
+    right, mistakes = _intervals([80.0, 82, 84, 86])
+    ensure(abs(values[0] - 83) < 0.01, "mean")
+    compare(values, right, mistakes, tolerance=2e-3)  # two decimals are enough
+
+
+@exercise(
     "06.peeking",
     "false alarms of a student who looks after each seed",
     last_look="Only one look is counted. An alarm in any of the looks ends the experiment.",
@@ -257,21 +275,3 @@ def examine_false_alarms(answer):
     }
     value = number_of(call(answer))
     _compare_shares([value], [share], {hint: [other] for hint, other in others.items()}, tolerance=0.02)
-
-
-@exercise(
-    "06.control",
-    "two rows that differ in a single thing",
-    two_rows="Two numbers of rows are expected, such as [1, 2].",
-    same="A row can't be compared with itself.",
-    unknown="The rows shown are 1, 2, 4, 6 and 9.",
-    row_1="Row 1 differs from each other row in the learning rate, the batch size and the epochs, too.",
-    convolutions="The number of convolutions differs, and something else, too. Compare the settings.",
-)
-def examine_control(answer):
-    ensure(isinstance(answer, (list, tuple, set)) and len(answer) == 2, "two_rows")
-    rows = {number_of(row, what="A row") for row in answer}
-    ensure(rows <= {1, 2, 4, 6, 9}, "unknown")
-    ensure(len(rows) == 2, "same")
-    ensure(1 not in rows, "row_1")
-    ensure(rows == {2, 4}, "convolutions")

@@ -1,4 +1,4 @@
-"""Notebook 02: examinations of the gated convolution, of the gated block and of the whole network."""
+"""Notebook 02: examinations of the gated convolution, of the gated block, of the whole network and of two exercises."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from utils.teaching.exercises import Wrong, exercise
-from utils.teaching.expect import call, compare, ensure, is_close, network_of, tensor_of
+from utils.teaching.expect import call, compare, ensure, is_close, network_of, number_of, tensor_of
 
 
 def _branches(module):
@@ -182,3 +182,39 @@ def examine_whole_network(answer):
         call(net.eval(), torch.randn(1, 3, 48, 48), may_change=True)
     except Wrong:
         raise Wrong("fixed_size") from None
+
+
+@exercise(
+    "02.parameters",
+    "the parameters of a gated block, by hand",
+    no_biases="Each output channel of a convolution has a bias, too.",
+    no_gate="The gate has one row of weights and one bias for each branch.",
+    one_branch="The block has four branches.",
+    no_norm="Batch norm learns two numbers per channel.",
+)
+def examine_parameters_by_hand(answer):
+    weights, gate, norm = 4 * 32 * 16 * 9, 4 * 17, 2 * 32
+    mistakes = {
+        "no_biases": weights + gate + norm,
+        "no_gate": weights + 4 * 32 + norm,
+        "one_branch": weights // 4 + 32 + gate + norm,
+        "no_norm": weights + 4 * 32 + gate,
+    }
+    compare(number_of(answer), weights + 4 * 32 + gate + norm, mistakes, tolerance=1e-9)
+
+
+@exercise(
+    "02.kernels",
+    "a kernel that blurs, and one that changes nothing",
+    two_kernels="Two tensors of 3x3 numbers are expected: [blur, same].",
+    too_bright="The first kernel changes the brightness of a flat region. What should its numbers add up to?",
+    no_blur="The first kernel does not blur: a single bright pixel should be spread over its neighbours.",
+    not_the_same="The second kernel changes the image. Which of the nine numbers stands for the pixel itself?",
+)
+def examine_two_kernels(answer):
+    ensure(isinstance(answer, (list, tuple)) and len(answer) == 2, "two_kernels")
+    blur, same = (tensor_of(kernel, (3, 3), what="A kernel").float() for kernel in answer)
+    ensure(abs(float(blur.sum()) - 1) < 1e-3, "too_bright")
+    ensure((blur >= 0).all() and (blur > 0.02).sum() >= 5 and blur.max() < 0.6, "no_blur")
+    X = torch.randn(1, 1, 6, 6)
+    ensure(is_close(F.conv2d(X, same[None, None]), X[:, :, 1:-1, 1:-1]), "not_the_same")

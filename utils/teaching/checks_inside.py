@@ -1,4 +1,4 @@
-"""Notebook 05: examinations of Grad-CAM, of the gates' separation, and of merged classes."""
+"""Notebook 05: examinations of Grad-CAM, of the gates' separation, of a paired comparison and of merged classes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from utils.teaching.exercises import Wrong, exercise
-from utils.teaching.expect import call, compare, ensure, is_close, number_of, tensor_of
+from utils.teaching.expect import call, compare, ensure, is_close, number_of, numbers_of, tensor_of
 
 
 @exercise(
@@ -79,6 +79,38 @@ def examine_separation(answer):
     }
     compare(number_of(result[0]), right, mistakes)
     ensure(isinstance(result[1], torch.Tensor) and is_close(result[1], means), "not_means")
+
+
+@exercise(
+    "05.paired",
+    "a paired comparison",
+    unpaired="You treat both measurements as independent. They are of the same images: look at the differences.",
+    sign="A loss of accuracy is positive.",
+    fraction="Percentage points are expected.",
+    no_root="The standard error divides by the root of the number of images.",
+    one_sigma="95 % of the values lie within 1.96 standard deviations, not within one.",
+    two_numbers="Two numbers are expected: the mean loss and half the width of its interval.",
+)
+def examine_paired(answer):
+    before = torch.tensor([1] * 60 + [0] * 20)
+    after = torch.tensor([1] * 50 + [0] * 10 + [1] * 4 + [0] * 16)
+    d, n = (before - after).double(), len(before)
+    try:
+        values = numbers_of(call(answer, before, after), 2)
+    except Wrong as wrong:
+        raise Wrong("two_numbers") if wrong.hint == "wrong_type" else wrong from None
+    mean, s = 100 * d.mean(), 100 * d.std()
+    half = 1.96 * s / n**0.5
+    both = (before.double().var() + after.double().var()).sqrt()
+    mistakes = {
+        "unpaired": [mean, 196 * both / n**0.5],
+        "sign": [-mean, half],
+        "fraction": [mean / 100, half / 100],
+        "no_root": [mean, 1.96 * s / n],
+        "one_sigma": [mean, s / n**0.5],
+    }
+    if not is_close(values, [mean, half * ((n - 1) / n) ** 0.5], 1e-3):
+        compare(values, [mean, half], mistakes, tolerance=1e-3)
 
 
 @exercise(

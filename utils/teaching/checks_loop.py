@@ -120,6 +120,34 @@ def examine_loop(results, net, batches):
     compare(results, right)
 
 
+@exercise(
+    "04.accumulator",
+    "sums of several quantities",
+    shared="Two Accumulators share their sums. Is the list made for each object, or once for the class?",
+    overwrites="After two calls of `add`, a sum holds the last value only.",
+    wrong_length="Accumulator(n) has n sums, which begin at 0.",
+    no_index="sums[0] should give the first sum. Which special method does Python call for the brackets?",
+    waits="The sums of tensors should be tensors. `item` or `float` makes a GPU wait in every batch.",
+)
+def examine_accumulator(answer):
+    sums = call(answer, 3)
+    ensure(hasattr(type(sums), "__getitem__"), "no_index")
+    compare(_first(sums), [0, 0, 0], otherwise="wrong_length")
+    call(sums.add, 1, 2.0, torch.tensor(3.0), may_be_none=True)
+    call(sums.add, 10, 20.0, torch.tensor(30.0), may_be_none=True)
+    compare(_first(sums), [11, 22, 33], {"overwrites": [10, 20, 30]})
+    ensure(isinstance(sums[2], torch.Tensor), "waits")
+    compare(_first(call(answer, 3)), [0, 0, 0], otherwise="shared")
+    compare(number_of(call(answer, 1)[0]), 0, otherwise="wrong_length")
+
+
+def _first(sums):
+    try:
+        return [number_of(sums[i]) for i in range(3)]
+    except (IndexError, KeyError):
+        raise Wrong("wrong_length") from None
+
+
 @exercise("04.accuracy", "the correct predictions of a batch", **ACCURACY_HINTS)
 @exercise("01.accuracy", "the correct predictions of a batch", **ACCURACY_HINTS)
 def examine_accuracy(answer):
@@ -197,6 +225,29 @@ def examine_evaluate_accuracy(answer):
 
 
 @exercise(
+    "04.mistake",
+    "the line that is missing in report C's test loop",
+    not_a_line="Give the missing line as a text in quotation marks.",
+    gradients="The loop has `torch.no_grad()` already. That saves memory and does not change an answer.",
+    step="Nothing is trained here, so neither a gradient nor a step is needed.",
+    softmax="A softmax does not change which score is the largest.",
+    trains="In which mode is the network after the training, and in which should it be?",
+    other_line="Two kinds of layers behave differently in training and in evaluation. What tells them which it is?",
+)
+def examine_missing_line(answer):
+    ensure(isinstance(answer, str), "not_a_line")
+    text = "".join(answer.lower().split())
+    for hint, words in {
+        "gradients": ("no_grad", "inference_mode"),
+        "step": ("zero_grad", "backward", "step"),
+        "softmax": ("softmax",),
+        "trains": (".train()", "train(true)"),
+    }.items():
+        ensure(not any(word in text for word in words), hint)
+    ensure(".eval()" in text or ".train(false)" in text or ".train(mode=false)" in text, "other_line")
+
+
+@exercise(
     "04.epochs",
     "several epochs, with callbacks",
     no_rows="A list with a dictionary for each epoch is expected: epoch, train_loss, train_acc and val_acc.",
@@ -228,54 +279,3 @@ def examine_train_epochs(answer):
     compare([number_of(row["epoch"]) for row in rows], [1, 2, 3], otherwise="number")
     _, expected = train(train_iter, 3)
     compare([[row["train_loss"], row["train_acc"]] for row in rows], [over_images(epoch) for epoch in expected])
-
-
-@exercise(
-    "04.accumulator",
-    "sums of several quantities",
-    shared="Two Accumulators share their sums. Is the list made for each object, or once for the class?",
-    overwrites="After two calls of `add`, a sum holds the last value only.",
-    wrong_length="Accumulator(n) has n sums, which begin at 0.",
-    no_index="sums[0] should give the first sum. Which special method does Python call for the brackets?",
-    waits="The sums of tensors should be tensors. `item` or `float` makes a GPU wait in every batch.",
-)
-def examine_accumulator(answer):
-    sums = call(answer, 3)
-    ensure(hasattr(type(sums), "__getitem__"), "no_index")
-    compare(_first(sums), [0, 0, 0], otherwise="wrong_length")
-    call(sums.add, 1, 2.0, torch.tensor(3.0), may_be_none=True)
-    call(sums.add, 10, 20.0, torch.tensor(30.0), may_be_none=True)
-    compare(_first(sums), [11, 22, 33], {"overwrites": [10, 20, 30]})
-    ensure(isinstance(sums[2], torch.Tensor), "waits")
-    compare(_first(call(answer, 3)), [0, 0, 0], otherwise="shared")
-    compare(number_of(call(answer, 1)[0]), 0, otherwise="wrong_length")
-
-
-def _first(sums):
-    try:
-        return [number_of(sums[i]) for i in range(3)]
-    except (IndexError, KeyError):
-        raise Wrong("wrong_length") from None
-
-
-@exercise(
-    "04.mistake",
-    "the line that is missing in report C's test loop",
-    not_a_line="Give the missing line as a text in quotation marks.",
-    gradients="The loop has `torch.no_grad()` already. That saves memory and does not change an answer.",
-    step="Nothing is trained here, so neither a gradient nor a step is needed.",
-    softmax="A softmax does not change which score is the largest.",
-    trains="In which mode is the network after the training, and in which should it be?",
-    other_line="Two kinds of layers behave differently in training and in evaluation. What tells them which it is?",
-)
-def examine_missing_line(answer):
-    ensure(isinstance(answer, str), "not_a_line")
-    text = "".join(answer.lower().split())
-    for hint, words in {
-        "gradients": ("no_grad", "inference_mode"),
-        "step": ("zero_grad", "backward", "step"),
-        "softmax": ("softmax",),
-        "trains": (".train()", "train(true)"),
-    }.items():
-        ensure(not any(word in text for word in words), hint)
-    ensure(".eval()" in text or ".train(false)" in text or ".train(mode=false)" in text, "other_line")

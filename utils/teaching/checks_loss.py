@@ -1,4 +1,4 @@
-"""Notebook 03: examinations of the loss, of its gradient, and of a schedule."""
+"""Notebook 03: examinations of the loss, of its gradient, and of backpropagation."""
 
 from __future__ import annotations
 
@@ -158,34 +158,3 @@ def examine_backward(answer):
         not is_close([abs(value) for value in values], [d_w, d_x, d_b, -d_q]) or values[3] < 0 < min(values[:3]), "sign"
     )
     compare(values, [d_w, d_x, d_b, d_q], mistakes)
-
-
-@exercise(
-    "03.cosine",
-    "half a cosine",
-    whole="The curve should go down once, from 1 to 0. Half a period of the cosine is enough.",
-    negative="The curve goes below zero: a learning rate can't be negative. Shift and scale the cosine.",
-    degrees="`math.cos` takes radians. What is half a turn?",
-    rises="The learning rate should be 1 at the beginning and 0 at the end.",
-    linear="This is a straight line.",
-)
-def examine_cosine(answer):
-    done = [0.0, 0.1, 0.25, 0.5, 0.8, 1.0]
-    values = [number_of(call(answer, part)) for part in done]
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20)
-    rates = [schedule.get_last_lr()[0]]
-    for _ in range(20):
-        optimizer.step()
-        schedule.step()
-        rates.append(schedule.get_last_lr()[0])
-    right = [rates[round(20 * part)] for part in done]
-    mistakes = {
-        "whole": [(1 + math.cos(2 * math.pi * part)) / 2 for part in done],
-        "negative": [math.cos(math.pi * part) for part in done],
-        "degrees": [(1 + math.cos(180 * part)) / 2 for part in done],
-        "rises": right[::-1],
-        "linear": [1 - part for part in done],
-    }
-    ensure(not is_close(values, [1 - value for value in right]), "rises")
-    compare(values, right, mistakes)

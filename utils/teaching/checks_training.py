@@ -22,6 +22,52 @@ class Precise(Watched):
         return y_hat
 
 
+class Certain(nn.Module):
+    """A network that returns its input as scores."""
+
+    def forward(self, X):
+        return X
+
+
+@exercise(
+    "04.confidence",
+    "the confidence of wrong answers",
+    all_answers="The right answers are counted, too. For which images is the mean wanted?",
+    right_answers="You take the mean of the right answers.",
+    logits="The mean of probabilities is expected. What turns scores into probabilities?",
+    true_class="You take the probability of the right class. The confidence belongs to the network's answer.",
+    batch_means="The batches have different numbers of wrong answers. Add up, and divide once.",
+    no_mistakes="If no answer is wrong, your code divides by zero. Return 0 then.",
+    training_mode="The network is in training mode while you measure.",
+)
+def examine_confidence(answer):
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(11, 3, generator=generator)
+    y = torch.randint(0, 3, (11,), generator=generator)
+    net, batches = Certain().train(), list(zip(X.split(4), y.split(4), strict=True))
+    modes = []
+    hook = net.register_forward_hook(lambda net, inputs, output: modes.append(net.training))
+    result = number_of(call(answer, net, batches, may_change=True))
+    hook.remove()
+    p, predicted = X.softmax(1).max(1)
+    is_wrong = predicted != y
+    parts = [part[wrong].mean() for part, wrong in zip(p.split(4), is_wrong.split(4), strict=True) if wrong.any()]
+    mistakes = {
+        "all_answers": p.mean(),
+        "right_answers": p[~is_wrong].mean(),
+        "logits": X.max(1).values[is_wrong].mean(),
+        "true_class": X.softmax(1).gather(1, y[:, None])[:, 0][is_wrong].mean(),
+        "batch_means": torch.stack(parts).mean(),
+    }
+    compare(result, p[is_wrong].mean(), mistakes)
+    ensure(not any(modes), "training_mode")
+    try:
+        none = number_of(call(answer, net, [(X, predicted)], may_change=True))
+        compare(none, 0.0)
+    except Wrong:
+        raise Wrong("no_mistakes") from None
+
+
 @exercise(
     "04.step",
     "a step in mixed precision with a clipped gradient",
@@ -125,52 +171,6 @@ def examine_checkpoint(answer):
     ensure(answer["position"] in (6, (0, 6), [0, 6]), "position")
     state = answer["random state"]
     ensure(isinstance(state, torch.Tensor) and state.dtype == torch.uint8 and state.numel() > 1000, "random_state")
-
-
-class Certain(nn.Module):
-    """A network that returns its input as scores."""
-
-    def forward(self, X):
-        return X
-
-
-@exercise(
-    "04.confidence",
-    "the confidence of wrong answers",
-    all_answers="The right answers are counted, too. For which images is the mean wanted?",
-    right_answers="You take the mean of the right answers.",
-    logits="The mean of probabilities is expected. What turns scores into probabilities?",
-    true_class="You take the probability of the right class. The confidence belongs to the network's answer.",
-    batch_means="The batches have different numbers of wrong answers. Add up, and divide once.",
-    no_mistakes="If no answer is wrong, your code divides by zero. Return 0 then.",
-    training_mode="The network is in training mode while you measure.",
-)
-def examine_confidence(answer):
-    generator = torch.Generator().manual_seed(0)
-    X = torch.randn(11, 3, generator=generator)
-    y = torch.randint(0, 3, (11,), generator=generator)
-    net, batches = Certain().train(), list(zip(X.split(4), y.split(4), strict=True))
-    modes = []
-    hook = net.register_forward_hook(lambda net, inputs, output: modes.append(net.training))
-    result = number_of(call(answer, net, batches, may_change=True))
-    hook.remove()
-    p, predicted = X.softmax(1).max(1)
-    is_wrong = predicted != y
-    parts = [part[wrong].mean() for part, wrong in zip(p.split(4), is_wrong.split(4), strict=True) if wrong.any()]
-    mistakes = {
-        "all_answers": p.mean(),
-        "right_answers": p[~is_wrong].mean(),
-        "logits": X.max(1).values[is_wrong].mean(),
-        "true_class": X.softmax(1).gather(1, y[:, None])[:, 0][is_wrong].mean(),
-        "batch_means": torch.stack(parts).mean(),
-    }
-    compare(result, p[is_wrong].mean(), mistakes)
-    ensure(not any(modes), "training_mode")
-    try:
-        none = number_of(call(answer, net, [(X, predicted)], may_change=True))
-        compare(none, 0.0)
-    except Wrong:
-        raise Wrong("no_mistakes") from None
 
 
 @exercise(

@@ -29,7 +29,7 @@ COMMON_HINTS = {  # of mistakes that any answer can make
     "wrong_dtype": "{what} contains numbers of type {dtype}, but {expected} is expected.",
     "not_finite": "{what} contains `nan` or `inf`. Look for a division by zero, a logarithm of zero or an overflow.",
     "changes_inputs": "Your code changes its inputs. The caller still needs them: compute a new tensor.",
-    "wrong_device": "Your code makes a tensor on the CPU, wherever the input is. Look for `torch.zeros` and the like.",
+    "wrong_device": "Tensors on different devices meet. Make a new one where the input is, such as `X.new_zeros(3)`.",
     "wrong_value": "The result is not right yet. Compute a tiny example by hand, and compare line by line.",
     "unusable": "The result could not be examined. Compare its type and its shape with the task.",
 }

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import copy
 import numbers
+import traceback
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from utils.teaching.exercises import Wrong
 from utils.teaching.guard import TimeUp
+
+HERE = Path(__file__).parent
 
 
 def ensure(condition, hint: str, **facts):
@@ -48,13 +52,15 @@ def call(function, *arguments, may_change=False, may_be_none=False, **settings):
 
 
 def describe(error) -> str:
-    """Return an error's type and the beginning of its first line."""
+    """Return an error's type, the beginning of its first line, and the line of the answer's code that raised it."""
     try:
         lines = str(error).splitlines()
     except Exception:
         lines = []
-    text = f"{type(error).__name__}: {lines[0] if lines else ''}"
-    return text[:150].rstrip(": .")
+    text = f"{type(error).__name__}: {lines[0] if lines else ''}"[:150].rstrip(": .")
+    frames = traceback.extract_tb(error.__traceback__)[:50]  # an endless recursion has a thousand
+    own = [frame for frame in frames if Path(frame.filename).parent != HERE and "site-packages" not in frame.filename]
+    return f"{text} (line {own[-1].lineno}, in {own[-1].name})" if own else text
 
 
 def kind_of(value) -> str:
