@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import pickle
+import re
 import socket
 import types
 import zipfile
@@ -540,3 +541,14 @@ def test_what_students_write_is_neither_html_nor_a_formula(tmp_path):
 
 def test_shared_work_is_named():
     assert len(tables.shared_work([stored(), stored()])) == 1
+
+
+def test_a_cell_that_cannot_be_searched_is_named(tmp_path, easy):
+    deep = "x = " + "1 + " * 20_000 + "1"
+    hidden = "from importlib import import_module\nBlock = import_module('utils' + '.models').GatedBlock"
+    network = "hand_in = {'network': lambda: torch.nn.Sequential(Block(3, 10), torch.nn.AdaptiveAvgPool2d(1))}"
+    hand_ins.write(tmp_path / "handed-in" / "a", "import torch", deep, hidden, network)
+    (result,) = grade.grade(tmp_path / "handed-in", limits=LIMITS)
+    assert [re.search(r"cell (\d)", note)[1] for note in result["notes"]] == ["2", "3"]
+    (reason,) = {part["reason"] for part in result["parts"] if part["name"] in ("gate", "weighted_sum", "structure")}
+    assert "utils.models" in reason

@@ -17,6 +17,7 @@ from torch import nn
 from tools.grading import child
 from tools.grading.child_run import predictions
 from utils.models.count import find_gates
+from utils.models.source import import_path
 from utils.models.summary import convolutions_of, find_branches, summarise
 from utils.recipes.load import load_weights
 from utils.recipes.train import checkpoint_of
@@ -125,7 +126,7 @@ def make_network(seed: int) -> dict:
             for parameter in gate.parameters():
                 parameter.add_(0.5 * torch.randn_like(parameter))
     network.eval()
-    return summarise(network)
+    return summarise(network) | {"modules": sorted({import_path(type(module)) for module in network.modules()})}
 
 
 def scores(images) -> torch.Tensor:

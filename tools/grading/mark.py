@@ -95,7 +95,11 @@ class Marking:
     def _mark(self):
         notebook = submissions.find_notebook(self.folder)
         cells = submissions.read_cells(notebook)
-        self.trees = submissions.syntax_trees(cells)
+        trees = submissions.syntax_trees(cells)
+        for number, tree in enumerate(trees, 1):
+            if tree is None:
+                self.notes.append(f"Code cell {number} can't be read as Python, and was not searched: look at it.")
+        self.trees = [tree or ast.Module([], []) for tree in trees]
         self.run = submissions.find_run(self.folder)
         self._check_source()
         if not any(path.suffix.lower() == ".pdf" for path in submissions.regular_files(self.folder)):
@@ -255,6 +259,8 @@ class Marking:
             summary = session.ask("make_network", seed=int(self.rng.integers(2**31)))
             problem = type_problem(summary, NETWORK_FIELDS) or network_disagreement(summary)
             judge.ensure(problem is None, f"The summary of the network is damaged: {problem}")
+            foreign = [name for name in summary["modules"] if str(name).startswith(source_checks.FOREIGN)]
+            judge.ensure(not foreign, f"Task 2 is refused: the network contains {', '.join(map(str, foreign[:3]))}.")
             gates = list(summary["gates"] or ())
             judge.ensure(gates, "The network has no submodule called `gate` that gives a weight for each branch.")
             judge.ensure(len(gates) <= MOST_BLOCKS, f"The network has {len(gates)} gates.")

@@ -157,7 +157,7 @@ class Session:
             message = self._read_reply()
         except OSError:
             self.end(self._how_it_ended())
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             self.end("its replies can't be read")
         except ChildEnded as error:
             self.end(str(error))

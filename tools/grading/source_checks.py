@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+FOREIGN = ("utils.", "torchvision.models.", "timm.", "transformers.")  # modules whose layers are no work of a student
 FORBIDDEN = (  # networks and blocks of other people; an import of any of them refuses task 2
     "utils.models",
     "utils.recipes.find_system",
@@ -21,7 +22,17 @@ FORBIDDEN = (  # networks and blocks of other people; an import of any of them r
 PACKAGES = ("utils.models", "torchvision.models")  # importing them is no use of their networks yet
 ALLOWED = ("depth", "draw_block", "draw_network", "draw_networks", "find_gates", "flops", "network_table", "parameters")
 ALLOWED = tuple(f"utils.models.{name}" for name in (*ALLOWED, "sources_of", "summarise"))
-HIDING = ("exec", "eval", "compile", "__import__", "importlib.import_module", "sys.modules", "ctypes", "globals")
+HIDING = (
+    "exec",
+    "eval",
+    "compile",
+    "get_ipython",
+    "__import__",
+    "importlib.import_module",
+    "sys.modules",
+    "ctypes",
+    "globals",
+)
 REPLACED = ("accuracy", "evaluate_accuracy", "loss_and_accuracy", "train_epoch_ch3", "train_ch3", "train_batch")
 
 

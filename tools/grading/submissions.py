@@ -150,13 +150,15 @@ def read_cells(path: Path) -> list[str]:
         raise Unusable(f"{path.name} is damaged: it is not a notebook.") from None
 
 
-def syntax_trees(cells: list[str]) -> list[ast.Module]:
-    """Return the syntax tree of each cell; one that is not Python has an empty tree."""
+def syntax_trees(cells: list[str]) -> list[ast.Module | None]:
+    """Return the syntax tree of each cell, or None for a cell that can't be read as Python."""
     trees = []
     for source in cells:
         text = re.sub(r"(?m)^(\s*)([%!?].*)$", r"\1pass", source)
         try:
-            trees.append(ast.parse(text))
+            tree = ast.parse(text)
+            ast.unparse(tree)  # a tree that is nested too deeply for this can't be searched either
         except (SyntaxError, ValueError, RecursionError, MemoryError):
-            trees.append(ast.Module([], []))
+            tree = None
+        trees.append(tree)
     return trees
