@@ -349,6 +349,8 @@ def judged_network(session, rng):
             judge.each_block(getattr(judge, name), session, rng, looks)
         except (judge.Mistake, ValueError):
             return name
+        except judge.Unclear:
+            return "unclear"
     try:
         judge.scores(session, rng)
     except judge.Mistake:
@@ -357,8 +359,16 @@ def judged_network(session, rng):
 
 
 GATE, SUM = "self.gate(X.mean((2, 3)))", "(a[:, :, None, None, None] * maps).sum(1)"
+BRANCHES = """        self.branches = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(k))
+"""
+INSIDE = """        self.conv = nn.Module()
+        self.conv.branches = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(k))
+        self.__dict__["branches"] = self.conv.branches
+"""
 NETWORKS = [  # a change of the network, and the part that is then rejected
     ("nn.Softmax(1)", "nn.Sigmoid()", None),
+    (BRANCHES, INSIDE, None),
+    ("branch(X) for", "nn.functional.conv2d(X, branch.weight, branch.bias, padding=1) for", "unclear"),
     (SUM, "torch.einsum('nk,nkchw->nchw', a, maps) + X", None),
     ("return self.after(", "return (", None),
     ("nn.Softmax(1)", "nn.Softmax(0)", "gate"),
@@ -510,15 +520,15 @@ def test_marks_by_hand_are_added_by_the_next_call(tmp_path):
     tables.write_tables(tmp_path, [stored(gate=10)])
     path = tmp_path / tables.BY_HAND_FILE
     rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
-    rows[0] |= {"report": "4,5", "experiment": "99", "comment": "Good."}
+    rows[0] |= {"report": "4,5", "experiment": "99", "comment": "Good.", "gate": "7"}
     path.write_bytes(tables.as_csv([list(rows[0]), list(rows[0].values())]))
     tables.write_tables(tmp_path, [stored(gate=10)])
     (row,) = csv.DictReader((tmp_path / "grades.csv").read_text(encoding="utf-8-sig").splitlines())
-    assert float(row["points so far"]) == 14.5
+    assert float(row["points so far"]) == 11.5, "the teacher's column for the gate replaces its points"
     open_marks = sum(part.marks for part in scheme.BY_HAND) - 6
     assert float(row["points still open"]) == open_marks, "99 of 6 marks is a mistake, so the part stays open"
     (again,) = csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines())
-    assert (again["report"], again["comment"]) == ("4,5", "Good.")
+    assert (again["report"], again["comment"], again["gate"]) == ("4,5", "Good.", "7")
 
 
 def test_a_table_of_marks_from_a_spreadsheet_is_read(tmp_path):

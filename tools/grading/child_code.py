@@ -18,7 +18,7 @@ from tools.grading import child
 from tools.grading.child_run import predictions
 from utils.models.count import find_gates
 from utils.models.source import import_path
-from utils.models.summary import convolutions_of, find_branches, summarise
+from utils.models.summary import convolutions_of, summarise
 from utils.recipes.load import load_weights
 from utils.recipes.train import checkpoint_of
 from utils.runs import Run
@@ -168,12 +168,11 @@ def block(name: str, images=None, X=None, gate=None, branches=None) -> dict:
 
 def branches_of(module: nn.Module) -> list[nn.Module]:
     """List a block's branches: the entries of its ModuleList, or else its children that hold a convolution."""
-    lists = [child for child in module.children() if isinstance(child, nn.ModuleList)]
-    for found in lists:
-        if len(found) > 1:
+    for found in module.modules():
+        if isinstance(found, nn.ModuleList) and len(found) > 1 and all(map(convolutions_of, found)):
             return list(found)
     named = [(name, child) for name, child in module.named_children() if name not in ("gate", "shortcut")]
-    return [child for _, child in named if convolutions_of(child)] or list(find_branches(module, 0))
+    return [child for _, child in named if convolutions_of(child)]
 
 
 def predict_own_network(folder: str, images: list[str], mean, std) -> list:

@@ -20,6 +20,10 @@ class Mistake(Exception):
     """A part is not right; the text says what was found."""
 
 
+class Unclear(Exception):
+    """A part can't be judged here, so a person has to; the text says why."""
+
+
 def ensure(condition, what: str):
     """Raise Mistake unless the condition holds."""
     if not condition:
@@ -188,7 +192,8 @@ def weighted_sum(session, rng, name: str, drawn: dict):
     """The output depends on gate and branches only through the sum over i of a_i times branch i, for each image."""
     X, shapes = block_input(rng, drawn["first"]["input"]), drawn["first"]["branches"]
     k = array(session.ask("block", name=name, X=X)["gate"], (IMAGES, None), "The output of the gate").shape[1]
-    ensure(len(shapes) == k, f"{name} has {k} gate weights, but {len(shapes)} branches that are modules of their own.")
+    if len(shapes) != k:
+        raise Unclear(f"{name} has {k} gate weights, but it calls {len(shapes)} branches that are modules of their own")
     shape = (IMAGES, *shapes[0][1:])
     ensure(all(other[1:] == shapes[0][1:] for other in shapes), f"The branches of {name} have different shapes.")
     B = rng.normal(size=(k, *shape)).astype(np.float32)

@@ -241,6 +241,8 @@ class Marking:
             return
         try:
             self.marks[name] = Mark(part.marks, question(*arguments))
+        except judge.Unclear as error:
+            self.marks[name] = Mark(None, f"{error}, so your teacher marks this part")
         except FAULTS as error:
             is_mistake = isinstance(error, (judge.Mistake, ValueError))
             self.marks[name] = Mark(0, str(error) if is_mistake else "The values that came back can't be used.")

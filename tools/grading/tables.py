@@ -33,7 +33,10 @@ def _cell(value):
 
 
 def read_by_hand(folder: Path) -> dict[str, dict]:
-    """Return {key of the submission: {part: points, "comment": text}} from the table that the teacher fills in."""
+    """Return {key of the submission: {part: points, "comment": text}} from the table that the teacher fills in.
+
+    The teacher may add columns with the names of other parts.
+    """
     path = folder / BY_HAND_FILE
     if not path.exists():
         return {}
@@ -52,7 +55,7 @@ def read_by_hand(folder: Path) -> dict[str, dict]:
 
 
 def with_marks_by_hand(result: dict, row: dict) -> dict:
-    """Return a result in which the teacher's points replace those that are open; they may replace others, too."""
+    """Return a result with the teacher's points; a column with the name of another part replaces its points, too."""
     parts = []
     for part in result["parts"]:
         text = (row.get(part["name"]) or "").strip().replace(",", ".")
@@ -83,6 +86,7 @@ def write_tables(folder: Path, results: list[dict]):
     """Write all files that hold several students."""
     earlier = read_by_hand(folder)
     header = ["submission", "student", *(part.name for part in BY_HAND), "comment"]
+    header += [name for name in NAMES if name not in header and any(name in row for row in earlier.values())]
     new = {result["key"]: {"submission": result["key"], "student": result["student"]} for result in results}
     rows = (new | earlier).values()  # also those of submissions that are no longer in the folder
     write_bytes(folder / BY_HAND_FILE, as_csv([header, *([row.get(name) for name in header] for row in rows)]))
