@@ -12,9 +12,10 @@ import torch
 from utils.data.cifar10 import Cifar10, Split
 from utils.data.loader import MEAN, STD
 from utils.models import NETWORKS
+from utils.models.convolution import use_fast_convolutions
 from utils.models.count import flops, parameters
 from utils.recipes.load import load_weights, recipe_of
-from utils.recipes.train import checkpoint_of
+from utils.recipes.train import checkpoint_of, laid_out
 from utils.runs import Run
 from utils.runs.checkpoint_files import listed, newest
 from utils.runs.checkpoints import weights_of
@@ -86,6 +87,7 @@ def predict_library_network(folder: str, images: list[str]) -> list:
             raise ValueError(f"The network is too large to be measured: {parameters(net):,} parameters.")
     net = recipe.make_network(10)
     load_weights(run, net, weights_of(checkpoint_of(run)))
+    use_fast_convolutions(laid_out(net, "cpu"))
     return [predictions(net, file, recipe.mean, recipe.std) for file in images]
 
 
