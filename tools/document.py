@@ -8,6 +8,7 @@ The page begins with a title, a quote and a paragraph. Headings of level 2 divid
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from utils.files import write_bytes
 from utils.report import as_pdf
 from utils.report import document as blocks
 
-SIZE = 10  # points
 NARROW = 14  # a column whose texts have at most this many characters is as wide as it needs to be
 
 
@@ -31,7 +31,7 @@ def main(arguments=None):
     except CourseworkError as error:
         print(error, file=sys.stderr)
         return 1
-    write_bytes(args.pdf, as_pdf.write(document, fixed_size=SIZE))
+    write_bytes(args.pdf, as_pdf.write(document))
     print(args.pdf)
     return 0
 
@@ -40,7 +40,7 @@ def read(path):
     """Return a page as a document of the report: {"title", "first_line", "about", "sections", "footer"}."""
     try:
         document = blocks.read_report(path.read_text(encoding="utf-8"), insert=lambda *picture: [])
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise CourseworkError("The page cannot be read.", where=path, next_step=f"Check the path: {error}.") from error
     except (LookupError, TypeError, ValueError) as error:
         next_step = "Begin with # Title, > a quote and a paragraph; then come ## headings."
@@ -53,9 +53,9 @@ def read(path):
 
 
 def widths(rows):
-    """Return the shares of a table's columns: 0 for a narrow one, otherwise the length of its longest text."""
+    """Return the shares of a table's columns: 0 for a narrow one, otherwise the root of its longest text's length."""
     longest = [max(len(blocks.plain_text(cell)) for cell in column) for column in zip(*filter(None, rows), strict=True)]
-    return [0 if length <= NARROW else length for length in longest]
+    return [0 if length <= NARROW else round(math.sqrt(length)) for length in longest]
 
 
 if __name__ == "__main__":

@@ -20,11 +20,11 @@ LONGEST, PIECE = 28, 6  # words of more letters may be broken, into pieces of th
 NO_TEXT = ("kind", "align", "svg", "to", "alt", "start")  # keys of a block that are not printed
 
 
-def write(document: dict, fixed_size: float | None = None) -> bytes:
+def write(document: dict) -> bytes:
     """Return a report's document as the bytes of a PDF, in the largest font size with which it fits on two pages.
 
     The second page starts where the first is full, or with the marked section if that allows a larger font size. An
-    appendix starts on a new page, which is not counted. In a fixed_size, it takes as many pages as it needs.
+    appendix starts on a new page, which is not counted.
     """
     import typst
 
@@ -37,12 +37,9 @@ def write(document: dict, fixed_size: float | None = None) -> bytes:
     compiler = typst.Compiler(TEMPLATE, font_paths=[fonts], ignore_system_fonts=is_enough)
 
     def compile_at(size, halves, text="body"):
-        stretch = "no" if fixed_size else "yes"
-        inputs = {"document": texts[text], "size": str(size), "halves": halves, "stretch": stretch}
+        inputs = {"document": texts[text], "size": str(size), "halves": halves}
         return compiler.compile(format="pdf", sys_inputs=inputs)
 
-    if fixed_size:
-        return compile_at(fixed_size, "no", "all")
     fitting = {halves: _largest(compile_at, halves) for halves in ("no", "yes")}
     halves = max(fitting, key=lambda halves: fitting[halves] or 0)
     return compile_at(fitting[halves] or USUAL, halves if fitting[halves] else "no", "all")
