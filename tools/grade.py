@@ -44,6 +44,9 @@ def main(arguments=None):
     except CourseworkError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Interrupted. The next call resumes.", file=sys.stderr)
+        return 130
     out = out_of(args.folder, args.out)
     print(f"{len(results)} submissions: {out / 'grades.csv'}, {out / 'summary.html'}")
     return 0
@@ -63,6 +66,13 @@ def grade(folder, out=None, limits=None, *, is_replayed=False, may_be_unconfined
     if not found:
         next_step = "Give the folder in which each student has a folder or a zip file: make grade FOLDER=submissions"
         raise CourseworkError("There are no submissions.", where=folder, next_step=next_step)
+    if sys.platform != "linux":
+        next_step = "Use a computer with Linux, a virtual machine with Linux, or WSL under Windows."
+        raise CourseworkError(
+            "Submissions are marked on Linux only, since student code has to be confined.",
+            where=sys.platform,
+            next_step=next_step,
+        )
     out = out_of(folder, out)
     out.mkdir(parents=True, exist_ok=True)
     try:
@@ -95,7 +105,7 @@ def _require_confinement(nursery, may_be_unconfined) -> bool:
         raise CourseworkError(
             f"This machine can't confine student code: {why}.",
             where="namespaces",
-            next_step="Mark on Linux. Or accept that the code can use the network and your files: ARGS=--unconfined",
+            next_step="Use another computer. Or accept that the code can use network and files: ARGS=--unconfined",
         )
     return why is None
 

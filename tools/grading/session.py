@@ -249,8 +249,6 @@ def shown_of_python() -> dict:
 
 def missing_confinement(nursery: Nursery) -> str | None:
     """Try the confinement; return why this machine can't confine a child, or None."""
-    if not sys.platform.startswith("linux"):
-        return "namespaces exist on Linux only"
     with (
         tempfile.TemporaryDirectory(dir=nursery.folder) as empty,
         Session(nursery, Path(empty), {}, Limits()) as session,
