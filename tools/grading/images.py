@@ -11,6 +11,7 @@ from utils.data.cifar10 import Cifar10, load_cifar10
 from utils.data.sources import Images, is_synthetic
 
 CHANGED = 1000  # test images that are also predicted mirrored and shifted by a pixel
+SHOWN = "/images"  # where a child sees them
 SYNTHETIC, TEST, CHANGED_TEST, TRAIN = "synthetic.npz", "test.npy", "changed.npy", "train.npz"
 
 
@@ -45,6 +46,11 @@ def prepare(folder: Path, with_training_images: bool = False) -> TestSet:
         train = {"train_images": data.train.images.numpy(), "train_labels": data.train.labels.numpy()}
         np.savez(folder / TRAIN, **train, test_images=data.test.images.numpy())
     return TestSet(folder, labels, data)
+
+
+def shown_to(session) -> list[str]:
+    """Return the paths of the two files of test images in a child."""
+    return [session.path(f"{SHOWN}/{name}") for name in (TEST, CHANGED_TEST)]
 
 
 def changed(images: np.ndarray, rng) -> np.ndarray:

@@ -24,6 +24,10 @@ class Unclear(Exception):
     """A part can't be judged here, so a person has to; the text says why."""
 
 
+# What a wrong answer, or a reply of the wrong form, may raise here.
+FAULTS = (Mistake, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError)
+
+
 def ensure(condition, what: str):
     """Raise Mistake unless the condition holds."""
     if not condition:

@@ -11,19 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from tools.grading import images, judge, source_checks, submissions
+from tools.grading.mark_run import mark_run
 from tools.grading.scheme import PARTS, Mark, open_marks
 from tools.grading.session import SUBMISSION, ChildEnded, Limits, Nursery, Session
 from utils.report.marking import backbone_faults, band
 from utils.runs.schema import NETWORK_FIELDS, network_disagreement, type_problem
 
-IMAGES = "/images"
 CLAIM_TOLERANCE = 0.002  # an accuracy may differ by so much from one device to another
 LOOKED_UP = 0.15  # an accuracy that falls by more if images are mirrored and shifted by a pixel
 MOST_BLOCKS = 12
 JUDGED = ("loaders", "accuracy", "train_epoch", "evaluate")
 MODEL = ("gate", "weighted_sum", "structure", "scores")
 SHOWN_FACTS = ("name", "state", "network", "data", "claims", "settings")
-FAULTS = (judge.Mistake, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +46,8 @@ class Marking:
     def __init__(self, folder: Path, conditions: Conditions):
         """`folder` holds the unpacked submission."""
         self.folder = folder
-        self.__dict__ |= vars(conditions)
+        self.nursery, self.test_set, self.limits = conditions.nursery, conditions.test_set, conditions.limits
+        self.is_confined, self.is_replayed = conditions.is_confined, conditions.is_replayed
         self.marks = open_marks()
         self.claims, self.notes, self.errors, self.facts = [], [], [], {}
         self.measured = self.weights = None
@@ -104,8 +104,8 @@ class Marking:
         self._check_source()
         if not any(path.suffix.lower() == ".pdf" for path in submissions.regular_files(self.folder)):
             self.notes.append("There is no report as PDF.")
-        predicted = self._mark_run()
-        with self._session(notebook.parent) as session:
+        predicted = mark_run(self)
+        with self.session(notebook.parent) as session:
             try:
                 self._run_notebook(session, cells)
                 self._judge_functions(session)
@@ -118,9 +118,14 @@ class Marking:
         self._mark_accuracy(predicted)
         self._close("It could not be judged.")
 
-    def _session(self, notebook_folder=None):
-        shown = {IMAGES: str(self.test_set.folder)}
+    def session(self, notebook_folder: Path | None = None) -> Session:
+        """Start a child that sees the submission and the images."""
+        shown = {images.SHOWN: str(self.test_set.folder)}
         return Session(self.nursery, self.folder, shown, self.limits, self.is_confined, notebook_folder)
+
+    def path_of_run(self) -> str:
+        """Return where a child finds the run's folder, before Session.path."""
+        return "/".join((SUBMISSION, *self.run.relative_to(self.folder).parts))
 
     def _ended(self, error, session):
         at = f" in code cell {session.last_cell + 1}" if session.last_cell is not None else ""
@@ -139,95 +144,14 @@ class Marking:
         for cell, name in source_checks.hidden_code(self.trees):
             self.notes.append(f"Code cell {cell} uses {name}. It can hide an import: look at it.")
 
-    def _mark_run(self):
-        """Read the run and measure a network of the library; return its predictions, or None."""
-        if self.run is None:
-            self.marks["curves"] = self.marks["test_accuracy"] = Mark(0, "There is no run folder.")
-            return None
-        where = "/".join((SUBMISSION, *self.run.relative_to(self.folder).parts))
-        with self._session() as session:  # a child of its own, in which no code of the student ever runs
-            try:
-                self.facts = session.ask("read_run", folder=session.path(where))
-                self._judge_record()
-                if not self._is_measurable():
-                    return None
-                files = [session.path(f"{IMAGES}/{name}") for name in (images.TEST, images.CHANGED_TEST)]
-                if self.is_replayed:
-                    self._replay(session, where)
-                if self.facts["is_library"]:
-                    self.notes.append(f"The run's network is {self.facts['network']} of the library.")
-                    return session.ask(
-                        "predict_library_network", self.limits.seconds, folder=session.path(where), images=files
-                    )
-            except (ChildEnded, *FAULTS) as error:
-                self.marks["test_accuracy"] = Mark(0, f"The run can't be measured: {error}")
-        return None
-
-    def _judge_record(self):
-        facts = self.facts
-        if facts.get("problem"):
-            self.marks["curves"] = self.marks["test_accuracy"] = Mark(0, f"The run can't be read: {facts['problem']}")
-            self.claims.append(f"The record of the run is damaged: {facts['problem']}")
-            return
-        self.weights = facts.get("weights")
-        rows, names = facts["rows"], ("train_loss", "train_acc", "val_acc")
-        missing = [name for name in names if not rows or any(name not in row for row in rows)]
-        is_complete = not missing and len(rows) > 1
-        lacks = "" if is_complete else f"; missing: {', '.join(missing) or 'more epochs'}"
-        self.marks["curves"] = Mark(2 if is_complete else 0, f"{len(rows)} epochs in the record{lacks}")
-        if facts["state"] != "finished":
-            self.notes.append(f"The run is not finished: it is {facts['state']}.")
-        if facts["tests"] > 1:
-            self.notes.append(f"The test images were measured {facts['tests']} times. The first accuracy counts.")
-        if facts["watched"] == "test":
-            self.notes.append("The test images were watched during the training.")
-
-    def _is_measurable(self) -> bool:
-        facts, data = self.facts, self.test_set.data
-        if facts.get("problem"):
-            return False
-        reason = None
-        if facts.get("no_weights"):
-            reason = f"The run has no weights that can be loaded: {facts['no_weights']}"
-            self.claims.append(reason)
-        elif facts["checksum"] not in (None, data.checksum):
-            reason = f"The run was trained on {facts['data']}, but the test images here are those of {data.name}."
-        if reason:
-            self.marks["test_accuracy"] = Mark(0, reason)
-        return reason is None
-
-    def _replay(self, session, where):
-        if not self.facts["is_library"]:
-            self.notes.append("Not replayed: the network is the student's own, so its training would run their code.")
-            return
-        names = {
-            "folder": session.path(where),
-            "scratch": session.home,
-            "train": session.path(f"{IMAGES}/{images.TRAIN}"),
-        }
-        data = self.test_set.data
-        try:
-            replayed = session.ask("replay", self.limits.seconds, **names, checksum=data.checksum, name=data.name)
-        except ValueError as error:
-            self.notes.append(f"Not replayed: {error}")
-            return
-        text = f"The training was replayed from {replayed['from']} to {replayed['to']}"
-        if replayed["is_exact"]:
-            self.notes.append(f"{text}: the weights are equal, bit by bit.")
-        else:
-            difference = f"the weights differ by {replayed['difference']:.1e} of the largest one in their tensor"
-            at = f"{text} on this CPU (the run: {replayed['device']})"
-            is_close = replayed["difference"] < judge.TOLERANCE
-            (self.notes if is_close else self.claims).append(f"{at}: {difference}.")
-
     # The student's code.
 
     def _run_notebook(self, session, cells):
-        pictures = session.path(f"{IMAGES}/{images.SYNTHETIC}")
+        pictures = session.path(f"{images.SHOWN}/{images.SYNTHETIC}")
         each = min(self.limits.cell_seconds, self.limits.seconds)
         try:
             session.ask("run_cells", self.limits.seconds, cells=cells, seconds_each=each, pictures=pictures)
-        except FAULTS as error:
+        except judge.FAULTS as error:
             self.errors.append(f"The notebook could not be run: {error}")
 
     def _judge(self, name: str, question, *arguments):
@@ -243,7 +167,7 @@ class Marking:
             self.marks[name] = Mark(part.marks, question(*arguments))
         except judge.Unclear as error:
             self.marks[name] = Mark(None, f"{error}, so your teacher marks this part")
-        except FAULTS as error:
+        except judge.FAULTS as error:
             is_mistake = isinstance(error, (judge.Mistake, ValueError))
             self.marks[name] = Mark(0, str(error) if is_mistake else "The values that came back can't be used.")
 
@@ -266,7 +190,7 @@ class Marking:
             gates = list(summary["gates"] or ())
             judge.ensure(gates, "The network has no submodule called `gate` that gives a weight for each branch.")
             judge.ensure(len(gates) <= MOST_BLOCKS, f"The network has {len(gates)} gates.")
-        except FAULTS as error:
+        except judge.FAULTS as error:
             for name in MODEL:
                 self.marks[name] = Mark(0, str(error))
             return
@@ -279,10 +203,8 @@ class Marking:
     def _predict_own(self, session):
         if self.run is None or self.marks["test_accuracy"].reason != "not marked yet":
             return None
-        where = "/".join((SUBMISSION, *self.run.relative_to(self.folder).parts))
-        files = [session.path(f"{IMAGES}/{name}") for name in (images.TEST, images.CHANGED_TEST)]
         constants = {name: self.facts.get(name) for name in ("mean", "std")}
-        settings = {"folder": session.path(where), "images": files, **constants}
+        settings = {"folder": session.path(self.path_of_run()), "images": images.shown_to(session), **constants}
         try:
             return session.ask("predict_own_network", self.limits.seconds, **settings)
         except ValueError as error:
@@ -300,7 +222,7 @@ class Marking:
                 judge.array(values, (count,), "The predictions")
                 for values, count in zip(predicted, (len(labels), min(len(labels), images.CHANGED)), strict=True)
             )
-        except FAULTS as error:
+        except judge.FAULTS as error:
             self.marks["test_accuracy"] = Mark(0, str(error))
             return
         self.measured = float((plain == labels).mean())
