@@ -130,7 +130,7 @@ class Marking:
     def _ended(self, error, session):
         at = f" in code cell {session.last_cell + 1}" if session.last_cell is not None else ""
         self.notes.append(f"Marking was ended{at}: {error}.")
-        self._close(f"The notebook did not get so far{at}: {error}.")
+        self._close(f"Not reached: marking was ended{at}, because {error}.")
 
     # Before any code of the student runs.
 

@@ -158,7 +158,11 @@ class Session:
     def _how_it_ended(self):
         self._log.seek(0)
         lines = self._log.read(20_000).decode(errors="replace").strip().splitlines()
-        return f"its process ended: {lines[-1]}" if lines and self.last_cell is None else "it ended its process"
+        return (
+            f"its process ended: {lines[-1]}"
+            if lines and self.last_cell is None
+            else "the notebook ended its own process"
+        )
 
     def _watch(self):
         """End the child at a limit of time, memory or processes."""
