@@ -1,6 +1,10 @@
 # tools/make.py defines the targets and also works without make (Windows: py tools/make.py run).
 PYTHON ?= python3
+<<<<<<< HEAD
 TARGETS = help run lab test faults bench reproduce results report compare notebooks publish grade student zip
+=======
+TARGETS = help run lab test faults bench reproduce results report compare notebooks publish zip colab
+>>>>>>> teaching
 
 .PHONY: $(TARGETS)
 $(TARGETS):

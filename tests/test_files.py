@@ -142,6 +142,21 @@ def test_a_file_is_on_the_disk_before_it_takes_the_olds_place(tmp_path, monkeypa
     assert calls == ["fsync", "replace", "fsync"][: len(calls)] and calls[:2] == ["fsync", "replace"]
 
 
+def test_a_file_that_another_program_has_open_for_a_moment_is_replaced_afterwards(tmp_path, monkeypatch):
+    attempts, real = [], os.replace
+
+    def refuse_twice(*names):
+        attempts.append(names)
+        if len(attempts) < 3:
+            raise PermissionError(13, "Access is denied")
+        real(*names)
+
+    monkeypatch.setattr(records, "PAUSES", (0, 0))  # as on Windows
+    monkeypatch.setattr(records.os, "replace", refuse_twice)
+    write_json(tmp_path / "a.json", {"new": 1})
+    assert read_json(tmp_path / "a.json") == {"new": 1} and len(attempts) == 3
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b'"text"'])
 def test_what_is_no_record_reads_as_none(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)

@@ -2,9 +2,11 @@
 
 import ast
 import importlib.metadata
+import os
 import random
 import subprocess
 import sys
+import zipfile
 
 import matplotlib
 import numpy as np
@@ -17,7 +19,12 @@ from utils.errors import CourseworkError
 
 
 @pytest.fixture(autouse=True)
-def _style():
+def _as_before(monkeypatch):
+    """Start in the suite's folder, and leave neither the style nor the folder for runs to other tests."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("COURSEWORK_RUNS", "")
+    monkeypatch.setattr(notebook, "_runs_folder", None)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     with matplotlib.rc_context():
         yield
 
@@ -29,15 +36,65 @@ def test_start_prints_one_line_on_the_machine_without_a_path(capsys):
     assert str(ROOT) not in line and str(ROOT.home()) not in line
 
 
-@pytest.mark.parametrize(("colab", "device", "hinted"), [(1, "cpu", 1), (1, "cuda", 0), (0, "cpu", 0)])
-def test_start_names_the_menu_that_gives_a_gpu_on_colab_alone(monkeypatch, capsys, colab, device, hinted):
-    if colab:
+@pytest.mark.parametrize(
+    ("machine", "device", "menu"),
+    [
+        ("colab", "cpu", "Runtime > Change runtime type"),
+        ("kaggle", "cpu", "Settings > Accelerator"),
+        ("colab", "cuda", ""),
+        ("", "cpu", ""),
+    ],
+)
+def test_start_names_the_menu_that_gives_a_gpu_on_colab_and_kaggle(monkeypatch, capsys, machine, device, menu):
+    if machine == "colab":
         monkeypatch.setitem(sys.modules, "google.colab", sys)
+    if machine == "kaggle":
+        monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
     monkeypatch.setattr("utils.devices.try_gpu", lambda: torch.device(device))
     monkeypatch.setattr("utils.devices.describe", str)
     notebook.start()
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + hinted and ("Change runtime type > GPU" in lines[-1]) == hinted
+    assert len(lines) == 1 + bool(menu) and menu in lines[-1]
+
+
+def test_outside_the_suite_the_runs_are_kept_where_the_notebook_works(tmp_path, monkeypatch, capsys):
+    for name in ("machine", "drive"):  # the second is chosen by running the set-up cell again, with use_drive = True
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        notebook.work_beside_notebook()
+        assert os.environ["COURSEWORK_RUNS"] == str(tmp_path / name / "runs")
+        assert str(tmp_path / name / "runs") in capsys.readouterr().out and str(tmp_path / name) in sys.path
+
+
+def test_a_folder_for_runs_that_the_user_chose_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSEWORK_RUNS", "mine")
+    monkeypatch.chdir(tmp_path)
+    notebook.work_beside_notebook()
+    assert os.environ["COURSEWORK_RUNS"] == "mine"
+
+
+def test_inside_the_suite_the_runs_stay_where_they_were(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT / "notebooks")
+    notebook.work_beside_notebook()
+    assert os.environ["COURSEWORK_RUNS"] == "" and not capsys.readouterr().out
+
+
+def test_a_zip_file_that_came_after_the_suite_was_unpacked_is_named(tmp_path, monkeypatch, capsys):
+    library = tmp_path / "cifar10-coursework" / "utils" / "notebook.py"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    monkeypatch.setattr(notebook, "SUITE", library.parents[1])
+    monkeypatch.setattr(notebook, "__file__", str(library))
+    monkeypatch.chdir(tmp_path)
+    for number, age in enumerate((-10, 10)):
+        path = tmp_path / f"cifar10-coursework ({number}).zip"
+        with zipfile.ZipFile(path, "w"):
+            pass
+        os.utime(path, (library.stat().st_mtime + age,) * 2)
+    (tmp_path / "cifar10-coursework.zip").write_text("its upload has not finished")
+    notebook.work_beside_notebook()
+    out = capsys.readouterr().out
+    assert "cifar10-coursework (1).zip" in out and "(0)" not in out and "coursework.zip" not in out
 
 
 def test_a_package_that_cannot_be_imported_is_named_with_the_versions_that_work_together(monkeypatch):
@@ -93,6 +150,11 @@ def test_outside_colab_missing_packages_are_named_and_nothing_is_installed(monke
     with pytest.raises(CourseworkError, match=r"pillow, ipywidgets[\s\S]*make lab") as error:
         notebook.install_missing()
     assert commands == [] and len(str(error.value).splitlines()) < 10
+
+
+def test_without_typst_the_notebooks_start_because_only_a_pdf_needs_it(monkeypatch):
+    assert pretend_missing(monkeypatch, "typst") == []
+    notebook.install_missing()
 
 
 def test_on_colab_only_the_missing_is_installed_and_everything_else_is_held(monkeypatch, capsys):

@@ -9,9 +9,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from tools.command import command
 from utils.experiments import write_page
 
 
+@command
 def main(arguments=None):
     """Write the page of all runs in the run log, or in another folder of runs; print its path."""
     parser = argparse.ArgumentParser(prog="python -m tools.compare", description=main.__doc__)

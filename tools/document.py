@@ -12,6 +12,7 @@ import math
 import sys
 from pathlib import Path
 
+from tools.command import command
 from utils.errors import CourseworkError
 from utils.files import write_bytes
 from utils.report import as_pdf
@@ -20,18 +21,14 @@ from utils.report import document as blocks
 NARROW = 14  # a column whose texts have at most this many characters is as wide as it needs to be
 
 
+@command
 def main(arguments=None):
     """Write a page of Markdown as a PDF, and print the path of the PDF."""
     parser = argparse.ArgumentParser(prog="python -m tools.document", description=main.__doc__)
     parser.add_argument("page", type=Path, help="the file with the Markdown")
     parser.add_argument("pdf", type=Path, help="the file to write")
     args = parser.parse_args(arguments)
-    try:
-        document = read(args.page)
-    except CourseworkError as error:
-        print(error, file=sys.stderr)
-        return 1
-    write_bytes(args.pdf, as_pdf.write(document))
+    write_bytes(args.pdf, as_pdf.write(read(args.page)))
     print(args.pdf)
     return 0
 

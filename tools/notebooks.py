@@ -18,6 +18,8 @@ from pathlib import Path
 
 import nbformat
 
+from tools.command import command
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "notebooks"
 METADATA = {
@@ -82,7 +84,8 @@ def is_run(cell):
 
 def clean(nb):
     """Remove from a notebook what no reader needs and no diff should show; return it, changed in place."""
-    nb.metadata = nbformat.from_dict(METADATA)
+    accelerator = {"accelerator": nb.metadata["accelerator"]} if "accelerator" in nb.metadata else {}  # read by Colab
+    nb.metadata = nbformat.from_dict({**accelerator, **METADATA})
     count = 0
     for cell in nb.cells:
         metadata = {}
@@ -183,10 +186,11 @@ def _with_alternative_texts(nb):
     return nb
 
 
-def main(arguments):
+@command
+def main(arguments=None):
     """Clean the named notebooks in place, or all of them; list what must not be committed."""
     failed = False
-    for path in [Path(word) for word in arguments] or paths():
+    for path in [Path(word) for word in arguments or ()] or paths():
         nb = clean(read(path))
         problems = refused(nb)
         for problem in problems:

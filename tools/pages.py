@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from tools.command import command
 from tools.marks import filled
 from utils.experiments.intervals import t_interval
 from utils.experiments.records import (
+    CHOICE_RESULTS,
     ORIGINAL,
     RESULTS,
     fastest_machine,
@@ -25,7 +27,7 @@ from utils.experiments.records import (
     read_records,
 )
 from utils.files import plain
-from utils.recipes import ABLATIONS, GATED, OURS, SYSTEMS, WITHOUT_GATE, WITHOUT_SOFTMAX
+from utils.recipes import ABLATIONS, CHOICES, GATED, OURS, SYSTEMS, WITHOUT_GATE, WITHOUT_SOFTMAX
 from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.report.formats import duration
 
@@ -33,12 +35,14 @@ ROOT = Path(__file__).resolve().parents[1]
 NO_BREAK = "\u00a0"  # a space at which no line is broken
 NOT_RUN = "not yet run"
 ACCURACY = "ours, test"
+HELD_OUT = "held-out images"  # the heading of that column in the table of what was tried
 COLUMNS = ("", "reported", ACCURACY, "images", "protocol", "seeds", "epochs", "time", "on")
 # A column that is the same in all rows is left out; a sentence below the table says it under this name.
 NAMES_BELOW = {"images": "Images", "protocol": "Protocol", "seeds": "Seeds", "on": "Machine"}
 PROTOCOLS = {"validation": "validation split", "watch_test": "test set watched", "train_on_all": "tested once"}
 
 
+@command
 def main(arguments=None):
     """Write the tables into both pages, or check that they are up to date."""
     parser = argparse.ArgumentParser(prog="python -m tools.pages", description=main.__doc__)
@@ -55,10 +59,12 @@ def main(arguments=None):
     return 1 if options.check and stale else 0
 
 
-def pages(records=None):
-    """Return {path: text} of the two pages, their tables made from the records."""
+def pages(records=None, tried=None):
+    """Return {path: text} of the two pages, their tables made from the records; tried: those of held-out images."""
     if records is None:
         records = list(read_records().values())
+    if tried is None:
+        tried = list(read_records(CHOICE_RESULTS).values())
     originals = [record for record in records if record["data"]["name"] == ORIGINAL]
     others = [record for record in records if record["data"]["name"] != ORIGINAL]
     readme, page = ROOT / "README.md", RESULTS.parent / "README.md"
@@ -67,6 +73,7 @@ def pages(records=None):
         "ablations": ablation_table(originals),
         "report C": report_table(C_ROWS, originals),
         "report D": report_table(D_ROWS, originals),
+        "choices": choice_table(tried),
         "other images": tables_of_other_images(others),
     }
     readme_text = filled(readme.read_text(encoding="utf-8"), "results", short_table(originals), readme)
@@ -163,6 +170,16 @@ def report_table(table_rows, records):
     if all(row[ACCURACY] == NOT_RUN for row in rows):
         return f"None of its {len(rows)} rows has been run yet.\n"
     return markdown_table(rows)
+
+
+def choice_table(records):
+    """Return the table of what was tried on held-out images, those of the original CIFAR-10 only."""
+    rows, records = [], [record for record in records if record["data"]["name"] == ORIGINAL]
+    for system, alternatives in CHOICES.items():
+        rows += [
+            row for text, recipe in alternatives.items() for row in rows_of(f"`{system}`: {text}", recipe, records)
+        ]
+    return markdown_table(rows).replace(ACCURACY, HELD_OUT, 1)
 
 
 def rows_of(title, recipe, records):

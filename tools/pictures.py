@@ -25,6 +25,7 @@ import torch
 from PIL import Image
 
 from tools import notebooks
+from tools.command import command
 from utils.data import BatchLoader, Split, class_rows, load_cifar10
 from utils.data.sources import CLASSES, synthetic
 from utils.figures.basics import show_grid
@@ -45,6 +46,7 @@ WIDTH = 560  # pixels of a notebook's picture; README shows it at half of that
 GATED_CLASSES = ("ship", "automobile", "truck", "frog", "deer", "horse")
 
 
+@command
 def main(arguments=None):
     """Make all pictures, that of the report only if its PDF is given."""
     parser = argparse.ArgumentParser(prog="python -m tools.pictures", description=main.__doc__)

@@ -13,50 +13,70 @@ import sys
 from pathlib import Path
 
 from tools import notebooks
+from tools.command import command
 from tools.marks import between_marks
 
 ROOT = Path(__file__).resolve().parents[1]
 ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9][A-Za-z0-9-]*)/([A-Za-z0-9._-]+?)(?:\.git)?/?")
 BADGES = between_marks("badges")
 COLAB = "https://colab.research.google.com"
+ON_GPU = ("04", "05", "06")  # Colab opens these on a machine with a GPU
 
-# The first code cell of every notebook, tagged "setup". It uses the standard library only: on Colab the suite is not
-# there yet. An uploaded zip comes before the clone, because somebody chose to upload it.
-SETUP = """\
-import subprocess
-import sys
-from pathlib import Path
-from shutil import unpack_archive
-from zipfile import ZipFile, is_zipfile
+# The set-up cell, tagged "setup", is the first code cell of every notebook. It uses only the standard library, because
+# the suite is not found yet. FETCH depends on whether the suite is published. tools/colab.py uses the other parts, too.
+GOOGLE_DRIVE = """\
+use_drive = False  # @param {type:"boolean"}
+# On Colab, True keeps the course and your work on your Google Drive. Elsewhere it changes nothing.
 
-repository = REPOSITORY  # where the suite is published; `make publish` writes the address
-branch = BRANCH
-
-here = Path.cwd()
-suite = here.parent  # on your own computer this notebook is in the suite's folder notebooks/
-if not (suite / "utils" / "notebook.py").is_file():
-    unpacked = "*/utils/notebook.py"  # on Colab the suite comes from an uploaded zip file, or from the repository
-    archives = sorted(here.glob("*.zip"))
-    for archive in filter(is_zipfile, archives):
-        if not any(here.glob(unpacked)) and any(Path(name).match(unpacked) for name in ZipFile(archive).namelist()):
-            unpack_archive(archive, here)
-    if repository and not any(here.glob(unpacked)):
-        subprocess.run(["git", "clone", "--depth=1", "--branch", branch, repository, here / "cifar10-coursework"])
-    if not any(here.glob(unpacked)):
-        for archive in archives:
-            if not is_zipfile(archive):
-                raise SystemExit(f"{archive.name} is incomplete: wait until it is uploaded, then run this cell again.")
-        raise SystemExit("Drop cifar10-coursework.zip into the Files pane on the left, then run this cell again.")
-    suite = next(here.glob(unpacked)).parents[1]
-
+on_colab = "google.colab" in sys.modules
+here = Path("/content") if on_colab else Path.cwd()
+my_drive = Path("/content/drive/MyDrive/cifar10-coursework")
+if on_colab:
+    from google.colab import drive, files
+if on_colab and use_drive:
+    drive.mount("/content/drive")
+    my_drive.mkdir(exist_ok=True)
+    os.chdir(my_drive)  # what you upload and what this notebook writes is kept there
+"""
+START = """\
 sys.path.insert(0, str(suite))
 from utils.notebook import start
 
 start()"""
+SETUP = f"""\
+import os
+import sys
+from pathlib import Path
+from shutil import unpack_archive
+from zipfile import is_zipfile
+
+{GOOGLE_DRIVE}
+library = [*here.parent.glob("utils/notebook.py"), *sorted(here.glob("*/utils/notebook.py"))]
+library += my_drive.glob("utils/notebook.py")
+if not library:  # unpack the newest zip file of the course
+    zips = [path for place in (here, my_drive, my_drive.parent) for path in place.glob("cifar10-coursework*.zip")]
+FETCH
+    zips = [path for path in zips if is_zipfile(path)]  # not if its upload has not finished
+    if zips:
+        unpack_archive(max(zips, key=os.path.getmtime), here)
+    library = sorted(here.glob("*/utils/notebook.py"))
+if not library:
+    raise SystemExit("cifar10-coursework.zip is missing or not complete: upload all of it, then run this cell again.")
+
+suite = library[0].parents[1]
+{START}"""
+ASK = """\
+    if on_colab and not zips:
+        print("Choose cifar10-coursework.zip:")
+        zips = [Path(name) for name in files.upload()]"""
+CLONE = """\
+    if not zips:
+        clone = ["git", "clone", "--depth=1", "--branch", BRANCH, ADDRESS]
+        subprocess.run([*clone, here / "cifar10-coursework"])"""
 
 UPLOAD = """\
-On Colab: *File > Upload notebook*, then drop `cifar10-coursework.zip` (made by `make zip`) into the *Files* pane and
-run the set-up cell."""
+On Colab: *File > Upload notebook*, then run the set-up cell. It asks for `cifar10-coursework.zip`, which `make zip`
+makes."""
 
 
 def settings():
@@ -91,7 +111,11 @@ def write_address(address):
 def setup_cell():
     """Return the source of the set-up cell, the same in every notebook."""
     address, branch = settings()
-    return SETUP.replace("REPOSITORY", json.dumps(address)).replace("BRANCH", json.dumps(branch))
+    if not address:
+        return SETUP.replace("FETCH", ASK)
+    fetch = CLONE.replace("BRANCH", json.dumps(branch)).replace("ADDRESS", json.dumps(address))
+    source = SETUP.replace("FETCH", fetch).replace("import drive, files", "import drive")
+    return source.replace("import sys\n", "import subprocess\nimport sys\n", 1)
 
 
 def colab_link(path):
@@ -131,10 +155,15 @@ def published(nb, path):
         first.source = BADGES.sub(lambda _: badge, first.source, count=1)
     else:
         first.source = f"{badge}\n\n{first.source}"
-    for cell in nb.cells:
-        if "setup" in cell.metadata.get("tags", []):
-            cell.source = setup_cell()
+    nb.cells[setup_position(nb)].source = setup_cell()
+    if path.stem[:2] in ON_GPU:
+        nb.metadata["accelerator"] = "GPU"
     return nb
+
+
+def setup_position(nb):
+    """Return the position of a notebook's set-up cell."""
+    return next(number for number, cell in enumerate(nb.cells) if "setup" in cell.metadata.get("tags", []))
 
 
 def stale_files():
@@ -152,6 +181,7 @@ def stale_files():
     return {path: wanted[path] for path in wanted if wanted[path] != current[path]}
 
 
+@command
 def main(arguments=None):
     """Write the address into all badges and set-up cells, or with --check only list those that are out of date."""
     parser = argparse.ArgumentParser(prog="python -m tools.publish", description=main.__doc__)

@@ -12,29 +12,25 @@ from __future__ import annotations
 import argparse
 import sys
 
-from utils.errors import CourseworkError
+from tools.command import command
 from utils.report import write_report
 from utils.runs import all_runs, find, tested_accuracy
 
 
+@command
 def main(arguments=None):
     """Write the report of a run, and print the paths of its files."""
     parser = argparse.ArgumentParser(prog="python -m tools.report", description=main.__doc__)
     parser.add_argument("run", nargs="?", help="a run's name or its unique beginning (default: last reported)")
     parser.add_argument("--folder", help="the folder of the runs (default: COURSEWORK_RUNS, else runs/)")
     args = parser.parse_args(arguments)
-    try:
-        if args.run:
-            run = find(args.run, args.folder)
-        else:
-            run, reason, count = choose_run(args.folder)
-            if count > 1:
-                print(f"{run.name} is reported: of {count} runs it is {reason}. Another one: make report RUN=NAME")
-        paths = write_report(run)
-    except CourseworkError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(*paths, sep="\n")
+    if args.run:
+        run = find(args.run, args.folder)
+    else:
+        run, reason, count = choose_run(args.folder)
+        if count > 1:
+            print(f"{run.name} is reported: of {count} runs it is {reason}. Another one: make report RUN=NAME")
+    print(*write_report(run), sep="\n")
     return 0
 
 

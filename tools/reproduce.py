@@ -1,11 +1,12 @@
 """Trains what the results rest on: the five systems, ours, ablations, and the tables of reports C and D.
 
-    python -m tools.reproduce [NAME ...] [--minutes 9] [--seeds 3] [--beside 4] [--list] [--rehearse]
+    python -m tools.reproduce [NAME ...] [--choices] [--minutes 9] [--seeds 3] [--beside 4] [--list] [--rehearse]
 
 Each finished training leaves a record in results/ and is not run again; one that was stopped resumes. The order brings
 the most telling figures first. With --minutes the command stops in time by itself, between two batches. Small batches
 leave a GPU partly idle, so several processes may share it, each with its own NAMEs; --beside tells how many others do,
-and the records then say that their times are upper limits.
+and the records then say that their times are upper limits. With --choices it trains the alternatives in
+utils/recipes/choices.py and measures them on held-out training images; the test images are not read.
 """
 
 from __future__ import annotations
@@ -15,11 +16,19 @@ import dataclasses
 import sys
 import time
 
+from tools.command import command, require_writable
 from utils.data.cifar10 import load_cifar10
 from utils.devices import describe, try_gpu
 from utils.errors import CourseworkError
-from utils.experiments.records import RESULTS, make_record, record_path, save_record
-from utils.recipes import ABLATIONS, OURS, SYSTEMS, WITHOUT_SOFTMAX, Recipe
+from utils.experiments.records import (
+    CHOICE_RESULTS,
+    RESULTS,
+    make_record,
+    record_path,
+    save_record,
+    without_test_images,
+)
+from utils.recipes import ABLATIONS, CHOICES, OURS, SYSTEMS, WITHOUT_SOFTMAX, Recipe
 from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.runs.run import trainings
 from utils.training.effort import EFFORTS, Effort
@@ -60,19 +69,30 @@ def jobs(seeds=3):
     ]
 
 
+def choice_jobs(seeds=3):
+    """Return the jobs for all alternatives: each once, then with more seeds."""
+    recipes = [recipe for alternatives in CHOICES.values() for recipe in alternatives.values()]
+    return [Job(recipe, "validation", seed) for seed in range(seeds) for recipe in recipes]
+
+
+@command
 def main(arguments=None):
     """Run the jobs that have no record yet, or those of the systems named, until all are done or the time is over."""
     args = parse(arguments)
     device = try_gpu()
     data = load_cifar10()
-    every = jobs(args.seeds)
+    every, results = jobs(args.seeds), RESULTS
+    if args.choices:
+        data = without_test_images(data)
+        every, results = choice_jobs(args.seeds), CHOICE_RESULTS
+        args.names += [recipe.name for name in args.names for recipe in CHOICES.get(name, {}).values()]
     unknown = set(args.names) - {job.recipe.name for job in every}
     if unknown:
         known = ", ".join(dict.fromkeys(job.recipe.name for job in every))
         print(f"Unknown system: {', '.join(sorted(unknown))}.\n  next:  choose from {known}.", file=sys.stderr)
         return 1
     chosen = [job for job in every if not args.names or job.recipe.name in args.names]
-    folder = trainings() / "rehearsal" if args.rehearse else RESULTS
+    folder = trainings() / "rehearsal" if args.rehearse else results
     paths = {}
     for job in chosen:
         options = {"seed": job.seed, "protocol": job.protocol, "device": device, "folder": folder}
@@ -85,6 +105,8 @@ def main(arguments=None):
             state = "open" if job in open_jobs else "done"
             print(f"{state}  {job.multiply_adds / 1e15:8.2f} x 10^15 multiply-adds  {job}")
         return 0
+    require_writable(folder)
+    require_writable(trainings())
     return _run(open_jobs, paths, data, device, Deadline(args.minutes), args)
 
 
@@ -92,6 +114,8 @@ def parse(arguments):
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.reproduce", description=main.__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these systems")
+    text = "train the alternatives to these systems, or to all that have some, on the validation split"
+    parser.add_argument("--choices", action="store_true", help=text)
     parser.add_argument("--minutes", type=float, help="stop before so many minutes are over")
     parser.add_argument("--seeds", type=int, default=3, help="seeds for each system (default: 3)")
     parser.add_argument("--beside", type=int, default=0, help="how many other trainings share the device")
@@ -109,7 +133,7 @@ def _run(open_jobs, paths, data, device, deadline, args):
         if deadline.is_over:
             break
         try:
-            record = train(job, data, device, deadline, effort)
+            record = train(job, data, device, deadline, effort, args.choices)
         except CourseworkError as error:
             failed += 1
             print(f"{job}: FAILED\n{error}", file=sys.stderr, flush=True)
@@ -126,8 +150,8 @@ def _run(open_jobs, paths, data, device, deadline, args):
     return min(failed, 1)
 
 
-def train(job, data, device, deadline, effort):
-    """Train and measure; return the record, or None if the time was over first."""
+def train(job, data, device, deadline, effort, held_out=False):
+    """Train and measure, on held-out or on test images; return the record, or None if the time was over first."""
     if device.type == "cuda":
         warm_up(job, data, device)
     started = time.perf_counter()
@@ -137,7 +161,7 @@ def train(job, data, device, deadline, effort):
         return None
     # The history knows the seconds of earlier calls, too; the clock also knows those outside the epochs of this call.
     seconds = max(time.perf_counter() - started, trained.history.rows[-1]["seconds"])
-    return make_record(trained, seconds)
+    return make_record(trained, seconds, held_out)
 
 
 def warm_up(job, data, device):
@@ -154,7 +178,8 @@ def warm_up(job, data, device):
 def summary(job, record):
     """Return a line with the accuracy and the time of a training."""
     seconds = sum(record["seconds"].values())
-    return f"{job}: {100 * record['accuracy']:.2f} % of the test images, {seconds:,.1f} s"
+    measured = record.get("measured", "test images")
+    return f"{job}: {100 * record['accuracy']:.2f} % of the {measured}, {seconds:,.1f} s"
 
 
 class Deadline:

@@ -21,19 +21,18 @@ import time
 from pathlib import Path
 
 from tools import notebooks
+from tools.command import INTERRUPTED, command
 from tools.pace import Pace
 from utils.errors import CourseworkError
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "runs" / "coursework"
 FOLDER_VARIABLES = ("CIFAR10_ROOT", "CIFAR10_CACHE", "COURSEWORK_RUNS")
-INTERRUPTED = 130  # the exit code that shells give to Ctrl-C
 QUOTED_LINES = 8  # of a failing cell, and of its error
 REDRAW_SECONDS = 0.2
 PLAIN_LINE_SECONDS = 60.0  # where the output is not a terminal, a line tells the progress this often
 KERNEL_SECONDS = 600  # what a kernel gets to start, and to send its output, on a busy machine
 SAVE_SECONDS = 20.0  # what an interrupted training gets to save a checkpoint before its kernel is killed
-UNWRITABLE = "Copy the suite into a folder that you may write to, and run it there."
 TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -297,6 +296,7 @@ def find_notebooks(names):
     return notebooks.paths(names)
 
 
+@command
 def main(arguments=None):
     """Run the notebooks in order; leave an executed page of each in runs/coursework/."""
     parser = argparse.ArgumentParser(prog="python -m tools.run", description=main.__doc__)
@@ -305,15 +305,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     sys.stdout.reconfigure(errors="replace")  # a notebook may print what this terminal's encoding lacks
     try:
-        paths = find_notebooks(options.names)
-        return run(paths, options.in_place)
-    except CourseworkError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except OSError as error:
-        what = f"{error.filename or ROOT} can't be read or written: {error.strerror or error}."
-        print(CourseworkError(what, next_step=UNWRITABLE), file=sys.stderr)
-        return 1
+        return run(find_notebooks(options.names), options.in_place)
     except KeyboardInterrupt:
         print("\nStopped. A download resumes next time. Without CIFAR-10, set CIFAR10_SOURCE=synthetic.")
         return INTERRUPTED

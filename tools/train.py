@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
-from utils.errors import CourseworkError
+from tools.command import command, require_writable
 from utils.recipes import OURS, PROTOCOLS, SYSTEMS, find_system
+from utils.runs.run import trainings
 from utils.training.effort import EFFORTS
 from utils.training.live import row_text
 
 
+@command
 def main(arguments=None):
     """Train the system named, and print what was measured after its last epoch."""
     parser = argparse.ArgumentParser(prog="python -m tools.train", description="Train one of the systems.")
@@ -35,11 +38,9 @@ def main(arguments=None):
         "--no-cuda-graph", dest="cuda_graph", action="store_const", const=False, default="auto", help=text
     )
     args = vars(parser.parse_args(arguments))
-    try:
-        trained = find_system(args.pop("name")).train(**args)
-    except CourseworkError as error:
-        print(error, file=sys.stderr)
-        return 1
+    system = find_system(args.pop("name"))
+    require_writable(trainings() if args["folder"] == "auto" else Path(args["folder"]))
+    trained = system.train(**args)
     print(row_text(trained.history.rows[-1]) if trained.history.rows else "No epoch was finished.")
     print(f"Run {trained.folder.name}: record and checkpoints are in {trained.folder}.")
     return 0

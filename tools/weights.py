@@ -13,6 +13,7 @@ import sys
 
 import torch
 
+from tools.command import command
 from utils.data import load_cifar10, make_iters
 from utils.errors import CourseworkError
 from utils.evaluation import evaluate
@@ -22,6 +23,7 @@ from utils.recipes.recipe import num_held_out
 from utils.runs import find
 
 
+@command
 def main(arguments=None):
     """Save the weights of a run and print what they reach."""
     parser = argparse.ArgumentParser(prog="python -m tools.weights", description=main.__doc__)

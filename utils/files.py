@@ -11,7 +11,11 @@ import json
 import math
 import os
 import threading
+import time
 from pathlib import Path
+
+# On Windows a file can't be replaced while another program, such as a virus scanner, has it open for a moment.
+PAUSES = (0.01, 0.1, 0.5) if os.name == "nt" else ()  # seconds before the next attempt
 
 
 def plain(value):
@@ -46,10 +50,21 @@ def write_bytes(path: Path, content: bytes):
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def replace(partial: Path, path: Path):
+    """Give a complete file its final name, in place of an older file."""
+    for pause in PAUSES:
+        try:
+            os.replace(partial, path)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    os.replace(partial, path)
 
 
 def read_json(path: Path) -> dict | None:

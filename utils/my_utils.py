@@ -7,8 +7,6 @@ Two arguments extend train_ch3:
 - `callbacks` follow a training, for example to change the learning rate: see utils/training/callbacks.py.
 """
 
-from __future__ import annotations
-
 import torch
 
 from utils.errors import CourseworkError
@@ -22,7 +20,8 @@ from utils.training.state import Training
 def accuracy(y_hat, y):
     """Return how many predictions of a batch are correct, as a tensor; y_hat holds the scores (B, classes)."""
     check_scores(y_hat, y)
-    return (y_hat.argmax(dim=1) == y).sum()
+    classes = y.argmax(dim=1) if y.ndim == 2 else y  # of images mixed by Mixup or CutMix, the largest share counts
+    return (y_hat.argmax(dim=1) == classes).sum()
 
 
 class Accumulator:
@@ -89,7 +88,7 @@ def train_epoch_ch3(net, train_iter, loss, optimizer, device=None, *, step=train
     """
     check_training(net, loss, optimizer, step)
     metric = metric or Accumulator(3)  # summed loss, correct predictions, examples
-    with CheckedBatches(train_iter, net, device, "train_iter") as batches, in_mode(net, training=True):
+    with CheckedBatches(train_iter, net, device, "train_iter", mixed=True) as batches, in_mode(net, training=True):
         for X, y in batches:  # on the device of net
             batch_loss, y_hat = step(net, X, y, loss, optimizer)
             batches.check(y_hat)
@@ -119,9 +118,9 @@ def train_ch3(
 ):
     """Train for num_epochs, measure the network on test_iter after each epoch, and draw the curves; return the History.
 
-    test_iter: None measures nothing. watched: "val" if it has validation images. record: True writes a record into a
-    new folder of runs/. A name, record="mine", also saves checkpoints: the same call then resumes exactly, in any
-    process. every: batches between two points of the curve. An interrupt (Ctrl+C) ends it after the current batch.
+    test_iter: None measures nothing. watched: "val" if it has validation images. curves: False, or the figure's title.
+    record: True writes a record into a new folder of runs/; a name, "mine", also saves checkpoints, and the same call
+    then resumes exactly. every: batches between two points of the curve. Ctrl+C ends it after the current batch.
     """
     if record:
         from utils.runs.recorder import with_recorder  # imported here, since a training without a record needs no files
@@ -130,7 +129,7 @@ def train_ch3(
     if curves:
         from utils.training.live import with_curves  # imported here, since matplotlib is slow to import
 
-        callbacks = with_curves(callbacks)
+        callbacks = with_curves(callbacks, curves)
     training = Training(
         net, train_iter, test_iter, loss, num_epochs, optimizer, device, step, callbacks, watched, every
     )

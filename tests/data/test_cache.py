@@ -43,6 +43,7 @@ def test_a_cache_inside_the_folder_of_the_pictures_is_no_part_of_it(folder, tmp_
 def test_the_cache_is_never_in_a_folder_that_all_users_share(tmp_path, monkeypatch):
     monkeypatch.delenv("CIFAR10_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # Windows
     monkeypatch.setattr(cache.os, "access", lambda *_: False)  # the suite's own folder is read-only
     assert tmp_path in cache.folder().parents
 

@@ -43,6 +43,28 @@ def official_archive(official_folder, tmp_path, monkeypatch):
     return archive
 
 
+@pytest.mark.parametrize("depth", range(4))
+def test_official_files_are_found_in_a_data_set_attached_on_kaggle(official_folder, tmp_path, monkeypatch, depth):
+    attached = tmp_path.joinpath("input", *"abc"[:depth])
+    attached.mkdir(parents=True)
+    (tmp_path / "input" / "notes.txt").touch()
+    (attached / "cifar-10-python.tar.gz").mkdir()  # a folder of this name is no archive
+    monkeypatch.setattr(find, "ATTACHED", tmp_path / "input")
+    assert find.find_attached() is None
+    official_folder.rename(attached / official_folder.name)
+    monkeypatch.setattr("utils.data.cifar10.DATA", tmp_path / "data")
+    assert load_cifar10().source == "official"
+
+
+def test_an_attached_archive_is_found_but_nothing_deeper_than_three_folders(tmp_path, monkeypatch):
+    monkeypatch.setattr(find, "ATTACHED", tmp_path)
+    for folders, is_found in (("a/b/c/d", False), ("a/b/c", True)):
+        path = tmp_path / folders / "cifar-10-binary.tar.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        assert find.find_attached() == (path if is_found else None)
+
+
 def no_network(target):
     raise DownloadError("No address answered.", next_step="Try again later.")
 

@@ -21,7 +21,7 @@ from utils.evaluation.evaluate import evaluate, evaluate_run, weights_hash
 from utils.evaluation.metrics import wilson_interval
 from utils.evaluation.own_picture import classify
 from utils.evaluation.robustness import STRENGTHS, VIEWS
-from utils.figures import show_confusion, show_gates
+from utils.figures import show_class_gates, show_confusion
 from utils.models import GatedBlock
 from utils.models.count import flops
 from utils.my_utils import loss_and_accuracy
@@ -308,8 +308,8 @@ def test_a_training_on_other_classes_has_its_names_everywhere(count):
         record["robustness"]["images"] == 40 and record["views"]["plain"] == record["robustness"]["jpeg"]["accuracy"][0]
     )
     assert json.loads(json.dumps(record)) == record
-    for draw in (show_confusion, show_gates):
-        plt.close(draw(record["gates"] if draw is show_gates else record["confusion"], record["classes"]))
+    for draw in (show_confusion, show_class_gates):
+        plt.close(draw(record["gates"] if draw is show_class_gates else record["confusion"], record["classes"]))
     _, p = classify(trained, png(), names)
     assert sorted(p) == names
 

@@ -8,9 +8,9 @@ from utils.experiments import choose
 from utils.experiments.beside_reports import beside_reported
 from utils.experiments.plots import (
     plain_label,
+    set_curve_axes,
     show_best_runs,
     show_continued,
-    show_curves,
     show_intervals,
     show_power,
     show_reported,
@@ -25,24 +25,16 @@ def lines(ax):
     return {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines}
 
 
-def test_curves_are_drawn_by_epoch_and_by_seconds_each_with_a_look_of_its_own(add):
-    runs = [add("a", 0.25, 0.5), add("b", 0.75), add("without an epoch")]
-    left, right = show_curves(runs, title="t").axes
-    assert lines(left) == {"a": ([1, 2], [25, 50]), "b": ([1], [75])}
-    assert lines(right)["a"][0] == [3.0, 6.0]
-    assert left.get_ylabel() == "validation accuracy (%)"
-    assert len({(line.get_color(), line.get_linestyle()) for line in left.lines}) == 2
-
-
 def test_where_validation_and_test_accuracies_share_an_axis_it_names_one_and_the_others_are_marked(add):
     runs = [add("a", 0.5, seed=1), add("b", 0.5, watched="test", seed=2)]
-    ax = show_curves(runs).axes[0]
+    _, ax = plt.subplots()
+    set_curve_axes(ax, runs, "epoch")
     assert ax.get_ylabel().startswith("validation accuracy (%)")
-    assert [*lines(ax)] == ["seed 1", "seed 2 (test accuracy)"]
     (best,) = show_best_runs(runs).axes
     fills = {line.get_ydata()[0]: line.get_markerfacecolor() for line in best.lines}
     assert fills[1] == "white" != fills[0] and "hollow: test" in best.get_xlabel()
-    assert show_curves(runs[1:]).axes[0].get_ylabel() == "test accuracy (%)"
+    set_curve_axes(ax, runs[1:], "epoch")
+    assert ax.get_ylabel() == "test accuracy (%)"
 
 
 def test_the_best_epoch_of_each_run_is_drawn_and_the_best_run_comes_first(add):
@@ -57,9 +49,9 @@ def test_the_best_epoch_of_each_run_is_drawn_and_the_best_run_comes_first(add):
 
 
 def test_names_of_runs_are_drawn_as_they_are(add):
-    figure = show_curves([add("$\\nonsense$ _{", 0.5), add("x" * 99, 0.5)])
+    figure = show_best_runs([add("$\\nonsense$ _{", 0.5), add("x" * 99, 0.25)])
     figure.canvas.draw()
-    assert len(figure.legends[0].texts[1].get_text()) == 60 and plain_label("a", 5) == "a"
+    assert len(figure.axes[0].get_yticklabels()[1].get_text()) == 28 and plain_label("a", 5) == "a"
 
 
 def test_intervals_have_a_dot_at_the_mean_a_bar_as_long_as_the_interval_and_a_tick_for_each_value():
@@ -70,7 +62,18 @@ def test_intervals_have_a_dot_at_the_mean_a_bar_as_long_as_the_interval_and_a_ti
     assert bars == [[0.5, 1.5], [-3.0, 1.0]]
     ticks = [line for line in ax.lines if line.get_marker() == "|" and list(line.get_ydata())[0] % 1]
     assert [list(line.get_xdata()) for line in ticks] == [[0.5, 1.5], [-1.0]]
-    assert [text.get_text() for text in ax.texts] == ["+1.00 ± 0.50", "-1.00 ± 2.00"]
+    assert [text.get_text() for text in ax.texts] == ["+1.00 ± 0.50", "\N{MINUS SIGN}1.00 ± 2.00"]
+
+
+def test_intervals_under_headings_have_panels_of_one_scale_and_name_their_images_once_if_they_are_the_same():
+    rows = [{"label": "a", "images": "copies", "mean": 1.0, "half": 0.5, "values": [1.0]} for _ in range(2)]
+    above, below = show_intervals({"one": rows, "two": rows[:1]}).axes
+    assert [ax.get_title(loc="left") or ax.get_title() for ax in (above, below)] == ["one", "two"]
+    assert above.get_xlim() == below.get_xlim() and "copies" in below.get_xlabel()
+    labels = [tick.get_text() for ax in (above, below) for tick in ax.get_yticklabels()]
+    assert labels == ["a", "a", "a"]
+    _, below = show_intervals({"one": rows, "two": [rows[0] | {"images": "originals"}]}).axes
+    assert below.get_yticklabels()[0].get_text() == "a\n(originals)" and "copies" not in below.get_xlabel()
 
 
 def test_power_is_drawn_in_percent_over_the_number_of_seeds():
@@ -110,18 +113,26 @@ def test_the_bars_of_a_tail_have_another_colour():
     assert len(set(others)) == 1 and first not in others
 
 
+def test_a_few_bars_have_a_tick_and_their_height_each():
+    (ax,) = show_tails(range(3), [0.25, 0.5, 0.25], [True, False, False]).axes
+    assert list(ax.get_xticks()) == [0, 1, 2] and [text.get_text() for text in ax.texts] == ["0.250", "0.500", "0.250"]
+    assert not show_tails(range(40), [1] * 40, [False] * 40).axes[0].texts
+
+
 def test_reported_figures_are_drawn_with_ours_or_the_words_that_there_is_none():
     rows = beside_reported([], [])
     ours = {"ours": 0.5, "mean": 0.5, "kind": "test", "data": "CIFAR-10", "protocol": "watch_test", "epochs": 7}
     rows[1] |= ours | {"is_complete": True}
     rows[2] |= ours | {"is_complete": False}
+    rows[4] |= ours | {"is_complete": True, "epochs": 9}
     (ax,) = show_reported(rows).axes
     words = [text.get_text() for text in ax.texts]
-    assert words.count("not yet run") == 3 and words.count("not yet run in full") == 1
-    assert all(fact in words[1] for fact in ("CIFAR-10", "watch_test", "7 epochs"))
+    assert words.count("not yet run") == 2 and words.count("not yet run in full") == 1
+    assert words[1] == "7 epochs" and words[4] == "9 epochs"
+    assert "CIFAR-10, test images" in ax.get_xlabel() and "watch_test" not in ax.get_xlabel()
     squares = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "s"]
     assert squares == pytest.approx([88.85, 83.67, 84.0, 90.51, 85.65])
-    (ours,) = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    ours, _ = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]
     assert ours.get_xdata()[0] == 50
     assert "marked" not in ax.get_xlabel()
     rows[3] |= ours_of_validation(rows[1])

@@ -1,7 +1,6 @@
 """Tests that a training that is killed at any time, again and again, loses an interval at most and ends the same."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -9,7 +8,7 @@ import killing
 import pytest
 from patience import PATIENCE
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills children that it forks")
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills children that it forks")
 
 
 @pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.faults)])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from figure_checks import check_whole
 
-from utils.figures.basics import GAP, show_bars, show_channels, show_grid, show_history, show_pixels
+from utils.figures.basics import GAP, show_channels, show_grid, show_history, show_pixels
 from utils.figures.style import STYLE
 from utils.training.history import History
 
@@ -34,6 +34,18 @@ def test_a_grid_holds_every_picture_unchanged_and_in_order(rng, count, columns, 
     assert (sheet < 200).sum() <= count * 3072  # all else is white
 
 
+@pytest.mark.parametrize("lines", [1, 2, 3])
+def test_captions_of_several_lines_touch_no_image_above_them(lines):
+    captions = ["\n".join(["caption"] * lines)] * 4
+    figure = show_grid(np.zeros((4, 3, 32, 32), np.uint8), captions, columns=2, size=1.35)
+    figure.canvas.draw()
+    (ax,) = figure.axes
+    first_image = np.flatnonzero(np.asarray(ax.images[0].get_array()).min((1, 2)) == 0)[:32]
+    for text in ax.texts[2:]:  # the captions of the second row
+        edges = ax.transData.inverted().transform(text.get_window_extent())[:, 1]
+        assert min(edges) > first_image[-1] + 0.5
+
+
 def test_a_grid_names_its_rows_columns_and_finding():
     figure = show_grid(np.zeros((4, 3, 8, 8), np.uint8), rows=["a", "b"], heads=["c", "d"], columns=2, title="Finding")
     assert texts(figure) == ["a", "b", "c", "d"] and figure.get_suptitle() == "Finding"
@@ -57,14 +69,6 @@ def test_channels_are_shown_over_both_scales(rng):
     (above,) = figure.axes[2].child_axes
     to_standardised, to_pixel = above._functions
     assert to_standardised(255 * 0.3) == pytest.approx(1) and to_pixel(-2.0) == pytest.approx(0)
-
-
-def test_bars_have_their_values_written_on_them():
-    figure = show_bars({"first": {"a": 1234.4, "b": 10}, "second": {"a": 5, "b": 6}}, unit="images per second")
-    assert texts(figure) == ["1,234", "10", "5", "6"]
-    assert [axes.get_title() for axes in figure.axes] == ["first", "second"]
-    assert figure.axes[-1].get_xlabel() == "images per second"
-    assert len({patch.get_hatch() for patch in figure.axes[0].patches}) == 2
 
 
 def test_an_epoch_that_lacks_a_figure_is_a_gap_in_its_curve():

@@ -40,9 +40,10 @@ def test_the_marked_epochs_are_shaded_and_named(count):
 
 def test_a_line_marks_the_epoch_in_its_own_panel_only():
     figure = show_learning_curves({"one": CURVES, "two": CURVES}, ylabel="loss", epochs={"two": 3})
-    added = [[line for line in ax.lines if line.get_label().startswith("_")] for ax in figure.axes]
+    added = [[line for line in ax.lines if line.get_label() == "lowest validation loss"] for ax in figure.axes]
     assert [[list(line.get_xdata()) for line in lines] for lines in added] == [[], [[3, 3]]]
     assert all(ax.xaxis.get_tick_params()["labelbottom"] for ax in figure.axes)
+    assert [text.get_text() for text in figure.legends[0].texts] == [*CURVES, "lowest validation loss"]
 
 
 def test_a_training_without_a_complete_epoch_leaves_an_empty_panel():

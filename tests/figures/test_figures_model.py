@@ -4,9 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from figure_checks import check_whole
-from matplotlib.colors import to_hex
 
-from utils.figures.model import show_data_flow, show_gate_spread, show_gates, show_responses
+from utils.figures.model import show_data_flow, show_gate_spread, show_responses
 from utils.figures.style import STYLE
 
 
@@ -68,40 +67,3 @@ def test_the_boxes_of_gates_hold_the_middle_half_of_the_images(rng):
             assert [heights.min(), heights.max()] == pytest.approx(np.percentile(column, (25, 75)))
         assert ax.lines[-1].get_ydata()[0] == 1 / values.shape[1]  # the equal share
     check_whole(figure)
-
-
-def test_gates_write_every_weight_and_colour_it_by_its_difference_from_an_equal_share(rng):
-    tables = {"block1": rng.dirichlet(np.ones(4), 3), "block2": rng.dirichlet(np.ones(2), 3)}
-    figure = show_gates(tables, ["cat", "dog", "frog"], title="Finding")
-    largest = max(abs(tables["block1"] - 0.25).max(), abs(tables["block2"] - 0.5).max())
-    for ax, (name, table) in zip(figure.axes, tables.items(), strict=False):
-        written = {text.get_position()[::-1]: text.get_text() for text in ax.texts}
-        assert written == {place: f"{value:.2f}" for place, value in np.ndenumerate(table)}
-        (drawn,) = ax.images
-        assert np.allclose(drawn.get_array(), table - 1 / table.shape[1])
-        assert drawn.get_clim() == pytest.approx((-largest, largest))
-        assert [label.get_text() for label in ax.get_xticklabels()] == [
-            f"$a_{{{j}}}$" for j in range(1, 1 + table.shape[1])
-        ]
-        assert ax.get_title() + ax.get_title(loc="left") == name
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["cat", "dog", "frog"]
-    check_whole(figure)
-
-
-def test_gates_name_the_branches_they_weigh_where_those_are_told(rng):
-    words = {"block1": ["3x3", "1x1"]}
-    figure = show_gates({"block1": rng.dirichlet(np.ones(2), 3)}, ["a", "b", "c"], branches=words, title="Finding")
-    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["$a_{1}$\n3x3", "$a_{2}$\n1x1"]
-    check_whole(figure)
-
-
-def test_weights_on_a_dark_ground_are_written_in_white():
-    figure = show_gates({"block1": np.array([[0.5, 0.5], [0.9, 0.1]])}, ["cat", "dog"])
-    assert [to_hex(text.get_color()) for text in figure.axes[0].texts] == ["#000000"] * 2 + ["#ffffff"] * 2
-
-
-def test_a_class_without_images_has_an_empty_row_of_gates():
-    tables = {"block1": [[0.25, 0.75], [None, None], [0.5, 0.5]], "block2": np.array([[1.0], [np.nan], [1.0]])}
-    first, second, _ = show_gates(tables, ["cat", "dog", "frog"]).axes
-    assert texts(first) == ["0.25", "0.75", "0.50", "0.50"] and texts(second) == ["1.00", "1.00"]
-    assert first.images[0].get_clim() == pytest.approx((-0.25, 0.25))

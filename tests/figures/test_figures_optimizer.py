@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from figure_checks import check_whole
+from matplotlib.patches import FancyBboxPatch
 
 from utils.figures.optimizer import (
     show_circles,
@@ -45,7 +46,7 @@ def test_losses_and_gradients_are_drawn_against_confidence_with_the_floor_named(
             assert np.allclose(line.get_xdata(), p) and np.allclose(line.get_ydata(), curves[name][which])
         assert ax.get_xlabel() and ax.get_title(loc="left") and len(looks(ax.lines[:2])) == 2
     assert list(figure.axes[0].lines[2].get_ydata()) == [1.4612, 1.4612]
-    assert texts(figure)[0].startswith("1.4612") and figure.get_suptitle() == "Finding"
+    assert texts(figure)[0].endswith("1.4612") and figure.get_suptitle() == "Finding"
 
 
 def bowl(w):
@@ -63,6 +64,24 @@ def test_a_computation_graph_holds_each_value_gradient_and_local_derivative():
     assert {"w", "u", "y", "value 3", "value 6", "value 2", "gradient 12", "gradient 4", "x = 2"} <= set(written)
     assert sum(text.startswith("gradient") for text in written) == 2
     check_whole(figure)
+
+
+def test_the_labels_of_a_computation_graph_touch_no_box():
+    nodes = {"w": (0, 1, 3.0, 12.0), "x": (0, -1, 2.0, 18.0), "u": (1, 0, 6.0, 6.0), "b": (1, -1, -1.0, 6.0)}
+    nodes |= {"z": (2, 0, 5.0, 6.0), "h": (3, 0, 5.0, 6.0), "y": (5, 0, 9.0, 1.0)}
+    edges = {("w", "u"): "x = 2", ("x", "u"): "w = 3", ("b", "z"): "1", ("z", "h"): "1 (z > 0)"}
+    figure = show_graph(nodes, edges)
+    figure.canvas.draw()
+    (ax,) = figure.axes
+    boxes = [patch.get_window_extent() for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+    labels = [text.get_window_extent() for text in ax.texts if text.get_text() in edges.values()]
+    assert len(labels) == 4 and boxes and not any(label.overlaps(box) for label in labels for box in boxes)
+
+
+def test_start_and_minimum_of_paths_are_in_the_legend():
+    for draw in (show_paths, show_valleys):
+        named = [text.get_text() for text in draw(bowl, WALKS, goal=GOAL).legends[0].texts]
+        assert named[0] == "start" and named[-1] == "minimum"
 
 
 def test_each_path_has_a_column_with_its_steps_above_and_its_heights_below():

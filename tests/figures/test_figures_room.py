@@ -17,6 +17,6 @@ def test_every_public_name_is_a_function_of_the_room():
 
 def test_the_room_imports_matplotlib_only_when_a_figure_is_drawn():
     code = "import sys, utils.figures; print('matplotlib' in sys.modules)"
-    code += "; from utils.figures import show_bars; print('matplotlib' in sys.modules)"
+    code += "; from utils.figures import show_grid; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]

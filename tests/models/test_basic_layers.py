@@ -1,9 +1,11 @@
 """The layers that torch does not have, against their formulas."""
 
+import pytest
 import torch
 from torch import nn
 
-from utils.models.basic_layers import GlobalMaxPool, Scale, Whiten, unscaled_batch_norm
+from utils.errors import CourseworkError
+from utils.models.basic_layers import GlobalMaxPool, Scale, TemperatureSoftmax, Whiten, unscaled_batch_norm
 
 
 def test_the_largest_value_of_a_map_of_any_size_is_kept():
@@ -15,6 +17,31 @@ def test_the_largest_value_of_a_map_of_any_size_is_kept():
 def test_scale_multiplies_and_prints_its_factor():
     X = torch.randn(4, 3)
     assert torch.equal(Scale(0.25)(X), X / 4) and repr(Scale(0.125)) == "Scale(0.125)"
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 30.0])
+def test_the_scores_are_divided_by_the_temperature(temperature):
+    scores = torch.randn(5, 3)
+    e = (scores / temperature).exp()
+    torch.testing.assert_close(TemperatureSoftmax(temperature)(scores), e / e.sum(1, keepdim=True))
+
+
+def test_a_temperature_cools_on_a_line_to_1_in_its_share_of_the_training():
+    layer = TemperatureSoftmax(30.0, cooling=0.25)
+    temperatures = []
+    for done in (0.0, 0.125, 0.25, 0.9):
+        layer.cool(done)
+        temperatures.append(float(layer.temperature))
+    assert temperatures == [30.0, 15.5, 1.0, 1.0]
+    fixed = TemperatureSoftmax(7.0)
+    fixed.cool(0.5)
+    assert float(fixed.temperature) == 7.0
+
+
+@pytest.mark.parametrize("settings", [(0.0,), (-1.0,), (30.0, -0.1), (30.0, 1.1)])
+def test_a_temperature_that_makes_no_sense_is_refused(settings):
+    with pytest.raises(CourseworkError, match="must be"):
+        TemperatureSoftmax(*settings)
 
 
 def test_a_batch_norm_without_scale_trains_its_bias_only():

@@ -84,6 +84,14 @@ class Half(nn.Module):
         return X * a[:, 0].view(-1, 1, 1, 1) / 2
 
 
+def test_an_mlp_gate_is_two_linear_layers_with_a_relu_between_them():
+    gate, X = make_gate(3, 4, hidden=5).double(), images()
+    first, last = gate[2], gate[4]
+    hidden = (X.mean((2, 3)) @ first.weight.T + first.bias).clamp(min=0)
+    torch.testing.assert_close(gate(X), (hidden @ last.weight.T + last.bias).softmax(1))
+    assert (first.out_features, last.in_features) == (5, 5)
+
+
 @pytest.mark.parametrize(
     ("parts", "formula"),
     [

@@ -88,6 +88,15 @@ def test_networks_below_one_another_are_readable_and_in_order():
     assert "2.1 M parameters 163 M multiply-adds" in texts(figure)
 
 
+def test_the_legend_of_several_networks_lists_only_what_they_have():
+    names = ("sigmoid_gated", "dropout_cnn")
+    legends = [draw_networks({name: on_meta(REPORTED_NETWORKS[name])}).legends[0].texts for name in names]
+    assert [[text.get_text() for text in named] for named in legends] == [
+        ["convolution", "vector", "gate"],
+        ["convolution", "pooling", "vector"],
+    ]
+
+
 def test_an_image_of_another_size_can_be_given():
     figure = draw_network(nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten()), image=torch.zeros(1, 2, 8, 6))
     assert {"8x6", "6x4", "2", "96"} <= set(texts(figure))

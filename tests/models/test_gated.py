@@ -11,7 +11,7 @@ from utils.models.convolution import MIN_IMAGES, as_matrix
 from utils.models.gated import FASTEST, FORMS, GatedConv, choose_form, join, loop, set_form
 
 MERGED = [name for name in FORMS if name != "loop"]
-KERNELS = [(3,), (3, 3, 3, 3, 3), (1, 1), (5, 3, 1), (1, 3, 3, 1)]
+KERNELS = [(3,), (3, 3, 3, 3, 3), (1, 1), (3, 5, 1), (1, 3, 3, 1)]
 
 
 def make(kernel_sizes=(3, 3, 3), in_channels=4, out_channels=6, size=8, count=5, dtype=torch.float64, form="loop"):

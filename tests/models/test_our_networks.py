@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from utils.errors import CourseworkError
-from utils.models import NETWORKS, ConstantGate, parameters
+from utils.models import NETWORKS, ConstantGate, TemperatureSoftmax, parameters
 from utils.models.basic_layers import Whiten
 
 gated_backbone = NETWORKS["gated_backbone"]
@@ -41,6 +41,31 @@ def test_a_gate_is_chosen_by_its_name(gate, kind):
     assert isinstance(gated_backbone(channels=(4,), gate=gate).block1.gate[-1], kind)
 
 
+def test_an_mlp_gate_has_a_quarter_of_the_channels_in_its_hidden_layer():
+    net = gated_backbone(channels=(16,), gate="mlp")
+    assert [(block.gate[2].in_features, block.gate[2].out_features) for block in (net.block1, net.block2)] == [
+        (24, 6),
+        (16, 4),
+    ]
+    assert isinstance(net.block1.gate[-1], nn.Softmax) and net(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("gate", ["softmax", "mlp"])
+def test_a_gate_takes_a_temperature(gate):
+    net = gated_backbone(channels=(4,), gate=gate, temperature=30.0, cooling=0.3)
+    softmax = net.block2.gate[-1]
+    assert isinstance(softmax, TemperatureSoftmax) and (softmax.start, softmax.cooling) == (30.0, 0.3)
+    plain = gated_backbone(channels=(4,), gate=gate)
+    assert plain.state_dict().keys() == {name for name in net.state_dict() if not name.endswith("temperature")}
+    assert type(plain.block2.gate[-1]) is nn.Softmax
+
+
+@pytest.mark.parametrize("gate", ["sigmoid", "constant"])
+def test_a_gate_without_a_softmax_has_no_temperature(gate):
+    with pytest.raises(CourseworkError, match="no softmax"):
+        gated_backbone(gate=gate, temperature=2.0)
+
+
 def test_a_constant_gate_has_no_weights():
     constant, trained = (gated_backbone(channels=(4,), gate=gate) for gate in ("constant", "softmax"))
     assert isinstance(constant.block1.gate, ConstantGate)
@@ -48,5 +73,5 @@ def test_a_constant_gate_has_no_weights():
 
 
 def test_an_unknown_gate_is_refused_with_the_known_ones():
-    with pytest.raises(CourseworkError, match="softmax, sigmoid, constant"):
+    with pytest.raises(CourseworkError, match="softmax, mlp, sigmoid, constant"):
         gated_backbone(gate="relu")

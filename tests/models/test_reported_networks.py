@@ -174,3 +174,15 @@ def test_fewer_classes_take_fewer_weights_in_the_last_layer(name):
     width = {"softmax_gated": 512, "dropout_cnn": 128}[name]
     assert parameters(ten) - parameters(three) == 7 * (width + 1) and flops(ten) - flops(three) == 7 * width
     assert depth(ten) == depth(three)
+
+
+def test_what_reports_a_and_b_leave_open_can_be_chosen():
+    with torch.device("meta"):  # shapes only
+        X = torch.randn(2, 3, 32, 32)
+        of_a = REPORTED_NETWORKS["softmax_gated"](channels=(3, *[8] * 9, 100), halving=(2, 5))
+        assert of_a[:10](X).shape == (2, 100, 8, 8) and of_a(X).shape == (2, 10)
+        of_b = REPORTED_NETWORKS["shortcut_gated"](k=2, gate="sigmoid", halving=(3,))
+        assert of_b[:3](X).shape == (2, 64, 16, 16) and of_b.block1.gate(X).shape == (2, 2)
+        mlp = REPORTED_NETWORKS["shortcut_gated"](gate="mlp").block11.gate
+    assert isinstance(of_b.block2.gate[-1], nn.Sigmoid) and of_b.block2.branches.kernel_sizes == (3, 3)
+    assert (mlp[2].out_features, mlp[4].out_features) == (128, 4) and isinstance(mlp[-1], nn.Softmax)

@@ -66,6 +66,7 @@ def test_a_worker_on_another_machine_counts_until_it_is_silent_for_long(tmp_path
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there, only the file's time tells")
 def test_a_dead_process_of_this_machine_is_known_to_be_dead_at_once(tmp_path, dead):
     put(tmp_path, OTHER | {"host": platform.node(), "pid": dead})
     assert not is_alive(tmp_path)

@@ -9,7 +9,7 @@ from answers_training import ACCURACY, EVALUATION, evaluation, loop
 from torch import nn
 
 from utils import my_utils
-from utils.data import MEAN, STD, Split, stratified_split
+from utils.data import MEAN, STD, BatchLoader, Crop, Flip, Split, stratified_split
 
 
 def numbered(change=lambda rows, labels: rows, seeded=lambda seed: seed, stratified=True):
@@ -117,6 +117,30 @@ def by_hand(epoch=None, *, epochs=0, reset=True):
     return train_by_hand
 
 
+def loaders(*, shuffles=(True, False), augment=(True, False), drop=False, double=1, mean=MEAN, both=True):
+    """Return a function that makes two of the library's loaders, with switches for their mistakes."""
+
+    def make_loaders(train, val, batch_size):
+        made = []
+        for split, shuffle, change in zip((train, val), shuffles, augment, strict=True):
+            options = {"shuffle": shuffle, "augment": (Flip(), Crop(4)) if change else (), "drop_last": drop}
+            made.append(Epochs(BatchLoader(split, double * batch_size, mean=mean, **options)))
+        return made if both else made[0]
+
+    return make_loaders
+
+
+class Epochs:
+    """Give the next epoch's batches with each pass, whatever the loader counts."""
+
+    def __init__(self, loader):
+        self.loader, self.epoch = loader, -1
+
+    def __iter__(self):
+        self.epoch += 1
+        return iter([self.loader.batch(epoch=self.epoch, i=i) for i in range(len(self.loader))])
+
+
 ALSO_RIGHT = {
     "01.split": numbered(),
     "01.standardise": standard,
@@ -124,6 +148,7 @@ ALSO_RIGHT = {
     "01.batches": math.ceil(45_000 / 128),
     "01.flip": lambda image: torch.from_numpy(np.ascontiguousarray(image.numpy()[..., ::-1])),
     "01.crop": cut(),
+    "01.loaders": loaders(),
     "01.accuracy": lambda y_hat, y: torch.tensor(my_utils.accuracy(y_hat, y).item()),
     "01.loop": by_hand(),
     "01.share-correct": evaluation(evals=False),
@@ -173,6 +198,16 @@ WRONG = {
         "from_original": cut(shift=2),
         "wrong_size": cut(size=3),
         "converted": cut(dtype=torch.float32),
+    },
+    "01.loaders": {
+        "two_loaders": loaders(both=False),
+        "dropped": loaders(drop=True),
+        "wrong_size": loaders(double=2),
+        "not_shuffled": loaders(shuffles=(False, False)),
+        "not_augmented": loaders(augment=(False, False)),
+        "shuffled_validation": loaders(shuffles=(True, True)),
+        "augmented_validation": loaders(augment=(True, True)),
+        "not_standardised": loaders(mean=(0.0, 0.0, 0.0)),
     },
     "01.accuracy": ACCURACY,
     "01.loop": {

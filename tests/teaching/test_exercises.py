@@ -180,3 +180,13 @@ def test_no_answer_raises_or_prints(name, capsys):
         assert outcome.state in ("wrong", "open"), (answer, outcome)
         assert outcome.text and len(outcome.text) < 300
     assert capsys.readouterr().out == ""
+
+
+def loops(*arguments, **settings):
+    while True:
+        pass
+
+
+def test_an_endless_answer_is_stopped_by_every_check():
+    hints = [examine(name, loops, seconds=0.05).hint for name in EXERCISES]
+    assert None not in hints and hints.count("endless") > 40

@@ -4,9 +4,9 @@ import pytest
 
 from tools import marks, pages
 from utils.errors import CourseworkError
-from utils.experiments.records import read_records
+from utils.experiments.records import CHOICE_RESULTS, read_records
 from utils.files import plain
-from utils.recipes import ABLATIONS, OURS, SYSTEMS
+from utils.recipes import ABLATIONS, CHOICES, OURS, SYSTEMS
 from utils.recipes.tables import C_ROWS, D_ROWS
 
 CPU, OTHER_CPU = "AMD EPYC (2 cores), torch 2.11", "Xeon (2 cores), torch 2.11"
@@ -42,6 +42,9 @@ def test_the_pages_in_the_repository_are_those_of_the_records():
     recipes += [*ABLATIONS.values(), *(row.recipe for row in (*C_ROWS, *D_ROWS))]
     for path, kept in read_records().items():
         assert "rival" in kept or any(pages.is_of(kept, recipe) for recipe in recipes), f"{path.name}: another recipe"
+    alternatives = [recipe for group in CHOICES.values() for recipe in group.values()]
+    for path, kept in read_records(CHOICE_RESULTS).items():
+        assert any(pages.is_of(kept, recipe) for recipe in alternatives), f"{path.name}: another recipe"
 
 
 def test_a_row_has_mean_spread_and_seeds_and_another_recipe_is_not_yet_run():
@@ -103,6 +106,18 @@ def test_the_short_table_shows_each_measured_system_once_and_names_the_others():
     assert len(lines) == 6 and lines[-1].count("`") == 2 * (len(pages.systems()) - 2)
 
 
+def test_what_was_tried_is_a_table_of_its_own():
+    original = {"name": pages.ORIGINAL, "checksum": "89ab"}
+    tried = {"protocol": "validation", "data": original, "measured": "held-out training images"}
+    first, *_, last = CHOICES["best_gated"].values()
+    records = [record(first, accuracy=0.93, **tried), record(last, accuracy=0.95, **tried)]
+    table = pages.choice_table([*records, record(first, accuracy=0.5, protocol="validation")])
+    assert "held-out images" in table and pages.ACCURACY not in table
+    assert table.count("93.00") == table.count("95.00") == 1 and "50.00" not in table
+    assert table.count(pages.NOT_RUN) == sum(map(len, CHOICES.values())) - 2
+    assert "Protocol of all rows: validation split." in table
+
+
 def test_a_rival_has_a_row_with_what_it_published():
     (row,) = pages.rows_of_rival("airbench", [record(), rival(accuracy=0.91)])
     assert row[""] == "[airbench](https://example.org)" and "94.00 %" in row["reported"]
@@ -144,11 +159,11 @@ def test_a_page_that_is_out_of_date_is_found_and_written(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "ROOT", tmp_path)
     monkeypatch.setattr(pages, "RESULTS", tmp_path / "results" / "accuracy")
     original = record(data={"name": "CIFAR-10", "checksum": "89ab"}, accuracy=0.95)
-    monkeypatch.setattr(pages, "read_records", lambda: {"one": record(), "two": original})
+    monkeypatch.setattr(pages, "read_records", lambda *folder: {} if folder else {"one": record(), "two": original})
     (tmp_path / "results").mkdir()
     text = "before\n<!-- results -->\nold\n<!-- /results -->\nafter\n"
     (tmp_path / "README.md").write_text(text)
-    for name in ("ablations", "report C", "report D", "other images"):
+    for name in ("ablations", "report C", "report D", "choices", "other images"):
         text += f"<!-- {name} -->\n<!-- /{name} -->\n"
     (tmp_path / "results" / "README.md").write_text(text)
     assert pages.main(["--check"]) == 1

@@ -1,12 +1,9 @@
-"""Tests of tools/publish.py: the address is written into badges and set-up cells, and a set-up cell finds the suite."""
-
-import shutil
-import subprocess
+"""Tests of tools/publish.py: the address is written into badges and set-up cells."""
 
 import pytest
-from suites import add_notebook, make_suite, run_python
+from suites import add_notebook, make_suite
 
-from tools import make, notebooks, publish
+from tools import notebooks, publish
 
 ADDRESS = "https://github.com/some-one/cifar10.course"
 BADGE = (
@@ -36,7 +33,7 @@ def test_an_address_reaches_the_settings_the_badges_and_the_set_up_cells(suite):
     assert f'repository = "{ADDRESS}"' in (suite / "pyproject.toml").read_text()
     nb = notebooks.read(suite / "notebooks" / "02_two.ipynb")
     assert nb.cells[0].source.splitlines()[:3] == ["<!-- badges -->", BADGE, "<!-- /badges -->"]
-    assert f'repository = "{ADDRESS}"' in nb.cells[1].source
+    assert f'"--branch", "main", "{ADDRESS}"]' in nb.cells[1].source and "files.upload" not in nb.cells[1].source
     readme = (suite / "README.md").read_text()
     assert f"{ADDRESS}/actions/workflows/ci.yml" in readme and "[01](" in readme and "[02](" in readme
     assert readme.startswith("# The suite\n") and readme.endswith("Words.\n")
@@ -56,6 +53,13 @@ def test_publishing_again_changes_nothing(suite, address):
     before = contents(suite)
     assert publish.main(address) == 0
     assert contents(suite) == before
+
+
+def test_colab_opens_the_long_notebooks_on_a_gpu(suite):
+    add_notebook(suite, "04_four", "x = 1")
+    publish.main([])
+    assert notebooks.clean(notebooks.read(suite / "notebooks" / "04_four.ipynb")).metadata["accelerator"] == "GPU"
+    assert "accelerator" not in notebooks.read(suite / "notebooks" / "01_one.ipynb").metadata
 
 
 def test_an_address_can_be_taken_back(suite):
@@ -109,80 +113,3 @@ def test_a_readme_without_marks_for_badges_is_refused(suite):
     (suite / "README.md").write_text("# The suite\n")
     with pytest.raises(SystemExit, match="<!-- badges -->"):
         publish.main([])
-
-
-def set_up(folder):
-    """Run the set-up cell as a notebook in this folder does, then print which suite it found."""
-    cell = publish.setup_cell() + '\nprint(__import__("utils").__path__[0])'
-    return run_python("-c", cell, cwd=folder)
-
-
-def pack(suite, content):
-    """Pack the suite as `make zip` does and put the archive into a folder; return the archive."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(make, "ROOT", suite)
-        make.pack([])
-    content.mkdir(exist_ok=True)
-    return shutil.move(suite / make.ZIP, content / make.ZIP)
-
-
-def test_the_set_up_cell_finds_the_suite_that_its_notebook_lies_in(suite):
-    done = set_up(suite / "notebooks")
-    assert done.stdout.splitlines() == ["ready", str(suite / "utils")], done.stderr
-
-
-@pytest.mark.parametrize("name", [make.ZIP, "cifar10-coursework (1).zip", "cifar10.course-main (1).zip"])
-def test_the_set_up_cell_unpacks_an_uploaded_suite(suite, tmp_path, name):
-    content = tmp_path / "content"
-    pack(suite, content).rename(content / name)
-    (content / "notes.zip").write_text("not even a zip")
-    done = set_up(content)
-    assert done.stdout.splitlines() == ["ready", str(content / "cifar10-coursework" / "utils")], done.stderr
-
-
-def test_the_set_up_cell_unpacks_only_once_so_that_edits_stay(suite, tmp_path):
-    content = tmp_path / "content"
-    pack(suite, content)
-    set_up(content)
-    edited = content / "cifar10-coursework" / "utils" / "notebook.py"
-    edited.write_text(edited.read_text().replace("ready", "edited"))
-    assert set_up(content).stdout.startswith("edited\n")
-
-
-def test_the_set_up_cell_clones_the_published_suite(suite, tmp_path, monkeypatch):
-    if not shutil.which("git"):
-        pytest.skip("no git here")
-    as_someone = ["git", "-C", str(suite), "-c", "user.name=a", "-c", "user.email=a@b"]
-    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "all"]):
-        subprocess.run([*as_someone, *words], check=True)
-    monkeypatch.setattr(publish, "settings", lambda: (suite.as_uri(), "main"))
-    content = tmp_path / "content"
-    content.mkdir()
-    done = set_up(content)
-    assert done.stdout.splitlines() == ["ready", str(content / "cifar10-coursework" / "utils")], done.stderr
-
-
-def test_the_set_up_cell_unpacks_what_github_packs_under_any_name(suite, tmp_path):
-    content = tmp_path / "content"
-    content.mkdir()
-    shutil.copytree(suite, tmp_path / "packed" / "cifar10.course-main")
-    shutil.make_archive(content / "cifar10.course-main (1)", "zip", tmp_path / "packed")
-    done = set_up(content)
-    assert done.stdout.splitlines() == ["ready", str(content / "cifar10.course-main" / "utils")], done.stderr
-
-
-def test_the_set_up_cell_asks_to_wait_for_an_upload_that_is_not_complete(suite, tmp_path):
-    content = tmp_path / "content"
-    archive = pack(suite, content)
-    archive.write_bytes(archive.read_bytes()[:-100])
-    done = set_up(content)
-    assert done.returncode == 1 and make.ZIP in done.stderr and len(done.stderr.splitlines()) == 1
-    assert "Files" not in done.stderr and list(content.iterdir()) == [archive]
-
-
-def test_the_set_up_cell_asks_for_an_upload_when_it_finds_nothing(tmp_path, suite):
-    content = tmp_path / "content"
-    content.mkdir()
-    done = set_up(content)
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert make.ZIP in done.stderr and "Files pane" in done.stderr

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tools import pages, reproduce
+from utils.experiments import records
 from utils.experiments.records import read_records
 from utils.recipes import ABLATIONS, OURS, SYSTEMS, WITHOUT_SOFTMAX
 from utils.recipes.tables import C_ROWS, D_ROWS
@@ -107,6 +108,42 @@ def test_trainings_beside_others_are_marked_and_their_time_is_an_upper_limit(onl
     assert [record["beside"] for record in marked] == [4, 4]
     alone = [{name: value for name, value in record.items() if name != "beside"} for record in marked]
     assert pages.measured_figures(marked)["time"] == pages.measured_figures(alone)["time"] + " at most"
+
+
+@pytest.fixture
+def two_choices(only_tiny, tiny, tmp_path, monkeypatch):
+    """Let the tool know one alternative to the tiny recipe only; return the folder of the records."""
+    other = tiny.change(name="tiny_slow", lr=0.001)
+    monkeypatch.setattr(reproduce, "CHOICES", {"tiny": {"as in the recipe": tiny, "smaller steps": other}})
+    monkeypatch.setattr(reproduce, "CHOICE_RESULTS", tmp_path / "choices")
+    return tmp_path / "choices"
+
+
+def test_alternatives_are_measured_on_held_out_images_and_the_test_images_are_not_used(
+    two_choices, only_tiny, data, monkeypatch, capsys
+):
+    def refuse(*arguments):
+        raise AssertionError("the test images are measured")
+
+    seen = []
+    train = reproduce.train
+    monkeypatch.setattr(records, "measure_test_accuracy", refuse)
+    monkeypatch.setattr(reproduce, "train", lambda job, images, *rest: seen.append(images) or train(job, images, *rest))
+    assert reproduce.main(["--choices", "tiny", "--seeds", "1"]) == 0
+    assert "held-out training images" in capsys.readouterr().out and not only_tiny.exists()
+    found = list(read_records(two_choices).values())
+    assert [record["system"] for record in found] == ["tiny", "tiny_slow"]
+    for record in found:
+        assert record["protocol"] == "validation" and "test_images" not in record
+        assert record["accuracy"] == record["plain_accuracy"] == record["history"]["val_acc"][-1]
+    for images in seen:
+        assert torch.equal(images.train.images, data.train.images) and not images.test.images.any()
+
+
+def test_a_single_alternative_can_be_named(two_choices, capsys):
+    assert reproduce.main(["--choices", "tiny_slow", "--seeds", "2", "--rehearse"]) == 0
+    assert "2 trainings" in capsys.readouterr().out and not two_choices.exists()
+    assert reproduce.main(["--choices", "resnet"]) == 1
 
 
 def test_an_unknown_name_is_refused_with_those_that_are_known(only_tiny, capsys):

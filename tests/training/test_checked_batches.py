@@ -190,7 +190,9 @@ def test_batches_that_only_training_refuses(case):
     ("y_hat", "y"),
     [
         (torch.eye(3), torch.tensor([[0], [1], [2]])),
-        (torch.eye(3), torch.eye(3)),
+        (torch.eye(3), torch.eye(3).long()),
+        (torch.eye(3), torch.eye(4)[:3]),
+        (torch.eye(3), torch.eye(3)[:2]),
         (torch.eye(3)[:, :, None], torch.arange(3)),
         (torch.zeros(3, 1), torch.zeros(3).long()),
         (torch.zeros(3), torch.zeros(3).long()),
@@ -219,12 +221,13 @@ def test_an_error_of_the_networks_own_is_passed_on():
 
 
 def test_labels_of_worker_processes_do_not_keep_files_open():
-    psutil = pytest.importorskip("psutil")
+    process = pytest.importorskip("psutil").Process()
+    count = getattr(process, "num_fds", None) or process.num_handles  # Windows counts handles
     open_files = []
 
     class Count(nn.Flatten):
         def forward(self, images):
-            open_files.append(psutil.Process().num_fds())
+            open_files.append(count())
             return super().forward(images)[:, :10]
 
     data = TensorDataset(X.repeat(20, 1, 1, 1), Y.repeat(20))

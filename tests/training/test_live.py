@@ -162,6 +162,17 @@ def test_drawing_takes_a_small_share_of_the_time(screen, monkeypatch):
     assert len(drawn) == pytest.approx(clock[0] * 0.02 / 0.5, abs=1.5)
 
 
+@pytest.mark.parametrize(("curves", "title"), [(True, live.TITLE), ("A small network", "A small network")])
+def test_the_figure_has_the_title_that_is_asked_for(screen, monkeypatch, curves, title):
+    titles = []
+    monkeypatch.setattr(live, "_show", lambda _, shown: titles.append(getattr(shown, "get_suptitle", str)()))
+    history = types.SimpleNamespace(rows=[], points=[])
+    training = types.SimpleNamespace(epoch=0, batch=0, batches=1, num_epochs=1, complete=True, history=history)
+    (callback,) = live.with_curves((), curves)
+    callback.on_end(training)
+    assert titles[0] == title
+
+
 def test_a_row_is_said_row_text():
     row = {"epoch": 3, "train_loss": 1.5, "train_acc": 0.5, "val_loss": 1.25, "val_acc": 0.625, "lr": 1, "seconds": 61}
     assert row_text(row) == (

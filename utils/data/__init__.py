@@ -11,7 +11,10 @@ For example:
 import importlib
 
 _NAMES = {  # by module; a module is imported when a name is used, since some need torchvision or matplotlib
-    "augment": ("Affine", "AlternatingFlip", "ColorJitter", "Crop", "Cutout", "Flip", "Shrink"),
+    "augment": (
+        *("Affine", "AlternatingFlip", "ColorJitter", "Crop", "CutMix"),
+        *("Cutout", "Flip", "Mixup", "RandAugment", "Shrink"),
+    ),
     "browse": ("browse_images",),
     "cifar10": ("Split", "channel_statistics", "class_rows", "load_cifar10", "load_images", "stratified_split"),
     "loader": ("MEAN", "STD", "BatchLoader", "augmented", "make_iters"),

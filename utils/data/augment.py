@@ -5,315 +5,39 @@ for images of that size, one value per image; `apply(images, params)` returns th
 (B, 3, size, size) before and after, and only Shrink changes the size. The result is that of torchvision.transforms.v2,
 to within one of 256 levels. An augmentation that is used only in some epochs has a third method, `for_epochs`.
 
-To add an augmentation, write its class here and its explanation for the report at the end of this file, and import it
-in data/__init__.py. If torchvision has the same one, add it to TRANSFORMS in data/dataset.py as well.
+Mixup and CutMix mix the images of a batch, and their labels. In place of `apply`, they have `mix(X, y, params)`, for
+normalised images X and labels y (B, classes), the share of each class in each image. They come after all others.
+
+To add an augmentation, write its class in one of the modules that are imported here, and its explanation for the report
+below, and import it here and in data/__init__.py. If torchvision has the same one, add it to TRANSFORMS in
+data/dataset.py as well.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import numbers
-
-import torch
-import torch.nn.functional as F
-
-from utils.errors import CourseworkError
-
-
-def _require(condition, what, op):
-    if not condition:
-        raise CourseworkError(
-            what,
-            where=repr(op),
-            next_step=f"The settings are described in help(utils.data.augment.{type(op).__name__}).",
-        )
-
-
-def _is_number(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_count(value):
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 0
-
-
-def _is_pair(value):
-    return isinstance(value, (tuple, list)) and len(value) == 2 and all(_is_number(v) for v in value)
-
-
-def _pick(images, rows, columns):
-    """Return new images: pixel (i, j) of image b is the old pixel at (rows[b, i], columns[b, j])."""
-    count, channels, height, width = images.shape
-    # One gather moves every pixel once, for any offsets of the images; a loop over offsets would wait for the device.
-    indices = (rows.unsqueeze(2) * width + columns.unsqueeze(1)).view(-1, 1, rows.shape[1] * columns.shape[1])
-    picked = images.reshape(count, channels, height * width).gather(2, indices.expand(count, channels, -1))
-    return picked.view(count, channels, rows.shape[1], columns.shape[1])
-
-
-def for_epochs(augment, num_epochs, of):
-    """Return the augmentations for num_epochs epochs instead of `of`; each is used in the same share of the epochs."""
-    return tuple(op.for_epochs(num_epochs, of) if hasattr(op, "for_epochs") else op for op in augment)
-
-
-def _mirror(images, mirrored):
-    positions = torch.arange(images.shape[3], device=images.device)
-    columns = torch.where(mirrored.unsqueeze(1), images.shape[3] - 1 - positions, positions)
-    return _pick(images, positions[: images.shape[2]].unsqueeze(0), columns)
-
-
-@dataclasses.dataclass(frozen=True)
-class Flip:
-    """Mirror an image left to right with probability p."""
-
-    p: float = 0.5
-
-    def __post_init__(self):
-        _require(_is_number(self.p) and 0 <= self.p <= 1, "p must be a probability, from 0 to 1.", self)
-
-    def draw(self, draws, size):
-        return {"mirrored": draws.uniform("mirrored") < self.p}
-
-    def apply(self, images, params):
-        return _mirror(images, params["mirrored"])
-
-
-@dataclasses.dataclass(frozen=True)
-class AlternatingFlip:
-    """Mirror each image with probability 1/2 in epoch 0; in every later epoch, mirror the image of the epoch before."""
-
-    def draw(self, draws, size):
-        first = draws.at_epoch(0).uniform("mirrored") < 0.5
-        return {"mirrored": first ^ bool(draws.epoch % 2)}
-
-    def apply(self, images, params):
-        return _mirror(images, params["mirrored"])
-
-
-@dataclasses.dataclass(frozen=True)
-class Crop:
-    """Pad every side with black ("zero") or the mirror image ("reflect"); cut out a random window of the old size."""
-
-    padding: int = 4
-    mode: str = "zero"
-
-    def __post_init__(self):
-        _require(_is_count(self.padding), "padding must be a whole number of pixels, 0 or more.", self)
-        _require(self.mode in ("zero", "reflect"), 'mode must be "zero" or "reflect".', self)
-
-    def draw(self, draws, size):
-        return {side: draws.integers(side, 0, 2 * self.padding + 1) for side in ("top", "left")}
-
-    def apply(self, images, params):
-        size = images.shape[-1]
-        positions = torch.arange(size, device=images.device)
-        rows, columns = (params[side].unsqueeze(1) + positions for side in ("top", "left"))
-        if self.mode == "zero":
-            return _pick(F.pad(images, (self.padding,) * 4), rows, columns)
-        what = f'With mode="reflect", padding must be smaller than the image, which has {size} pixels a side.'
-        _require(self.padding < size, what, self)
-        return _pick(images, self._reflected(rows, size), self._reflected(columns, size))
-
-    def _reflected(self, positions, size):
-        """Convert positions in the padded image to positions in the image itself."""
-        return (size - 1) - ((size - 1) - (positions - self.padding).abs()).abs()
-
-
-@dataclasses.dataclass(frozen=True)
-class Affine:
-    """Rotate, shift, scale and shear an image about its centre at random (bilinear; pixels from outside are black).
-
-    The angle lies between -degrees and degrees. The shift, in whole pixels, is at most `translate` (right, down),
-    fractions of the image's size, in either direction. The scale lies between the two numbers in `scale`. The shear
-    along x lies between -shear and shear, in degrees.
-    """
-
-    degrees: float = 0.0
-    translate: tuple = (0.0, 0.0)
-    scale: tuple = (1.0, 1.0)
-    shear: float = 0.0
-
-    def __post_init__(self):
-        _require(_is_number(self.degrees) and self.degrees >= 0, "degrees must be a number, 0 or more.", self)
-        are_fractions = _is_pair(self.translate) and all(0 <= fraction <= 1 for fraction in self.translate)
-        _require(are_fractions, "translate must be a pair of fractions from 0 to 1.", self)
-        is_range = _is_pair(self.scale) and 0 < self.scale[0] <= self.scale[1]
-        _require(is_range, "scale must be a pair of numbers, 0 < low <= high.", self)
-        is_angle = _is_number(self.shear) and 0 <= self.shear < 90
-        _require(is_angle, "shear must be an angle in degrees, from 0 to below 90.", self)
-
-    def draw(self, draws, size):
-        right, down = (float(fraction * size) for fraction in self.translate)
-        return {
-            "angle": draws.uniform("angle", -self.degrees, self.degrees),
-            "right": draws.uniform("right", -right, right).round_(),
-            "down": draws.uniform("down", -down, down).round_(),
-            "scale": draws.uniform("scale", *self.scale),
-            "shear": draws.uniform("shear", -self.shear, self.shear),
-        }
-
-    def apply(self, images, params):
-        grid = F.affine_grid(_inverse_matrix(params, images.shape[-1]), images.shape, align_corners=False)
-        values = images.to(torch.float32)
-        sampled = F.grid_sample(values, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        return sampled.round_().to(torch.uint8)
-
-
-def _inverse_matrix(params, size):
-    """Return (B, 2, 3) matrices that map a position in the new image to one in the old image, both from -1 to 1."""
-    angle = params["angle"].deg2rad()
-    cos, sin = angle.cos(), angle.sin()
-    slope = params["shear"].deg2rad().tan()
-    matrix = torch.stack((cos - sin * slope, sin + cos * slope, -sin, cos), 1).view(-1, 2, 2)
-    matrix = matrix / params["scale"].view(-1, 1, 1)
-    # The shift is applied last, so it is inverted first. The image is 2 units wide, so a pixel has 2 / size units.
-    shift = torch.stack((params["right"], params["down"]), 1).unsqueeze(2) * (2 / size)
-    return torch.cat((matrix, -(matrix * shift.transpose(1, 2)).sum(2, keepdim=True)), 2)
-
-
-@dataclasses.dataclass(frozen=True)
-class ColorJitter:
-    """Change brightness, then contrast, then saturation, then hue, always in this order.
-
-    The first three are multiplied by factors from max(0, 1 - setting) to 1 + setting; the hue is shifted by at most
-    `hue`, a fraction of the colour circle.
-    """
-
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-
-    def __post_init__(self):
-        for name, value in dataclasses.asdict(self).items():
-            _require(_is_number(value) and value >= 0, f"{name} must be a number, 0 or more.", self)
-        _require(self.hue <= 0.5, "hue must be at most 0.5, half of the colour circle.", self)
-
-    def draw(self, draws, size):
-        factors = {name: getattr(self, name) for name in ("brightness", "contrast", "saturation")}
-        params = {name: draws.uniform(name, max(0.0, 1 - by), 1 + by) for name, by in factors.items() if by}
-        if self.hue:
-            params["hue"] = draws.uniform("hue", -self.hue, self.hue)
-        return params
-
-    def apply(self, images, params):
-        for name, change in _JITTER.items():
-            if name in params:
-                images = change(images, params[name].view(-1, 1, 1, 1))
-        return images
-
-
-def _grey(images):
-    """Return the grey images, (B, 1, H, W), in whole levels as float32."""
-    red, green, blue = images.split(1, dim=1)
-    # The weights of red, green and blue in perceived brightness (ITU-R 601), with torchvision's number of digits.
-    return (red * 0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114).floor_()
-
-
-def _brighten(images, factor):
-    return (images * factor).clamp_(0, 255).to(torch.uint8)
-
-
-def _blend(images, others, factor):
-    """Mix the images (factor 1) with the other images (factor 0); larger factors extrapolate."""
-    return (images * factor).addcmul_(others, 1 - factor).clamp_(0, 255).to(torch.uint8)
-
-
-def _change_contrast(images, factor):
-    return _blend(images, _grey(images).mean((2, 3), keepdim=True), factor)
-
-
-def _saturate(images, factor):
-    return _blend(images, _grey(images), factor)
-
-
-def _turn_hue(images, turns):
-    """Rotate every pixel's hue on the colour circle; the values of its largest and smallest channel do not change."""
-    red, green, blue = images.to(torch.float32).split(1, dim=1)
-    low = torch.minimum(torch.minimum(red, green), blue)
-    span = torch.maximum(torch.maximum(red, green), blue).sub_(low)
-    # The hue in sixths of a turn: red is 0, yellow 1, green 2, cyan 3; with more blue than green, the same with a minus
-    # sign. The textbook formula, with a case for each largest channel, takes twice as long. Grey has a span of 0.
-    hue = (green + blue).sub_(red).sub_(low).div_(span.clamp_min(1)).add_(1).copysign_(green - blue).add_(6 * turns)
-    hue.sub_((hue / 6).floor_(), alpha=6)
-    red = (hue - 3).abs_().sub_(1)
-    green = (hue - 2).abs_().neg_().add_(2)
-    blue = (hue - 4).abs_().neg_().add_(2)
-    # torchvision rounds with this factor: whole levels do not change, and 255 does not become 256.
-    return torch.cat((red, green, blue), 1).clamp_(0, 1).mul_(span).add_(low).mul_(255.999 / 255).to(torch.uint8)
-
-
-_JITTER = {"brightness": _brighten, "contrast": _change_contrast, "saturation": _saturate, "hue": _turn_hue}
-
-
-@dataclasses.dataclass(frozen=True)
-class Cutout:
-    """Cover a square of size x size pixels at a random position inside the image.
-
-    `fill` is its colour, three levels from 0 to 255; by default CIFAR-10's mean, which is about 0 after normalisation.
-    """
-
-    size: int
-    fill: tuple = (125, 123, 114)
-
-    def __post_init__(self):
-        _require(_is_count(self.size) and self.size >= 1, "size must be a whole number of pixels, 1 or more.", self)
-        are_levels = isinstance(self.fill, (tuple, list)) and all(_is_count(v) and v <= 255 for v in self.fill)
-        _require(are_levels and len(self.fill) == 3, "fill must be three whole levels from 0 to 255.", self)
-
-    def draw(self, draws, size):
-        _require(self.size <= size, f"The square is larger than the image, which has {size} pixels a side.", self)
-        return {side: draws.integers(side, 0, size - self.size + 1) for side in ("top", "left")}
-
-    def apply(self, images, params):
-        positions = torch.arange(images.shape[-1], device=images.device)
-        rows, columns = (positions - params[side].unsqueeze(1) for side in ("top", "left"))
-        row_is_inside = (rows >= 0) & (rows < self.size)
-        column_is_inside = (columns >= 0) & (columns < self.size)
-        hole = row_is_inside.unsqueeze(2) & column_is_inside.unsqueeze(1)
-        # One channel at a time, with plain numbers: a tensor of three levels would be copied to the device each time.
-        painted = [images[:, channel].masked_fill(hole, level) for channel, level in enumerate(self.fill)]
-        return torch.stack(painted, 1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Shrink:
-    """Shrink every image to size x size pixels in the first `epochs` epochs; later epochs use the original size.
-
-    An epoch of small images takes less time, and the weights learned from them also work for larger ones. The network
-    must accept both sizes. Shrink must be the last augmentation, since the others expect images of the original size.
-    """
-
-    size: int = 24
-    epochs: int = 4
-
-    def __post_init__(self):
-        _require(_is_count(self.size) and self.size >= 1, "size must be a whole number of pixels, 1 or more.", self)
-        _require(_is_count(self.epochs), "epochs must be a whole number, 0 or more.", self)
-
-    def for_epochs(self, num_epochs, of):
-        """Return a Shrink for num_epochs epochs instead of `of`, used in the same share of them, rounded down."""
-        return dataclasses.replace(self, epochs=self.epochs * num_epochs // of)
-
-    def draw(self, draws, size):
-        _require(self.size <= size, f"The image has only {size} pixels a side.", self)
-        return {"size": torch.full_like(draws.index, self.size)} if draws.epoch < self.epochs else {}
-
-    def apply(self, images, params):
-        if "size" not in params:
-            return images
-        values = images.to(torch.float32)
-        size = (self.size, self.size)
-        small = F.interpolate(values, size, mode="bilinear", align_corners=False, antialias=True)
-        return small.round_().clamp_(0, 255).to(torch.uint8)
-
-
+from utils.data.colour import ColorJitter
+from utils.data.geometry import Affine, AlternatingFlip, Crop, Cutout, Flip, Shrink
+from utils.data.mixing import CutMix, Mixup
+from utils.data.rand_augment import RandAugment
+
+AUGMENTATIONS = {
+    kind.__name__: kind
+    for kind in (Flip, AlternatingFlip, Crop, Affine, ColorJitter, RandAugment, Cutout, Shrink, Mixup, CutMix)
+}
 EXPLANATIONS = {  # for the report
     "Flip": "mirrors an image left to right with probability p",
     "AlternatingFlip": "mirrors each image in every other epoch",
     "Crop": "pads the image on every side and cuts out a random window of the old size",
     "Affine": "rotates, shifts, scales and shears the image at random",
     "ColorJitter": "changes brightness, contrast, saturation and hue at random",
+    "RandAugment": "changes each image by some operations that are chosen at random from a list",
     "Cutout": "covers a random square of the image",
     "Shrink": "shows smaller images in the first epochs",
+    "Mixup": "replaces each image and its label by a weighted mean with those of another image",
+    "CutMix": "replaces a rectangle of each image by that of another image, and mixes the labels by the areas",
 }
+
+
+def for_epochs(augment, num_epochs, of):
+    """Return the augmentations for num_epochs epochs instead of `of`; each is used in the same share of the epochs."""
+    return tuple(op.for_epochs(num_epochs, of) if hasattr(op, "for_epochs") else op for op in augment)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode, v2
 
-from utils.data.augment import Affine, ColorJitter, Crop, Cutout, Flip
+from utils.data.augment import Affine, ColorJitter, Crop, Cutout, Flip, RandAugment
 from utils.data.order import MEAN, STD, check_split, checked_augment, checked_normalisation
 from utils.errors import require
 
@@ -47,14 +47,14 @@ class ImageDataset(Dataset):
 def v2_transform(augment=(), mean=MEAN, std=STD) -> v2.Compose:
     """Return the torchvision.transforms.v2 pipeline for these augmentations, from a PIL image to a normalised tensor.
 
-    In contrast to BatchLoader, it rounds to whole levels after each step, and ColorJitter makes its four changes in a
-    random order.
+    In contrast to BatchLoader, it rounds to whole levels after each step, ColorJitter makes its four changes in a
+    random order, and RandAugment has torchvision's own list of operations.
     """
     mean, std = checked_normalisation(mean, std)
     on_picture, on_tensor = [], []
     for op in checked_augment(augment):
         advice = "Leave it out, or use BatchLoader (make_iters without workers)."
-        require(type(op) in TRANSFORMS, f"torchvision has no transform for {op}.", "augment", advice)
+        require(type(op) in TRANSFORMS, f"A DataLoader's dataset has no transform for {op}.", "augment", advice)
         # RandomErasing takes tensors only; everything before it is faster on a PIL image.
         steps = on_tensor if on_tensor or isinstance(op, Cutout) else on_picture
         steps.append(TRANSFORMS[type(op)](op))
@@ -78,5 +78,6 @@ TRANSFORMS = {
     Crop: lambda op: v2.RandomCrop(32, padding=op.padding, padding_mode=PADDING_MODES[op.mode]),
     Affine: _affine,
     ColorJitter: lambda op: v2.ColorJitter(op.brightness, op.contrast, op.saturation, op.hue),
+    RandAugment: lambda op: v2.RandAugment(op.count, op.magnitude, interpolation=InterpolationMode.BILINEAR),
     Cutout: _erasing,
 }

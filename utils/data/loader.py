@@ -14,11 +14,12 @@ import dataclasses
 import functools
 
 import torch
+import torch.nn.functional as F
 
 from utils.data.cifar10 import stratified_split
 from utils.data.counter_rng import Draws
 from utils.data.dataset import torch_loader
-from utils.data.order import MEAN, STD, Batches, checked_augment, checked_normalisation, checksum
+from utils.data.order import MEAN, STD, Batches, checked_augment, checked_normalisation, checksum, split_mixing
 from utils.errors import require
 
 # On a CPU, a batch is made this many images at a time, so that intermediate values stay in the processor's cache.
@@ -64,13 +65,23 @@ def augmented(split, rows, augment, seed=0, epoch=0):
     """Return the images of these rows, uint8, augmented as by a BatchLoader with this seed in this epoch."""
     images = split.images[rows]
     for op, draws in _draws(checked_augment(augment), seed, epoch, rows.to(images.device)):
-        images = op.apply(images, op.draw(draws, images.shape[-1]))
+        params = op.draw(draws, images.shape[-1])
+        if hasattr(op, "mix"):  # the labels are mixed, too, but not shown
+            values, _ = op.mix(images.to(torch.float32), torch.zeros(len(images), 1, device=images.device), params)
+            images = values.round_().to(torch.uint8)
+        else:
+            images = op.apply(images, params)
     return images
 
 
 def _draws(augment, seed, epoch, indices):
     """Pair each augmentation with its Draws; their names contain the position, so that equal augmentations differ."""
     return [(op, Draws(seed, epoch, indices, f"{i} {type(op).__name__}")) for i, op in enumerate(augment)]
+
+
+def _of_rows(rows, params):
+    """Return the parameters of these rows, a slice, for each augmentation."""
+    return [{name: values[rows] for name, values in of_op.items()} for of_op in params]
 
 
 def to_device(split, device=None):
@@ -82,6 +93,8 @@ def to_device(split, device=None):
 
 class BatchLoader:
     """Yield (X, y) made on the device: X normalised (B, 3, H, W), y int64 (B,). A yielded batch is never changed later.
+
+    With Mixup or CutMix, y is float32 (B, classes): the share of each class in a mixed image.
 
     `epoch` is the epoch of the next pass. It grows by 1 after a complete pass; an interrupted pass is repeated. With
     device=None the images stay on their device. Several loaders can share the images of `split`.
@@ -106,6 +119,7 @@ class BatchLoader:
         what = "Normalised images can't be whole numbers."
         require(dtype.is_floating_point, what, f"dtype={dtype}", "Choose float32, float16 or bfloat16.")
         self.augment = checked_augment(augment)
+        self._changing, self._mixing = split_mixing(self.augment)
         self.dtype = dtype
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         mean, std = checked_normalisation(mean, std)
@@ -163,13 +177,17 @@ class BatchLoader:
         X = None
         for start in range(0, count, chunk):
             chunk_rows = slice(rows.start + start, min(rows.start + start + chunk, rows.stop))
-            chunk_params = [{name: values[chunk_rows] for name, values in of_op.items()} for of_op in params]
-            images = self._make(order[chunk_rows], chunk_params)
+            images = self._make(order[chunk_rows], _of_rows(chunk_rows, params[: len(self._changing)]))
             if X is None:  # an augmentation may change the size, so it is known only now
                 shape = (count, *images.shape[1:])
                 X = torch.empty(shape, dtype=self.dtype, device=images.device, memory_format=self.memory_format)
             X[start : start + chunk].copy_(images)
-        return X, self.split.labels.index_select(0, order[rows])
+        y = self.split.labels.index_select(0, order[rows])
+        if self._mixing:
+            y = F.one_hot(y, len(self.split.classes)).to(torch.float32)
+            for op, values in zip(self._mixing, _of_rows(rows, params[len(self._changing) :]), strict=True):
+                X, y = op.mix(X, y, values)
+        return X, y
 
     def _draw(self, epoch):
         """Return an epoch's order and, in that order, the parameters of each augmentation.
@@ -187,6 +205,6 @@ class BatchLoader:
     def _make(self, indices, params):
         """Return the augmented and normalised images of these indices, float32."""
         images = self.split.images.index_select(0, indices)
-        for op, values in zip(self.augment, params, strict=True):
+        for op, values in zip(self._changing, params, strict=True):
             images = op.apply(images, values)
         return images.to(torch.float32).mul_(1 / 255).sub_(self._mean).div_(self._std)

@@ -7,8 +7,8 @@ import zlib
 
 import torch
 
-from utils.data.augment import Shrink
 from utils.data.counter_rng import epoch_order
+from utils.data.geometry import Shrink
 from utils.errors import DataError, check_count, require
 
 # Mean and standard deviation of CIFAR-10's training images, per channel, on a scale from 0 to 1.
@@ -86,7 +86,7 @@ def check_split(split):
 
 
 def checked_augment(augment):
-    """Return the augmentations as a tuple; raise an error for other objects, and if Shrink is not the last."""
+    """Return the augmentations as a tuple; raise an error for other objects, and if Shrink or Mixup come too early."""
     example = "Write augment=(Flip(), Crop(4)), for example, with a comma even where there is only one."
     where = f"augment={augment!r}"
     is_sequence = isinstance(augment, (tuple, list))
@@ -96,10 +96,19 @@ def checked_augment(augment):
     for op in augment:
         is_augmentation = dataclasses.is_dataclass(op) and not isinstance(op, type)
         require(is_augmentation, f"augment must be a tuple of augmentations, but holds {op!r}.", where, example)
-    shrinks_early = any(isinstance(op, Shrink) for op in augment[:-1])
+    changing, mixing = split_mixing(augment)
+    what = "Mixup and CutMix must come after all other augmentations, since they mix normalised images."
+    require([*changing, *mixing] == [*augment], what, where, "Move them to the end.")
+    shrinks_early = any(isinstance(op, Shrink) for op in changing[:-1])
     what = "Shrink must be the last augmentation, since the others expect images of the original size."
-    require(not shrinks_early, what, where, "Move Shrink to the end, and use it only once.")
+    require(not shrinks_early, what, where, "Move Shrink to the end, before Mixup and CutMix, and use it only once.")
     return tuple(augment)
+
+
+def split_mixing(augment):
+    """Return (augmentations that change single images, augmentations that mix the images of a batch)."""
+    mixing = [op for op in augment if hasattr(op, "mix")]
+    return [op for op in augment if not hasattr(op, "mix")], mixing
 
 
 def checksum(split):

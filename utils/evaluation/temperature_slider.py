@@ -13,7 +13,7 @@ from utils.data.browse import show_controls, show_live
 from utils.evaluation.metrics import calibration
 from utils.figures.calibration import show_temperature
 
-COLUMNS = ("count", "confidence", "accuracy")
+COLUMNS = ("count", "confidence", "accuracy", "ece")
 STEP = 0.05
 STATIC = "(The temperature can be changed here once the notebook runs in JupyterLab or Colab.)"
 
@@ -33,9 +33,8 @@ def slide_temperature(y_hat: torch.Tensor, y: torch.Tensor, *, low=0.2, high=3.0
 
     def show_diagram():
         bins = calibration((y_hat / slider.value).softmax(1), y)
-        numbers = [[float("nan") if value is None else value for value in bins[name]] for name in COLUMNS]
         name = f"T = {slider.value:.2f}"
-        return show_temperature(name, (*numbers, bins["ece"]), curves, slider.value, title=title)
+        return show_temperature(name, [bins[column] for column in COLUMNS], curves, slider.value, title=title)
 
     show_controls([slider], STATIC)
     show_live(show_diagram, [slider])

@@ -11,7 +11,7 @@ from utils.data.browse import show_controls, show_live
 from utils.experiments.plots import show_power
 
 STATIC = "(The difference and the spread can be changed here once the notebook runs in JupyterLab or Colab.)"
-SEEDS = (3, 4, 6, 8, 10, 15, 20, 30, 50, 100, 200)
+SEEDS = (3, 4, 6, 8, 10, 15, 20, 30, 50, 100, 140, 200)
 
 
 def choose_seeds(power, seeds=SEEDS, *, difference=0.5, spread=0.5, title=None):
@@ -25,7 +25,8 @@ def choose_seeds(power, seeds=SEEDS, *, difference=0.5, spread=0.5, title=None):
 
     def show_curve():
         d, s = first.value, second.value
-        return show_power({f"difference {d:.1f}, spread {s:.1f}": [power(d, s, n) for n in seeds]}, seeds, title=title)
+        label = f"difference of {d:.1f} points, spread of {s:.1f} points"
+        return show_power({label: [power(d, s, n) for n in seeds]}, seeds, title=title)
 
     show_controls([first, second], STATIC)
     show_live(show_curve, [first, second])

@@ -9,18 +9,18 @@ from matplotlib.ticker import MaxNLocator
 
 from utils.experiments.beside_reports import ours_text
 from utils.experiments.compare import KINDS, is_synthetic
-from utils.figures.style import COLOURS, DASHES
+from utils.figures.style import COLOURS, DASHES, signed
 from utils.runs.labels import label_runs
 
 GREY = "#595959"
 SPLITS = {"val": "validation", "test": "test"}
 UNITS = {"epoch": "epoch", "seconds": "seconds of training"}
-MARKED = 30  # a curve of more points has no markers
-
-
-def last_accuracy(run) -> float | None:
-    """Return the watched accuracy after a run's last epoch, or None if it has none."""
-    return run.rows[-1].get(f"{run.watched}_acc") if run.rows else None
+MEASURED = {  # what each protocol means for the images of an accuracy
+    "validation": "some training images held out",
+    "watch_test": "test images measured after each epoch",
+    "train_on_all": "test images measured once",
+}
+FEW_BARS = 12  # more have no room for the numbers
 
 
 def watched_of(runs) -> str:
@@ -31,35 +31,6 @@ def watched_of(runs) -> str:
 def mark_watched(run, label: str, watched: str) -> str:
     """Return a run's label; if its accuracy is not that of the axis, the label says so."""
     return label if run.watched == watched else f"{label} ({SPLITS.get(run.watched, run.watched)} accuracy)"
-
-
-def show_curves(runs, *, title=None, labels=None):
-    """Draw the learning curves of runs in one figure: watched accuracy by epoch and by seconds of training.
-
-    labels: {run's name: label}; by default the settings in which these runs differ.
-    """
-    labels = labels or label_runs(runs)
-    figure, axes = plt.subplots(1, 2, figsize=(10.0, 3.6), sharey=True)
-    for ax, unit in zip(axes, UNITS, strict=True):
-        draw_curves(ax, runs, unit, labels)
-    axes[1].set_ylabel("")
-    axes[1].yaxis.set_tick_params(labelleft=True)
-    if runs:
-        _legend(figure, axes[0], ncols=2)
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
-def draw_curves(ax, runs, unit, labels):
-    """Draw the watched accuracy of runs against "epoch" or "seconds"."""
-    watched = watched_of(runs)
-    for i, run in enumerate(runs):
-        points = curve_of(run, unit)
-        if points:
-            marker = "o" if len(points) <= MARKED else ""
-            label = plain_label(mark_watched(run, labels[run.name], watched))
-            ax.plot(*zip(*points, strict=True), marker=marker, markeredgewidth=0, label=label, **_line_style(i))
-    set_curve_axes(ax, runs, unit)
 
 
 def curve_of(run, unit: str) -> list[tuple]:
@@ -132,33 +103,60 @@ def show_continued(parents, children, *, title=None):
 
 
 def show_tails(positions, heights, is_tail, *, xlabel=None, ylabel=None, title=None):
-    """Draw a bar of this height at each position; the bars for which is_tail is true are coloured and hatched."""
+    """Draw a bar of this height at each position; the bars for which is_tail is true are coloured and hatched.
+
+    A few bars have their heights written on them.
+    """
     figure, ax = plt.subplots(figsize=(7.0, 2.9))
     width = 0.9 * (positions[1] - positions[0])
     bars = ax.bar(positions, heights, width=width, color="#BBBBBB")
     for bar, is_coloured in zip(bars, is_tail, strict=True):
         if is_coloured:
             bar.set(facecolor=COLOURS[1], hatch="//", edgecolor="white")
+    if len(positions) <= FEW_BARS:
+        ax.set_xticks(positions)
+        ax.bar_label(bars, fmt="{:.3f}" if max(heights) < 1 else "{:g}", padding=2, fontsize=9)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
 def show_intervals(rows, *, xlabel="difference (points)", title=None):
-    """Draw the mean and its confidence interval for each {"label", "mean", "half", "values"}, with a line at zero."""
-    lines = max(row["label"].count("\n") for row in rows) + 1
-    figure, ax = plt.subplots(figsize=(8.6, 1.1 + (0.3 + 0.16 * lines) * len(rows)))
-    for i, row in enumerate(rows):
-        ax.plot(row["values"], [i + 0.2] * len(row["values"]), "|", color=GREY, markersize=8, markeredgewidth=1.4)
-        ax.errorbar(row["mean"], i, xerr=row["half"], fmt="o", color=COLOURS[0], capsize=5, markersize=7)
-        text = f"{row['mean']:+.2f} ± {row['half']:.2f}"
-        ax.annotate(text, (1.01, i), xycoords=("axes fraction", "data"), va="center", fontsize=9)
-    ax.axvline(0, color="black", linewidth=1, linestyle="--")
-    ax.set_yticks(range(len(rows)), [plain_label(row["label"], 120) for row in rows], fontsize=9)
-    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
-    ax.grid(axis="x")
+    """Draw the mean and its 95 % interval for each row {"label", "mean", "half", "values"}, with a line at zero.
+
+    rows may be {heading: rows}, with a panel for each heading. If rows have "images", their name stands once
+    under the figure if it is the same in all rows, and otherwise in each row's label.
+    """
+    panels = rows if isinstance(rows, dict) else {"": rows}
+    rows = [row for group in panels.values() for row in group]
+    images = {row["images"] for row in rows if "images" in row}
+    label = "{label}\n({images})" if len(images) > 1 else "{label}"
+    lines = max(label.format_map(row).count("\n") for row in rows) + 1
+    heights = [len(group) for group in panels.values()]
+    size = (8.6, 0.9 + (0.36 + 0.14 * lines) * len(rows) + 0.4 * len(panels))
+    figure, axes = plt.subplots(len(panels), 1, figsize=size, sharex=True, height_ratios=heights, squeeze=False)
+    for ax, (heading, group) in zip(axes[:, 0], panels.items(), strict=True):
+        for i, row in enumerate(group):
+            _draw_interval(ax, i, row)
+        ax.axvline(0, color="black", linewidth=1, linestyle="--")
+        ax.set_yticks(range(len(group)), [plain_label(label.format_map(row), 120) for row in group])
+        ax.set(ylim=(len(group) - 0.5, -0.5), title=heading)
+        ax.grid(axis="x")
+    ax.set_xlabel(f"{xlabel}, {images.pop()}" if len(images) == 1 else xlabel)
+    _legend(figure, ax, ncols=2)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
+
+
+def _draw_interval(ax, i, row):
+    """Draw a mean with its interval at height i, a short line for each value below it, and the numbers at the right."""
+    first = not i  # only these have a label, so that the legend names them once
+    look = {"color": COLOURS[0], "capsize": 5, "markersize": 7, "label": "mean with its 95 % interval" if first else ""}
+    ax.errorbar(row["mean"], i, xerr=row["half"], fmt="o", **look)
+    ticks = {"color": GREY, "markersize": 8, "markeredgewidth": 1.4, "label": "one seed" if first else ""}
+    ax.plot(row["values"], [i + 0.25] * len(row["values"]), "|", **ticks)
+    text = f"{signed(row['mean'], 2)} ± {row['half']:.2f}"
+    ax.annotate(text, (1.01, i), xycoords=("axes fraction", "data"), va="center", fontsize=10)
 
 
 def show_power(curves, seeds, *, title=None):
@@ -168,7 +166,7 @@ def show_power(curves, seeds, *, title=None):
         ax.plot(seeds, [100 * share for share in power], marker="os^D"[i % 4], label=label, **_line_style(i))
     ax.axhline(80, color=GREY, linewidth=1, linestyle=":")
     ax.annotate("80 %", (1.01, 80), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=GREY)
-    ax.set(xlabel="seeds", ylabel="difference found (%)", xscale="log", ylim=(0, 104))
+    ax.set(xlabel="number of seeds", ylabel="power: difference found (%)", xscale="log", ylim=(0, 104))
     ax.set_xticks(seeds, [str(n) for n in seeds])
     ax.set_xticks([], minor=True)
     ax.grid(axis="y")
@@ -189,17 +187,26 @@ def show_search(searches, x, y, *, title=None):
         ax.plot(best[x], best[y], "o", markersize=19, markerfacecolor="none", markeredgecolor=COLOURS[1])
         text = f"best: {100 * best['val_acc']:.1f} %"
         ax.annotate(text, (1, 1.02), xycoords="axes fraction", ha="right", va="bottom", fontsize=10)
-        ax.set(title=name, xlabel=x.replace("_", " "), xscale="log", yscale="log")
+        ax.set(title=name, xlabel=_name_of(x), xscale="log", yscale="log")
         ax.margins(0.12)
-    axes[0].set_ylabel(y.replace("_", " "))
+    axes[0].set_ylabel(_name_of(y))
     figure.colorbar(dots, ax=axes, label="validation accuracy (%)")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
+def _name_of(setting):
+    return "learning rate" if setting == "lr" else setting.replace("_", " ")
+
+
 def show_reported(rows, *, title=None):
-    """Draw the reported accuracy and ours, from the rows of beside_reported, with the images and protocol of ours."""
-    figure, ax = plt.subplots(figsize=(8.8, 1.1 + 0.5 * len(rows)))
+    """Draw the reported accuracy and ours, from the rows of beside_reported, with the conditions of ours.
+
+    Conditions that all of ours share stand once under the axis, the others beside each row.
+    """
+    figure, ax = plt.subplots(figsize=(8.8, 1.4 + 0.5 * len(rows)))
+    complete = [_conditions(row) for row in rows if row["is_complete"]]
+    shared = [fact for fact in (complete[0] if complete else []) if all(fact in facts for facts in complete)]
     for i, row in enumerate(rows):
         reported = 100 * row["reported"]
         ax.plot(reported, i, "s", color=COLOURS[0], markersize=8, label="" if i else "reported (test, CIFAR-10)")
@@ -210,19 +217,24 @@ def show_reported(rows, *, title=None):
             is_new = label not in ax.get_legend_handles_labels()[1]
             look = {"marker": "o" if row["kind"] == KINDS["test"] else "D", "linestyle": ""}
             ax.plot(ours, i, color=COLOURS[1], markersize=9, label=label if is_new else "", **look)
-            text = f"{row['data']},\n{row['protocol']}, {row['epochs']} epochs"
+            text = "\n".join(fact for fact in _conditions(row) if fact not in shared)
         else:
             text = ours_text(row)
-        ax.annotate(text, (1.01, i), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=GREY)
+        ax.annotate(text, (1.01, i), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=GREY)
     ax.set_yticks(range(len(rows)), [f"{row['report']}  {row['system']}" for row in rows])
     is_marked = any(row["is_complete"] and row["kind"] != KINDS["test"] for row in rows)
     xlabel = "test accuracy (%), where not marked" if is_marked else "test accuracy (%)"
-    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
+    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{xlabel}\nours: {', '.join(shared)}" if shared else xlabel)
     ax.margins(x=0.08)
     ax.grid(axis="x")
     _legend(figure, ax, ncols=2)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
+
+
+def _conditions(row):
+    """Return the conditions of our accuracy: images, protocol and number of epochs."""
+    return [row["data"], MEASURED[row["protocol"]], f"{row['epochs']} epochs"]
 
 
 def plain_label(text: str, longest: int = 60) -> str:

@@ -6,6 +6,7 @@ results_table()  # one row per system, best first
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import json
 import statistics
@@ -28,6 +29,13 @@ from utils.runs.training_facts import git_state, now
 
 ORIGINAL = "CIFAR-10"  # the name of the original images; records of other images have another name
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "accuracy"
+CHOICE_RESULTS = RESULTS.parent / "choices"  # records of what was tried on held-out images
+
+
+def without_test_images(data):
+    """Return the data with black images in place of the test images, so that nothing can be learned about those."""
+    black = dataclasses.replace(data.test, images=torch.zeros_like(data.test.images))
+    return dataclasses.replace(data, test=black)
 
 
 def record_path(recipe: Recipe, data, *, seed, protocol, device, folder=RESULTS) -> Path:
@@ -37,12 +45,22 @@ def record_path(recipe: Recipe, data, *, seed, protocol, device, folder=RESULTS)
     return folder / f"{recipe.name}-{protocol}-s{seed}-{device.type}-{digest}.json"
 
 
-def make_record(trained: Trained, seconds: float) -> dict:
-    """Measure a finished training on its test images and return its record; seconds is the time of the training."""
+def make_record(trained: Trained, seconds: float, held_out: bool = False) -> dict:
+    """Measure a finished training on its test images and return its record; seconds is the time of the training.
+
+    held_out: the record has the accuracy on the held-out images after the last epoch, and the test images are not used.
+    """
     facts, run, images = trained.facts, trained.run, trained.test_iter.split
     device = next(trained.net.parameters()).device
-    measured, prediction_seconds = _measure(trained)
-    correct = round(measured["accuracy"] * len(images))
+    if held_out:
+        last = trained.history.rows[-1]
+        accuracies = {"loss": last["val_loss"], "plain_accuracy": last["val_acc"], "accuracy": last["val_acc"]}
+        measured = accuracies | {"views": "plain", "measured": "held-out training images"}
+        prediction_seconds = 0.0
+    else:
+        measured, prediction_seconds = _measure(trained)
+        correct = round(measured["accuracy"] * len(images))
+        measured |= {"test_images": len(images), "interval": list(wilson_interval(correct, len(images)))}
     return {
         "format": 1,
         "system": trained.recipe.name,
@@ -50,9 +68,7 @@ def make_record(trained: Trained, seconds: float) -> dict:
         "seed": facts["seed"],
         "data": dict(images.origin),
         "images": facts["images"],
-        "test_images": len(images),
         **measured,
-        "interval": list(wilson_interval(correct, len(images))),
         "epochs": len(trained.history),
         "seconds": {"training": seconds, "answers": prediction_seconds},
         "attempts": len(run.record.get("attempts", ())) if run else 1,

@@ -4,9 +4,9 @@ import importlib
 
 # Imported when a name is used: matplotlib is slow to import, and a notebook first checks that it is installed.
 _MODULES = {
-    "basics": ("show_bars", "show_channels", "show_grid", "show_pixels"),
+    "basics": ("show_channels", "show_grid", "show_pixels"),
     "curves": ("show_learning_curves",),
-    "model": ("show_data_flow", "show_gate_spread", "show_gates", "show_responses"),
+    "model": ("show_data_flow", "show_gate_spread", "show_responses"),
     "optimizer": (
         "show_circles",
         "show_comparison",
@@ -18,7 +18,7 @@ _MODULES = {
         "show_schedules",
         "show_valleys",
     ),
-    "calibration": ("show_calibration", "show_reliability", "show_temperature"),
+    "calibration": ("show_reliability", "show_temperature"),
     "evaluation": (
         "show_answer",
         "show_class_gates",

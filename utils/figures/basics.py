@@ -1,4 +1,4 @@
-"""Figures of images, bars, histograms and training curves: each function takes numbers and returns a figure."""
+"""Figures of images, histograms and training curves: each function takes numbers and returns a figure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ CURVES = {
 POINTS = {"label": "training, mean of a few batches", "color": "#BBBBBB", "linestyle": "-", "linewidth": 1.2}
 CHANNELS = {"red": ("#D55E00", "-"), "green": ("#009E73", "--"), "blue": ("#0072B2", ":")}
 GAP = 3  # white pixels between two images
-CAPTION = 0.24  # inches above an image with a caption
+CAPTION = 0.24  # inches above an image with a caption of one line
+LINE = 0.17  # inches for each further line of a caption
 HEADS = 0.25  # inches above the first row with the names of the columns
 TICKS = 5  # labelled epochs on an axis, about
 MINIMAL_SPAN = 10.0  # points on an axis of accuracies, at least: a tenth of a point must not look like a leap
@@ -32,7 +33,7 @@ def show_grid(
     """
     images = np.asarray(images).transpose(0, 2, 3, 1)
     height, width = images.shape[1:3]
-    above = 0 if captions is None else math.ceil(CAPTION / size * (width + GAP))
+    above = 0 if captions is None else math.ceil(_caption_height(captions) / size * (width + GAP))
     row_height = height + above + GAP
     column_width = width + GAP
     sheet = np.full((math.ceil(len(images) / columns) * row_height, columns * column_width, 3), 255, np.uint8)
@@ -59,6 +60,11 @@ def show_grid(
     axes.set_axis_off()
     figure.suptitle(title, x=0.01, ha="left")
     return figure
+
+
+def _caption_height(captions):
+    """Return the inches above each image that the longest caption needs."""
+    return CAPTION + LINE * max(caption.count("\n") for caption in captions)
 
 
 def show_pixels(image, top, left, size=6, *, title=None) -> plt.Figure:
@@ -106,22 +112,6 @@ def show_channels(images, mean, std, *, title=None) -> plt.Figure:
 def _standardising(mean, std):
     """Return the two functions that convert a pixel value to a standardised value, and back."""
     return (lambda value: (value - mean) / std, lambda value: value * std + mean)
-
-
-def show_bars(panels, *, unit, title=None) -> plt.Figure:
-    """Draw one panel of horizontal bars for each {name: {label: value}}, with the value at the end of each bar."""
-    figure, axes = plt.subplots(len(panels), 1, figsize=(7.0, 0.55 + 0.95 * len(panels)), sharex=True, squeeze=False)
-    for ax, (name, values) in zip(axes[:, 0], panels.items(), strict=True):
-        look = {"color": ["#0072B2", "#E69F00"], "hatch": ["", "//"], "edgecolor": "white"}
-        bars = ax.barh(list(values), list(values.values()), **look)
-        ax.bar_label(bars, fmt="{:,.0f}", padding=3)
-        ax.set_title(name, fontsize=10)
-        ax.invert_yaxis()
-        ax.margins(x=0.15)
-    axes[-1, 0].set_xlabel(unit)
-    axes[-1, 0].xaxis.set_major_formatter("{x:,.0f}")
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
 
 
 def show_history(history, *, num_epochs=None, title=None) -> plt.Figure:

@@ -9,50 +9,21 @@ from matplotlib.patches import Patch
 from utils.figures.style import COLOURS
 
 ENOUGH = 20  # images; the accuracy of a bin with fewer images is mostly chance
-
-
-def show_calibration(calibration, *, title=None):
-    """Draw the accuracy in each bin of confidence, and below it the number of predictions in the bin."""
-    edges = 100 * np.asarray(calibration["edges"])
-    counts = np.asarray(calibration["count"])
-    filled = counts > 0  # an empty bin has no accuracy
-    accuracy = 100 * np.array(calibration["accuracy"], dtype=float)[filled]
-    confidence = 100 * np.array(calibration["confidence"], dtype=float)[filled]
-    figure, (ax, below) = plt.subplots(2, 1, figsize=(7.4, 4.9), height_ratios=(3, 1), sharex=True)
-    looks = {"align": "edge", "edgecolor": "white"}
-    enough = counts >= ENOUGH
-    for chosen, colour, label in (
-        (enough, COLOURS[0], "accuracy"),
-        (~enough, COLOURS[5], f"accuracy of fewer than {ENOUGH} images"),
-    ):
-        bins = filled & chosen
-        if bins.any():
-            ax.bar(edges[:-1][bins], accuracy[chosen[filled]], np.diff(edges)[bins], color=colour, label=label, **looks)
-    ax.plot([0, 100], [0, 100], color="#000000", linestyle="--", linewidth=1.2, label="perfect calibration")
-    ax.plot(confidence, confidence, color=COLOURS[1], linestyle="", marker="D", label="mean confidence")
-    lower = np.minimum(accuracy, confidence)
-    upper = np.maximum(accuracy, confidence)
-    ax.vlines(confidence, lower, upper, color=COLOURS[1], linewidth=1.6)
-    ax.set_ylim(0, 100)
-    ax.set_ylabel("accuracy (%)")
-    figure.legend(loc="outside lower right", ncols=2, fontsize=9)
-    below.bar(edges[:-1], counts, np.diff(edges), color="#999999", **looks)
-    below.set_ylabel("images")
-    below.set_xlabel("confidence (%)")
-    below.set_xlim(0, 100)
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
+BAR = "#8CBFDC"  # pale, so that the gaps are visible on the bars, also in a print without colours
 
 
 def show_reliability(networks, *, title=None):
-    """Draw reliability diagrams side by side: {name: (count, confidence, accuracy, ECE)}, the first three per bin."""
+    """Draw reliability diagrams side by side: {name: (count, confidence, accuracy, ECE)}, the first three per bin.
+
+    A bin without images has NaN or None as its confidence and accuracy. An ECE of None is left out.
+    """
     shape = {"height_ratios": (3, 1), "sharex": True, "sharey": "row", "squeeze": False}
     figure, axes = plt.subplots(2, len(networks), figsize=(4.6 * len(networks), 4.4), **shape)
     for ax, below, (name, bins) in zip(*axes, networks.items(), strict=True):
         _draw_bins(ax, below, name, bins)
     axes[0, 0].set_ylabel("accuracy (%)")
     axes[1, 0].set_ylabel("images")
-    _add_legend(figure, axes[0, 0])
+    _add_legend(figure, axes[0, 0], ncols=2 if len(networks) > 1 else 1)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -74,7 +45,7 @@ def show_temperature(name, bins, curves, T, *, title=None):
         panel.set_title(f"{label}: smallest at T = {temperatures[best]:.2f}", fontsize=11)
         panel.grid(axis="y")
     panel.set_xlabel("temperature T (dotted line: the T of the diagram)")
-    _add_legend(figure, ax)
+    _add_legend(figure, ax, ncols=2)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -84,20 +55,30 @@ def _draw_bins(ax, below, name, bins):
     count, confidence, accuracy = (np.asarray(values, dtype=float) for values in bins[:3])
     left, width = 100 * np.arange(len(count)) / len(count), 100 / len(count)
     enough = count >= ENOUGH
-    colours = [COLOURS[0] if is_enough else COLOURS[5] for is_enough in enough]
-    look = {"align": "edge", "edgecolor": "white"}
-    ax.bar(left, 100 * np.nan_to_num(accuracy), width, color=colours, **look)
+    for is_shown, look in ((enough, _look_of_bars(True)), (~enough & (count > 0), _look_of_bars(False))):
+        ax.bar(left[is_shown], 100 * accuracy[is_shown], width, align="edge", **look)
     ax.plot([0, 100], [0, 100], color="#000000", linestyle="--", linewidth=1.2, label="perfect calibration")
-    gap = {"color": COLOURS[1], "linewidth": 2, "label": "gap between accuracy and mean confidence"}
+    gap = {"color": COLOURS[1], "linewidth": 3, "label": "gap to the mean confidence"}
     ax.vlines(100 * confidence[enough], 100 * confidence[enough], 100 * accuracy[enough], **gap)
-    ax.set_title(f"{name}: ECE {bins[3]:.3f}", fontsize=11)
+    ece = "" if bins[3] is None else f"ECE {bins[3]:.3f}"
+    ax.set_title(": ".join(text for text in (name, ece) if text), fontsize=11)
     ax.set_ylim(0, 100)
-    below.bar(left, count, width, color="#999999", **look)
+    below.bar(left, count, width, align="edge", color="#999999", edgecolor="white")
+    below.yaxis.set_major_formatter("{x:,.0f}")
     below.set_xlabel("confidence (%)")
     below.set_xlim(0, 100)
 
 
-def _add_legend(figure, ax):
-    bar = Patch(facecolor=COLOURS[0], label=f"accuracy (pale: fewer than {ENOUGH} images, no gap drawn)")
-    handles = [bar, *ax.get_legend_handles_labels()[0]]
-    figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=9)
+def _look_of_bars(is_enough):
+    """Return the look of the bars of bins with enough images, or of those with fewer."""
+    return {"edgecolor": "white", "facecolor": BAR} if is_enough else {"edgecolor": BAR, "fill": False, "hatch": "///"}
+
+
+def _add_legend(figure, ax, ncols):
+    bars = [
+        Patch(label="accuracy", **_look_of_bars(True)),
+        Patch(label=f"accuracy, fewer than {ENOUGH} images", **_look_of_bars(False)),
+    ]
+    line, gap = ax.get_legend_handles_labels()[0]
+    handles = [*bars, line, gap]
+    figure.legend(handles=handles, loc="outside lower left", ncols=ncols, fontsize=9)

@@ -11,9 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from utils.figures.style import COLOURS, DASHES
+from utils.figures.style import COLOURS, MARKERS, signed
 
-MARKERS = "osD^vPX"
 GREY = "#EEEEEE"
 MAP_COLOURS = "plasma"  # of Grad-CAM, from dark blue to bright yellow
 CHUNKS = 8  # of an embedding: they are drawn one after the other, so that no class covers all others
@@ -24,7 +23,7 @@ PER_CLASS = {
 }
 UNITS = {
     "shift": "shift (pixels)",
-    "noise": "noise (standard deviation, levels of 255)",
+    "noise": "noise (standard deviation)",
     "jpeg": "JPEG (quality)",
 }
 
@@ -38,7 +37,7 @@ def show_confusion(confusion, classes, *, title=None):
     ax.imshow(mistakes, cmap="Blues", vmin=0, vmax=1.15 * largest, aspect="auto")
     for (i, j), count in np.ndenumerate(counts):
         if i == j:
-            ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=GREY, edgecolor="#666666"))
+            ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=GREY, edgecolor="#666666", clip_on=False))
         look = {"weight": "bold"} if i == j else {"color": "white" if count > 0.6 * largest else "black"}
         ax.text(j, i, f"{count:,}" if count else "·", ha="center", va="center", fontsize=9, **look)
     ax.set_xticks(range(len(classes)), classes, rotation=40, ha="right", rotation_mode="anchor")
@@ -72,25 +71,25 @@ def show_per_class(values, classes, *, title=None):
     return figure
 
 
-def show_class_gates(blocks, classes, branches, *, title=None):
+def show_class_gates(blocks, classes, branches=None, *, title=None):
     """Draw each gate's mean output (classes, k) as a table, with the mean of each branch subtracted, times 100.
 
-    branches: a description of each branch, such as "3x3".
+    branches: a description of each branch, such as "3x3". A class without images has NaN or None, and an empty row.
     """
     tables = {name: 100 * np.asarray(table, dtype=float) for name, table in blocks.items()}
     tables = {name: table - np.nanmean(table, axis=0) for name, table in tables.items()}
-    largest = max(float(np.nanmax(np.abs(table))) for table in tables.values())
-    shape = {"figsize": (1.4 + 1.6 * len(tables), 1.3 + 0.3 * len(classes)), "sharey": True, "squeeze": False}
-    figure, axes = plt.subplots(1, len(tables), **shape)
+    largest = max(1.0, *(float(np.nanmax(np.abs(table))) for table in tables.values()))
+    widths = [table.shape[1] for table in tables.values()]
+    size = (1.4 + 0.53 * sum(widths), 1.3 + 0.3 * len(classes))
+    figure, axes = plt.subplots(1, len(tables), figsize=size, sharey=True, squeeze=False, width_ratios=widths)
     for ax, (name, table) in zip(axes[0], tables.items(), strict=True):
         drawn = ax.imshow(table, cmap="PuOr", vmin=-largest, vmax=largest, aspect="auto")
         for (i, j), value in np.ndenumerate(table):
             if not np.isnan(value):
                 colour = "white" if abs(value) > 0.65 * largest else "black"
-                text = f"{value:+.0f}" if round(value) else "0"
-                ax.text(j, i, text, ha="center", va="center", fontsize=9, color=colour)
+                ax.text(j, i, signed(value, 0), ha="center", va="center", fontsize=9, color=colour)
         ax.set_title(name, fontsize=10)
-        names = [f"$a_{{{j}}}$\n{text}" for j, text in enumerate(branches, 1)]
+        names = [f"$a_{{{j}}}$\n{text}".strip() for j, text in enumerate(branches or [""] * table.shape[1], 1)]
         ax.set_xticks(range(table.shape[1]), names, fontsize=9)
         ax.set_yticks(range(len(classes)), classes)
         ax.tick_params(length=0)
@@ -112,7 +111,7 @@ def show_embedding(panels, labels, classes, *, title=None):
         points = np.asarray(points)
         for chunk in range(CHUNKS):
             for i in numbers:
-                ax.scatter(*points[(labels == i) & (chunk_of == chunk)].T, s=7, alpha=0.4, linewidth=0, **looks[i])
+                ax.scatter(*points[(labels == i) & (chunk_of == chunk)].T, s=9, alpha=0.4, linewidth=0, **looks[i])
         means = {i: points[labels == i].mean(0) for i in numbers}
         places = _apart(means, 0.16 * np.ptp(points[:, 0]), 0.055 * np.ptp(points[:, 1]))
         for i, place in places.items():
@@ -121,7 +120,7 @@ def show_embedding(panels, labels, classes, *, title=None):
         ax.set_title(heading, fontsize=11)
         ax.set_xlabel("first principal component")
     axes[0, 0].set_ylabel("second principal component")
-    handles = [Line2D([], [], linestyle="", label=classes[i], **looks[i]) for i in numbers]
+    handles = [Line2D([], [], linestyle="", markersize=7, label=classes[i], **looks[i]) for i in numbers]
     columns = math.ceil(len(handles) / math.ceil(len(handles) / 10))
     figure.legend(handles=handles, loc="outside lower left", ncols=columns, fontsize=9, columnspacing=1)
     figure.suptitle(title, x=0.01, ha="left")
@@ -146,7 +145,7 @@ def show_estimates(values, *, unit, title=None):
     for row, (value, half) in enumerate(values.values()):
         ax.errorbar(value, row, xerr=half, color=COLOURS[0], marker="o", markersize=7, capsize=4, linestyle="")
         ax.annotate(
-            f"{value:+.1f} ± {half:.1f}", (value, row), (0, 8), textcoords="offset points", ha="center", bbox=box
+            f"{signed(value)} ± {half:.1f}", (value, row), (0, 8), textcoords="offset points", ha="center", bbox=box
         )
     ax.axvline(0, color="#000000", linestyle="--", linewidth=1.2)
     ax.set_yticks(range(len(values)), list(values))
@@ -193,22 +192,19 @@ def show_mistakes(images, maps, captions, *, columns=4, title=None):
     return figure
 
 
-def show_robustness(records, *, title=None):
-    """Draw accuracy against strength for each change, one line for each of {name: robustness}."""
-    names = [name for name in UNITS if all(name in record for record in records.values())]
-    figure, axes = plt.subplots(1, len(names), figsize=(3.6 * len(names), 3.4), sharey=True, squeeze=False)
+def show_robustness(record, *, title=None):
+    """Draw accuracy against strength for each change of the images: {change: {"strengths", "accuracy"}}."""
+    names = [name for name in UNITS if name in record]
+    figure, axes = plt.subplots(1, len(names), figsize=(3.6 * len(names), 3.0), sharey=True, squeeze=False)
     for ax, name in zip(axes[0], names, strict=True):
-        for number, (label, record) in enumerate(records.items()):
-            strengths = [f"{strength:g}" if strength else "none" for strength in record[name]["strengths"]]
-            look = {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}
-            accuracy = [100 * value for value in record[name]["accuracy"]]
-            ax.plot(strengths, accuracy, marker=MARKERS[number % len(MARKERS)], label=label, **look)
-        ax.set_xlabel(UNITS[name], fontsize=9)
+        strengths = [f"{strength:g}" if strength else "none" for strength in record[name]["strengths"]]
+        accuracy = [100 * value for value in record[name]["accuracy"]]
+        ax.plot(strengths, accuracy, color=COLOURS[0], linestyle="-", marker="o")
+        ax.set_xlabel(UNITS[name])
         ax.set_ylim(0, 100)
         ax.yaxis.set_tick_params(labelleft=True)
         ax.grid(axis="y")
     axes[0, 0].set_ylabel("accuracy (%)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 

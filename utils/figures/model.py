@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 
 from utils.figures.style import COLOURS
 
@@ -35,7 +35,7 @@ def show_data_flow(stages, *, most=4, scores=(), title=None) -> plt.Figure:
     Of each stage the first `most` maps are drawn, at a size that follows their number of pixels; an image in colour is
     drawn as it is. Vectors are drawn as bars. scores: the names of the last vector's numbers.
     """
-    width = 9.8 + (0.5 if len(scores) else 0.0)
+    width = 9.8 + (0.7 if len(scores) else 0.0)
     figure = plt.figure(figsize=(width, 2.7), layout="none")
     ax = figure.add_axes((0, 0, 1, 2.35 / 2.7), xlim=(0, width), ylim=(0, 2.35))
     ax.set_axis_off()
@@ -85,7 +85,7 @@ def _draw_vector(ax, values, middle, names=()):
         colour = COLOURS[0] if value >= 0 else COLOURS[1]
         ax.add_patch(Rectangle((middle, bottom), length, 0.85 * (top - bottom), facecolor=colour, linewidth=0))
     for name, height in zip(names, (edges[:-1] + edges[1:]) / 2, strict=False):
-        ax.text(middle + 0.33, height, name, va="center", fontsize=8)
+        ax.text(middle + 0.33, height, name, va="center", fontsize=9)
     ax.plot([middle, middle], [0.7, 2.12], color="#000000", linestyle="-", linewidth=0.8)
     return 0.35
 
@@ -96,54 +96,27 @@ def show_gate_spread(panels, *, title=None) -> plt.Figure:
     The whiskers span from the 5th to the 95th percentile of the images; the dashed line is the equal share 1/k.
     """
     columns = max(len(blocks) for blocks in panels.values())
-    shape = {"figsize": (2.3 * columns + 0.6, 2.0 * len(panels) + 0.5), "sharey": True, "squeeze": False}
+    box = {"facecolor": COLOURS[5], "edgecolor": "#000000"}
+    shape = {"figsize": (2.3 * columns + 0.6, 2.0 * len(panels) + 0.8), "sharey": True, "squeeze": False}
     figure, axes = plt.subplots(len(panels), columns, **shape)
     for row, (label, blocks) in zip(axes, panels.items(), strict=True):
         for ax, (name, weights) in zip(row, blocks.items(), strict=True):
             weights = np.asarray(weights)
             k = weights.shape[1]
-            look = {"facecolor": COLOURS[5], "edgecolor": "#000000"}
             middle = {"color": "#000000", "linestyle": "-", "linewidth": 2}
             line = {"color": "#000000", "linestyle": "-"}
             ax.boxplot(
                 weights, whis=(5, 95), showfliers=False, widths=0.6, patch_artist=True,
-                boxprops=look, medianprops=middle, whiskerprops=line, capprops=line,
+                boxprops=box, medianprops=middle, whiskerprops=line, capprops=line,
             )  # fmt: skip
-            ax.axhline(1 / k, color=COLOURS[1], linestyle="--", linewidth=1.2, zorder=0)
+            share = ax.axhline(
+                1 / k, color=COLOURS[1], linestyle="--", linewidth=1.2, zorder=0, label="equal share 1/k"
+            )
             ax.set_xticks(range(1, k + 1), [f"$a_{{{j}}}$" for j in range(1, k + 1)])
             ax.set_title(name, fontsize=10)
         row[0].set_ylabel(f"{label}\nweight")
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
-def show_gates(blocks, classes, *, branches=None, title=None):
-    """Draw each gate's mean output (classes, k) as a table of numbers, coloured by the difference from 1/k.
-
-    branches: {block: a description of each branch}, such as "3x3", written under the names of the weights. A class
-    without images has NaN or None, and an empty row.
-    """
-    tables = {name: np.asarray(table, dtype=float) for name, table in blocks.items()}
-    widths = [table.shape[1] for table in tables.values()]
-    figure, axes = plt.subplots(
-        1, len(tables), figsize=(1.9 + 0.66 * sum(widths), 1.1 + 0.3 * len(classes)), sharey=True, width_ratios=widths
-    )
-    largest = max(float(np.nanmax(np.abs(table - 1 / table.shape[1]))) for table in tables.values())
-    for ax, (name, table) in zip(np.atleast_1d(axes), tables.items(), strict=True):
-        difference = table - 1 / table.shape[1]
-        drawn = ax.imshow(difference, cmap=SIGNED, vmin=-largest, vmax=largest, aspect="auto")
-        for (i, j), value in np.ndenumerate(table):
-            if np.isnan(value):
-                continue
-            is_dark = abs(difference[i, j]) > 0.65 * largest
-            ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if is_dark else "black")
-        ax.set_title(name, fontsize=10)
-        texts = branches[name] if branches else [""] * table.shape[1]
-        ax.set_xticks(range(table.shape[1]), [f"$a_{{{j}}}$\n{text}".strip() for j, text in enumerate(texts, 1)])
-        ax.set_yticks(range(len(classes)), classes)
-        ax.tick_params(length=0)
-        ax.spines[:].set_visible(False)
-    figure.colorbar(drawn, ax=axes, label="difference from 1/k")
+    handles = [Patch(label="middle half of the images, and median", **box), share]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2 if columns > 2 else 1, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 

@@ -22,14 +22,14 @@ def show_confidence(p, curves, *, floor=None, title=None):
             ax.plot(np.asarray(p), np.asarray(curve), label=name, **look)
     if floor is not None:
         axes[0].axhline(floor, color=COLOURS[1], linewidth=1, zorder=0)
-        look = {"textcoords": "offset points", "va": "top", "color": BROWN, "fontsize": 9}
-        axes[0].annotate(f"{floor:.4f},\nlowest\nwith two", (0, floor), (0, -3), **look)
+        look = {"textcoords": "offset points", "ha": "right", "va": "top", "color": BROWN, "fontsize": 9}
+        axes[0].annotate(f"lowest possible with two: {floor:.4f}", (1, floor), (0, -3), **look)
     for ax, panel in zip(axes, ("loss (nats)", "norm of the gradient"), strict=True):
         ax.set_title(panel, fontsize=10, loc="left")
         ax.set_xlabel("probability of the right class")
         ax.set_ylim(bottom=0)
         ax.grid(axis="y")
-    axes[0].legend(handlelength=3.5)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, handlelength=3.5)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -52,24 +52,31 @@ def show_graph(nodes, edges, *, title=None):
         up = 0.06  # the forward arrow above the line between the nodes, the backward one below it
         ax.annotate("", (x1, y1 + up), (x0, y0 + up), arrowprops=arrow | forward | {"patchA": start, "patchB": end})
         ax.annotate("", (x0, y0 - up), (x1, y1 - up), arrowprops=arrow | backward | {"patchA": end, "patchB": start})
-        right, down = (0.0, 0.17) if y0 == y1 else (0.14, 0.13)
-        if y0 > y1:
-            right = -right
+        if y0 == y1:
+            place, right, down = 0.5, 0.0, 0.18
+        else:  # an arrow upwards has its label near its end, where the next column has no box
+            place, right, down = (0.6, 0.1, 0.15) if y0 < y1 else (0.5, -0.14, 0.13)
         beside = {"ha": "center", "va": "center", "fontsize": 10, "color": BROWN}
-        ax.text((x0 + x1) / 2 + right, (y0 + y1) / 2 - down, derivative, **beside)
+        ax.text(x0 + place * (x1 - x0) + right, y0 + place * (y1 - y0) - down, _with_minus(derivative), **beside)
     for name, (x, y, value, gradient) in nodes.items():
-        ax.text(x, y + 0.19, name, ha="center", va="center", weight="bold")
-        ax.text(x, y, f"value {value:g}", ha="center", va="center", color=COLOURS[0], fontsize=10)
+        ax.text(x, y + 0.19, _with_minus(name), ha="center", va="center", weight="bold")
+        ax.text(x, y, _with_minus(f"value {value:g}"), ha="center", va="center", color=COLOURS[0], fontsize=10)
         if gradient is not None:
-            ax.text(x, y - 0.19, f"gradient {gradient:g}", ha="center", va="center", color=BROWN, fontsize=10)
+            text = _with_minus(f"gradient {gradient:g}")
+            ax.text(x, y - 0.19, text, ha="center", va="center", color=BROWN, fontsize=10)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
+
+
+def _with_minus(text):
+    """Return the text with minus signs in place of hyphens, as on the axes of matplotlib."""
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def _node_frame(ax, x, y):
     """Draw the box of a node of a computation graph."""
     box = {"boxstyle": "round,pad=0.02", "facecolor": "#F2F2F2", "edgecolor": "black"}
-    return ax.add_patch(FancyBboxPatch((x - 0.3, y - 0.32), 0.6, 0.64, **box))
+    return ax.add_patch(FancyBboxPatch((x - 0.26, y - 0.3), 0.52, 0.6, **box))
 
 
 def show_paths(height, paths, *, goal, x=(-2.7, 3.4), y=(-0.6, 2.6), title=None):
@@ -81,8 +88,7 @@ def show_paths(height, paths, *, goal, x=(-2.7, 3.4), y=(-0.6, 2.6), title=None)
     figure, axes = plt.subplots(2, len(paths), **shape)
     for above, below, (name, points) in zip(*axes, paths.items(), strict=True):
         _draw_surface(above, height, goal, x, y)
-        above.plot(points[:, 0], points[:, 1], color=COLOURS[0], linestyle="-", linewidth=1.2, marker="o", markersize=3)
-        above.plot(*points[0], marker="s", color="black", markersize=7)
+        _draw_path(above, points)
         above.set_title(name, fontsize=10, loc="left")
         below.plot(height(points.T), color=COLOURS[0], linestyle="-", linewidth=1.6)
         below.set(yscale="log", xlabel="steps", ylabel="height")
@@ -91,6 +97,7 @@ def show_paths(height, paths, *, goal, x=(-2.7, 3.4), y=(-0.6, 2.6), title=None)
         below.label_outer()
         above.set_xlabel("first weight")
         above.tick_params(labelbottom=True)
+    _add_path_legend(figure, axes[0, 0])
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -106,14 +113,25 @@ def show_valleys(height, paths, *, goal, x=(-2.7, 3.2), y=(-1.6, 3.6), columns=4
         ax.set_axis_off()
     for ax, (name, points) in zip(axes.flat, paths.items(), strict=False):
         _draw_surface(ax, height, goal, x, y)
-        ax.plot(points[:, 0], points[:, 1], color=COLOURS[0], linestyle="-", linewidth=1.2, marker="o", markersize=3)
-        ax.plot(*points[0], marker="s", color="black", markersize=7)
+        _draw_path(ax, points)
         first, last = (float(height(point)) for point in (points[0], points[-1]))
         ax.set_title(f"{name}\nheight {first:.0f} to {last:.3g}", fontsize=10, loc="left")
     for ax in axes.flat:
         ax.label_outer()
+    _add_path_legend(figure, axes[0, 0])
     figure.suptitle(title, x=0.01, ha="left")
     return figure
+
+
+def _draw_path(ax, points):
+    look = {"color": COLOURS[0], "linestyle": "-", "linewidth": 1.2, "marker": "o", "markersize": 3}
+    ax.plot(points[:, 0], points[:, 1], label="the weights after each step", **look)
+    ax.plot(*points[0], marker="s", color="black", markersize=7, linestyle="", label="start")
+
+
+def _add_path_legend(figure, ax):
+    handles, _ = ax.get_legend_handles_labels()  # the minimum first, since it is drawn first
+    figure.legend(handles=handles[::-1], loc="outside lower center", ncols=3, fontsize=9)
 
 
 def _draw_surface(ax, height, goal, x, y):
@@ -126,7 +144,8 @@ def _draw_surface(ax, height, goal, x, y):
     heights = np.asarray(height(grid))
     levels = np.geomspace(max(heights.min(), 0.05), heights.max(), 12)
     ax.contourf(across, along, heights, levels, cmap="Greys", norm="log", extend="min", alpha=0.3)
-    ax.plot(*goal, marker="*", color="white", markeredgecolor="black", markersize=17, zorder=2)
+    star = {"marker": "*", "color": "white", "markeredgecolor": "black", "markersize": 17, "linestyle": ""}
+    ax.plot(*goal, label="minimum", zorder=2, **star)
     ax.set(xlim=x, ylim=y, xlabel="first weight", ylabel="second weight")
 
 
@@ -138,13 +157,16 @@ def show_circles(matrices, *, title=None):
     for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
         matrix = np.asarray(matrix)
         directions, lengths, _ = np.linalg.svd(matrix)
-        ax.plot(*circle, color=GREY, linestyle=":", linewidth=1.5)
-        ax.plot(*(matrix @ circle), color=COLOURS[0], linestyle="-")
-        for direction, length in zip(directions.T, lengths, strict=True):
-            ax.plot(*np.outer(direction, (-length, length)), color=COLOURS[1], linestyle="--", linewidth=1.4)
+        ax.plot(*circle, color=GREY, linestyle=":", linewidth=1.5, label="unit circle")
+        ax.plot(*(matrix @ circle), color=COLOURS[0], linestyle="-", label="what the matrix makes of it")
+        for number, (direction, length) in enumerate(zip(directions.T, lengths, strict=True)):
+            look = {"color": COLOURS[1], "linestyle": "--", "linewidth": 1.4}
+            label = "" if number else "axes (half their lengths: the singular values)"
+            ax.plot(*np.outer(direction, (-length, length)), label=label, **look)
         ax.set_title(f"{name}\nsingular values {lengths[0]:.2f}, {lengths[1]:.2f}", fontsize=9, loc="left")
         ax.set_aspect("equal")
         ax.grid()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, handlelength=3, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -163,7 +185,12 @@ def show_losses(curves, *, every=1, levels=None, xlabel="batches", ylabel="train
         if levels:
             ax.axhline(levels[name], linewidth=1.2, zorder=0, **look)
             place = {"textcoords": "offset points", "ha": "left", "va": "bottom", "color": look["color"], "fontsize": 9}
-            ax.annotate(f"lowest possible, {name}", (0, levels[name]), (4, 2), **place)
+            box = {
+                "facecolor": "white",
+                "edgecolor": "none",
+                "pad": 0.5,
+            }  # so that no line of the grid crosses the text
+            ax.annotate(f"lowest possible, {name}", (0, levels[name]), (4, 4), bbox=box, **place)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_xlim(left=0)
     ax.grid(axis="y")
@@ -228,7 +255,7 @@ def show_schedules(groups, formulas, *, title=None):
             ax.set_axis_off()
         for ax, (name, (epochs, rates)) in zip(row, curves.items(), strict=False):
             ax.plot(epochs, rates, **look)
-            ax.set_title(f"{name}\n{formulas[name]}", fontsize=10, loc="left")
+            ax.set_title(f"{name.replace('_', ' ')}\n{formulas[name]}", fontsize=10, loc="left")
             ax.tick_params(labelbottom=True)
             ax.grid(axis="y")
     figure.supxlabel("epoch", fontsize=11)

@@ -1,5 +1,6 @@
 """Networks (notebook 02): the gated block, the reported networks and ours; counting and drawing of any network."""
 
+from utils.models.basic_layers import TemperatureSoftmax
 from utils.models.blocks import Branches, ConstantGate, GatedBlock, initialise, make_gate
 from utils.models.count import depth, find_gates, flops, network_table, parameters
 from utils.models.gated import GatedConv
@@ -19,6 +20,7 @@ __all__ = [
     "ConstantGate",
     "GatedBlock",
     "GatedConv",
+    "TemperatureSoftmax",
     "depth",
     "draw_block",
     "draw_network",

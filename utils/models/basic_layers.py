@@ -1,9 +1,11 @@
-"""Layers that torch does not have: Scale, Whiten, GlobalMaxPool, and a batch norm without a trained scale."""
+"""Layers that torch does not have: GlobalMaxPool, Scale, TemperatureSoftmax, Whiten and an unscaled batch norm."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
+
+from utils.errors import require
 
 
 class GlobalMaxPool(nn.Module):
@@ -25,6 +27,35 @@ class Scale(nn.Module):
 
     def extra_repr(self):
         return f"{self.factor:g}"
+
+
+class TemperatureSoftmax(nn.Softmax):
+    """The softmax of the scores divided by a temperature T: the higher T, the more equal are the weights of a gate.
+
+    With cooling > 0, the callback CoolGates lowers T on a straight line, from `start` to 1, in this share of a
+    training's epochs. At first all branches then have nearly the same weight, so that each of them is trained.
+    """
+
+    def __init__(self, start: float = 1.0, cooling: float = 0.0):
+        super().__init__(dim=1)
+        where = f"start={start}, cooling={cooling}"
+        require(start > 0, "A temperature must be above 0.", where, "Dynamic convolution starts with 30.")
+        require(0 <= cooling <= 1, "cooling must be a share of the training, from 0 to 1.", where, "Choose 0.3.")
+        self.start = start
+        self.cooling = cooling
+        # A buffer is saved in checkpoints, and a CUDA graph reads its new value.
+        self.register_buffer("temperature", torch.tensor(float(start)))
+
+    def forward(self, scores: torch.Tensor) -> torch.Tensor:
+        return super().forward(scores / self.temperature)
+
+    def cool(self, done: float) -> None:
+        """Set the temperature for the time when this share of the training is done."""
+        share = min(done / self.cooling, 1.0) if self.cooling else 0.0
+        self.temperature.fill_(self.start + share * (1 - self.start))
+
+    def extra_repr(self):
+        return f"start={self.start:g}, cooling={self.cooling:g}"
 
 
 class Whiten(nn.Conv2d):

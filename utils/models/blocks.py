@@ -60,11 +60,19 @@ class GatedBlock(nn.Module):
         return O if self.after is None else self.after(O)
 
 
-def make_gate(in_channels: int, k: int, activation: nn.Module | None = None) -> nn.Sequential:
-    """Return the assignment's gate, a = g(mean of X, times W): (B, in_channels, H, W) to (B, k). g is a softmax."""
-    if activation is None:
-        activation = nn.Softmax(dim=1)
-    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in_channels, k), activation)
+def make_gate(
+    in_channels: int, k: int, activation: nn.Module | None = None, hidden: int | None = None
+) -> nn.Sequential:
+    """Return the assignment's gate, a = g(mean of X, times W): (B, in_channels, H, W) to (B, k). g is a softmax.
+
+    With hidden, it is an MLP: a linear layer with this number of outputs and a ReLU come first.
+    """
+    gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    if hidden is not None:
+        gate.extend([nn.Linear(in_channels, hidden), nn.ReLU()])
+        in_channels = hidden
+    gate.append(nn.Linear(in_channels, k))
+    return gate.append(nn.Softmax(dim=1) if activation is None else activation)
 
 
 class ConstantGate(nn.Module):

@@ -31,6 +31,7 @@ STEP = 2.1  # width in inches of one step of a branch in draw_block
 MAX_LANES = 6  # draw_block draws dots in place of further branches
 WIDTH, HEIGHT = 11.0, 3.5  # inches of one row of a drawing, at most
 BOXES_IN_A_ROW = 16
+LINE = 0.135  # inches from one line of text under a box to the next
 SMALL = 0.62  # the scale of the boxes in draw_networks
 LABEL = 3.6  # width in inches, before scaling, of the name beside a row of draw_networks
 
@@ -74,7 +75,7 @@ def draw_network(net: nn.Module | dict, title: str | None = None, image: torch.T
     width = min(WIDTH, max(7.0, natural + 0.3))
     blocks = [box.gated for box in boxes if box.gated]
     bottom = 0 if blocks else 0.4
-    more = 0.12 * max(0, max(len(lines_of(box)) for box in boxes) - 5)  # room for many lines under a box
+    more = LINE * max(0, max(len(lines_of(box)) for box in boxes) - 4)  # room for many lines under a box
     heights = [HEIGHT - 0.4 + more] * (len(rows) - 1) + [HEIGHT - bottom + more]
     figure = plt.figure(figsize=(width, sum(heights)), layout="none")
     top = sum(heights)
@@ -143,6 +144,7 @@ def draw_networks(networks: dict, title: str | None = None) -> plt.Figure:
     total = row_height * len(networks) + below + above
     figure = plt.figure(figsize=(WIDTH, total), layout="none")
     width = WIDTH / SMALL
+    drawn = []
     for row, (name, net) in enumerate(networks.items()):
         summary = net if isinstance(net, dict) else summarise(net)
         bottom = total - above - row_height * (row + 1)
@@ -151,19 +153,36 @@ def draw_networks(networks: dict, title: str | None = None) -> plt.Figure:
         ax.set_axis_off()
         boxes = [dataclasses.replace(box, texts=[]) for box in list_boxes(summary)]
         _draw_row(ax, boxes, width - LABEL, boxes[0].shape, start=LABEL)
+        drawn += boxes
         counts = f"{summary['parameters'] / 1e6:.1f} M parameters\n{summary['macs'] / 1e6:,.0f} M multiply-adds"
         ax.text(0.15, MIDDLE + 0.12, name, fontsize=10, weight="bold", va="bottom")
         ax.text(0.15, MIDDLE + 0.02, counts, fontsize=8, va="top")
-    handles = {
-        "convolution": Patch(facecolor=_pale(BLUE), edgecolor=BLUE),
-        "pooling": Patch(facecolor=_pale(ORANGE), edgecolor=ORANGE, hatch="////"),
-        "vector": Patch(facecolor=_pale(GREEN), edgecolor=GREEN, hatch="...."),
-        "gate": Line2D([], [], marker="o", color="none", markeredgecolor=RED, markerfacecolor="white"),
-        "shortcut": Line2D([], [], color=PINK, linestyle=(0, (3, 1.2))),
-    }
-    figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=5, fontsize=9, borderaxespad=0.2)
+    handles = _handles_of(drawn)
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=9, borderaxespad=0.2)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure
+
+
+def _handles_of(boxes):
+    """Return the entries of the legend for what these boxes show, and for nothing else."""
+    colours = {box.colour for box in boxes}
+    gated = [box.gated for box in boxes if box.gated]
+    handles = {
+        Patch(facecolor=_pale(BLUE), edgecolor=BLUE, label="convolution"): BLUE in colours,
+        Patch(facecolor=_pale(ORANGE), edgecolor=ORANGE, hatch="////", label="pooling"): ORANGE in colours,
+        Patch(facecolor=_pale(GREEN), edgecolor=GREEN, hatch="....", label="vector"): GREEN in colours,
+        _gate_handle(label="gate"): bool(gated),
+        _shortcut_handle(label="shortcut"): any(facts["shortcut"] is not None for facts in gated),
+    }
+    return [handle for handle, is_shown in handles.items() if is_shown]
+
+
+def _gate_handle(**options):
+    return Line2D([], [], marker="o", color="none", markeredgecolor=RED, markerfacecolor="white", **options)
+
+
+def _shortcut_handle(**options):
+    return Line2D([], [], color=PINK, linestyle=(0, (3, 1.2)), **options)
 
 
 def _draw_row(ax, boxes, width, image_shape, start=None):
@@ -171,11 +190,12 @@ def _draw_row(ax, boxes, width, image_shape, start=None):
     natural = sum(box.slot for box in boxes)
     scale = min(1.0, (width - 0.1) / natural)
     left = (width - scale * natural) / 2 if start is None else start
+    size = 8 if scale > 0.85 else 7  # of the letters: narrow boxes have no room for larger ones
     end = None  # the right edge of the previous box
     for box in boxes:
         slot = scale * box.slot
         gap = scale * 0.11
-        _draw_box(ax, box, left + gap, left + slot - gap, image_shape[-1])
+        _draw_box(ax, box, left + gap, left + slot - gap, image_shape[-1], size)
         if end is not None:
             _arrow(ax, (end, MIDDLE), (left + gap, MIDDLE))
         left += slot
@@ -189,7 +209,7 @@ def _height(shape, largest):
     return 0.18 + 1.12 * (shape[1] / largest) ** 0.6
 
 
-def _draw_box(ax, box, left, right, largest):
+def _draw_box(ax, box, left, right, largest, size):
     before = _height(box.before, largest)
     after = _height(box.shape, largest)
     if len(box.shape) != 3 and len(box.before) != 3:
@@ -215,7 +235,7 @@ def _draw_box(ax, box, left, right, largest):
     if len(box.shape) == 3:
         ax.text(middle, FLOOR, f"{box.shape[1]}x{box.shape[2]}", ha="center", fontsize=8)
     for number, line in enumerate(lines, 1):
-        ax.text(middle, FLOOR - 0.03 - 0.12 * number, line, ha="center", fontsize=7, color="#333333")
+        ax.text(middle, FLOOR - 0.03 - LINE * number, line, ha="center", fontsize=size, color="#333333")
 
 
 def _draw_gate(ax, block, left, right, half, depth):
@@ -235,8 +255,8 @@ def _draw_legend(figure, blocks):
     """Draw the legend of branches, gates and shortcuts, with the blocks' numbers if the blocks differ."""
     handles = {
         "branches": Patch(facecolor=_pale(BLUE), edgecolor=BLUE),
-        "gate": Line2D([], [], marker="o", color="none", markeredgecolor=RED, markerfacecolor="white"),
-        "shortcut": Line2D([], [], color=PINK, linestyle=(0, (3, 1.2))),
+        "gate": _gate_handle(),
+        "shortcut": _shortcut_handle(),
     }
     entries = []
     for name, handle in handles.items():
@@ -252,7 +272,7 @@ def _draw_legend(figure, blocks):
             entries.append((handle, f"{name}: {text}{where}"))
     if entries:
         columns = 2 if len(entries) > 2 and figure.get_figwidth() > 9 else 1
-        figure.legend(*zip(*entries, strict=True), loc="lower left", ncols=columns, fontsize=8, borderaxespad=0.2)
+        figure.legend(*zip(*entries, strict=True), loc="lower left", ncols=columns, fontsize=9, borderaxespad=0.2)
 
 
 def draw_block(block: nn.Module, title: str | None = None) -> plt.Figure:
@@ -340,12 +360,12 @@ def _canvas(width, height, bottom=0):
 
 def _text_box(ax, left, right, y, text, colour):
     """Draw a rounded box about a line of text, wrapped to fit it."""
-    lines = [line for part in text.split("\n") for line in textwrap.wrap(part, int((right - left) * 15))]
-    high = max(0.3, 0.14 * len(lines) + 0.1)
+    lines = [line for part in text.split("\n") for line in textwrap.wrap(part, int((right - left) * 13.5))]
+    high = max(0.3, 0.15 * len(lines) + 0.1)
     style = FancyBboxPatch((left, y - high / 2), right - left, high, "round,pad=0,rounding_size=0.06")
     style.set(facecolor=_pale(colour), edgecolor=colour, linewidth=1.2, zorder=3)
     ax.add_patch(style)
-    ax.text((left + right) / 2, y, "\n".join(lines), ha="center", va="center", fontsize=8, zorder=4)
+    ax.text((left + right) / 2, y, "\n".join(lines), ha="center", va="center", fontsize=9, zorder=4)
 
 
 def _map_box(ax, left, y, name, channels):

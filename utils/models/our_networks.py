@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from utils.errors import CourseworkError
-from utils.models.basic_layers import GlobalMaxPool, Scale, Whiten, unscaled_batch_norm
+from utils.errors import require
+from utils.models.basic_layers import GlobalMaxPool, Scale, TemperatureSoftmax, Whiten, unscaled_batch_norm
 from utils.models.blocks import ConstantGate, GatedBlock, conv, identity_kernel_, initialise, make_gate
 from utils.models.gated import GatedConv
 
 STEM_CHANNELS = 24  # outputs of Whiten(3, 2): two for each of the 12 numbers of a 2x2 patch
 SCORE_SCALE = 0.111
-GATES = ("softmax", "sigmoid", "constant")
+GATES = ("softmax", "mlp", "sigmoid", "constant")
 
 
 def gated_backbone(
@@ -25,14 +25,17 @@ def gated_backbone(
     kernel_sizes: Sequence[int] = (3, 1, 1),
     gate: str = "softmax",
     num_classes: int = 10,
+    temperature: float = 1.0,
+    cooling: float = 0.0,
 ) -> nn.Module:
     """Return the assigned backbone: two gated blocks for each number of channels; the first of the two halves the map.
 
     Branches of 3x3, 1x1 and 1x1 need little more time than a single one of 3x3, so the network can have more channels.
+    gate: one of GATES. temperature, cooling: those of the gates' softmax, see TemperatureSoftmax.
     """
 
     def add_block(c, d, *after):
-        block_gate = gate_by_name(gate, c, len(kernel_sizes))
+        block_gate = gate_by_name(gate, c, len(kernel_sizes), temperature, cooling)
         block = GatedBlock(c, d, kernel_sizes, gate=block_gate, after=nn.Sequential(*after))
         net.add_module(f"block{len(net) - 1}", block)
 
@@ -57,13 +60,23 @@ def plain_backbone(channels: Sequence[int] = (64, 256, 256), num_classes: int = 
     return initialise(nn.Sequential(*layers), identity_kernel_, kinds=(nn.Conv2d,))
 
 
-def gate_by_name(name: str, in_channels: int, k: int) -> nn.Module:
-    """Return a gate: "softmax", "sigmoid", or "constant", which gives all branches the same weight."""
-    if name not in GATES:
-        raise CourseworkError(f"There is no gate {name!r}.", next_step="Choose one of " + ", ".join(GATES) + ".")
+def gate_by_name(name: str, in_channels: int, k: int, temperature: float = 1.0, cooling: float = 0.0) -> nn.Module:
+    """Return a gate: "softmax", "sigmoid", "mlp" or "constant".
+
+    "mlp" has a hidden layer with a quarter of the channels, as in dynamic convolution (https://arxiv.org/abs/1912.03458),
+    and a softmax. "constant" gives all branches the same weight.
+    """
+    require(name in GATES, f"There is no gate {name!r}.", "gate", "Choose one of " + ", ".join(GATES) + ".")
+    has_temperature = temperature != 1 or cooling != 0
+    what = f"The gate {name!r} has no temperature, because it has no softmax."
+    where = f"temperature={temperature}, cooling={cooling}"
+    require(name in ("softmax", "mlp") or not has_temperature, what, where, "Leave temperature and cooling out.")
     if name == "constant":
         return ConstantGate(k)
-    return make_gate(in_channels, k, nn.Sigmoid() if name == "sigmoid" else nn.Softmax(dim=1))
+    if name == "sigmoid":
+        return make_gate(in_channels, k, nn.Sigmoid())
+    softmax = TemperatureSoftmax(temperature, cooling) if has_temperature else nn.Softmax(dim=1)
+    return make_gate(in_channels, k, softmax, hidden=max(1, in_channels // 4) if name == "mlp" else None)
 
 
 OUR_NETWORKS = {"gated_backbone": gated_backbone, "plain_backbone": plain_backbone}

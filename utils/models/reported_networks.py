@@ -6,6 +6,7 @@ details that a report does not state and that were chosen here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import nn
@@ -13,18 +14,23 @@ from torch import nn
 from utils.models.blocks import GatedBlock, conv, initialise, make_gate
 from utils.models.gated import GatedConv
 
+CHANNELS_OF_A = (3, 32, 64, 64, 128, 128, 256, 256, 512, 512, 1024)
+CHANNELS_OF_B = (3, 32, 64, 64, 128, 128, 256, 256, 512, 512, 512, 512)
+HALVING = (2, 4, 6, 8)  # the blocks of reports A and B that halve the map
 
-def norm_and_pooling(d: int, number: int) -> nn.Module:
-    """Return the layers that follow the sum in a block of reports A and B; blocks 2, 4, 6 and 8 halve the map."""
+
+def norm_and_pooling(d: int, is_halving: bool) -> nn.Module:
+    """Return the layers that follow the sum in a block of reports A and B."""
     layers = [nn.BatchNorm2d(d), nn.LeakyReLU()]
-    if number in (2, 4, 6, 8):
+    if is_halving:
         layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers)
 
 
-def softmax_gated(num_classes: int = 10) -> nn.Module:
+def softmax_gated(
+    num_classes: int = 10, channels: Sequence[int] = CHANNELS_OF_A, halving: Sequence[int] = HALVING
+) -> nn.Module:
     """Report A: ten gated blocks from 3 to 1024 channels, five branches each, a shortcut in every second block."""
-    channels = [3, 32, 64, 64, 128, 128, 256, 256, 512, 512, 1024]
     net = nn.Sequential()
     for number, (c, d) in enumerate(pairwise(channels), start=1):
         block = GatedBlock(
@@ -33,28 +39,36 @@ def softmax_gated(num_classes: int = 10) -> nn.Module:
             gate=make_gate(c, k=5),
             branches=[nn.Sequential(conv(c, d), nn.ReLU()) for _ in range(5)],
             shortcut=nn.Sequential(conv(c, d), nn.ReLU(), nn.BatchNorm2d(d)) if number % 2 == 0 else None,
-            after=norm_and_pooling(d, number),
+            after=norm_and_pooling(d, number in halving),
         )
         net.add_module(f"block{number}", block)
-    net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1024, 512), nn.ReLU(), nn.Linear(512, num_classes)])
+    net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten()])
+    net.extend([nn.Linear(channels[-1], 512), nn.ReLU(), nn.Linear(512, num_classes)])
     return initialise(net, nn.init.xavier_normal_)
 
 
-def shortcut_gated(num_classes: int = 10, last_softmax: bool = True) -> nn.Module:
+def shortcut_gated(
+    num_classes: int = 10,
+    last_softmax: bool = True,
+    k: int = 4,
+    gate: str = "softmax",
+    halving: Sequence[int] = HALVING,
+) -> nn.Module:
     """Report B: eleven gated blocks with shortcuts; the last layer is a softmax, although the loss also applies one.
 
-    Without last_softmax, it is a network that the reported loss can be of (see utils/recipes/reported.py).
+    Without last_softmax, it is a network that the reported loss can be of (see utils/recipes/reported.py). gate:
+    "softmax", "sigmoid", or "mlp" (with a hidden layer, and a softmax).
     """
-    channels = [3, 32, 64, 64, 128, 128, 256, 256, 512, 512, 512, 512]
     net = nn.Sequential()
-    for number, (c, d) in enumerate(pairwise(channels), start=1):
+    for number, (c, d) in enumerate(pairwise(CHANNELS_OF_B), start=1):
+        activation = nn.Sigmoid() if gate == "sigmoid" else nn.Softmax(dim=1)
         block = GatedBlock(
             c,
             d,
-            gate=make_gate(c, k=4),
-            branches=GatedConv(c, d, kernel_sizes=(3, 3, 3, 3)),
+            gate=make_gate(c, k, activation, hidden=max(4, c // 4) if gate == "mlp" else None),
+            branches=GatedConv(c, d, kernel_sizes=(3,) * k),
             shortcut=nn.Identity() if c == d else nn.Sequential(conv(c, d, 1), nn.BatchNorm2d(d)),
-            after=norm_and_pooling(d, number),
+            after=norm_and_pooling(d, number in halving),
         )
         net.add_module(f"block{number}", block)
     net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, num_classes)])

@@ -24,7 +24,14 @@ ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.SiLU, nn.
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d)
 POOLS = (_MaxPoolNd, _AvgPoolNd, _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, GlobalMaxPool)
 DROPOUTS = (nn.Dropout, nn.Dropout2d, nn.AlphaDropout)
-NAMES = {"Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh", "Flatten": "flatten", "Identity": "X itself"}
+NAMES = {
+    "Sigmoid": "sigmoid",
+    "Softmax": "softmax",
+    "TemperatureSoftmax": "softmax with a temperature",
+    "Tanh": "tanh",
+    "Flatten": "flatten",
+    "Identity": "X itself",
+}
 MEAN = "mean over the map"
 
 

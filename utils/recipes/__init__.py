@@ -1,5 +1,6 @@
 """Recipes, and the function that trains one (notebooks 04 and 06): the five reported systems, ours, and your own."""
 
+from utils.recipes.choices import CHOICES
 from utils.recipes.load import load_run
 from utils.recipes.ours import ABLATIONS, GATED, OURS, WITHOUT_GATE, find_system
 from utils.recipes.pretrained import load_pretrained, pretrained_record
@@ -10,6 +11,7 @@ from utils.recipes.train import Trained, train_recipe
 
 __all__ = [
     "ABLATIONS",
+    "CHOICES",
     "C_ROWS",
     "D_ROWS",
     "GATED",

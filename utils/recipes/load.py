@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from utils.data import augment as augmentations
+from utils.data.augment import AUGMENTATIONS
 from utils.data.cifar10 import load_cifar10
 from utils.data.loader import BatchLoader
 from utils.devices import try_gpu
@@ -148,13 +148,12 @@ def named_network(run: Run, path: str | None):
 def augmentation_of(entry: dict):
     """Return the augmentation from its description in a recipe, such as {"Crop": {"padding": 4}}."""
     (name, settings), *_ = entry.items()
-    kind = getattr(augmentations, name, None)
-    if not dataclasses.is_dataclass(kind) or kind.__module__ != augmentations.__name__:
+    if name not in AUGMENTATIONS:
         raise CourseworkError(
             f"There is no augmentation {name!r}.",
             next_step="It was your own class, or the record is damaged: train again with a recipe that uses the class.",
         )
-    return kind(**{key: as_tuple(value) for key, value in settings.items()})
+    return AUGMENTATIONS[name](**{key: as_tuple(value) for key, value in settings.items()})
 
 
 def as_tuple(value):

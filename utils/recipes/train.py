@@ -31,6 +31,7 @@ from utils.runs.checkpoints import Checkpoints, weights_of
 from utils.runs.recorder import Recorder
 from utils.runs.run import Run, find
 from utils.training.average import Average
+from utils.training.cool_gates import CoolGates
 from utils.training.effort import Effort, choose_effort, first
 from utils.training.interrupt import quietly_interrupted
 from utils.training.step import Step
@@ -57,7 +58,7 @@ def train_recipe(
     parent=None,
     sweep: str | None = None,
     callbacks=(),
-    curves: bool = True,
+    curves: bool | str = True,
     compiled: bool = False,
 ) -> Trained:
     """Train a recipe and return the Trained. The same call resumes a training that was interrupted.
@@ -97,6 +98,8 @@ def train_recipe(
         callbacks = [*callbacks, schedule]
         if average:
             callbacks.append(average)
+        if any(hasattr(layer, "cool") for layer in net.modules()):
+            callbacks.append(CoolGates())
         if folder is not None:
             record = record_of_training(recipe, facts, effort, sweep, images, loaders)
             callbacks.append(Recorder(folder, recipe.name, record))
@@ -111,7 +114,7 @@ def train_recipe(
             step=step,
             callbacks=callbacks,
             watched=WATCHED[protocol],
-            curves=curves,
+            curves=f"Training the recipe {recipe.name} ({data.name})" if curves is True else curves,
             record=folder is not None,
         )
     step.release()

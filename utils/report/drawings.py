@@ -10,9 +10,8 @@ import matplotlib
 import matplotlib.pyplot as plt
 
 from utils.figures.basics import show_history
-from utils.figures.calibration import show_calibration
-from utils.figures.evaluation import show_robustness
-from utils.figures.model import show_gates
+from utils.figures.calibration import show_reliability
+from utils.figures.evaluation import show_class_gates, show_robustness
 from utils.figures.style import STYLE
 from utils.models.draw import draw_network
 from utils.report import document as blocks
@@ -67,19 +66,20 @@ def curves(facts):
 
 def calibration(facts):
     """Draw the accuracy of the predictions in each bin of confidence."""
-    return _svg(show_calibration, facts["accuracy"]["calibration"], size=(4.4, 4.0))
+    bins = [facts["accuracy"]["calibration"].get(column) for column in ("count", "confidence", "accuracy", "ece")]
+    return _svg(show_reliability, {"": bins}, size=(3.2, 3.9))
 
 
 def robustness(facts):
     """Draw the accuracy on images that were shifted, made noisy or compressed."""
-    return _svg(show_robustness, {"this run": facts["accuracy"]["robustness"]["measured"]}, size=(11, 2.2))
+    return _svg(show_robustness, facts["accuracy"]["robustness"]["measured"], size=(11, 2.2))
 
 
 def gates(facts):
-    """Draw the mean gate weights for each class."""
+    """Draw how the mean gate weights of each class differ from those of all classes."""
     tables, classes = facts["accuracy"]["gates"]["tables"], facts["accuracy"]["gates"]["classes"]
     columns = sum(len(rows[0]) for rows in tables.values())
-    return _svg(show_gates, tables, classes, size=(min(11.0, 2.4 + 0.72 * columns), 0.5 + 0.19 * len(classes)))
+    return _svg(show_class_gates, tables, classes, size=(min(11.0, 2.4 + 0.72 * columns), 0.5 + 0.19 * len(classes)))
 
 
 DRAWINGS = {drawing.__name__: drawing for drawing in (diagram, curves, calibration, robustness, gates)}

@@ -13,7 +13,7 @@ import warnings
 import torch
 
 from utils.errors import CheckpointError, CheckpointWarning
-from utils.files import sync_folder
+from utils.files import replace, sync_folder
 
 # The name contains a hash of the file's content, so that a file that was cut short or changed is recognised.
 NAME = "checkpoint-{epoch:05d}-{batch:07d}-{hash}.pt"
@@ -65,7 +65,7 @@ def _put(content, path):
             os.fsync(file.fileno())
         if _hash(partial.read_bytes()) != PATTERN.fullmatch(path.name)[3]:
             raise OSError(f"{partial.name} does not read back as it was written")
-        os.replace(partial, path)
+        replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     sync_folder(path.parent)

@@ -233,7 +233,7 @@ def find(name, folder=None):
     matches = exact or [run for run in runs if run.name.startswith(str(name))]
     if len(matches) == 1:
         return matches[0]
-    what = f"There is no run {name!r}."
+    what = f"There is no run {name!r}." if runs else "There is no run yet."
     if matches:
         what = f"The names of {len(matches)} runs begin with {name}."
     names = ", ".join(run.name for run in (matches or runs)[-8:])

@@ -60,8 +60,8 @@ def git_state():
     """Return the suite's commit, and whether its files were changed since; None without git."""
 
     def ask(*arguments):
-        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10)
-        return done.stdout.strip() if done.returncode == 0 else None
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, timeout=10)
+        return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else None
 
     try:
         commit, changes = ask("rev-parse", "--short=10", "HEAD"), ask("status", "--porcelain", "--untracked-files=no")

@@ -187,6 +187,40 @@ def examine_crop(answer):
 
 
 @exercise(
+    "01.loaders",
+    "loaders of training and validation images",
+    two_loaders="Two loaders are expected: (train_loader, val_loader).",
+    dropped="Some images are missing in an epoch. The last batch is smaller, but it counts.",
+    wrong_size="The batches do not have the size that is asked for.",
+    not_shuffled="The training images come in the same order in each epoch.",
+    not_augmented="The training images are the same in each epoch. Where are they flipped and cropped?",
+    shuffled_validation="The validation images are shuffled. That changes no accuracy, but row i is no longer image i.",
+    augmented_validation="The validation images change from one pass to the next. We measure on real images.",
+    not_standardised="The validation images are not standardised as the training images are.",
+)
+def examine_loaders(answer):
+    train, val = (Split(make_images(26, 3, 32, 32), torch.arange(26)) for _ in range(2))
+    loaders = call(answer, train, val, 8, may_change=True)
+    ensure(isinstance(loaders, (tuple, list)) and len(loaders) == 2, "two_loaders")
+    passes = []  # images and labels of two passes over each loader
+    for loader in loaders:
+        for _ in range(2):
+            batches = call(list, loader, may_change=True)
+            ensure(batches and len(batches[0][1]) == 8, "wrong_size")
+            X, y = (torch.cat(parts) for parts in zip(*batches, strict=True))
+            ensure(sorted(y.tolist()) == list(range(26)), "dropped")
+            passes.append((X, y))
+    (X_1, y_1), (X_2, y_2), (V_1, v_1), (V_2, v_2) = passes
+    ensure(not torch.equal(y_1, y_2), "not_shuffled")
+    ensure(not is_close(X_1[y_1.argsort()], X_2[y_2.argsort()]), "not_augmented")
+    ensure(torch.equal(v_1, val.labels) and torch.equal(v_2, val.labels), "shuffled_validation")
+    ensure(is_close(V_1, V_2), "augmented_validation")
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    right = (val.images.float() / 255 - mean) / std
+    ensure(is_close(V_1, right) and X_1.dtype == V_1.dtype and float(X_1.mean()) < 0.3, "not_standardised")
+
+
+@exercise(
     "01.gradient",
     "the gradient of softmax regression by its formula",
     not_divided="The loss is a mean over the batch. What does this do to the gradient?",

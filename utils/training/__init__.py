@@ -2,12 +2,14 @@
 
 from utils.training.average import Average
 from utils.training.best_epoch import EarlyStopping, KeepBest
+from utils.training.cool_gates import CoolGates
 from utils.training.effort import Effort, choose_effort
 from utils.training.scheduler_callbacks import EachBatch, EachEpoch
 from utils.training.step import Step, best_precision
 
 __all__ = [
     "Average",
+    "CoolGates",
     "Effort",
     "EachBatch",
     "EachEpoch",

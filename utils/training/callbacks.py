@@ -11,7 +11,7 @@ PyTorch's schedulers, metric objects like those of torchmetrics, and plain funct
 
 A callback may have more methods. With state_dict() and load_state_dict(state), checkpoints save its state. describe()
 returns the settings that the result depends on. check(training) is called before anything is trained or written.
-best_epoch.py, average.py and scheduler_callbacks.py contain callbacks that are ready to use.
+best_epoch.py, average.py, cool_gates.py and scheduler_callbacks.py contain callbacks that are ready to use.
 """
 
 from __future__ import annotations

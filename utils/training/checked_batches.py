@@ -16,7 +16,7 @@ from utils.training.measure import place
 MOST = 1000  # batches whose labels are held until they are checked; of more, only the extremes are held
 
 
-def check_batches(batches, name, num_epochs):
+def check_batches(batches, name, num_epochs, mixed=False):
     """Return an iterable that can be read in every epoch; raise an error if it can be read only once."""
     if inspect.isgeneratorfunction(batches):
         return CalledEachEpoch(batches)
@@ -33,7 +33,7 @@ def check_batches(batches, name, num_epochs):
         raise CourseworkError(what, where=name, next_step="Give a BatchLoader, a DataLoader or a list.")
     if isinstance(batches, (list, tuple)):
         for batch in batches:
-            check_pair(batch, name)
+            check_pair(batch, name, mixed)
     return batches
 
 
@@ -47,12 +47,12 @@ class CalledEachEpoch:
         return self.function()
 
 
-def check_pair(batch, name):
+def check_pair(batch, name, mixed=False):
     """Raise an error if a batch is not (X, y), images and their labels as tensors."""
     is_sequence = isinstance(batch, (tuple, list))
     if is_sequence and len(batch) == 2 and isinstance(batch[0], torch.Tensor) and isinstance(batch[1], torch.Tensor):
         X, y = batch
-        check_labels(y, X.shape[0] if X.ndim else 0, name)
+        check_labels(y, X.shape[0] if X.ndim else 0, name, mixed)
         return
     content = f"({', '.join(type(item).__name__ for item in batch)})" if is_sequence else name_of_type(batch)
     what = f"Each batch must be a pair (X, y) of tensors, but one is {content}."
@@ -60,10 +60,20 @@ def check_pair(batch, name):
     raise CourseworkError(what, where=name, next_step=next_step)
 
 
-def check_labels(y, count, name):
-    """Raise an error unless y holds the classes of `count` examples, at least one, as whole numbers."""
+def are_mixed(y):
+    """Return True for the labels of mixed images (Mixup, CutMix): the share of each class, floats (B, classes)."""
+    return y.ndim == 2 and y.is_floating_point()
+
+
+def check_labels(y, count, name, mixed=False):
+    """Raise an error unless y holds the classes of `count` examples, at least one, as whole numbers.
+
+    Labels of mixed images are only accepted if `mixed` is True: in a training, but never where a network is evaluated.
+    """
     is_fitting = count > 0 and y.shape == (count,)
     if is_fitting and not y.is_floating_point():
+        return
+    if count > 0 and mixed and are_mixed(y) and len(y) == count:
         return
     if is_fitting:
         what = f"Labels must be whole numbers, one for each class, but are {y.dtype}."
@@ -74,18 +84,23 @@ def check_labels(y, count, name):
     else:
         what = f"Labels must have the shape ({count},), one class for each example, but have {tuple(y.shape)}."
         next_step = "Labels (B, 1): y.squeeze(1). Labels as one-hot vectors (B, classes): y.argmax(1)."
+        if are_mixed(y):
+            next_step = "Measure on images without Mixup and CutMix. Labels as one-hot vectors: y.argmax(1)."
     raise CourseworkError(what, where=name, next_step=next_step)
 
 
 def check_scores(y_hat, y, name="y_hat, y"):
-    """Raise an error unless y holds a label, and y_hat a score for each class, of every example."""
+    """Raise an error unless y holds a label, or the shares of all classes, and y_hat a score per class, per example."""
     is_tensor = isinstance(y_hat, torch.Tensor)
     if not is_tensor or y_hat.ndim != 2 or y_hat.shape[1] < 2:
         content = f"have the shape {tuple(y_hat.shape)}" if is_tensor else f"are {name_of_type(y_hat)}"
         what = f"Scores must be a tensor (B, classes), with two classes at least, but {content}."
         next_step = "End the network with nn.Flatten() and nn.Linear(..., classes). Two classes need two scores."
         raise CourseworkError(what, where=name, next_step=next_step)
-    check_labels(y, y_hat.shape[0], name)
+    check_labels(y, y_hat.shape[0], name, mixed=True)
+    if are_mixed(y) and y.shape != y_hat.shape:
+        what = f"Labels of mixed images must have the scores' shape {tuple(y_hat.shape)}, but have {tuple(y.shape)}."
+        raise CourseworkError(what, where=name, next_step="Give the network and the labels the same number of classes.")
 
 
 class CheckedBatches:
@@ -98,10 +113,12 @@ class CheckedBatches:
 
     Shapes are checked at once. The values of the labels are checked at the end of the block, because reading them
     earlier would wait for a GPU in each batch. An error in the block whose cause is known is replaced by a clearer one.
+    mixed: whether the labels may be those of mixed images.
     """
 
-    def __init__(self, batches, net, device, name):
-        self._batches = check_batches(batches, name, num_epochs=1)
+    def __init__(self, batches, net, device, name, mixed=False):
+        self._batches = check_batches(batches, name, 1, mixed)
+        self._mixed = mixed
         self._net = net
         self._device = place(net, device)
         self._name = name
@@ -113,7 +130,7 @@ class CheckedBatches:
 
     def __iter__(self):
         for batch in self._batches:
-            check_pair(batch, self._name)
+            check_pair(batch, self._name, self._mixed)
             X, y = batch
             self._X = X.to(self._device, non_blocking=True)
             self._y = y.to(self._device, non_blocking=True)
@@ -135,7 +152,9 @@ class CheckedBatches:
     def __exit__(self, kind, error, trace):
         if error is None and self._labels:
             least, most = _extremes(self._labels).tolist()
-            if least < 0 or most >= self._classes:
+            if are_mixed(self._y):
+                _check_shares(least, most, self._name)
+            elif least < 0 or most >= self._classes:
                 raise self._wrong_labels(least, most, f"but the network has scores for {self._classes} classes")
         if isinstance(error, (RuntimeError, IndexError, ValueError, TypeError)) and self._X is not None:
             explained = self._explain(error)
@@ -168,7 +187,12 @@ class CheckedBatches:
             what = f"The images are {self._X.dtype}, but the network computes in {weights.dtype}."
             next_step = "Convert the images: X.float(), and pixels from 0 to 255 by X.float() / 255."
             return CourseworkError(what, where=self._name, next_step=next_step)
-        if isinstance(error, IndexError) or "Class values" in message:  # from F.one_hot
+        if are_mixed(self._y):
+            if re.search("target|index|indices", message):
+                what = f"This loss can't use labels {tuple(self._y.shape)} of mixed images: {message}"
+                next_step = "Use nn.CrossEntropyLoss and one score per class, or leave out Mixup and CutMix."
+                return CourseworkError(what, where=self._name, next_step=next_step)
+        elif isinstance(error, IndexError) or "Class values" in message:  # from F.one_hot
             return self._explain_labels(message)
         return None
 
@@ -181,5 +205,14 @@ class CheckedBatches:
 
 
 def _extremes(labels):
-    """Return the least and the greatest label as a tensor, which a GPU may still be computing."""
-    return torch.stack(torch.cat(labels).aminmax())
+    """Return the least and the greatest label as a tensor, which a GPU may still be computing.
+
+    Of mixed labels, return the least and the greatest sum of an image's shares.
+    """
+    return torch.stack(torch.cat([y.sum(1) if are_mixed(y) else y for y in labels]).aminmax())
+
+
+def _check_shares(least, most, name):
+    if not 0.99 < least <= most < 1.01:  # also if they are NaN
+        what = f"The shares of an image's classes must add up to 1, but they add up to numbers from {least} to {most}."
+        raise CourseworkError(what, where=name, next_step="Divide each image's labels by their sum.")

@@ -13,7 +13,7 @@ from utils.training.state import LAST
 LINE_EVERY, FIGURE_EVERY = 0.5, 1.0  # seconds between two updates, at least
 SHARE = 0.02  # the largest fraction of the time that drawing may take
 BAR = 20  # characters of the progress bar
-TITLE = "Learning curves"
+TITLE = "Loss and accuracy during the training"
 
 
 class LiveCurves:
@@ -21,7 +21,8 @@ class LiveCurves:
 
     order = LAST  # called after the checkpoints, so that it starts at the position of a resumed training
 
-    def __init__(self):
+    def __init__(self, title: str = TITLE):
+        self.title = title
         self._line = self._figure = None  # display handles
         self._next_line = self._next_figure = self._begun = self._ahead = 0.0
 
@@ -61,7 +62,7 @@ class LiveCurves:
         from utils.figures.basics import show_history
 
         begun = time.monotonic()
-        figure = show_history(training.history, num_epochs=training.num_epochs, title=TITLE)
+        figure = show_history(training.history, num_epochs=training.num_epochs, title=self.title)
         self._figure = _show(self._figure, figure)
         plt.close(figure)  # or the notebook would show it a second time at the end of the cell
         self._next_figure = time.monotonic() + max(FIGURE_EVERY, (time.monotonic() - begun) / SHARE)
@@ -77,9 +78,9 @@ class LiveCurves:
         return seconds / epochs_done * epochs_left if epochs_done > 0 and seconds > 1 else None
 
 
-def with_curves(callbacks):
-    """Return the callbacks and a LiveCurves."""
-    return [*as_callbacks(callbacks), LiveCurves()]
+def with_curves(callbacks, curves: bool | str = True):
+    """Return the callbacks and a LiveCurves; curves may be the title of its figure."""
+    return [*as_callbacks(callbacks), LiveCurves(curves) if isinstance(curves, str) else LiveCurves()]
 
 
 def progress(training, time_left, final):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import pathlib
 from typing import NamedTuple
 
 import numpy as np
 
 from utils.data.sources import CLASSES, Images, archives, cache, official, pictures
 from utils.errors import DataError
+
+ATTACHED = pathlib.Path("/kaggle/input")  # where Kaggle shows the data sets that are attached to a notebook
+DEEPEST = 3  # folders between it and the images
 
 
 class Found(NamedTuple):
@@ -42,6 +46,15 @@ def find(path):
         what = f"There is more than one archive: {names}."
         raise DataError(what, where=path, next_step="Give the path of one archive.")
     return others[0] if others else None
+
+
+def find_attached():
+    """Return the official files in a data set that is attached to a notebook on Kaggle, or None; folders come first."""
+    for depth in range(DEEPEST + 1):
+        for path in sorted(ATTACHED.glob("*/" * depth + "cifar-10-*")):
+            if path.name in (official.BATCHES if path.is_dir() else official.ARCHIVES):
+                return path
+    return None
 
 
 def read_root(path):
