@@ -1,10 +1,6 @@
 # tools/make.py defines the targets and also works without make (Windows: py tools/make.py run).
 PYTHON ?= python3
-<<<<<<< HEAD
-TARGETS = help run lab test faults bench reproduce results report compare notebooks publish grade student zip
-=======
-TARGETS = help run lab test faults bench reproduce results report compare notebooks publish zip colab
->>>>>>> teaching
+TARGETS = help run lab test faults bench reproduce results report compare notebooks publish grade student zip colab
 
 .PHONY: $(TARGETS)
 $(TARGETS):

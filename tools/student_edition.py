@@ -27,7 +27,7 @@ from utils.files import write_bytes
 ROOT = Path(__file__).resolve().parents[1]
 TITLE = "cifar10-coursework"
 KEPT_BACK = (
-    *(".ci", ".devcontainer", ".github", "conftest.py", "tests", "CONTRIBUTING.md", "CHANGELOG.md"),
+    *(".ci", ".devcontainer", ".github", ".gitattributes", "conftest.py", "tests", "CONTRIBUTING.md", "CHANGELOG.md"),
     *("docs/answers.md", "docs/rubric.md", "docs/teaching.md", "docs/developers.md", "docs/lab-notes.md"),
     *("tools/grade.py", "tools/grading", "tools/student.py", "tools/student_edition.py", "tools/bench"),
 )
