@@ -1,10 +1,13 @@
 """Tests of check, predict and progress: what an answer can't do to a notebook, and what is printed and kept."""
 
+import contextlib
 import random
+import signal
 import subprocess
 import sys
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
@@ -151,6 +154,21 @@ def test_a_limit_that_is_not_reached_leaves_nothing_behind():
     with pytest.raises(TimeUp), time_limit(0.05):
         time.sleep(60)
     time.sleep(0.2)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there is no alarm on Windows")
+def test_an_attempt_lets_the_code_that_ends_the_limit_finish():
+    frame = types.SimpleNamespace(f_code=contextlib.contextmanager.__code__)
+    survived = False
+    with pytest.raises(TimeUp), time_limit(60):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})  # the next attempt waits
+        try:
+            signal.getsignal(signal.SIGALRM)(signal.SIGALRM, frame)
+            survived = True
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+        time.sleep(60)
+    assert survived
 
 
 def test_the_readers_own_interrupt_passes(asked):
