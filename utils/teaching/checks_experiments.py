@@ -82,7 +82,7 @@ INTERVAL_HINTS = {
     "population": "The standard deviation of n numbers divides by n - 1.",
     "by_n": "The standard error divides by the root of n.",
     "no_factor": "This is the standard error. By which number of the table is it multiplied?",
-    "spread": "This is the standard deviation of single numbers. The interval of the mean needs two more factors.",
+    "spread": "This is the standard deviation of single numbers. Which two other numbers does the formula have?",
     "full_width": "Half the width is expected: what stands behind the ± sign.",
     "ends": "The mean and half the width are expected, not the two ends.",
 }
@@ -139,7 +139,7 @@ def examine_equal_weights(answer):
 @exercise(
     "06.bootstrap",
     "a bootstrap interval",
-    no_replacement="The samples have the same median. Is each drawn with replacement, and is the median its own?",
+    no_replacement="The samples have the same median. Is each drawn with replacement, and has each its own median?",
     of_means="These are the means of the samples. The medians are wanted.",
     of_values="The quantiles of the numbers themselves are too wide. Take the medians of the samples first.",
     ninety="The interval should hold the middle 95 %. How much is below its lower end?",
