@@ -104,14 +104,15 @@ def examine_loop(results, net, batches):
             "last_batch": train(batches[:-1], count)[0],
         }
         compare(net.linear.weight, weights, others, otherwise="wrong_steps")
-    mistakes = {
-        "batch_means": [over_batches(epoch) for epoch in rows],
-        "late": [over_images(epoch) for epoch in train(batches, count, late=True)[1]],
-        "counts": [sums(epoch) for epoch in rows],
-        "swapped": [over_images(epoch)[::-1] for epoch in rows],
-    }
+    mistakes = [
+        ("batch_means", [over_batches(epoch) for epoch in rows]),
+        ("late", [over_images(epoch) for epoch in train(batches, count, late=True)[1]]),
+        ("counts", [sums(epoch) for epoch in rows]),
+        ("counts", [[value / len(batches) for value in sums(epoch)] for epoch in rows]),
+        ("swapped", [over_images(epoch)[::-1] for epoch in rows]),
+    ]
     right = [over_images(epoch) for epoch in rows]
-    for hint, wrong in mistakes.items():  # one of the two numbers may be wrong
+    for hint, wrong in mistakes:  # one of the two numbers may be wrong
         for result, good, bad in zip(results, right, wrong, strict=True):
             if not is_close(result, good) and all(
                 is_close(r, g) or is_close(r, b) for r, g, b in zip(result, good, bad, strict=True)
@@ -156,7 +157,7 @@ def examine_accuracy(answer):
     try:
         result = call(answer, y_hat, y)
         ensure(not isinstance(result, torch.Tensor) or result.numel() == 1, "not_one_number")
-        compare(number_of(result), 4, {"share": 4 / 5, "counts_errors": 1})
+        compare(number_of(result), 4, {"share": 4 / 5, "counts_errors": 1, "wrong_dimension": 0})
         square = call(answer, y_hat[:3], torch.tensor([0, 2, 1]))
         compare(number_of(square), 3, {"share": 1.0, "counts_errors": 0})
     except Wrong as wrong:
@@ -209,6 +210,7 @@ def examine_evaluation(answer, in_eval_mode):
         "counts": sums(rows)[1],
         "percent": 100 * right,
     }
+    ensure(not is_close(result, sums(rows)[1] / len(batches)), "counts")
     compare(result, right, mistakes)
     ensure(not any(gradients for _, _, gradients in net.uses), "gradients")
     ensure(not in_eval_mode or not any(training for _, training, _ in net.uses), "training_mode")
