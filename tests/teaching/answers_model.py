@@ -40,11 +40,11 @@ class OneKernel(nn.Module):
     """The gated convolution with one mixed kernel per image, and switches for its mistakes."""
 
     weights = staticmethod(lambda a: a)
-    padding, plain_list, factor, named = 1, False, 1.0, True
+    size, padding, plain_list, factor, named = 3, 1, False, 1.0, True
 
     def __init__(self, in_channels, out_channels, k=4):
         super().__init__()
-        convs = [nn.Conv2d(in_channels, out_channels, 3, padding=self.padding) for _ in range(k)]
+        convs = [nn.Conv2d(in_channels, out_channels, self.size, padding=self.padding) for _ in range(k)]
         self.convs = convs if self.plain_list else nn.ModuleList(convs)
         if self.named:
             self.branches = self.convs
@@ -180,6 +180,7 @@ WRONG = {
     "02.gated-conv": {
         "no_branches": changed(OneKernel, plain_list=True),
         "shrinks": changed(OneKernel, padding=0),
+        "other_kernels": changed(OneKernel, size=5),
         "same_weights": changed(OneKernel, weights=lambda a: a[:1].expand_as(a)),
         "averaged": changed(OneKernel, factor=1 / 3),
         "wrong_branch": changed(OneKernel, weights=lambda a: a.flip(1)),

@@ -51,7 +51,7 @@ def examine_split(answer):
     variance="You divide by the square of the standard deviation.",
     wrong_dimension="The constants belong to the channels. Which shape do they need beside (3, height, width)?",
     arguments="The arguments `mean` and `std` are not used.",
-    batches_only="A single image (3, 32, 32) should work as well as a batch. Has a tensor one dimension too many?",
+    batches_only="A single image (3, 32, 32) should work as well as a batch. Have your constants too many dimensions?",
 )
 def examine_standardise(answer):
     images = make_images(5, 3, 3, 3)  # as high and wide as there are channels, so that a wrong dimension fits, too

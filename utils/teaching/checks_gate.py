@@ -24,8 +24,9 @@ def _on_meta(module, *inputs):
 @exercise(
     "02.gated-conv",
     "the weighted sum of k convolutions",
-    no_branches="There are not k layers `nn.Conv2d` in the module. Is k used, and does PyTorch look into plain lists?",
+    no_branches="PyTorch does not find k layers `nn.Conv2d`. It ignores plain lists. And is each of them a new layer?",
     names="A later cell needs the name: the convolutions are in `self.branches`, an `nn.ModuleList`.",
+    other_kernels="The branches should have 3x3 kernels.",
     shrinks="The maps become smaller, so a shortcut could not be added. Look at the padding.",
     same_weights="Every image should be weighted by its own row of a. Give two images different rows.",
     wrong_branch="A branch gets the weight of another branch. Which index of a belongs to the image?",
@@ -39,6 +40,7 @@ def examine_gated_conv(answer):
     ensure(
         len(branches) == k and all(conv.in_channels == 5 and conv.out_channels == 6 for conv in branches), "no_branches"
     )
+    ensure(all(conv.kernel_size == (3, 3) for conv in branches), "other_kernels")
     ensure(_branches(getattr(layer, "branches", nn.Identity())) == branches, "names")
     X, a = torch.randn(B, 5, 8, 9), torch.rand(B, k).softmax(1)
     a[0] = torch.tensor([0.7, 0.2, 0.1])

@@ -150,7 +150,7 @@ def examine_smoothing(answer):
     sign="One of the signs is wrong. What does the minus in r = h - q do to q?",
     no_product="A product does not pass the gradient on unchanged.",
     blocked="The ReLU's input is positive, so it passes the gradient on.",
-    local="These are local derivatives. Each must be multiplied by the gradient of the line before.",
+    local="These are local derivatives. Each must be multiplied by the gradient of the operation's result.",
     one_wrong="{name} is not right yet. What is the local derivative, and which gradient arrives there?",
 )
 def examine_backward(answer):

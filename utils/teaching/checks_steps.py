@@ -171,7 +171,7 @@ def examine_adamw(answer):
     degrees="`math.cos` takes radians. What is half a turn?",
     rises="The learning rate should be 1 at the beginning and 0 at the end.",
     linear="This is a straight line.",
-    begins="The factor should be 1 at the beginning. The peak itself is multiplied elsewhere.",
+    begins="The factor should be 1 at the beginning, whatever the peak is.",
     ends="The factor should be 0 at the end. Which angle has a half period of the cosine?",
     no_flat_end="Beginning and end are right. Half a period of the cosine is flat at both.",
 )
