@@ -104,15 +104,15 @@ def examine_loop(results, net, batches):
             "last_batch": train(batches[:-1], count)[0],
         }
         compare(net.linear.weight, weights, others, otherwise="wrong_steps")
-    mistakes = [
-        ("batch_means", [over_batches(epoch) for epoch in rows]),
-        ("late", [over_images(epoch) for epoch in train(batches, count, late=True)[1]]),
-        ("counts", [sums(epoch) for epoch in rows]),
-        ("counts", [[value / len(batches) for value in sums(epoch)] for epoch in rows]),
-        ("swapped", [over_images(epoch)[::-1] for epoch in rows]),
-    ]
+    mistakes = {
+        "batch_means": [over_batches(epoch) for epoch in rows],
+        "late": [over_images(epoch) for epoch in train(batches, count, late=True)[1]],
+        "counts": [sums(epoch) for epoch in rows],
+        "swapped": [over_images(epoch)[::-1] for epoch in rows],
+    }
     right = [over_images(epoch) for epoch in rows]
-    for hint, wrong in mistakes:  # one of the two numbers may be wrong
+    by_batches = [[value / len(batches) for value in sums(epoch)] for epoch in rows]
+    for hint, wrong in [*mistakes.items(), ("counts", by_batches)]:  # one of the two numbers may be wrong
         for result, good, bad in zip(results, right, wrong, strict=True):
             if not is_close(result, good) and all(
                 is_close(r, g) or is_close(r, b) for r, g, b in zip(result, good, bad, strict=True)

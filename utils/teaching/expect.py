@@ -65,8 +65,6 @@ def describe(error) -> str:
 
 def kind_of(value) -> str:
     """Return how a hint names what an answer is."""
-    if isinstance(value, torch.Tensor):
-        return f"a tensor of the shape {tuple(value.shape)}"
     return f"a {type(value).__name__}"
 
 
@@ -95,6 +93,8 @@ def number_of(value, *, what="The result") -> float:
     """Require a single number, as Python's or NumPy's type or as a tensor; return it as a float."""
     if isinstance(value, torch.Tensor) and value.numel() == 1:
         value = value.item()
+    if isinstance(value, torch.Tensor):
+        raise Wrong("wrong_shape", what=what, shape=tuple(value.shape), expected="a single number")
     if hasattr(value, "item") and getattr(value, "size", None) == 1:  # NumPy's numbers
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
