@@ -141,6 +141,8 @@ TARGETS = {  # name: (function, its help text if that is not the first line of t
     "notebooks": (lambda extra: module("tools.run")(["--in-place", *extra]), "Run the notebooks and rewrite them."),
     "site": (module("tools.site"), "Build the website into site/, from what is committed; needs no network."),
     "publish": (module("tools.publish", "ADDRESS"), "Write the suite's public ADDRESS into badges and set-up cells."),
+    "grade": (module("tools.grade", "FOLDER"), "Mark the submissions in a folder (FOLDER=submissions)."),
+    "student": (module("tools.student_edition"), "Make the student edition: no solutions, no answers, no outputs."),
     "zip": (pack, None),
     "colab": (module("tools.colab"), "Write self-contained notebooks for Colab and Kaggle, in dist/colab."),
     "help": (help_, None),
@@ -155,7 +157,7 @@ def main(arguments):
     if name not in TARGETS:
         fail(f"There is no target '{name}'.", "Choose one of " + ", ".join(TARGETS) + ".")
     # The commands run in the suite's folder, but the caller may be in another one.
-    for variable in ("VENV", "CIFAR10_ROOT", "CIFAR10_CACHE", "COURSEWORK_RUNS"):
+    for variable in ("VENV", "CIFAR10_ROOT", "CIFAR10_CACHE", "COURSEWORK_RUNS", "FOLDER"):
         if os.environ.get(variable):
             os.environ[variable] = os.path.abspath(os.path.expanduser(os.environ[variable]))
     try:

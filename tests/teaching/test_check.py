@@ -1,6 +1,7 @@
 """Tests of check, predict and progress: what an answer can't do to a notebook, and what is printed and kept."""
 
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -117,6 +118,29 @@ def test_in_another_thread_the_time_is_limited_too(asked):
     thread.start()
     thread.join(60)
     assert hints == ["endless", "endless", "added_two", None]
+
+
+LIMITED_THEN_PROFILED = """
+import sys
+import threading
+from utils.teaching.guard import time_limit
+
+def limited():
+    with time_limit(60):
+        pass
+
+thread = threading.Thread(target=limited)
+thread.start()
+thread.join()
+sys.setprofile(lambda *event: None)  # Python 3.11 repeats a step for ever if it still looks for an exception to raise
+print((lambda: "ended")())
+"""
+
+
+def test_a_time_limit_in_another_thread_leaves_no_exception_to_look_for():
+    command = [sys.executable, "-c", LIMITED_THEN_PROFILED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "ended\n"
 
 
 def test_a_limit_that_is_not_reached_leaves_nothing_behind():

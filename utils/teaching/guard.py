@@ -104,8 +104,13 @@ def _limit_by_thread(seconds):
 
     def disarm():
         finished.set()
-        with lock:
-            raise_in(thread, None)  # withdraws an exception that has not been raised yet
+        try:
+            with lock:  # from here on, the watcher sends nothing
+                raise_in(thread, ctypes.py_object(TimeUp))  # takes the place of one that has not been raised yet
+            while True:  # until it is raised: only then does Python 3.11 stop looking for it at every step
+                pass
+        except TimeUp:
+            pass
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

@@ -1,0 +1,1 @@
+"""Marking of submissions: student code runs in a confined child process, and the parent judges what it computes."""
