@@ -10,8 +10,9 @@ from utils.experiments import sign_test, t_interval
 from utils.models import ConstantGate
 
 
-def over_seeds(*, seed=None, repeats=1, result=lambda x: (x.mean(), x.std())):
+def over_seeds(*, seed=None, repeats=1, result=lambda x: (x.mean(), x.std()), given=True, first=False):
     def run(experiment, seeds):
+        seeds = seeds[:1] if first else seeds if given else range(len(seeds))
         for _ in range(repeats):
             x = torch.tensor([experiment(seed or s) for s in seeds])
         return result(x)
@@ -19,13 +20,13 @@ def over_seeds(*, seed=None, repeats=1, result=lambda x: (x.mean(), x.std())):
     return run
 
 
-def half_of(factor=None, freedom=0, root=0.5, correction=1):
+def half_of(factor=None, freedom=0, root=0.5, correction=1, result=lambda mean, half: (mean, half)):
     def interval(x):
         values = torch.as_tensor(x, dtype=torch.float64)
         n = len(values)
         plain = torch.arange(n + freedom, dtype=torch.float64)
         t = factor or t_interval(plain)[1] / (plain.std() / len(plain) ** 0.5)
-        return values.mean(), t * values.std(correction=correction) / n**root
+        return result(values.mean(), t * values.std(correction=correction) / n**root)
 
     return interval
 
@@ -59,10 +60,11 @@ def equal(**switches):
     return type("Changed", (Equal,), switches)
 
 
-def bootstrap(*, replace=True, of_means=True, levels=(2.5, 97.5), size=None, both=True):
+def bootstrap(*, replace=True, of=torch.median, levels=(2.5, 97.5), size=None, both=True):
     def interval(d, samples=4000):
-        rows = [torch.randint(len(d), (size or len(d),)) if replace else torch.randperm(len(d)) for _ in range(samples)]
-        values = torch.stack([d[row].mean() for row in rows]) if of_means else d
+        n = size or len(d)
+        rows = [torch.randint(len(d), (n,)) if replace else torch.randperm(len(d)) for _ in range(samples)]
+        values = torch.stack([of(d[row]) for row in rows]) if of else d
         ordered = values.sort().values
         ends = [ordered[min(len(ordered) - 1, int(level / 100 * len(ordered)))].item() for level in levels]
         return ends if both else ends[0]
@@ -70,21 +72,24 @@ def bootstrap(*, replace=True, of_means=True, levels=(2.5, 97.5), size=None, bot
     return interval
 
 
-def coin(*, sides=2, most=1.0, single=False, large=False, divided=True):
+def coin(*, sides=2, most=1.0, single=False, pick=min, divided=True, short=0):
     def coin_test(a, b):
-        n, m = a + b, max(a, b) if large else min(a, b)
-        tail = sum(math.comb(n, i) for i in range(m if single else 0, m + 1))
+        n, m = a + b, pick(a, b)
+        tail = sum(math.comb(n, i) for i in range(m if single else 0, m + 1 - short))
         return min(most, sides * tail / (2**n if divided else 1))
 
     return coin_test
 
 
-def power(*, factor=None, error=True, spread_used=True, missed=False, experiments=6000):
+def power(*, factor=None, error=True, spread_used=True, missed=False, experiments=6000, known=False, share=True):
     def found(difference, spread, n):
         t = factor or t_interval(range(n))[1] / (statistics.stdev(range(n)) / n**0.5)
         d = torch.randn(experiments, n) * (spread if spread_used else 1) + difference
-        share = (d.mean(1) - t * d.std(1) / (n**0.5 if error else 1) > 0).float().mean().item()
-        return 1 - share if missed else share
+        is_found = d.mean(1) - t * (spread if known else d.std(1)) / (n**0.5 if error else 1) > 0
+        if not share:
+            return is_found.sum()
+        found_in = is_found.float().mean().item()
+        return 1 - found_in if missed else found_in
 
     return found
 
@@ -122,6 +127,7 @@ WRONG = {
     "06.std": {
         "population": lambda x: x.std(correction=0),
         "no_root": lambda x: x.var(),
+        "outside": lambda x: (x - x.mean()).square().sum().sqrt() / (len(x) - 1),
         "absolute": lambda x: (x - x.mean()).abs().mean(),
         "no_mean": lambda x: (x.square().sum() / (len(x) - 1)).sqrt(),
         "error": lambda x: x.std() / len(x) ** 0.5,
@@ -133,6 +139,9 @@ WRONG = {
         "twice": over_seeds(repeats=2),
         "two_numbers": over_seeds(result=lambda x: x.mean()),
         "variance": over_seeds(result=lambda x: (x.mean(), x.var())),
+        "swapped": over_seeds(result=lambda x: (x.std(), x.mean())),
+        "one_run": over_seeds(first=True),
+        "other_seeds": over_seeds(given=False),
     },
     "06.interval": {
         "normal": half_of(factor=1.96),
@@ -140,6 +149,11 @@ WRONG = {
         "no_error": half_of(root=0),
         "population": half_of(correction=0),
         "by_n": half_of(root=1),
+        "no_factor": half_of(factor=1),
+        "spread": half_of(factor=1, root=0),
+        "full_width": half_of(result=lambda mean, half: (mean, 2 * half)),
+        "ends": half_of(result=lambda mean, half: (mean - half, mean + half)),
+        "raises": lambda x: half_of()(x) if torch.as_tensor(x).is_floating_point() else torch.tensor(x).mean(),
     },
     "06.by-hand": {
         "normal": [83, 2.53],
@@ -147,6 +161,9 @@ WRONG = {
         "no_error": [83, 8.22],
         "mean": [84, 4.11],
         "by_n": [83, 2.05],
+        "no_factor": [83, 1.29],
+        "spread": [83, 2.58],
+        "ends": [78.89, 87.11],
         "open": [83, ...],
     },
     "06.equal-weights": {
@@ -158,7 +175,8 @@ WRONG = {
     },
     "06.bootstrap": {
         "no_replacement": bootstrap(replace=False),
-        "of_values": bootstrap(of_means=False),
+        "of_means": bootstrap(of=torch.mean),
+        "of_values": bootstrap(of=None),
         "ninety": bootstrap(levels=(5, 95)),
         "wrong_size": bootstrap(size=20),
         "two_ends": bootstrap(both=False),
@@ -167,7 +185,8 @@ WRONG = {
         "one_sided": coin(sides=1),
         "above_one": coin(most=9),
         "one_result": coin(single=True),
-        "wrong_tail": coin(large=True),
+        "wrong_tail": coin(pick=lambda a, b: b),
+        "one_short": coin(short=1),
         "not_divided": coin(divided=False, most=1e99),
     },
     "06.power": {
@@ -176,6 +195,8 @@ WRONG = {
         "no_error": power(error=False),
         "no_spread": power(spread_used=False),
         "single": power(experiments=1),
+        "known": power(known=True),
+        "counts": power(share=False),
     },
     "06.peeking": {
         "last_look": peeking(looks=[10]),

@@ -18,7 +18,7 @@ def loop(*, zero="before", steps=True, mode=True, means=False, late=False, skip=
     def train_epoch(net, train_iter, loss, optimizer):
         net.train(mode)
         rows = []
-        for X, y in train_iter[: len(train_iter) - skip]:
+        for X, y in train_iter[: 1 if skip == "rest" else len(train_iter) - skip]:
             if zero == "before":
                 optimizer.zero_grad()
             y_hat = net(X)
@@ -56,7 +56,10 @@ def evaluation(*, evals=True, gradients=False, means=False, skip=0, factor=1.0, 
     return evaluate_accuracy
 
 
-def epochs(*, count=0, calls="all", early=False, on="val", keys=("epoch", "train_loss", "train_acc", "val_acc")):
+NAMES = ("epoch", "train_loss", "train_acc", "val_acc")
+
+
+def epochs(*, count=0, calls="all", early=False, on="val", keys=NAMES, first=1, factor=1):
     def train_epochs(net, train_iter, val_iter, loss, num_epochs, optimizer, callbacks=()):
         rows = []
         for number in range(num_epochs + count):
@@ -64,7 +67,7 @@ def epochs(*, count=0, calls="all", early=False, on="val", keys=("epoch", "train
             before = my_utils.evaluate_accuracy(net, measured)
             train_loss, train_acc = my_utils.train_epoch_ch3(net, train_iter, loss, optimizer)
             after = my_utils.evaluate_accuracy(net, measured)
-            values = (number + 1, train_loss, train_acc, before if early else after)
+            values = (number + first, train_loss, factor * train_acc, before if early else after)
             rows.append(dict(zip(keys, values, strict=True)))
             if calls == "all":
                 [callback(rows) for callback in callbacks]
@@ -123,13 +126,17 @@ class Floats(Sums):
         super().add(*map(float, values))
 
 
-def step(*, autocast=True, inside=False, clip="norm", zero=True, steps=True, graph=False, pair=True):
+def step(*, autocast=True, inside=False, clip="norm", zero=True, steps=True, graph=False, pair=True, kind="bfloat16"):
     def my_step(net, X, y, loss, optimizer):
         if zero:
             optimizer.zero_grad()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        if kind == "all":
+            net, X = net.bfloat16(), X.bfloat16()
+        with torch.autocast("cpu", dtype=torch.float16 if kind == "float16" else torch.bfloat16, enabled=autocast):
             y_hat = net(X)
         batch_loss = loss(y_hat if inside else y_hat.float(), y)
+        if clip == "early":
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         batch_loss.backward()
         if clip == "norm":
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -146,7 +153,7 @@ def step(*, autocast=True, inside=False, clip="norm", zero=True, steps=True, gra
     return my_step
 
 
-def average(*, old=0.9, new=0.1, copies=True, begins=None, updates=True, shown=True, spoils=False):
+def average(*, old=0.9, new=0.1, copies=True, begins=None, updates=True, shown=True, spoils=False, named=True):
     class MyAverage:
         def __init__(self, d):
             self.net = None
@@ -164,6 +171,8 @@ def average(*, old=0.9, new=0.1, copies=True, begins=None, updates=True, shown=T
                     mean.copy_(old * mean + new * weight)
             if spoils:
                 [weight.zero_() for weight in training.net.parameters()]
+            if not named:
+                self.average = self.__dict__.pop("net")
 
     return MyAverage
 
@@ -177,7 +186,7 @@ def checkpoint(**changes):
     return {name: value for name, value in (parts | changes).items() if value is not None}
 
 
-def confidence(*, chosen="wrong", logits=False, true=False, means=False, empty=0.0, evals=True):
+def confidence(*, chosen="wrong", logits=False, true=False, means=False, empty=0.0, evals=True, share=False, row=False):
     @torch.no_grad()
     def confidence_when_wrong(net, data_iter):
         if evals:
@@ -187,11 +196,13 @@ def confidence(*, chosen="wrong", logits=False, true=False, means=False, empty=0
             y_hat = net(X)
             is_wrong = y_hat.argmax(1) != y
             p = y_hat if logits else F.softmax(y_hat, 1)
-            values = p[torch.arange(len(y)), y] if true else p.amax(1)
+            values = p[torch.arange(len(y)), y] if true else p.sum(1) if row else p.amax(1)
             batches.append(values[{"wrong": is_wrong, "right": ~is_wrong, "all": is_wrong | True}[chosen]])
         if means:
             return torch.stack([values.mean() for values in batches if len(values)]).mean().item()
         values = torch.cat(batches)
+        if share:
+            return values.sum() / sum(len(y) for _, y in data_iter)
         return values.mean().item() if len(values) or empty is None else empty
 
     return confidence_when_wrong
@@ -216,7 +227,7 @@ def plot(*, first=1, lines=2, legend=True, labels=True, swap=False, give=lambda 
 class Running:
     """Report C's loss: the sums at the end of the last group of batches, with switches for the mistakes."""
 
-    reset, whole, each, single = True, False, False, False
+    reset, whole, each, single, by_batches = True, False, False, False, False
 
     def __init__(self, every=100):
         self.every, self.losses, self.old, self.sums = every, [], [0.0, 0], [0.0, 0]
@@ -227,7 +238,7 @@ class Running:
             self.old, self.sums = [0.0, 0], [0.0, 0]
         if self.each or training.batch % self.every == 0:
             old = self.sums if self.single else [0.0, 0] if self.whole else self.old
-            self.losses.append(float(total - old[0]) / ((count - old[1]) or 1))
+            self.losses.append(float(total - old[0]) / (self.every if self.by_batches else (count - old[1]) or 1))
             self.old = [float(total), count]
         self.sums = [float(total), count]
 
@@ -254,7 +265,9 @@ LOOP = {
     "no_step": loop(zero="between"),
     "no_zero_grad": loop(zero="never"),
     "last_batch": loop(skip=1),
+    "one_batch": loop(skip="rest"),
     "batch_means": loop(means=True),
+    "not_weighted": loop(give=lambda rows, n: (sum(a for a, _, _ in rows).item() / n, sum(c for _, c, _ in rows) / n)),
     "late": loop(late=True),
     "counts": loop(give=lambda rows, total: (sum(a.item() for a, _, _ in rows), sum(c for _, c, _ in rows) / total)),
 }
@@ -304,6 +317,7 @@ WRONG = {
         "step": "optimizer.zero_grad()",
         "softmax": "scores = scores.softmax(1)",
         "trains": "model.train()",
+        "brackets": "model.eval",
         "other_line": "model.cuda()",
     },
     "04.epochs": {
@@ -312,12 +326,16 @@ WRONG = {
         "callbacks": epochs(calls="end"),
         "too_early": epochs(early=True),
         "wrong_images": epochs(on="train"),
+        "from_zero": epochs(first=0),
+        "training": epochs(factor=100),
         "nothing": lambda *arguments, **settings: None,
     },
     "04.step": {
         "no_autocast": step(autocast=False),
         "half_loss": step(inside=True),
-        "no_clip": step(clip=None),
+        "no_clip": step(clip="early"),
+        "other_half": step(kind="float16"),
+        "half_weights": step(kind="all"),
         "late_clip": step(clip="late"),
         "by_value": step(clip="value"),
         "no_zero_grad": step(zero=False),
@@ -332,6 +350,7 @@ WRONG = {
         "never": average(updates=False),
         "not_measured": average(shown=False),
         "changes_net": average(spoils=True),
+        "no_net": average(named=False),
     },
     "04.checkpoint": {
         "missing": checkpoint(optimizer=None),
@@ -344,6 +363,8 @@ WRONG = {
     "04.confidence": {
         "all_answers": confidence(chosen="all"),
         "right_answers": confidence(chosen="right"),
+        "all_counted": confidence(share=True),
+        "all_classes": confidence(row=True),
         "logits": confidence(logits=True),
         "true_class": confidence(true=True),
         "batch_means": confidence(means=True),
@@ -365,5 +386,6 @@ WRONG = {
         "last_only": running(single=True),
         "not_reset": running(reset=False),
         "every_batch": running(each=True),
+        "per_batch": running(by_batches=True),
     },
 }

@@ -16,7 +16,7 @@ from utils.teaching.expect import call, compare, ensure, is_close, number_of, nu
 @exercise(
     "05.predict-all",
     "the scores of all images",
-    two_tensors="Two tensors are expected: the scores (n, classes) and the labels (n,).",
+    two_tensors="Two tensors are expected, in this order: the scores (n, classes) and the labels (n,).",
     last_batch="Some images are missing. Is the last, smaller batch left out?",
     probabilities="The scores are expected as the network returns them, without a softmax.",
     training_mode="The network is in training mode while it predicts.",
@@ -29,6 +29,7 @@ def examine_predict_all(answer):
     ensure(isinstance(result, (tuple, list)) and len(result) == 2, "two_tensors")
     scores = net.linear(X)
     ensure(all(isinstance(part, torch.Tensor) for part in result), "two_tensors")
+    ensure(result[0].ndim == 2 and result[1].ndim == 1, "two_tensors")
     ensure(len(result[0]) == len(X), "last_batch")
     compare(tensor_of(result[0], scores.shape), scores, {"probabilities": scores.softmax(1)})
     compare(tensor_of(result[1], y.shape, whole=True), y)
@@ -41,6 +42,8 @@ INTERVAL_HINTS = {
     "not_by_n": "The standard deviation of a mean falls with the number of images.",
     "one_sigma": "95 % of the values lie within 1.96 standard deviations, not within one.",
     "two_ends": "Two numbers are expected: the lower and the upper end.",
+    "swapped": "The lower end comes first.",
+    "root_without_n": "The number of images stands under the root, too.",
     "percent": "Fractions from 0 to 1 are expected.",
 }
 
@@ -61,8 +64,16 @@ def examine_normal_interval(answer):
         "one_sigma": [p - sigma, p + sigma],
         "two_ends": [p, 1.96 * sigma],
         "percent": [100 * (p - 1.96 * sigma), 100 * (p + 1.96 * sigma)],
+        "swapped": [p + 1.96 * sigma, p - 1.96 * sigma],
+        "root_without_n": [p - 1.96 * sigma / math.sqrt(n), p + 1.96 * sigma / math.sqrt(n)],
     }
     compare(ends, [p - 1.96 * sigma, p + 1.96 * sigma], mistakes)
+
+
+def _ends(p, s):
+    """Return the ends of Wilson's interval, with s for the square of z divided by n."""
+    half = math.sqrt(s * p * (1 - p) + s**2 / 4)
+    return [(p + s / 2 - half) / (1 + s), (p + s / 2 + half) / (1 + s)]
 
 
 @exercise(
@@ -70,7 +81,8 @@ def examine_normal_interval(answer):
     "Wilson's interval",
     normal="This is the normal interval: it has no width if all answers are right.",
     old_middle="The middle of the interval is not the measured accuracy. It lies closer to 1/2.",
-    not_divided="Both ends are divided by the same number in the formula.",
+    not_divided="In the formula 1 + s divides both, the middle and the root. Look at your brackets.",
+    no_square="s stands for the square of z, divided by n.",
     numbers_only="m may be a tensor of many counts. Which functions take numbers only?",
     **{name: INTERVAL_HINTS[name] for name in ("two_ends", "no_root")},
 )
@@ -88,8 +100,10 @@ def examine_wilson(answer):
         "normal": [p - sigma, p + sigma],
         "old_middle": [p - half / (1 + s), p + half / (1 + s)],
         "not_divided": [middle - half, middle + half],
+        "no_square": _ends(p, 1.96 / n),
         "no_root": [(middle - inside) / (1 + s), (middle + inside) / (1 + s)],
     }
+    ensure(not is_close(ends, [middle - half / (1 + s), middle + half / (1 + s)], 1e-3), "not_divided")
     right = wilson_interval(m, n)
     compare(ends, right, mistakes, tolerance=1e-3)
     counts = torch.tensor([0, 7, 20])
@@ -107,6 +121,7 @@ def examine_wilson(answer):
     shares="Counts are expected, not shares.",
     too_small="A class that does not occur has a row and a column, too.",
     diagonal="Mistakes are counted as well as right answers.",
+    repeated="A pair that occurs several times is counted once: `C[y, predicted] += 1` adds 1 only once to a place.",
 )
 def examine_confusion(answer):
     y = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2])
@@ -115,7 +130,7 @@ def examine_confusion(answer):
     C = call(answer, predicted, y, 4)
     ensure(not isinstance(C, torch.Tensor) or C.shape != (3, 3), "too_small")
     ensure(not is_close(C, right / 9) and not is_close(C, right / right.sum(1, keepdim=True).clamp(min=1)), "shares")
-    compare(C, right, {"transposed": right.T, "diagonal": right.diag().diag()})
+    compare(C, right, {"transposed": right.T, "diagonal": right.diag().diag(), "repeated": right.clamp(max=1)})
     ensure(C.shape == (4, 4), "too_small")
 
 
@@ -126,7 +141,7 @@ def examine_confusion(answer):
     precision="This is the precision, down the columns.",
     arithmetic="This is the ordinary mean of precision and recall. The harmonic mean is lower.",
     overall="One number for each class is expected.",
-    empty="A class that is never predicted, or does not occur, should get 0.",
+    empty="A class that is never predicted, or does not occur, should get 0, and not `nan`.",
 )
 def examine_f1(answer):
     C = torch.tensor([[8, 2, 0], [3, 5, 2], [1, 4, 15]])
@@ -135,11 +150,12 @@ def examine_f1(answer):
     ensure(not isinstance(result, (int, float)) and getattr(result, "ndim", 1) == 1, "overall")
     mistakes = {"recall": recall, "precision": precision, "arithmetic": (recall + precision) / 2}
     compare(tensor_of(result, (3,)), per_class(C)["f1"], mistakes)
-    C = torch.tensor([[8, 0, 2], [3, 0, 5], [0, 0, 4]])
-    try:
-        compare(tensor_of(call(answer, C), (3,)), [16 / 21, 0.0, 8 / 15])
-    except Wrong:
-        raise Wrong("empty") from None
+    for row in ([3, 0, 5], [0, 0, 0]):  # the second class is never predicted; then it does not even occur
+        C = torch.tensor([[8, 0, 2], row, [0, 0, 4]])
+        try:
+            compare(tensor_of(call(answer, C), (3,)), [16 / (18 + row[0]), 0.0, 8 / (10 + row[2])])
+        except Wrong:
+            raise Wrong("empty") from None
 
 
 @exercise(
@@ -150,28 +166,38 @@ def examine_f1(answer):
     signed="Gaps of opposite signs cancel. What is missing around the difference?",
     not_finite="An empty bin makes the sum `nan`. Leave it out.",
     counts="The counts of the bins are not right. Bin b holds the confidences from b/bins to (b + 1)/bins.",
+    last_bin="Where is a confidence of exactly 1? It belongs to the last bin.",
+    exchanged="The second result is the mean confidence of each bin, the third one the accuracy.",
+    means="The mean confidence or the accuracy of a bin is not right. Over which predictions is the mean?",
     summed="The gaps are multiplied by counts. By which number must the sum be divided?",
     largest="This is the largest gap. The mean gap is wanted.",
 )
 def examine_ece(answer):
-    confidence = torch.tensor([0.95, 0.9, 0.85, 0.99, 0.55, 0.6, 0.52, 0.3, 0.25, 0.81])
+    confidence = torch.tensor([0.95, 0.9, 0.85, 1.0, 0.55, 0.62, 0.52, 0.3, 0.25, 0.81])  # none on an inner edge
     correct = torch.tensor([1, 1, 0, 1, 1, 1, 1, 0, 1, 0])
     bins = 5
     result = call(answer, confidence, correct, bins)
     ensure(isinstance(result, (tuple, list)) and len(result) == 4, "four")
-    bin_of = (confidence * bins).long()
+    bin_of = (confidence * bins).long().clamp(max=bins - 1)
     counts = torch.bincount(bin_of, minlength=bins)
-    gaps = torch.zeros(bins)
-    for b in bin_of.unique():
-        gaps[b] = correct[bin_of == b].float().mean() - confidence[bin_of == b].mean()
+    conf = torch.stack([confidence[bin_of == b].mean() for b in range(bins)])
+    acc = torch.stack([correct[bin_of == b].float().mean() for b in range(bins)])
+    gaps = (acc - conf).nan_to_num()
     mistakes = {
         "unweighted": gaps.abs().sum() / (counts > 0).sum(),
         "signed": (counts / 10 * gaps).sum().abs(),
         "summed": (counts * gaps.abs()).sum(),
         "largest": gaps.abs().max(),
     }
-    ensure(is_close(result[0], counts), "counts")
+    if not is_close(result[0], counts):
+        raise Wrong(
+            "last_bin" if is_close(result[0], torch.bincount(bin_of[confidence < 1], minlength=bins)) else "counts"
+        )
     compare(number_of(result[3]), (counts / 10 * gaps.abs()).sum(), mistakes | {"signed": (counts / 10 * gaps).sum()})
+    filled = counts > 0
+    means = [torch.as_tensor(part)[filled] for part in result[1:3]]
+    ensure(not is_close(means[0], acc[filled]) or not is_close(means[1], conf[filled]), "exchanged")
+    ensure(is_close(means[0], conf[filled]) and is_close(means[1], acc[filled]), "means")
 
 
 @exercise(
@@ -180,17 +206,22 @@ def examine_ece(answer):
     inverse="The logits are divided by T. You seem to multiply.",
     worst="The loss is higher than without a temperature. Do you look for the smallest loss?",
     fixed="Other predictions need another temperature. Which values do you try?",
-    too_coarse="The loss can still be lowered. Try temperatures that are closer together.",
+    too_coarse="The loss can still be lowered. Try temperatures below and above 1 that are closer together.",
+    loss_itself="This is the smallest loss. Which temperature gives it?",
+    position="This is the position in your list of temperatures. Which temperature stands there?",
 )
 def examine_temperature(answer):
     generator = torch.Generator().manual_seed(0)
     y_hat = 2 * torch.randn(3000, 4, generator=generator)
     y = torch.multinomial(y_hat.softmax(1), 1, generator=generator)[:, 0]
     found = []
-    for factor in (3.0, 0.5):
-        T = number_of(call(answer, factor * y_hat, y))
+    for factor in (2.7, 0.6):
+        result = call(answer, factor * y_hat, y)
+        ensure(not isinstance(result, torch.Tensor) or result.is_floating_point(), "position")
+        T = number_of(result)
         ensure(T > 0, "worst")
         best = min((i / 100 for i in range(20, 600)), key=lambda T: F.cross_entropy(factor * y_hat / T, y))
+        ensure(not is_close(T, F.cross_entropy(factor * y_hat / best, y), 3e-3), "loss_itself")
         if abs(T - best) > 0.08 and abs(T - 1 / best) < 0.08:
             raise Wrong("inverse")
         found.append((T, best, factor))

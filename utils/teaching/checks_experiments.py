@@ -18,6 +18,7 @@ NEAR = 0.035  # how far two simulated shares may differ by chance
     "a standard deviation",
     population="Of n numbers, n - 1 are left after the mean is known. What do you divide by?",
     no_root="This is the variance. What turns it into a standard deviation?",
+    outside="Look at the formula again: n - 1 stands under the root.",
     absolute="The deviations are squared before they are added.",
     no_mean="The deviations are those from the mean.",
     error="This is the standard error of the mean. The spread itself is wanted.",
@@ -27,6 +28,7 @@ def examine_standard_deviation(answer):
     mistakes = {
         "population": x.std(correction=0),
         "no_root": x.var(),
+        "outside": x.std() / 2,  # the root of n - 1
         "absolute": (x - x.mean()).abs().mean(),
         "no_mean": (x.square().sum() / 4).sqrt(),
         "error": x.std() / 5**0.5,
@@ -37,11 +39,14 @@ def examine_standard_deviation(answer):
 @exercise(
     "06.seeds",
     "an experiment over several seeds",
+    one_run="Only one seed is used. Does `return` stand inside the loop?",
+    other_seeds="Those are not the seeds that were given.",
     one_seed="All runs use the same seed. What does your loop give to the experiment?",
     best="The best run is not a result. The mean is wanted, and the standard deviation.",
     population="The spread of n runs divides by n - 1.",
     twice="The experiment runs more often than once for each seed, and a training is expensive.",
     two_numbers="Two numbers are expected: the mean and the standard deviation.",
+    swapped="The mean comes first.",
     variance="This is the variance. The standard deviation is wanted.",
 )
 def examine_over_seeds(answer):
@@ -49,11 +54,13 @@ def examine_over_seeds(answer):
 
     def experiment(seed):
         used.append(seed)
-        return [61.0, 64.5, 60.0, 70.0][seed - 3]
+        return {3: 61.0, 4: 64.5, 5: 60.0, 6: 70.0}.get(seed, 65.0)
 
     result = call(answer, experiment, [3, 4, 5, 6], may_change=True)
+    ensure(len(used) != 1, "one_run")
     ensure(len(set(used)) > 1, "one_seed")
-    ensure(sorted(used) == [3, 4, 5, 6], "twice")
+    ensure(set(used) == {3, 4, 5, 6}, "other_seeds")
+    ensure(len(used) == 4, "twice")
     try:
         values = numbers_of(result, 2)
     except Wrong:
@@ -63,6 +70,7 @@ def examine_over_seeds(answer):
         "best": [x.max(), x.std()],
         "population": [x.mean(), x.std(correction=0)],
         "variance": [x.mean(), x.var()],
+        "swapped": [x.std(), x.mean()],
     }
     compare(values, [x.mean(), x.std()], mistakes)
 
@@ -73,6 +81,10 @@ INTERVAL_HINTS = {
     "no_error": "The mean varies less than a single number. Divide by the root of n.",
     "population": "The standard deviation of n numbers divides by n - 1.",
     "by_n": "The standard error divides by the root of n.",
+    "no_factor": "This is the standard error. By which number of the table is it multiplied?",
+    "spread": "This is the standard deviation of single numbers. The interval of the mean needs two more factors.",
+    "full_width": "Half the width is expected: what stands behind the ± sign.",
+    "ends": "The mean and half the width are expected, not the two ends.",
 }
 
 
@@ -89,13 +101,17 @@ def _intervals(x):
         "no_error": t * s,
         "population": t * x.std(correction=0) / n**0.5,
         "by_n": t * s / n,
+        "no_factor": s / n**0.5,
+        "spread": s,
+        "full_width": 2 * right[1],
     }
-    return right, {hint: [mean, half] for hint, half in mistakes.items()}
+    ends = [mean - right[1], mean + right[1]]
+    return right, {hint: [mean, half] for hint, half in mistakes.items()} | {"ends": ends}
 
 
 @exercise("06.interval", "a confidence interval of a mean", **INTERVAL_HINTS)
 def examine_interval(answer):
-    for x in ([80.0, 82, 84, 86, 83.5], torch.tensor([1.0, 3.0, 2.5])):
+    for x in ([80.0, 82, 84, 86, 83.5], torch.tensor([1.0, 3.0, 2.5]), [70, 71, 73]):
         right, mistakes = _intervals(x)
         compare(numbers_of(call(answer, x), 2), right, mistakes, tolerance=5e-4)
 
@@ -123,25 +139,29 @@ def examine_equal_weights(answer):
 @exercise(
     "06.bootstrap",
     "a bootstrap interval",
-    no_replacement="All samples have the same mean. A sample is drawn with replacement.",
-    of_values="The quantiles of the numbers themselves are too wide. Take the means of the samples first.",
+    no_replacement="The samples have the same median. Is each drawn with replacement, and is the median its own?",
+    of_means="These are the means of the samples. The medians are wanted.",
+    of_values="The quantiles of the numbers themselves are too wide. Take the medians of the samples first.",
     ninety="The interval should hold the middle 95 %. How much is below its lower end?",
     wrong_size="A sample has as many numbers as there are differences.",
     two_ends="Two numbers are expected: the lower and the upper end.",
 )
 def examine_bootstrap(answer):
-    d = torch.randn(50, generator=torch.Generator().manual_seed(0)) + 1
+    d = -torch.rand(401, generator=torch.Generator().manual_seed(0)).log()  # skewed: its mean is not its median
     try:
         low, high = numbers_of(call(answer, d), 2)
     except Wrong as wrong:
         raise Wrong("two_ends") if wrong.hint == "wrong_type" else wrong from None
     ensure(high - low > 1e-3, "no_replacement")
-    error = float(d.std(correction=0)) / 50**0.5
-    width = (high - low) / (2 * error)
-    ensure(width < 6, "of_values")
-    ensure(not 1.55 < width < 1.75, "ninety")
-    ensure(1.85 < width < 2.07, "wrong_size")
-    ensure(abs((low + high) / 2 - float(d.mean())) < 0.3 * error, "wrong_value")
+    error = float(d.std()) / 401**0.5
+    of_means = float(d.mean()) - 1.96 * error, float(d.mean()) + 1.96 * error
+    ensure(max(abs(low - of_means[0]), abs(high - of_means[1])) > 0.4 * error, "of_means")
+    ranks = [int((d <= end + 1e-6).sum()) for end in (low, high)]
+    half = (ranks[1] - ranks[0]) / 401**0.5  # half the width, in standard deviations of the median's rank
+    ensure(half < 15, "of_values")
+    ensure(not 1.5 < half < 1.8, "ninety")
+    ensure(1.8 < half < 2.15, "wrong_size")
+    ensure(abs(sum(ranks) / 2 - 201) < 3, "wrong_value")
 
 
 @exercise(
@@ -149,6 +169,7 @@ def examine_bootstrap(answer):
     "the p-value of a sign test",
     one_sided="Both tails count: a result is as extreme on the other side.",
     above_one="A probability is at most 1. Try 4 against 4.",
+    one_short="The sum ends too early: the result itself counts, too.",
     one_result="Results that are more extreme count, too.",
     wrong_tail="You add up the large tail. Which of a and b is the smaller number?",
     not_divided="There are 2 to the power of n equally probable results.",
@@ -172,15 +193,19 @@ def examine_coin_test(answer):
     }
     ensure(not is_close(values, tails(single=True, factor=1)), "one_result")
     ensure(not is_close(values, [min(1.0, p) for p in tails(large=True)]), "wrong_tail")
-    compare(values, [sign_test(a, b) for a, b in cases], mistakes)
+    right = [sign_test(a, b) for a, b in cases]
+    ensure(is_close(values[0], right[0]) == is_close(values[1], right[1]), "wrong_tail")  # 7 to 1, and 1 to 7
+    ensure(not is_close(values[0], 2 * 9 / 16), "not_divided")  # divided by 2n
+    ensure(not is_close(values[0], 2 * 1 / 256), "one_short")
+    compare(values, right, mistakes)
     ensure(number_of(call(answer, 4, 4)) <= 1, "above_one")
 
 
-def _found(difference, spread, n, *, factor=None, error=True):
+def _found(difference, spread, n, *, factor=None, error=True, is_known=False):
     """Return the share of 6,000 simulated experiments whose interval lies above zero."""
     d = difference + spread * torch.randn(6000, n, generator=torch.Generator().manual_seed(1))
     t = t_interval(d[0])[1] / float(d[0].std() / n**0.5)
-    half = (t if factor is None else factor) * d.std(1) / (n**0.5 if error else 1)
+    half = (t if factor is None else factor) * (spread if is_known else d.std(1)) / (n**0.5 if error else 1)
     return float((d.mean(1) > half).double().mean())
 
 
@@ -190,6 +215,8 @@ def _found(difference, spread, n, *, factor=None, error=True):
     missed="This is how often the experiment misses the difference.",
     normal=INTERVAL_HINTS["normal"],
     no_error=INTERVAL_HINTS["no_error"],
+    known="An experiment does not know the true spread. It computes the standard deviation of its own differences.",
+    counts="A share from 0 to 1 is expected.",
     no_spread="Does the argument `spread` reach the simulated differences?",
     single="One experiment is chance. Simulate thousands, and return the share that finds the difference.",
 )
@@ -197,12 +224,14 @@ def examine_power(answer):
     cases = [(0.5, 0.5, 6), (1.0, 2.0, 10), (0.5, 0.25, 3)]
     values = [number_of(call(answer, *case)) for case in cases]
     ensure(not all(value in (0.0, 1.0) for value in values), "single")
+    ensure(max(values) <= 1, "counts")
     right = [_found(*case) for case in cases]
     others = {
         "missed": [1 - value for value in right],
         "normal": [_found(*case, factor=1.96) for case in cases],
         "no_error": [_found(*case, error=False) for case in cases],
         "no_spread": [_found(d, 1.0, n) for d, _, n in cases],
+        "known": [_found(*case, is_known=True) for case in cases],
     }
     _compare_shares(values, right, others)
 
@@ -240,7 +269,7 @@ def examine_control(answer):
 def examine_by_hand(answer):
     values = numbers_of(answer, 2, what="The list [mean, half]")
     right, mistakes = _intervals([80.0, 82, 84, 86])
-    ensure(abs(values[0] - 83) < 0.01, "mean")
+    ensure(abs(values[0] - 83) < 0.01 or is_close(values, mistakes["ends"], 2e-3), "mean")
     compare(values, right, mistakes, tolerance=2e-3)  # two decimals are enough
 
 

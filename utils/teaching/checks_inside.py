@@ -18,6 +18,9 @@ from utils.teaching.expect import call, compare, ensure, is_close, number_of, nu
     all_classes="The gradient of one score per image is wanted, that of its label.",
     predicted="The map belongs to the class that is asked for, not to the predicted one.",
     one_label="Each image has a label of its own. You use the first one for all.",
+    all_labels="You take the labels of all images for each image. Only its own is wanted: look at `gather`.",
+    softmax="The gradient of the score is wanted, before any softmax.",
+    summed="The weight of a channel is the mean of its gradient, not the sum.",
     hook_left="The hook is still in the layer. Remove it when it is not needed any more.",
     graph="The maps still have their graph. Look at `detach`.",
 )
@@ -44,7 +47,11 @@ def examine_grad_cam(answer):
         "all_classes": cam(gradient(scores)).relu(),
         "predicted": cam(gradient(scores.max(1).values)).relu(),
         "one_label": cam(gradient(scores[:, label[0]])).relu(),
+        "all_labels": cam(gradient(scores[:, label])).relu(),
+        "softmax": cam(gradient(scores.softmax(1).gather(1, label[:, None]))).relu(),
+        "summed": cam(G, lambda G: G.sum((2, 3), keepdim=True)).relu(),
     }
+    ensure(not is_close(M, cam(G, lambda G: G.mean(1, keepdim=True)).relu()), "per_position")
     compare(tensor_of(M, (6, 4, 4)), cam(G).relu(), mistakes)
     ensure(not M.requires_grad, "graph")
 
@@ -58,6 +65,8 @@ def examine_grad_cam(answer):
     inverse="The fraction is upside down.",
     first_branch="All branches count: add up their variances before you divide.",
     means_of_ratios="Add up both variances over the branches first, and divide then.",
+    pooled="Each branch has a variance of its own. Over which dimension do you take it?",
+    deviations="Variances are compared here, not standard deviations.",
     not_means="The second result is one row of mean weights for each class.",
 )
 def examine_separation(answer):
@@ -76,7 +85,11 @@ def examine_separation(answer):
         "inverse": 1 / right,
         "first_branch": between[0] / whole[0],
         "means_of_ratios": (between / whole).mean(),
+        "pooled": means.var(correction=0) / a.var(correction=0),
+        "deviations": between.sqrt().sum() / whole.sqrt().sum(),
     }
+    pooled = means.var() / a.var(), means.mean(1).var(correction=0) / a.var(correction=0)
+    ensure(not any(is_close(number_of(result[0]), value) for value in pooled), "pooled")
     compare(number_of(result[0]), right, mistakes)
     ensure(isinstance(result[1], torch.Tensor) and is_close(result[1], means), "not_means")
 
@@ -90,6 +103,8 @@ def examine_separation(answer):
     no_root="The standard error divides by the root of the number of images.",
     one_sigma="95 % of the values lie within 1.96 standard deviations, not within one.",
     two_numbers="Two numbers are expected: the mean loss and half the width of its interval.",
+    full_width="Half the width is wanted: what stands behind the ± sign.",
+    booleans="`before` and `after` may hold `False` and `True`. Convert them to numbers before you subtract.",
 )
 def examine_paired(answer):
     before = torch.tensor([1] * 60 + [0] * 20)
@@ -108,9 +123,14 @@ def examine_paired(answer):
         "fraction": [mean / 100, half / 100],
         "no_root": [mean, 1.96 * s / n],
         "one_sigma": [mean, s / n**0.5],
+        "full_width": [mean, 2 * half],
     }
     if not is_close(values, [mean, half * ((n - 1) / n) ** 0.5], 1e-3):
         compare(values, [mean, half], mistakes, tolerance=1e-3)
+    try:
+        compare(numbers_of(call(answer, before.bool(), after.bool()), 2), values, tolerance=1e-3)
+    except Wrong:
+        raise Wrong("booleans") from None
 
 
 @exercise(
@@ -121,6 +141,7 @@ def examine_paired(answer):
     counts="The gain is a fraction of all images.",
     three_results="Three results are expected: two class names and the gain.",
     names="The names of the classes are expected.",
+    changed_sum="The gain is a fraction of all images. Is your sum still that of the whole matrix?",
 )
 def examine_merge(answer):
     C = torch.tensor([[8, 2, 5, 0], [2, 5, 0, 4], [0, 1, 6, 0], [1, 3, 1, 9]])
@@ -131,7 +152,8 @@ def examine_merge(answer):
     pair, gain = set(result[:2]), number_of(result[2])
     ensure(len(pair) == 2, "diagonal")
     ensure(pair != {"ant", "cow"} and not is_close(gain, 4 / 47), "one_direction")
-    ensure(not is_close(gain, 7), "counts")
     if pair != {"bee", "dog"}:
         raise Wrong("wrong_value")
+    ensure(not is_close(gain, 7) and not is_close(gain, 700 / 47), "counts")
+    ensure(not any(is_close(gain, 7 / n) for n in (38, 19)), "changed_sum")  # without the diagonal, of C + C.T and of C
     compare(gain, 7 / 47)

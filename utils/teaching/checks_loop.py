@@ -21,8 +21,10 @@ LOOP_HINTS = {
     "no_step": "The weights are the same afterwards. Is the order of zero_grad, backward and step right?",
     "no_zero_grad": "The steps use the gradients of earlier batches, too. `backward` adds to `.grad`.",
     "last_batch": "The last batch is smaller, but its images count, too. You seem to leave it out.",
+    "one_batch": "Only the first batch is used. Does `return` stand inside the loop?",
     "wrong_steps": "The weights differ from those of plain steps, one for each batch. Look at the lines of the step.",
     "batch_means": "The batches have different sizes, so the mean of their means is not the mean over all images.",
+    "not_weighted": "The loss of a batch is a mean. By which number do you multiply it before you add it up?",
     "late": "The loss and the accuracy are those of the scores from before the step.",
     "counts": "The mean over the images is expected. What do you divide the sums by?",
     "swapped": "The first number is the loss, the second one the accuracy.",
@@ -88,6 +90,11 @@ def over_batches(rows):
     return [sum(loss for loss, _, _ in rows) / len(rows), sum(c / n for _, c, n in rows) / len(rows)]
 
 
+def means_over_images(rows):
+    """Return the sum of the batches' mean losses, divided by the number of images, and the accuracy."""
+    return [sum(loss for loss, _, _ in rows) / sum(n for _, _, n in rows), over_images(rows)[1]]
+
+
 def sums(rows):
     """Return the sums of the batches' losses and of the correct predictions."""
     return [sum(loss for loss, _, _ in rows), sum(c for _, c, _ in rows)]
@@ -102,10 +109,12 @@ def examine_loop(results, net, batches):
             "no_step": Watched().linear.weight,
             "no_zero_grad": train(batches, count, forgets=False)[0],
             "last_batch": train(batches[:-1], count)[0],
+            "one_batch": train(batches[:1], count)[0],
         }
         compare(net.linear.weight, weights, others, otherwise="wrong_steps")
     mistakes = {
         "batch_means": [over_batches(epoch) for epoch in rows],
+        "not_weighted": [means_over_images(epoch) for epoch in rows],
         "late": [over_images(epoch) for epoch in train(batches, count, late=True)[1]],
         "counts": [sums(epoch) for epoch in rows],
         "swapped": [over_images(epoch)[::-1] for epoch in rows],
@@ -186,7 +195,7 @@ def examine_train_by_hand(answer):
     "04.epoch",
     "a training epoch",
     eval_mode="The network must be in training mode, whatever mode it had before.",
-    graph="Plain numbers are expected. A tensor with its graph keeps the whole computation in memory.",
+    graph="Plain numbers are expected. A tensor with its graph keeps the computation in memory: look at `detach`.",
     **LOOP_HINTS,
 )
 def examine_train_epoch(answer):
@@ -233,6 +242,7 @@ def examine_evaluate_accuracy(answer):
     gradients="The loop has `torch.no_grad()` already. That saves memory and does not change an answer.",
     step="Nothing is trained here, so neither a gradient nor a step is needed.",
     softmax="A softmax does not change which score is the largest.",
+    brackets="`eval` is a method: call it, with nothing in the brackets.",
     trains="In which mode is the network after the training, and in which should it be?",
     other_line="Two kinds of layers behave differently in training and in evaluation. What tells them which it is?",
 )
@@ -246,6 +256,7 @@ def examine_missing_line(answer):
         "trains": (".train()", "train(true)"),
     }.items():
         ensure(not any(word in text for word in words), hint)
+    ensure(".eval" not in text or ".eval()" in text, "brackets")
     ensure(".eval()" in text or ".train(false)" in text or ".train(mode=false)" in text, "other_line")
 
 
@@ -254,9 +265,11 @@ def examine_missing_line(answer):
     "several epochs, with callbacks",
     no_rows="A list with a dictionary for each epoch is expected: epoch, train_loss, train_acc and val_acc.",
     number="The number of rows is not the number of epochs.",
+    from_zero="The first epoch has the number 1.",
     callbacks="After each epoch, each callback is called once, with the list of all rows so far.",
     too_early="`val_acc` belongs to the network after the epoch. When do you measure it?",
     wrong_images="`val_acc` is not the accuracy on `val_iter`. Which images do you measure?",
+    training="`train_loss` and `train_acc` are the two results of `train_epoch`, unchanged.",
 )
 def examine_train_epochs(answer):
     train_iter, val_iter, lengths, accuracies = make_batches(), make_batches(seed=3), [], []
@@ -278,6 +291,7 @@ def examine_train_epochs(answer):
     after = [value for value, _ in accuracies]
     mistakes = {"too_early": [before, *after[:-1]], "wrong_images": [value for _, value in accuracies]}
     compare(measured, after, mistakes)
-    compare([number_of(row["epoch"]) for row in rows], [1, 2, 3], otherwise="number")
+    compare([number_of(row["epoch"]) for row in rows], [1, 2, 3], otherwise="from_zero")
     _, expected = train(train_iter, 3)
-    compare([[row["train_loss"], row["train_acc"]] for row in rows], [over_images(epoch) for epoch in expected])
+    values = [[number_of(row["train_loss"]), number_of(row["train_acc"])] for row in rows]
+    compare(values, [over_images(epoch) for epoch in expected], otherwise="training")

@@ -34,6 +34,8 @@ class Certain(nn.Module):
     "the confidence of wrong answers",
     all_answers="The right answers are counted, too. For which images is the mean wanted?",
     right_answers="You take the mean of the right answers.",
+    all_counted="By how many images do you divide? Only those with a wrong answer count.",
+    all_classes="You add up the probabilities of all classes. Only that of the network's answer is wanted.",
     logits="The mean of probabilities is expected. What turns scores into probabilities?",
     true_class="You take the probability of the right class. The confidence belongs to the network's answer.",
     batch_means="The batches have different numbers of wrong answers. Add up, and divide once.",
@@ -55,6 +57,8 @@ def examine_confidence(answer):
     mistakes = {
         "all_answers": p.mean(),
         "right_answers": p[~is_wrong].mean(),
+        "all_counted": p[is_wrong].sum() / len(y),
+        "all_classes": 1.0,
         "logits": X.max(1).values[is_wrong].mean(),
         "true_class": X.softmax(1).gather(1, y[:, None])[:, 0][is_wrong].mean(),
         "batch_means": torch.stack(parts).mean(),
@@ -72,8 +76,10 @@ def examine_confidence(answer):
     "04.step",
     "a step in mixed precision with a clipped gradient",
     no_autocast="The layers compute with 32 bits. Under which `with` line are 16 bits used?",
+    other_half="These 16 bits are of the type float16. Which `dtype` is bfloat16?",
+    half_weights="Now the weights themselves have 16 bits, and the next steps, too. `autocast` converts copies only.",
     half_loss="The loss is computed with 16 bits, which are too few for a sum. Which conversion comes before the loss?",
-    no_clip="The update is too long: the gradient is not clipped.",
+    no_clip="The update is too long: the gradient is not clipped, or clipped before `backward` has computed it.",
     late_clip="You clip the gradient after the step has used it.",
     by_value="The gradient is clipped number by number. Clipping by norm keeps its direction.",
     no_zero_grad="The step uses the gradient of an earlier batch, too.",
@@ -95,6 +101,8 @@ def examine_my_step(answer):
     before = net.linear.weight.detach().clone()
     result = call(answer, net, X, y, loss, optimizer, may_change=True)
     ensure(isinstance(result, tuple) and len(result) == 2, "two_results")
+    ensure(net.linear.weight.dtype == torch.float32, "half_weights")
+    ensure(net.dtype != torch.float16, "other_half")
     ensure(net.dtype == torch.bfloat16, "no_autocast")
     ensure(dtypes == [torch.float32], "half_loss")
     ensure(not any(isinstance(value, torch.Tensor) and value.requires_grad for value in result), "graph")
@@ -126,7 +134,8 @@ def _examine_update(update, net, X, y, earlier):
     same_object="The average is the network itself. Which module makes a copy?",
     exchanged="The new weights count too much: which of the two gets the factor d?",
     from_zero="In the first batch the average begins with the weights of this batch.",
-    never="The average does not change after the first batch.",
+    never="The average does not change after the first batch. Which methods change a tensor itself, as `mul_` does?",
+    no_net="Keep the averaged network in the attribute `net`: a later cell reads it.",
     not_measured="`training.measured_net` should be the averaged network, so that it is measured.",
     changes_net="The weights of the network that is trained have changed.",
 )
@@ -140,7 +149,9 @@ def examine_my_average(answer):
         training.batch += 1
         call(average.after_batch, training, may_change=True, may_be_none=True)
         ensure(is_close(net[0].weight, torch.full((2, 2), value)), "changes_net")
-        ensure(training.measured_net is not net, "same_object" if average.net is net else "not_measured")
+        kept = getattr(average, "net", None)
+        ensure(isinstance(kept, nn.Module), "no_net")
+        ensure(training.measured_net is not net, "same_object" if kept is net else "not_measured")
         values.append(float(training.measured_net[0].weight.detach()[0, 0]))
     mistakes = {
         "same_object": [1.0, 2.0, 4.0],
@@ -155,7 +166,7 @@ def examine_my_average(answer):
     "04.checkpoint",
     "what a checkpoint holds",
     missing="A part of the table is missing. Compare its five rows with your keys.",
-    object="A part is an object. A file that `weights_only=True` reads holds `state_dict()`s, numbers and tensors.",
+    object="Network, optimizer and schedule are kept as what `state_dict()` returns, not as objects or single numbers.",
     position="The position is the number of the batches that are done.",
     random_state="The random state is that of torch's generator, not the seed.",
     no_weights="The part `network` does not hold the weights.",
@@ -186,7 +197,8 @@ def examine_checkpoint(answer):
 def examine_plot(answer):
     figure = call(answer, [0.3, 0.5, 0.6], [0.4, 0.45, 0.5])
     figure = getattr(figure, "figure", figure)  # axes know their figure
-    ensure(hasattr(figure, "axes") and len(figure.axes) == 1, "no_figure")
+    ensure(hasattr(figure, "savefig") and hasattr(figure, "axes") and not callable(figure.axes), "no_figure")
+    ensure(len(figure.axes) == 1, "two_curves")
     (ax,) = figure.axes
     lines = [line for line in ax.lines if len(line.get_xdata()) == 3]
     ensure(len(lines) == 2, "two_curves")
@@ -204,6 +216,7 @@ def examine_plot(answer):
     whole_epoch="A value is the mean since the epoch began. Only the last `every` batches count.",
     last_only="A value is that of a single batch. The mean of the last `every` batches is wanted.",
     not_reset="The second epoch begins with new sums. Which batch is the first of an epoch?",
+    per_batch="`training.metric` adds up the losses of images, not of batches. By which number do you divide?",
     every_batch="A value is added too often. After which batches is it due?",
 )
 def examine_running_loss(answer):
@@ -219,5 +232,6 @@ def examine_running_loss(answer):
     ensure(len(result) == 3, "every_batch")
     mistakes = {"whole_epoch": [3.0, 2.5, 6.0], "last_only": [2.0, 3.0, 7.0]}
     result = [number_of(value) for value in result]
+    ensure(not is_close(result[0], 30.0), "per_batch")
     ensure(not is_close(result[:2], [3.0, 2.0]) or is_close(result, [3.0, 2.0, 6.0]), "not_reset")
     compare(result, [3.0, 2.0, 6.0], mistakes)

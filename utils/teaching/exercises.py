@@ -24,7 +24,7 @@ COMMON_HINTS = {  # of mistakes that any answer can make
     "raises": "Your code raised {error}.",
     "exits": "Your code ends the program. Return a result instead.",
     "endless": "Your code takes longer than {seconds:g} seconds. Look for a loop that never ends.",
-    "wrong_type": "{what} is {kind}, but {expected} is expected.",
+    "wrong_type": "{what} is {kind}, but it should be {expected}.",
     "wrong_shape": "{what} has the shape {shape}, but {expected} is expected.",
     "wrong_dtype": "{what} contains numbers of type {dtype}, but {expected} is expected.",
     "not_finite": "{what} contains `nan` or `inf`. Look for a division by zero, a logarithm of zero or an overflow.",

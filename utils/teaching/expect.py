@@ -65,7 +65,8 @@ def describe(error) -> str:
 
 def kind_of(value) -> str:
     """Return how a hint names what an answer is."""
-    return f"a {type(value).__name__}"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 def is_open(answer) -> bool:
