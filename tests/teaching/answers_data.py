@@ -87,12 +87,12 @@ def cut(top_first=True, mode="constant", shift=0, size=None, pads=True, dtype=No
     return crop
 
 
-def gradient(divided=True, sign=1, truth=1.0, turn=False, scores=False):
+def gradient(divided=True, sign=1, truth=1.0, turn=False, scores=False, columns=False):
     def weight_gradient(net, X, y):
         with torch.no_grad():
             y_hat = net(X)
             p = y_hat.clone() if scores else nn.functional.softmax(y_hat, dim=1)
-            p[range(len(y)), y] -= truth
+            p[slice(None) if columns else range(len(y)), y] -= truth
             total = sign * torch.einsum("nk,nj->kj", p, X.flatten(1)) / (len(y) if divided else 1)
         return total.T if turn else total
 
@@ -226,5 +226,6 @@ WRONG = {
         "no_truth": gradient(truth=0.0),
         "logits": gradient(scores=True),
         "transposed": gradient(turn=True),
+        "wrong_place": gradient(columns=True),
     },
 }

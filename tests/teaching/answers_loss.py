@@ -30,7 +30,19 @@ def momentum(beta=0.9, new=1.0, keeps=True, rate=None, place="v"):
     return momentum_step
 
 
-def adam(betas=(0.9, 0.999), corrected=True, power=2, root=0.5, first=1, l2=0.0, decay=0.0, rated=True, grow=1, rate=1):
+def adam(
+    betas=(0.9, 0.999),
+    corrected=True,
+    kept=True,
+    power=2,
+    root=0.5,
+    first=1,
+    l2=0.0,
+    decay=0.0,
+    rated=True,
+    grow=1,
+    rate=1,
+):
     """Return Adam's step in the form that changes the learning rate, with switches for its mistakes."""
 
     def adam_step(w, g, state, lr, weight_decay=0.0):
@@ -40,8 +52,8 @@ def adam(betas=(0.9, 0.999), corrected=True, power=2, root=0.5, first=1, l2=0.0,
         t = state.setdefault("t", first - 1) + 1
         m = state.get("m", torch.zeros(3)).lerp(g, 1 - betas[0])
         s = state.get("s", torch.zeros(3)).lerp(g.abs() ** power, 1 - betas[1])
-        state.update(t=t, m=m, s=s)
         c1, c2 = (1 - betas[0] ** t, 1 - betas[1] ** t) if corrected else (1, 1)
+        state.update(t=t, m=m, s=s) if kept else state.update(t=t, m=m / c1, s=s / c2)
         w.sub_(rate * lr * (m / c1) / ((s / c2) ** root + 1e-8))
 
     return adam_step
@@ -73,6 +85,7 @@ WRONG = {
         "no_log": lambda y_hat, y: nll(y_hat, y, log=lambda p: p),
         "other_log": lambda y_hat, y: nll(y_hat, y, log=torch.log2),
         "softmax_twice": lambda y_hat, y: F.cross_entropy(F.softmax(y_hat, 1), y),
+        "wrong_index": lambda y_hat, y: -y_hat.softmax(1)[:, y].log().mean(),
     },
     "03.log-sum-exp": {
         "overflow": lambda y_hat: y_hat.exp().sum(1).log(),
@@ -94,6 +107,7 @@ WRONG = {
         "no_truth": P / 2,
         "logits": (Y_HAT - Q) / 2,
         "wrong_place": (P - Q.flip(0)) / 2,
+        "wrong_dimension": (Y_HAT.softmax(0) - Q) / 2,
     },
     "03.smoothing": {
         "sums": torch.tensor([[0.9, 0.1, 0.1]]),
@@ -108,6 +122,8 @@ WRONG = {
         "sign": [12, 18, 6, 6],
         "no_product": [6, 6, 6, -6],
         "blocked": [0, 0, 0, -6],
+        "local": [2, 3, 1, -1],
+        "one_wrong": [12, 18, 5, -6],
         "open": [12, ..., 6, -6],
     },
     "03.sgd": {
@@ -123,6 +139,8 @@ WRONG = {
         "beta_on_gradient": momentum(beta=1.0, new=0.9),
         "no_rate": momentum(rate=1.0),
         "shared": lambda w, g, state, lr: momentum()(w, g, MEMORY, lr),
+        "late": lambda w, g, state, lr: (w.sub_(lr * state.get("v", 0 * g)), momentum(rate=0)(w, g, state, lr)),
+        "wrong_start": lambda w, g, state, lr: (state.setdefault("v", g), momentum()(w, g, state, lr)),
     },
     "03.adam": {
         "not_corrected": adam(corrected=False),
@@ -130,6 +148,10 @@ WRONG = {
         "no_root": adam(root=1),
         "late_count": adam(first=2),
         "exchanged": adam(betas=(0.999, 0.9)),
+        "not_finite": adam(first=0),
+        "no_memory": lambda w, g, state, lr: adam()(w, g, {}, lr),
+        "same_count": lambda w, g, state, lr: (state.pop("t", 0), adam()(w, g, state, lr)),
+        "corrected_kept": adam(kept=False),
         "no_rate": adam(rate=10),
     },
     "03.adamw": {
@@ -137,12 +159,20 @@ WRONG = {
         "no_decay": adam(),
         "no_rate_in_decay": adam(decay=1, rated=False),
         "grows": adam(decay=1, grow=-1),
+        "not_a_rest": lambda w, g, state, lr, weight_decay: adam()(w.mul_(lr * weight_decay), g, state, lr),
+        "wrong_order": lambda w, g, state, lr, weight_decay: (
+            adam()(w, g, state, lr),
+            w.mul_(1 - lr * weight_decay),
+        ),
     },
     "03.cosine": {
         "whole": lambda done: (1 + math.cos(2 * math.pi * done)) / 2,
         "negative": lambda done: math.cos(math.pi * done),
         "degrees": lambda done: (1 + math.cos(180 * done)) / 2,
         "rises": lambda done: (1 - math.cos(math.pi * done)) / 2,
+        "begins": lambda done: 0.03 * (1 + math.cos(math.pi * done)) / 2,
+        "ends": lambda done: (1 + math.cos(done)) / 2,
+        "no_flat_end": lambda done: math.cos(COSINE * done),
         "linear": lambda done: 1 - done,
     },
 }

@@ -1,6 +1,7 @@
 """Notebook 02: other right answers, and wrong ones with the hint that each should get."""
 
 import math
+from collections import OrderedDict
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +19,11 @@ def convolve_by_loops(X, K, *, turn=False, scale=1.0, pad=0, across=False):
     return output
 
 
-def field(layers, *, own=False, strides=True, first=1, less=1):
+def field(layers, *, own=False, strides=True, first=1, less=1, combine=math.prod):
     size = first
     for number, (h, _) in enumerate(layers):
         before = layers[: number + own] if strides else []
-        size += (h - less) * math.prod(s for _, s in before)
+        size += (h - less) * combine([s for _, s in before])
     return size
 
 
@@ -39,12 +40,14 @@ class OneKernel(nn.Module):
     """The gated convolution with one mixed kernel per image, and switches for its mistakes."""
 
     weights = staticmethod(lambda a: a)
-    padding, plain_list, factor = 1, False, 1.0
+    size, padding, plain_list, factor, named = 3, 1, False, 1.0, True
 
     def __init__(self, in_channels, out_channels, k=4):
         super().__init__()
-        convs = [nn.Conv2d(in_channels, out_channels, 3, padding=self.padding) for _ in range(k)]
+        convs = [nn.Conv2d(in_channels, out_channels, self.size, padding=self.padding) for _ in range(k)]
         self.convs = convs if self.plain_list else nn.ModuleList(convs)
+        if self.named:
+            self.branches = self.convs
 
     def forward(self, X, a):
         a = self.weights(a)
@@ -70,13 +73,16 @@ class Block(nn.Module):
     """The gated block with F.conv2d in groups, and switches for its mistakes."""
 
     dim, average, shortcut, relu_last, normed, order = 1, (2, 3), True, True, True, "sum"
-    always_shortcut, detached, uniform, sigmoid = False, False, False, False
+    always_shortcut, detached, uniform, sigmoid, named = False, False, False, False, True
 
     def __init__(self, in_channels, out_channels, k=4):
         super().__init__()
         last = nn.Sigmoid() if self.sigmoid else nn.Softmax(dim=self.dim)
         self.gate = nn.Sequential(nn.Linear(in_channels, k), last)
         self.convs = nn.ModuleList([nn.Conv2d(in_channels, out_channels, 3, padding=1) for _ in range(k)])
+        if self.named:
+            self.conv = nn.Module()
+            self.conv.branches = self.convs
         self.norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, X):
@@ -104,13 +110,15 @@ class Net(nn.Module):
     """A network of the blocks above, and switches for its mistakes."""
 
     last, hidden, pooled, flat, fixed, ten, same_k = nn.Identity(), False, True, False, False, False, False
+    always_pooled, named = False, True
 
     def __init__(self, channels=(16, 32, 32, 64), k=4, num_classes=10):
         super().__init__()
         channels = (16, 16) if self.fixed else channels
         sizes = list(zip((3, *channels), channels, strict=False))
         blocks = [Block(c, d, 4 if self.same_k else k) for c, d in sizes]
-        self.blocks = blocks if self.hidden else nn.ModuleList(blocks)
+        names = [f"block{i}" if self.named else str(i) for i in range(1, len(blocks) + 1)]
+        self.blocks = blocks if self.hidden else nn.Sequential(OrderedDict(zip(names, blocks, strict=True)))
         pixels = (32 >> sum(c != d for c, d in sizes)) ** 2
         width = channels[-1] * (pixels if self.flat else 1)
         self.head = nn.Linear(width, 10 if self.ten else num_classes)
@@ -118,7 +126,7 @@ class Net(nn.Module):
     def forward(self, X):
         for block in self.blocks:
             before, X = X.shape[1], block(X)
-            X = F.avg_pool2d(X, 2) if self.pooled and X.shape[1] != before else X
+            X = F.avg_pool2d(X, 2) if self.always_pooled or (self.pooled and X.shape[1] != before) else X
         X = X.flatten(1) if self.flat else X.amax((2, 3))
         return self.last(self.head(X))
 
@@ -140,6 +148,7 @@ WRONG = {
         "padded": lambda X, K: convolve_by_loops(X, K, pad=1),
         "transposed": lambda X, K: convolve_by_loops(X, K, across=True),
         "averaged": lambda X, K: convolve_by_loops(X, K, scale=1 / 9),
+        "matrix_product": lambda X, K: convolve_by_loops(X, K.sum(1, keepdim=True).T.repeat(3, 1)),
         "not_square": lambda X, K: convolve_by_loops(X[:, : X.shape[0]], K),
         "changes_inputs": lambda X, K: convolve_by_loops(X, K).add_(0 * K.zero_().sum()),
     },
@@ -149,6 +158,7 @@ WRONG = {
         "rounded_up": lambda n, h, p, s: math.ceil((n + 2 * p - h) / s) + 1,
         "not_whole": lambda n, h, p, s: (n + 2 * p - h) / s + 1,
         "no_stride": lambda n, h, p, s: n + 2 * p - h + 1,
+        "brackets": lambda n, h, p, s: (n + 2 * p - h + 1) // s,
         "wrong_type": lambda n, h, p, s: [n],
     },
     "02.receptive-field": {
@@ -156,6 +166,8 @@ WRONG = {
         "no_strides": lambda layers: field(layers, strides=False),
         "from_zero": lambda layers: field(layers, first=0),
         "whole_kernels": lambda layers: field(layers, less=0),
+        "one_stride": lambda layers: 1 + sum(s * (h - 1) for h, s in layers),
+        "summed": lambda layers: field(layers, combine=lambda strides: sum(strides) or 1),
     },
     "02.batch-norm": {
         "sample_variance": norm_over(0, 2, 3, correction=1),
@@ -168,11 +180,13 @@ WRONG = {
     "02.gated-conv": {
         "no_branches": changed(OneKernel, plain_list=True),
         "shrinks": changed(OneKernel, padding=0),
+        "other_kernels": changed(OneKernel, size=5),
         "same_weights": changed(OneKernel, weights=lambda a: a[:1].expand_as(a)),
         "averaged": changed(OneKernel, factor=1 / 3),
         "wrong_branch": changed(OneKernel, weights=lambda a: a.flip(1)),
         "no_gradient": changed(OneKernel, weights=lambda a: a.detach()),
         "wrong_device": OnCPU,
+        "names": changed(OneKernel, named=False),
     },
     "02.gate": {
         "softmax_dimension": changed(Block, dim=0),
@@ -188,6 +202,7 @@ WRONG = {
         "no_gradient": changed(Block, detached=True),
         "eval_mode": MixesInEval,
         "no_gate": OneKernel,
+        "names": changed(Block, named=False),
     },
     "02.net": {
         "softmax_at_end": changed(Net, last=nn.Softmax(1)),
@@ -197,6 +212,8 @@ WRONG = {
         "k_ignored": changed(Net, same_k=True),
         "big_maps": changed(Net, pooled=False),
         "fixed_size": changed(Net, flat=True),
+        "small_maps": changed(Net, always_pooled=True),
+        "names": changed(Net, named=False),
     },
     "02.parameters": {"no_biases": 18564, "no_gate": 18624, "one_branch": 4772, "no_norm": 18628},
     "02.kernels": {

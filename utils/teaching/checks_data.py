@@ -51,7 +51,7 @@ def examine_split(answer):
     variance="You divide by the square of the standard deviation.",
     wrong_dimension="The constants belong to the channels. Which shape do they need beside (3, height, width)?",
     arguments="The arguments `mean` and `std` are not used.",
-    batches_only="A single image (3, 32, 32) should work as well as a batch of them.",
+    batches_only="A single image (3, 32, 32) should work as well as a batch. Have your constants too many dimensions?",
 )
 def examine_standardise(answer):
     images = make_images(5, 3, 3, 3)  # as high and wide as there are channels, so that a wrong dimension fits, too
@@ -71,6 +71,8 @@ def examine_standardise(answer):
     for spread in (X.std(dims, correction=0, keepdim=True), X.std()):
         ensure(not any(is_close(Y, (X - m) / spread) for m in (X.mean(dims, keepdim=True), X.mean())), "own_statistics")
     ensure(not is_close(Y, (X - mean) * std), "no_std")
+    mixed = ((X - mean) / flat_std, (X - flat_mean) / std)
+    ensure(not any(is_close(Y, wrong) for wrong in mixed), "wrong_dimension")
     compare(Y, (X - mean) / std, mistakes)
     ensure(is_close(call(answer, images, (0.0, 0.0, 0.0), one), X), "arguments")
     try:
@@ -158,10 +160,10 @@ def examine_flip(answer):
     "01.crop",
     "a window of a padded image",
     exchanged="`top` counts rows and `left` counts columns. You exchange them.",
-    not_padded="The border is missing: the window should reach into a border of black pixels.",
+    not_padded="The window is cut off. Is there a border on all sides? A slice ends at its beginning plus the size.",
     not_black="The border is not black.",
     from_original="top and left count from the corner of the padded image.",
-    wrong_size="The window is as large as the image was.",
+    wrong_size="The window must be as large as the image was, also at the border. Where do the slices begin and end?",
     converted="The type of the numbers changes. A border of `torch.zeros` has the type that you give it.",
 )
 def examine_crop(answer):
@@ -227,6 +229,7 @@ def examine_loaders(answer):
     sign="The sign is wrong: the gradient points to where the loss grows.",
     no_truth="For the right class, 1 is subtracted from its probability.",
     logits="The formula needs probabilities. What turns scores into them?",
+    wrong_place="`p[:, y]` picks whole columns. One entry of each row is meant: row i and column y[i].",
     transposed="The gradient has the shape of the weights, (classes, inputs).",
 )
 def examine_weight_gradient(answer):
@@ -244,5 +247,6 @@ def examine_weight_gradient(answer):
         "sign": -right,
         "no_truth": p.T @ inputs / 5,
         "logits": (scores - q).T @ inputs / 5,
+        "wrong_place": (p - q.amax(0)).T @ inputs / 5,
     }
     compare(tensor_of(result, (4, 12)), right, mistakes)

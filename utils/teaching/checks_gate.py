@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -22,7 +24,9 @@ def _on_meta(module, *inputs):
 @exercise(
     "02.gated-conv",
     "the weighted sum of k convolutions",
-    no_branches="There are not k layers `nn.Conv2d` in the module. Is k used, and does PyTorch look into plain lists?",
+    no_branches="PyTorch does not find k layers `nn.Conv2d`. It ignores plain lists. And is each of them a new layer?",
+    names="A later cell needs the name: the convolutions are in `self.branches`, an `nn.ModuleList`.",
+    other_kernels="The branches should have 3x3 kernels.",
     shrinks="The maps become smaller, so a shortcut could not be added. Look at the padding.",
     same_weights="Every image should be weighted by its own row of a. Give two images different rows.",
     wrong_branch="A branch gets the weight of another branch. Which index of a belongs to the image?",
@@ -36,6 +40,8 @@ def examine_gated_conv(answer):
     ensure(
         len(branches) == k and all(conv.in_channels == 5 and conv.out_channels == 6 for conv in branches), "no_branches"
     )
+    ensure(all(conv.kernel_size == (3, 3) for conv in branches), "other_kernels")
+    ensure(_branches(getattr(layer, "branches", nn.Identity())) == branches, "names")
     X, a = torch.randn(B, 5, 8, 9), torch.rand(B, k).softmax(1)
     a[0] = torch.tensor([0.7, 0.2, 0.1])
     a.requires_grad_()
@@ -68,16 +74,17 @@ def examine_gated_conv(answer):
     "02.gate",
     "the gated block",
     no_gate="The block has no module `gate`, or the gate is not called with one number per channel.",
+    names="Later cells need the names: `gate` begins with the linear layer, and `conv` is a GatedConv with `branches`.",
     softmax_dimension="The k weights of one image should add up to 1. Over which dimension does the softmax run?",
     not_a_softmax="The output of the module `gate` should be positive weights that add up to 1 for each image.",
     same_weights="All images get the same weights. The gate should see each image by itself: look at the mean.",
     gate_unused="The gate's weights do not reach the output.",
-    no_shortcut="The shortcut is missing: with equal widths the input is added.",
+    no_shortcut="The shortcut is missing: if the number of channels stays the same, the input is added.",
     late_shortcut="The input is added at the wrong place. The norm and the ReLU are applied to the sum.",
     no_norm="Batch norm is missing, or it stands at the wrong place.",
     no_relu="The output has negative numbers. What comes last?",
     relu_first="The ReLU stands before the norm. Compare the order with the docstring.",
-    width_changes="The block fails or is wrong if the number of channels changes: then there is no shortcut.",
+    width_changes="The block fails or is wrong if the number of channels changes. Look at the shortcut and the norm.",
     no_gradient="The gate gets no gradient, so it could not learn. Look for `detach` and `no_grad`.",
     eval_mode="In eval mode the output for an image depends on the other images. Only batch norm does so, in training.",
 )
@@ -91,6 +98,9 @@ def examine_gated_block(answer):
         _examine_block(wider, X, k, shortcut=False)
     except Wrong as wrong:
         raise wrong if wrong.hint in ("no_gradient", "eval_mode") else Wrong("width_changes") from None
+    branches = getattr(getattr(block, "conv", None), "branches", nn.Identity())
+    first = block.gate[0] if isinstance(block.gate, nn.Sequential) else None
+    ensure(isinstance(first, nn.Linear) and _branches(branches) == _branches(block), "names")
     _on_meta(block, X)
 
 
@@ -158,7 +168,9 @@ def _weights(a, count, k):
     channels_ignored="The argument `channels` does not set the number and the widths of the blocks.",
     classes_ignored="The last layer does not follow the argument `num_classes`.",
     k_ignored="The argument k does not reach the blocks.",
-    big_maps="The maps keep their size although the channels grow. Where does the network pool?",
+    big_maps="The maps should become smaller wherever the number of channels changes. Where does the network pool?",
+    small_maps="The maps become too small. The network should pool only where the number of channels changes.",
+    names="Later cells need the names `blocks` and, inside it, `block1`, `block2` and so on.",
     fixed_size="The network should accept images of other sizes, too. What turns the last map into a vector?",
 )
 def examine_whole_network(answer):
@@ -177,7 +189,10 @@ def examine_whole_network(answer):
     for conv in _branches(net):
         conv.register_forward_hook(lambda layer, inputs, output: sizes.append(output.shape[-1]))
     call(net, X, may_change=True)
-    ensure(sizes and sizes[-1] <= 16, "big_maps")
+    ensure(sizes and sizes[-1] <= 8, "big_maps")  # two poolings before the last block
+    ensure(sizes[-1] == 8, "small_maps")
+    inside = dict(getattr(net, "blocks", nn.Identity()).named_children())
+    ensure({"block1", "block2", "block3", "block4"} <= set(inside), "names")
     try:
         call(net.eval(), torch.randn(1, 3, 48, 48), may_change=True)
     except Wrong:
@@ -193,14 +208,16 @@ def examine_whole_network(answer):
     no_norm="Batch norm learns two numbers per channel.",
 )
 def examine_parameters_by_hand(answer):
-    weights, gate, norm = 4 * 32 * 16 * 9, 4 * 17, 2 * 32
-    mistakes = {
-        "no_biases": weights + gate + norm,
-        "no_gate": weights + 4 * 32 + norm,
-        "one_branch": weights // 4 + 32 + gate + norm,
-        "no_norm": weights + 4 * 32 + gate,
-    }
-    compare(number_of(answer), weights + 4 * 32 + gate + norm, mistakes, tolerance=1e-9)
+    total, weights = number_of(answer), 4 * 32 * 16 * 9
+    parts = {"no_biases": [4 * 32, 0], "no_gate": [4 * 17, 4 * 16, 0], "no_norm": [2 * 32, 32, 0]}  # the first is right
+    right = [values[0] for values in parts.values()]
+    ensure(total != weights // 4 + 32 + sum(right[1:]), "one_branch")
+    for counted in itertools.product(*parts.values()):  # several parts may be missing: name the first
+        if total == weights + sum(counted):
+            for hint, value, expected in zip(parts, counted, right, strict=True):
+                ensure(value == expected, hint)
+            return
+    raise Wrong("wrong_value")
 
 
 @exercise(

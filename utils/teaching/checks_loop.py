@@ -120,7 +120,8 @@ def examine_loop(results, net, batches):
         "swapped": [over_images(epoch)[::-1] for epoch in rows],
     }
     right = [over_images(epoch) for epoch in rows]
-    for hint, wrong in mistakes.items():  # one of the two numbers may be wrong
+    by_batches = [[value / len(batches) for value in sums(epoch)] for epoch in rows]
+    for hint, wrong in [*mistakes.items(), ("counts", by_batches)]:  # one of the two numbers may be wrong
         for result, good, bad in zip(results, right, wrong, strict=True):
             if not is_close(result, good) and all(
                 is_close(r, g) or is_close(r, b) for r, g, b in zip(result, good, bad, strict=True)
@@ -218,6 +219,7 @@ def examine_evaluation(answer, in_eval_mode):
         "counts": sums(rows)[1],
         "percent": 100 * right,
     }
+    ensure(not is_close(result, sums(rows)[1] / len(batches)), "counts")
     compare(result, right, mistakes)
     ensure(not any(gradients for _, _, gradients in net.uses), "gradients")
     ensure(not in_eval_mode or not any(training for _, training, _ in net.uses), "training_mode")

@@ -13,6 +13,7 @@ from utils.teaching.expect import call, compare, ensure, is_close, number_of, nu
 LOSS_HINTS = {
     "summed": "You add up the losses of the images. The mean is expected.",
     "wrong_dimension": "The probabilities of one image add up to 1. Over which dimension do you add?",
+    "wrong_index": "Of each image, the entry of its own label is wanted. Which entries does your index pick?",
     "sign": "The sign is wrong: the logarithm of a probability is negative.",
     "no_log": "This is minus the probability, or one minus it. Where is the logarithm?",
     "other_log": "Which logarithm do you use? The loss needs the natural one.",
@@ -34,6 +35,10 @@ def examine_cross_entropy(answer):
         "softmax_twice": F.cross_entropy(y_hat.softmax(1), y),
     }
     result = number_of(call(answer, y_hat, y))
+    ensure(not is_close(result, -(y_hat.exp() / y_hat.exp().sum())[torch.arange(4), y].log().mean()), "wrong_dimension")
+    ensure(
+        not any(is_close(result, -y_hat.log_softmax(1)[index].mean()) for index in [(slice(None), y), y]), "wrong_index"
+    )
     ensure(not is_close(result, right / math.log(2)), "other_log")
     ensure(not is_close(result, 1 - p.mean()), "no_log")
     compare(result, right, mistakes)
@@ -96,6 +101,7 @@ def examine_stable(answer):
     no_truth="The truth is missing: each image has a 1 at its label.",
     logits="The prediction is a probability, not a logit.",
     wrong_place="The ones are not at the labels.",
+    wrong_dimension=LOSS_HINTS["wrong_dimension"],
 )
 def examine_gradient(answer):
     y_hat, y = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]]), torch.tensor([0, 2])
@@ -108,7 +114,9 @@ def examine_gradient(answer):
         "no_truth": p / 2,
         "logits": (y_hat - q) / 2,
         "wrong_place": (p - q.flip(0)) / 2,
+        "wrong_dimension": (y_hat.softmax(0) - q) / 2,
     }
+    ensure(not (isinstance(answer, torch.Tensor) and is_close(answer, y_hat.softmax(0) - q)), "wrong_dimension")
     compare(tensor_of(answer, (2, 3)), inputs.grad, mistakes)
 
 
@@ -142,6 +150,8 @@ def examine_smoothing(answer):
     sign="One of the signs is wrong. What does the minus in r = h - q do to q?",
     no_product="A product does not pass the gradient on unchanged.",
     blocked="The ReLU's input is positive, so it passes the gradient on.",
+    local="These are local derivatives. Each must be multiplied by the gradient of the operation's result.",
+    one_wrong="{name} is not right yet. What is the local derivative, and which gradient arrives there?",
 )
 def examine_backward(answer):
     values = numbers_of(answer, 4, what="The list [d_w, d_x, d_b, d_q]")
@@ -153,8 +163,14 @@ def examine_backward(answer):
         "exchanged": [d_x, d_w, d_b, d_q],
         "no_product": [d_b, d_b, d_b, d_q],
         "blocked": [0, 0, 0, d_q],
+        "local": [2, 3, 1, -1],
     }
     ensure(
         not is_close([abs(value) for value in values], [d_w, d_x, d_b, -d_q]) or values[3] < 0 < min(values[:3]), "sign"
     )
+    right = {"d_q": d_q, "d_b": d_b, "d_w": d_w, "d_x": d_x}  # from the loss back
+    found = dict(zip(["d_w", "d_x", "d_b", "d_q"], values, strict=True))
+    for name, value in right.items():
+        is_known = any(is_close(values, wrong) for wrong in mistakes.values())
+        ensure(is_known or is_close(found[name], value), "one_wrong", name=name)
     compare(values, [d_w, d_x, d_b, d_q], mistakes)

@@ -16,6 +16,7 @@ from utils.teaching.expect import call, compare, ensure, is_close, number_of, te
     padded="The output is larger than the formula says: the kernel must lie completely inside the image.",
     transposed="Rows and columns of the kernel are exchanged. Try a kernel whose rows differ.",
     averaged="You divide the sum of the products. Compare with the formula.",
+    matrix_product="`@` is the product of matrices. The formula multiplies number by number.",
     not_square="It is right for squares only. Try an image with 4 rows and 6 columns, and a kernel of 2 x 3.",
 )
 def examine_convolve(answer):
@@ -27,6 +28,7 @@ def examine_convolve(answer):
         "flipped": F.conv2d(X[None, None], K.flip(0, 1)[None, None])[0, 0],
         "transposed": F.conv2d(X[None, None], K.T[None, None])[0, 0],
         "averaged": right / 9,
+        "matrix_product": (X.unfold(0, 3, 1).unfold(1, 3, 1) @ K).sum((2, 3)),
     }
     compare(tensor_of(Y, (3, 3)), right, mistakes)
     X, K = torch.randn(4, 6), torch.randn(2, 3)
@@ -43,6 +45,7 @@ def examine_convolve(answer):
     off_by_one="You are one pixel away. Count the positions of a 3x3 kernel in an image of 3x3.",
     rounded_up="If the kernel does not fit any more, this position does not count. Which way do you round?",
     not_whole="A map has a whole number of pixels. Look at the brackets around the fraction in the formula.",
+    brackets="The 1 is added to the fraction. It is not divided by the stride.",
     no_stride="With a stride of 2 the map has about half the height. Where does s stand in the formula?",
 )
 def examine_output_size(answer):
@@ -55,8 +58,10 @@ def examine_output_size(answer):
         "off_by_one": [size - 1 for size in right],
         "rounded_up": [-(-(n + 2 * p - h) // s) + 1 for n, h, p, s in cases],
         "not_whole": [fraction + 1 for fraction in fractions],
+        "brackets": [(n + 2 * p - h + 1) // s for n, h, p, s in cases],
         "no_stride": [n + 2 * p - h + 1 for n, h, p, s in cases],
     }
+    ensure(not is_close(results, [round(fraction) + 1 for fraction in fractions]), "rounded_up")
     compare(results, right, mistakes)
 
 
@@ -65,6 +70,8 @@ def examine_output_size(answer):
     "the receptive field by the formula",
     own_stride="A layer's own stride does not widen what this layer sees. Which strides are in the product?",
     no_strides="You add up the kernels as if all strides were 1. What does a pixel of a small map stand for?",
+    one_stride="A single stride is not enough. The formula has the product of all strides before the layer.",
+    summed="The strides are added up. The formula has their product.",
     from_zero="Without any layer an output sees one pixel, itself.",
     whole_kernels="A 3x3 kernel widens the view by one pixel on each side, so by how many in all?",
 )
@@ -85,6 +92,11 @@ def examine_receptive_field(answer):
         "no_strides": [grown(layers, strided=False) for layers in stacks],
         "from_zero": [grown(layers, first=0) for layers in stacks],
         "whole_kernels": [grown(layers, less=0) for layers in stacks],
+        "one_stride": [1 + sum((h - 1) * s for h, s in layers) for layers in stacks],
+        "summed": [
+            1 + sum((h - 1) * max(1, sum(s for _, s in layers[:i])) for i, (h, _) in enumerate(layers))
+            for layers in stacks
+        ],
     }
     compare(results, [_seen(layers) for layers in stacks], mistakes)
 

@@ -46,7 +46,7 @@ def call(function, *arguments, may_change=False, may_be_none=False, **settings):
         raise Wrong("raises", error=describe(error)) from None
     if result is None and not may_be_none:
         raise Wrong("nothing")
-    if not _same(copies, (arguments, settings)):
+    if not may_change and not _same(copies, (arguments, settings)):
         raise Wrong("changes_inputs")
     return result
 
@@ -94,10 +94,12 @@ def number_of(value, *, what="The result") -> float:
     """Require a single number, as Python's or NumPy's type or as a tensor; return it as a float."""
     if isinstance(value, torch.Tensor) and value.numel() == 1:
         value = value.item()
+    if isinstance(value, torch.Tensor):
+        raise Wrong("wrong_shape", what=what, shape=tuple(value.shape), expected="a single number")
     if hasattr(value, "item") and getattr(value, "size", None) == 1:  # NumPy's numbers
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise Wrong("wrong_type", what=what, kind=kind_of(value), expected="a number")
+        raise Wrong("wrong_type", what=what, kind=kind_of(value), expected="a single number")
     number = float(value)
     ensure(abs(number) < float("inf"), "not_finite", what=what)  # false for nan, too
     return number
@@ -108,7 +110,7 @@ def numbers_of(values, count: int, *, what="The result") -> list[float]:
     if isinstance(values, torch.Tensor) and values.ndim == 1:
         values = values.tolist()
     if not isinstance(values, (list, tuple)) or len(values) != count:
-        raise Wrong("wrong_type", what=what, kind=kind_of(values), expected=f"{count} numbers")
+        raise Wrong("wrong_type", what=what, kind=kind_of(values), expected=f"a list of {count} numbers")
     return [number_of(value, what=f"Number {i}") for i, value in enumerate(values, 1)]
 
 
