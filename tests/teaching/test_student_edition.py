@@ -81,6 +81,18 @@ def test_no_solution_is_in_a_notebook_or_document(texts):
             assert not found or set(SHOWN) & set(run), (owner, run, found)
 
 
+def test_hidden_cells_are_left_out(texts):
+    hidden = {
+        (path.name, cell.source)
+        for path in notebooks.paths()
+        for cell in notebooks.read(path).cells
+        if "hidden" in cell.metadata.get("tags", [])
+    }
+    assert hidden
+    for name, source in hidden:
+        assert source not in texts[f"notebooks/{name}"]
+
+
 def test_no_answer_is_in_a_notebook_or_document(texts):
     answers = (student_edition.ROOT / "docs/answers.md").read_text(encoding="utf-8")
     joined = " ".join(re.sub(r"[*`]", "", answers).split())
