@@ -99,7 +99,7 @@ def train_epoch(session, rng):
     (weight, bias), lr = linear(rng), 0.1
     data = [one_batch(rng, size) for size in SIZES]
     reply = session.ask("train_epoch", weight=weight, bias=bias, batches=data, lr=lr)
-    ensure(isinstance(reply, dict), "There is no result.")
+    ensure(isinstance(reply, dict), "Your epoch of training returned no result that can be checked.")
     got = array(reply.get("weight"), weight.shape, "The weight"), array(reply.get("bias"), bias.shape, "The bias")
     right = descend(weight, bias, data, lr)
     ensure(not is_close(got[0], weight.astype(np.float64)), "The weights did not change.")
@@ -142,7 +142,7 @@ def evaluate(session, rng):
     right = sum(correct) / sum(len(y) for _, y in data)
     of_batches = float(np.mean([count / len(y) for count, (_, y) in zip(correct, data, strict=True)]))
     reply = session.ask("evaluate", weight=weight, bias=bias, batches=data)
-    ensure(isinstance(reply, dict), "There is no result.")
+    ensure(isinstance(reply, dict), "Your evaluation returned no result that can be checked.")
     result = reply.get("result")
     result = result[-1] if isinstance(result, list) and result else result  # (loss, accuracy) is accepted
     got = float(array(result, (), "The result"))

@@ -97,7 +97,7 @@ def _limit_by_thread(seconds):
     thread = ctypes.c_ulong(threading.get_ident())
     finished, lock = threading.Event(), threading.Lock()
 
-    def watch():
+    def raise_when_over():
         pause = seconds
         while not finished.wait(pause):
             with lock:
@@ -108,15 +108,15 @@ def _limit_by_thread(seconds):
     def disarm():
         finished.set()
         try:
-            with lock:  # from here on, the watcher sends nothing
+            with lock:  # from here on, the timer sends nothing
                 raise_in(thread, ctypes.py_object(TimeUp))  # takes the place of one that has not been raised yet
             while True:  # until it is raised: only then does Python 3.11 stop looking for it at every step
                 pass
         except TimeUp:
             pass
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
+    timer = threading.Thread(target=raise_when_over, daemon=True)
+    timer.start()
     try:
         try:
             yield
@@ -124,7 +124,7 @@ def _limit_by_thread(seconds):
             disarm()
     finally:
         disarm()
-        watcher.join()
+        timer.join()
 
 
 @contextlib.contextmanager
