@@ -77,6 +77,7 @@ def run_search(
         else:
             outcomes = list(train_here(search, bar))
     table = search.table()
+    table.attrs["log"] = str(search.log.path)
     print(grid_summary(name, table, sum(outcome == "done" for outcome, _ in outcomes), ()))
     print(best_trial(table), f"Proposals: {sampler_now}, {search.log.path}", sep="\n")
     return table

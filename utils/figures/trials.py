@@ -65,6 +65,8 @@ def show_parallel(table, *, title=None):
 def _draw_scale(ax, x, values):
     """Draw the vertical scale of a setting at x, with a few of its values; return each value's height, 0 to 1."""
     ax.axvline(x, color="#999999", linewidth=1, linestyle="-", zorder=0)
+    if values.empty:
+        return np.empty(0)
     if _is_numeric(values):
         numbers = values.to_numpy(float)
         is_log = numbers.min() > 0 and numbers.max() > MUCH * numbers.min()
@@ -104,7 +106,7 @@ def importances(table) -> dict[str, float]:
     """Return, for each setting, the share of the variance of the accuracy between groups of similar values, 0 to 1."""
     finished = table[table["state"] == "finished"]
     accuracies = finished[_accuracy_column(table)].to_numpy(float)
-    n, variance = len(finished), accuracies.var()
+    n, variance = len(finished), accuracies.var() if len(finished) else 0.0
     shares = {}
     for name in setting_names(table):
         values, shares[name] = finished[name], 0.0
@@ -114,9 +116,7 @@ def importances(table) -> dict[str, float]:
             groups = values.map(str).to_numpy()
         kinds = np.unique(groups)
         if 1 < len(kinds) < n and variance > 0:
-            within = sum(
-                ((groups == kind) * (accuracies - accuracies[groups == kind].mean()) ** 2).sum() for kind in kinds
-            )
+            within = sum(accuracies[groups == kind].var() * (groups == kind).sum() for kind in kinds)
             by_chance = (len(kinds) - 1) / (n - len(kinds)) * within
             shares[name] = float(np.clip(1 - (within + by_chance) / (n * variance), 0, 1))
     return shares
