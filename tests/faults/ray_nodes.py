@@ -103,8 +103,8 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def work(kind, **how):
-    """Run the grid or the search of the test; return its table."""
+def work(kind, axes=None, **how):
+    """Run the grid (with other axes, if given) or the search of the test; return its table."""
     from networks import PacedCNN
     from short_run import DATA, RECIPE
 
@@ -114,7 +114,7 @@ def work(kind, **how):
     recipe = RECIPE.change(network=PacedCNN, num_epochs=30)
     how |= {"data": DATA, "effort": Effort("all"), "device": "cpu", "precision": "fp32", "save_every": 0.0}
     if kind == "grid":
-        return run_grid(recipe, {"seed": [0, 1, 2, 3]}, **how)
+        return run_grid(recipe, axes or {"seed": [0, 1, 2, 3]}, **how)
     return run_search(recipe, {"lr": log_range(0.01, 1.0)}, trials=4, prune=True, **how)
 
 

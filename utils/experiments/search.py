@@ -79,7 +79,7 @@ def run_search(
     table = search.table()
     table.attrs["log"] = str(search.log.path)
     print(grid_summary(name, table, sum(outcome == "done" for outcome, _ in outcomes), ()))
-    print(best_trial(table), f"Proposals: {sampler_now}, {search.log.path}", sep="\n")
+    print(best_trial(table), f"Sampler: {sampler_now}. Log: {search.log.folder.name}", sep="\n")
     return table
 
 
