@@ -27,7 +27,7 @@ def task_runner(engine: str | None, resources: dict | None, device) -> Callable 
         require(resources is None, "resources are those of a Ray task.", f"resources={resources}", 'Add engine="ray".')
         return None
     require(engine == "ray", f"There is no engine {engine!r}.", None, 'Choose "ray", or leave engine out.')
-    return functools.partial(run_tasks, resources or {"CPU": 1, "GPU": int(device.type == "cuda")})
+    return functools.partial(run_tasks, {"CPU": 1, "GPU": int(device.type == "cuda")} | (resources or {}))
 
 
 def run_tasks(resources: dict, work: Callable, items: list, shared, bar) -> list:
@@ -42,7 +42,7 @@ def run_tasks(resources: dict, work: Callable, items: list, shared, bar) -> list
     try:
         _check_resources(ray, resources)
         others = {name: amount for name, amount in resources.items() if name not in ("CPU", "GPU")}
-        options = {"num_cpus": resources.get("CPU", 1), "num_gpus": resources.get("GPU", 0), "resources": others}
+        options = {"num_cpus": resources["CPU"], "num_gpus": resources["GPU"], "resources": others}
         options |= {"max_retries": RETRIES, "runtime_env": {"env_vars": _environment()}}
         task, shared = ray.remote(work).options(**options), ray.put(shared)
         numbers = {task.remote(item, shared): number for number, item in enumerate(items)}

@@ -80,6 +80,7 @@ def run_search(
     table.attrs["log"] = str(search.log.path)
     print(grid_summary(name, table, sum(outcome == "done" for outcome, _ in outcomes), ()))
     print(best_trial(table), f"Sampler: {sampler_now}. Log: {search.log.folder.name}", sep="\n")
+    print(*(f"A task has failed: {error}" for _, error in outcomes if error), sep="\n", end="")
     return table
 
 
