@@ -128,7 +128,7 @@ def _as_jpeg(picture, quality):
 
 def _probabilities(net, images, labels, mean, std, predict):
     data_iter = BatchLoader(Split(images, labels), BATCH_SIZE, mean=mean, std=std)
-    return probabilities(net, scores(net, data_iter, predict)[0])
+    return probabilities(scores(net, data_iter, predict)[0])
 
 
 def _accuracy(p, labels):
