@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from utils.models.gated import GatedConv
@@ -22,7 +23,7 @@ def parameters(net: nn.Module) -> int:
 def flops(net: nn.Module, size: int = 32, image: torch.Tensor | None = None) -> int:
     """Return the multiply-adds (MACs) of convolutions and matrix products for one image: half of torch's FLOPs."""
     image = example_image(net, size) if image is None else image
-    with measured(net), FlopCounterMode(display=False) as counter:
+    with measured(net), counted_flops() as counter:
         net(image)
     return counter.get_total_flops() // 2 // len(image)
 
@@ -95,6 +96,26 @@ def example_image(net: nn.Module, size: int = 32) -> torch.Tensor:
     channels = 3 if first is None else first.in_channels
     like = next((parameter for parameter in net.parameters() if parameter.is_floating_point()), torch.empty(0))
     return torch.zeros(1, channels, size, size, device=like.device, dtype=like.dtype)
+
+
+@contextlib.contextmanager
+def counted_flops():
+    """Yield torch's counter of FLOPs, with attention and recurrent layers as the matrix products that it knows.
+
+    It counts nothing inside the fused kernels of nn.TransformerEncoderLayer, of attention and of nn.LSTM.
+    """
+    is_fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with (
+            sdpa_kernel(SDPBackend.MATH),
+            torch.backends.mkldnn.flags(enabled=False),
+            torch.backends.cudnn.flags(enabled=False),
+            FlopCounterMode(display=False) as counter,
+        ):
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(is_fused)
 
 
 @contextlib.contextmanager

@@ -13,10 +13,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _AvgPoolNd, _MaxPoolNd
-from torch.utils.flop_counter import FlopCounterMode
 
 from utils.models.basic_layers import GlobalMaxPool, Scale, Whiten
-from utils.models.count import example_image, find_gates, flops, gate_outputs, measured, parameters
+from utils.models.count import counted_flops, example_image, find_gates, flops, gate_outputs, measured, parameters
 from utils.models.gated import GatedConv
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -58,7 +57,7 @@ def list_layers(net: nn.Module, image: torch.Tensor) -> list[dict]:
     started = []  # (multiply-adds so far, input) of the layer that is being computed
     weights = {}  # the number of weights from each gate in the layer that is being computed
     gates = find_gates(net)
-    with measured(net), FlopCounterMode(display=False) as counter, contextlib.ExitStack() as hooks:
+    with measured(net), counted_flops() as counter, contextlib.ExitStack() as hooks:
 
         def before(layer, inputs):
             started.append((counter.get_total_flops(), inputs[0] if inputs else None))
