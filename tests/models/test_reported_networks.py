@@ -146,7 +146,7 @@ def test_the_networks_start_as_stated(networks):
         assert deviation == pytest.approx(1, rel=0.05) and largest < 1.74  # xavier_uniform
     linear = next(layer for layer in B if isinstance(layer, nn.Linear)).weight
     assert linear.std().item() == pytest.approx((2 / 512) ** 0.5, rel=0.1)  # kaiming_normal, of linear layers only
-    for weight in (B.block6.branches.branches()[3][0], C[0].weight):
+    for weight in (B.block6.branches.kernels()[3][0], C[0].weight):
         assert weight.abs().max().item() <= weight[0].numel() ** -0.5  # as torch initialises its convolutions
 
 

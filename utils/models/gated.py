@@ -42,12 +42,12 @@ class GatedConv(nn.Module):
         groups = [(size, len(list(same))) for size, same in itertools.groupby(self.kernel_sizes)]
         self.weights = nn.ParameterList(torch.empty(n, out_channels, in_channels, s, s) for s, n in groups)
         self.bias = nn.Parameter(torch.empty(len(self.kernel_sizes), out_channels))
-        for weight, bias in self.branches():
+        for weight, bias in self.kernels():
             bound = weight[0].numel() ** -0.5  # as torch initialises its own convolutions
             nn.init.uniform_(weight, -bound, bound)
             nn.init.uniform_(bias, -bound, bound)
 
-    def branches(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def kernels(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """List (weight, bias) of each branch, as views that can be looked at or initialised."""
         weights = [weight for group in self.weights for weight in group.detach()]
         return list(zip(weights, self.bias.detach(), strict=True))
