@@ -1,4 +1,4 @@
-"""The gated convolution: one formula, and four forms of it that give the same outputs, gradients and parameters."""
+"""The gated convolution: one formula, and three forms of it that give the same outputs, gradients and parameters."""
 
 import pytest
 import torch
@@ -111,7 +111,7 @@ def test_kernels_that_cannot_keep_the_size_are_refused(kernel_sizes):
 
 def test_an_unknown_form_is_refused_with_the_known_ones():
     for attempt in (lambda: GatedConv(3, 8, (3,), form="fast"), lambda: set_form(small_gated(), "fast")):
-        with pytest.raises(CourseworkError, match="auto, loop, stacked, scaled, aggregated"):
+        with pytest.raises(CourseworkError, match="auto, loop, scaled, aggregated"):
             attempt()
 
 
