@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from utils.models import ASSUMPTIONS, NETWORKS, REPORTED_NETWORKS, GatedConv, depth, flops, network_table, parameters
+from utils.models import ASSUMPTIONS, NETWORKS, REPORTED_NETWORKS, GatedConv, depth, macs, network_table, parameters
 
 COUNTS = {  # parameters, multiply-adds, depth, k
     "softmax_gated": (53_949_931, 759_937_583, 12, (5,)),
@@ -172,7 +172,7 @@ def test_fewer_classes_take_fewer_weights_in_the_last_layer(name):
     with torch.device("meta"):
         ten, three = REPORTED_NETWORKS[name](), REPORTED_NETWORKS[name](num_classes=3)
     width = {"softmax_gated": 512, "dropout_cnn": 128}[name]
-    assert parameters(ten) - parameters(three) == 7 * (width + 1) and flops(ten) - flops(three) == 7 * width
+    assert parameters(ten) - parameters(three) == 7 * (width + 1) and macs(ten) - macs(three) == 7 * width
     assert depth(ten) == depth(three)
 
 

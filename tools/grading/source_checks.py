@@ -20,7 +20,7 @@ FORBIDDEN = (  # networks and blocks of other people; an import of any of them r
     "transformers",
 )
 PACKAGES = ("utils.models", "torchvision.models")  # importing them is no use of their networks yet
-ALLOWED = ("depth", "draw_block", "draw_network", "draw_networks", "find_gates", "flops", "network_table", "parameters")
+ALLOWED = ("depth", "draw_block", "draw_network", "draw_networks", "find_gates", "macs", "network_table", "parameters")
 ALLOWED = tuple(f"utils.models.{name}" for name in (*ALLOWED, "sources_of", "summarise"))
 HIDING = (
     "exec",
