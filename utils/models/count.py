@@ -131,18 +131,19 @@ def counted_flops():
 
     It counts nothing inside the fused kernels of nn.TransformerEncoderLayer, of attention and of nn.LSTM.
     """
-    is_fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
+    backends = (torch.backends.mkldnn, torch.backends.cudnn)
+    were_enabled = [backend.enabled for backend in backends]
+    were_fused = torch.backends.mha.get_fastpath_enabled()
     try:
-        with (
-            sdpa_kernel(SDPBackend.MATH),
-            torch.backends.mkldnn.flags(enabled=False),
-            torch.backends.cudnn.flags(enabled=False),
-            FlopCounterMode(display=False) as counter,
-        ):
+        torch.backends.mha.set_fastpath_enabled(False)
+        for backend in backends:
+            backend.enabled = False
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             yield counter
     finally:
-        torch.backends.mha.set_fastpath_enabled(is_fused)
+        torch.backends.mha.set_fastpath_enabled(were_fused)
+        for backend, was_enabled in zip(backends, were_enabled, strict=True):
+            backend.enabled = was_enabled
 
 
 @contextlib.contextmanager
