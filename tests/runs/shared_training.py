@@ -1,9 +1,9 @@
 """A small training that one process does alone, or several share: batch norm, averaged weights, ragged batches.
 
-    torchrun --standalone --nproc-per-node 2 shared_training.py FOLDER [--runs RUNS] [--dropout]
+    torchrun --standalone --nproc-per-node 2 shared_training.py FOLDER --run RUN [--epochs N] [--dropout]
 
-Every process writes what it has at the end to FOLDER/result-RANK.pt. The last batch of each epoch has a single image,
-so that one of two processes has none.
+Every process writes its number to FOLDER/pid-RANK, and what it has at the end to FOLDER/result-RANK.pt. The last batch of
+each epoch has a single image, so that one of two processes has none.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import traceback
 import torch
 from torch import nn
 
-sys.path[1:1] = [str(pathlib.Path(__file__).resolve().parents[level]) for level in (1, 2)]  # as a program of its own
+sys.path.extend(str(pathlib.Path(__file__).resolve().parents[level]) for level in (1, 2))  # as its own program
 
 from loader_parts import make_split
 
@@ -28,16 +28,18 @@ from utils.runs.checkpoints import Checkpoints
 from utils.runs.processes import Processes, several_processes
 from utils.training import Average, KeepBest, Step
 
-BATCH, EPOCHS = 16, 4
-TRAIN = 6 * BATCH + 1  # seven batches in each of four epochs
+BATCH = 16
+TRAIN = 6 * BATCH + 1  # seven batches in each epoch
 
 
 def make_net(dropout=False):
     after = nn.Sequential(nn.BatchNorm2d(8), nn.LeakyReLU(), *[nn.Dropout(0.2)] * dropout)
-    return nn.Sequential(GatedBlock(3, 8, (1, 3), after=after), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 10))
+    return nn.Sequential(
+        GatedBlock(3, 8, (1, 3), after=after), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 10)
+    )
 
 
-class F1Like:
+class FirstClass:
     """A metric like torchmetrics': the share of predictions of class 0."""
 
     def reset(self):
@@ -50,7 +52,7 @@ class F1Like:
         return self.sums[0] / self.sums[1]
 
 
-def shared_training(processes, folder=None, dropout=False, dtype=torch.float64, callbacks=(), pause=0.0):
+def shared_training(processes, folder=None, epochs=3, dropout=False, dtype=torch.float64, pause=0.0):
     """Train, or resume in the folder; return everything that two such trainings can differ in."""
     torch.manual_seed(processes.rank if dropout else 0)  # other processes start with other weights, until they get ours
     net = make_net(dropout).to(dtype)
@@ -60,16 +62,18 @@ def shared_training(processes, folder=None, dropout=False, dtype=torch.float64, 
     val_iter = BatchLoader(make_split(2 * BATCH + 1, seed=1, size=8), BATCH, **settings)
     optimizer = torch.optim.SGD(net.parameters(), 0.05, momentum=0.9)
     average = Average(0.8)
-    callbacks = [average, KeepBest(), F1Like(), *callbacks]
+    callbacks = [average, KeepBest(), FirstClass(), Pause(pause)]
     if folder is not None:
-        callbacks.append(Checkpoints(folder, every=0.0, share=1e9))
-    if pause:
-        callbacks.append(Pause(pause))
+        callbacks.append(Checkpoints(folder, every=0.0, share=1e9))  # after each batch
     step = Step(clip_norm=1.0)
     options = processes.options(step=step, callbacks=callbacks, record=folder is not None, curves=False)
-    history = train_ch3(net, train_iter, val_iter, nn.CrossEntropyLoss(), EPOCHS, optimizer, watched="val", **options)
+    history = train_ch3(net, train_iter, val_iter, nn.CrossEntropyLoss(), epochs, optimizer, watched="val", **options)
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in history.rows]
-    result = {"net": net.state_dict(), "average": average.net.state_dict(), "optimizer": optimizer.state_dict()["state"]}
+    result = {
+        "net": net.state_dict(),
+        "average": average.net.state_dict(),
+        "optimizer": optimizer.state_dict()["state"],
+    }
     accuracy = evaluate_accuracy(average.net, val_iter)  # by each process alone
     return result | {"rows": rows, "points": history.points, "accuracy": accuracy, "random": torch.get_rng_state()}
 
@@ -103,13 +107,15 @@ def main(arguments):
     """Train in one of the processes that torchrun has started, and write the result."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--runs", type=pathlib.Path)
+    parser.add_argument("--run", type=pathlib.Path)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--dropout", action="store_true")
     parser.add_argument("--pause", type=float, default=0.0)
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     with several_processes("cpu") as processes:
-        result = shared_training(processes, args.runs, args.dropout, pause=args.pause)
+        (args.folder / f"pid-{processes.rank}").write_text(str(os.getpid()), encoding="utf-8")
+        result = shared_training(processes, args.run, args.epochs, args.dropout, pause=args.pause)
     torch.save(result, args.folder / f"result-{processes.rank}.pt")
 
 

@@ -54,7 +54,7 @@ class SharedStep(Step):
     def _gradients(self, net, X, y, loss, optimizer, size):
         if self._used is None:
             what = "The processes do not have the same labels in their first batch."
-            advice = "Give all of them the same loader with the same seed. Each process takes its own rows of each batch."
+            advice = "Give all the same loader and seed. Each process then takes its own rows of each batch."
             _require_equal(zlib.crc32(y.cpu().contiguous().numpy().tobytes()), what, "train_iter", advice)
         net.zero_grad()  # a parameter outside the optimizer would otherwise add up its gradients, and then their sums
         results = super()._gradients(net, X, y, loss, optimizer, size)
