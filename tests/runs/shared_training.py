@@ -2,8 +2,8 @@
 
     torchrun --standalone --nproc-per-node 2 shared_training.py FOLDER --run RUN [--epochs N] [--dropout]
 
-Every process writes its number to FOLDER/pid-RANK, and what it has at the end to FOLDER/result-RANK.pt. The last batch of
-each epoch has a single image, so that one of two processes has none.
+Every process writes its number to FOLDER/pid-RANK, and what it has at the end to FOLDER/result-RANK.pt. The last batch
+of each epoch has a single image, so that one of two processes has none.
 """
 
 import argparse

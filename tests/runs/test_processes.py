@@ -151,7 +151,7 @@ def test_a_step_that_several_processes_cannot_share_is_refused(step):
 def test_a_compiled_network_is_refused():
     net = nn.Sequential(nn.Linear(2, 2))
     SameState(0).check(types.SimpleNamespace(net=net))
-    net.compile()
+    net[0]._compiled_call_impl = net[0].forward  # what net.compile() does, without importing the compiler
     with pytest.raises(CourseworkError):
         SameState(0).check(types.SimpleNamespace(net=net))
 

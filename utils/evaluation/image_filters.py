@@ -75,18 +75,18 @@ def disk_blur(X, radius, blur):
 
 
 def motion_blur(X, radius, sigma, degrees):
-    """Blur each image along its own direction, as ImageMagick does: the mean of copies that are moved further and
-    further, with weights that fall like a Gaussian; rounded to levels of 255."""
+    """Blur each image along its own direction, as ImageMagick does, and round to levels of 255.
+
+    It is the mean of copies that are moved further and further, with weights that fall like a Gaussian.
+    """
     size = X.shape[-1]
     steps = torch.arange(2 * radius + 1).double()
     weights = (-(steps**2) / (2 * sigma**2)).exp()
     weights = weights / weights.sum()
-    positions = torch.arange(size)
+    positions, angle = torch.arange(size), degrees.deg2rad()
     blurred = torch.zeros_like(X)
     for step, weight in zip(steps, weights, strict=True):
-        down, right = (
-            (step * side - 0.5).ceil().long()[:, None] for side in (degrees.deg2rad().sin(), degrees.deg2rad().cos())
-        )
+        down, right = ((step * share - 0.5).ceil().long()[:, None] for share in (angle.sin(), angle.cos()))
         rows, columns = repeat_edge(positions + down, size), repeat_edge(positions + right, size)
         blurred += weight * pick(X, rows[:, :, None], columns[:, None, :])
     return (255 * blurred).round() / 255

@@ -11,6 +11,7 @@ import math
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 
@@ -67,6 +68,7 @@ class _SharedNorm(torch.autograd.Function):
         return Y.to(X.dtype), mean, unbiased
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dY, *_):
         normal, weight, inverse, count = ctx.saved_tensors
         dy = dY.to(normal.dtype)
