@@ -1,6 +1,6 @@
 """A small training that one process does alone, or several share: batch norm, averaged weights, ragged batches.
 
-    torchrun --standalone --nproc-per-node 2 shared_training.py FOLDER --run RUN [--epochs N] [--dropout]
+    torchrun --standalone --nproc-per-node 2 shared_training.py FOLDER RUN [--epochs N] [--dropout]
 
 Every process writes its number to FOLDER/pid-RANK, and what it has at the end to FOLDER/result-RANK.pt. The last batch
 of each epoch has a single image, so that one of two processes has none.
@@ -107,7 +107,7 @@ def main(arguments):
     """Train in one of the processes that torchrun has started, and write the result."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--run", type=pathlib.Path)
+    parser.add_argument("run", type=pathlib.Path)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--dropout", action="store_true")
     parser.add_argument("--pause", type=float, default=0.0)

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.mark.skipif(sys.platform != "linux", reason="forks processes")
 def test_two_processes_stay_equal_do_what_one_does_and_one_resumes(tmp_path):
     run = tmp_path / "run"
-    command = [sys.executable, str(SCRIPT), "fork", "2", str(tmp_path), "--run", str(run)]
+    command = [sys.executable, str(SCRIPT), "fork", "2", str(tmp_path), str(run)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     first, second = (torch.load(tmp_path / f"result-{rank}.pt", weights_only=True) for rank in (0, 1))
