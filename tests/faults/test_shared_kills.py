@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from utils.files import read_json
-from utils.runs.checkpoint_files import listed, position
+from utils.runs.checkpoint_files import position
 
 SCRIPT = Path(__file__).resolve().parents[1] / "runs" / "shared_training.py"
 sys.path.append(str(SCRIPT.parent))
@@ -26,19 +26,10 @@ pytestmark = pytest.mark.faults
 def start(folder, run, count, pause=0.0):
     """Start a training of this many processes."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    command += [
-        str(SCRIPT),
-        str(folder),
-        "--run",
-        str(run),
-        "--epochs",
-        str(EPOCHS),
-        "--dropout",
-        "--pause",
-        str(pause),
-    ]
+    command += [str(SCRIPT), str(folder), str(run), "--epochs", str(EPOCHS), "--dropout", "--pause", str(pause)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with open(folder / "output.txt", "a", encoding="utf-8") as output:
+        return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
 
 
 def results(folder, count):
@@ -47,8 +38,7 @@ def results(folder, count):
 
 def done(run):
     """Return how many batches the newest checkpoint has done."""
-    newest = listed(run)
-    epoch, batch = position(newest[0]) if newest else (0, 0)
+    epoch, batch = max(map(position, run.glob("checkpoint-*.pt")), default=(0, 0))
     return epoch * BATCHES + batch
 
 
