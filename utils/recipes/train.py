@@ -28,6 +28,7 @@ from utils.optim.schedules import make_schedule
 from utils.recipes.recipe import WATCHED, Recipe, num_held_out
 from utils.runs.checkpoint_files import newest
 from utils.runs.checkpoints import Checkpoints, weights_of
+from utils.runs.processes import Processes
 from utils.runs.recorder import Recorder
 from utils.runs.run import Run, find
 from utils.training.average import Average
@@ -60,6 +61,7 @@ def train_recipe(
     callbacks=(),
     curves: bool | str = True,
     compiled: bool = False,
+    processes: Processes | None = None,
 ) -> Trained:
     """Train a recipe and return the Trained. The same call resumes a training that was interrupted.
 
@@ -69,9 +71,12 @@ def train_recipe(
     with its weights, and with its optimizer state if the optimizer is of the same class. sweep: the name of a group of
     runs, such as a grid. cuda_graph: on a GPU, replay each step as a CUDA graph ("auto": unless compiled). compiled:
     compile the network with torch.compile first, which pays off only in a long run.
+    processes: the Processes of `several_processes`, which then share every batch.
     """
-    data = data or load_cifar10()
     device = torch.device(device or try_gpu())
+    processes = processes or Processes(device)
+    device = processes.device
+    data = data or processes.in_turn(load_cifar10)
     seed = operator.index(seed)
     effort = effort if isinstance(effort, Effort) else choose_effort(effort, device)
     parent = find(parent) if isinstance(parent, str) else parent
@@ -82,7 +87,7 @@ def train_recipe(
     train_iter, watched_iter, test_iter = loaders
     loss = make_loss(recipe.loss, **recipe.loss_settings)
     if cuda_graph == "auto":
-        cuda_graph = not compiled
+        cuda_graph = not compiled and processes.count == 1
     step = Step(facts["precision"], cuda_graph=cuda_graph, clip_norm=recipe.clip_norm, clip_value=recipe.clip_value)
     with isolated_randomness(derive_seed(seed, recipe.name), device):
         net = prepared_network(recipe, data, train_iter.split, device, form)
@@ -94,6 +99,7 @@ def train_recipe(
         schedule = make_schedule(
             recipe.schedule, optimizer, num_epochs=num_epochs, batches=len(train_iter), **recipe.schedule_settings
         )
+        curves = f"Training the recipe {recipe.name} ({data.name})" if curves is True else curves
         average = Average(recipe.average) if recipe.average else None
         callbacks = [*callbacks, schedule]
         if average:
@@ -111,11 +117,8 @@ def train_recipe(
             loss,
             num_epochs,
             optimizer,
-            step=step,
-            callbacks=callbacks,
             watched=WATCHED[protocol],
-            curves=f"Training the recipe {recipe.name} ({data.name})" if curves is True else curves,
-            record=folder is not None,
+            **processes.options(step=step, callbacks=callbacks, record=folder is not None, curves=curves),
         )
     step.release()
     return Trained(recipe, average.net if average else net, history, test_iter, loss, step, facts, folder)

@@ -100,6 +100,8 @@ class Recorder:
         self._first_image = FirstImage(training.net)
         position = [training.epoch, training.batch]
         self._attempt = {"begun": now(), "host": platform.node(), "pid": os.getpid(), "from": position}
+        if processes := getattr(training.step, "processes", None):  # of a training that several processes share
+            self._attempt["processes"] = processes
         self._record |= {"attempts": [*self._record["attempts"], self._attempt], "state": "running"}
         self._is_recorded = False
         if position == [0, 0]:

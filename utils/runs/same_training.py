@@ -125,7 +125,7 @@ def _settings(component):
     if isinstance(component, functools.partial):
         return f"{_settings(component.func)} {component.keywords}"
     if hasattr(component, "describe"):
-        return f"{type(component).__name__} {component.describe()}"
+        return f"{getattr(component, 'key', type(component).__name__)} {component.describe()}"
     if not isinstance(component, torch.nn.Module):
         return getattr(component, "__qualname__", type(component).__name__)
     values = {}
