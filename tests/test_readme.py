@@ -21,7 +21,7 @@ MANUAL = (ROOT / "docs" / "developers.md").read_text(encoding="utf-8")
 def test_the_accuracy_of_make_run_is_what_notebook_05_shows():
     (accuracy,) = re.findall(r"classified\s+(\d+\.\d+)\s%\s+of\s+the\s+test\s+images\s+correctly", README)
     shown = (ROOT / "notebooks" / "05_evaluation.ipynb").read_text(encoding="utf-8")
-    assert f"of 10,000 test images are right: {accuracy}% (CIFAR-10)" in shown
+    assert f"of 10,000 test images are right: {accuracy} % (CIFAR-10)" in shown
 
 
 @pytest.mark.parametrize("link", re.findall(r"(?:\]\(|src=\")([^)#:\"]+)[)\"]", README))

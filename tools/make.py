@@ -135,6 +135,7 @@ TARGETS = {  # name: (function, its help text if that is not the first line of t
     "faults": (faults, None),
     "bench": (bench, None),
     "reproduce": (module("tools.reproduce"), "Train all systems by their own recipes and keep their results."),
+    "search": (module("tools.search"), 'Search for good hyperparameters: search ARGS="quick lr=log:0.001..0.1".'),
     "results": (module("tools.pages"), "Write the tables of results in README.md and results/README.md again."),
     "report": (module("tools.report", "RUN"), "Write the report of a run (RUN=NAME), or the last report again."),
     "compare": (module("tools.compare"), "Compare all runs on one page, runs/compare.html."),

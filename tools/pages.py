@@ -33,10 +33,8 @@ from utils.report.formats import duration
 
 ROOT = Path(__file__).resolve().parents[1]
 NO_BREAK = "\u00a0"  # a space at which no line is broken
-NOT_RUN = "not yet run"
-ACCURACY = "ours, test"
-HELD_OUT = "held-out images"  # the heading of that column in the table of what was tried
-COLUMNS = ("", "reported", ACCURACY, "images", "protocol", "seeds", "epochs", "time", "on")
+SINGLE, AVERAGED = "single prediction", "with TTA"
+COLUMNS = ("", "reported", SINGLE, AVERAGED, "in training mode", "images", "protocol", "seeds", "epochs", "time", "on")
 # A column that is the same in all rows is left out; a sentence below the table says it under this name.
 NAMES_BELOW = {"images": "Images", "protocol": "Protocol", "seeds": "Seeds", "on": "Machine"}
 PROTOCOLS = {"validation": "validation split", "watch_test": "test set watched", "train_on_all": "tested once"}
@@ -84,36 +82,20 @@ def pages(records=None, tried=None):
 
 
 def short_table(records):
-    """Return README's table: each system once, and what was not measured yet.
+    """Return README's table: each system that was measured, once.
 
     Several protocols or kinds of machine: the reports' own protocol comes first, then the one with the most seeds.
     """
-    rows, missing = [], []
+    rows = []
     for title, recipe in systems():
         groups = group_records([record for record in records if is_of(record, recipe)])
-        if not groups:
-            missing.append(f"`{recipe.name}`")
-            continue
-        best = max(groups, key=lambda group: (group[0]["protocol"] == "watch_test", len(group)))
-        rows.append(short_row(title, recipe, best))
-    texts = []
-    if rows:
-        lines = ["| | report | single prediction | with TTA | seeds | time |", "|---|---:|---:|---:|---:|---|"]
-        texts.append("\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]))
-    if missing:
-        texts.append(f"Not measured on the original images yet: {', '.join(missing)}.")
-    return "\n\n".join(texts) + "\n"
-
-
-def short_row(title, recipe, group):
-    """Return the cells of a row of README's table."""
-    figures = measured_figures(group)
-    single = accuracies(group, "plain_accuracy")
-    with_views = accuracies(group, "accuracy") if recipe.views != "plain" else ""
-    reported = percent(recipe.reported["test_acc"]) if recipe.reported else ""
-    is_timed = any(not record.get("beside") for record in group)
-    time = figures["time"] if is_timed else "not timed alone yet"
-    return [title, reported, single, with_views, figures["seeds"], f"{time}, {figures['on']}"]
+        if groups:
+            best = max(groups, key=lambda group: (group[0]["protocol"] == "watch_test", len(group)))
+            figures = measured_figures(best)
+            reported = percent(recipe.reported["test_acc"]) if recipe.reported else None
+            kept = ("", "reported", SINGLE, AVERAGED, "seeds", "time", "on")
+            rows.append({name: (figures | {"": title, "reported": reported})[name] for name in kept})
+    return markdown_table(rows)
 
 
 def accuracies(group, name):
@@ -126,15 +108,12 @@ def accuracies(group, name):
 def tables_of_other_images(records):
     """Return the tables of the records of other images, such as the JPEG copies, or a sentence if there are none."""
     rows_of_c = [(f"{row.number} {row.label}", row.recipe) for row in C_ROWS]
-    tables = {"The systems": systems(), "The gate": with_ablations(), "Report C's table": rows_of_c}
-    texts = []
-    for heading, titled in tables.items():
-        rows = [row for title, recipe in titled for row in rows_of(title, recipe, records)]
-        rows = [row for row in rows if row[ACCURACY] != NOT_RUN]
-        if titled == systems():
-            rows += rows_of_rivals(records)
-        if rows:
-            texts.append(f"### {heading}\n\n{markdown_table(rows)}")
+    tables = {
+        "The systems": rows_of_all(systems(), records) + rows_of_rivals(records),
+        "The gate": rows_of_all(with_ablations(), records),
+        "Report C's table": rows_of_all(rows_of_c, records),
+    }
+    texts = [f"### {heading}\n\n{markdown_table(rows)}" for heading, rows in tables.items() if rows]
     return "\n".join(texts) or "No such row is left.\n"
 
 
@@ -152,42 +131,54 @@ def with_ablations():
 
 def results_table(records):
     """Return the table of the reports A to E, our recipes and their rivals, and what the comparison with those says."""
-    rows = [row for title, recipe in systems() for row in rows_of(title, recipe, records)]
-    rows += rows_of_rivals(records)
-    rows.sort(key=lambda row: row[ACCURACY] == NOT_RUN)  # what was not run comes last
-    return markdown_table(rows) + markdown_list(comparisons_with_rivals(records))
+    table = table_of(systems(), records, rows_of_rivals(records))
+    return table + markdown_list(comparisons_with_rivals(records))
 
 
 def ablation_table(records):
     """Return the table of each recipe that has ablations, with its ablations, and how they compare."""
-    rows = [row for title, recipe in with_ablations() for row in rows_of(title, recipe, records)]
-    return markdown_table(rows) + markdown_list(comparisons_of_ablations(records))
+    return table_of(with_ablations(), records) + markdown_list(comparisons_of_ablations(records))
 
 
 def report_table(table_rows, records):
     """Return the table of the recipes that a report compares."""
-    rows = [row for each in table_rows for row in rows_of(f"{each.number} {each.label}", each.recipe, records)]
-    if all(row[ACCURACY] == NOT_RUN for row in rows):
-        return f"None of its {len(rows)} rows has been run yet.\n"
-    return markdown_table(rows)
+    return table_of([(f"{row.number} {row.label}", row.recipe) for row in table_rows], records)
 
 
 def choice_table(records):
     """Return the table of what was tried on held-out images, those of the original CIFAR-10 only."""
-    rows, records = [], [record for record in records if record["data"]["name"] == ORIGINAL]
-    for system, alternatives in CHOICES.items():
-        rows += [
-            row for text, recipe in alternatives.items() for row in rows_of(f"`{system}`: {text}", recipe, records)
-        ]
-    return markdown_table(rows).replace(ACCURACY, HELD_OUT, 1)
+    records = [record for record in records if record["data"]["name"] == ORIGINAL]
+    titled = [
+        (f"`{system}`: {text}", recipe)
+        for system, alternatives in CHOICES.items()
+        for text, recipe in alternatives.items()
+    ]
+    return table_of(titled, records)
+
+
+def table_of(titled, records, further_rows=()):
+    """Return the table of those of the [(title, recipe)] that were measured, and a sentence on the others."""
+    rows = [*rows_of_all(titled, records), *further_rows]
+    measured = {row[""] for row in rows}
+    missing = [title for title, _ in titled if title not in measured]
+    texts = [markdown_table(rows)] if rows else []
+    if missing:  # a few are named, many are counted
+        is_few = len(missing) < 10
+        text = f"Not measured yet: {', '.join(missing)}." if is_few else f"{len(missing)} rows are not measured yet."
+        texts.append(f"{text}\n")
+    return "\n".join(texts)
+
+
+def rows_of_all(titled, records):
+    """Return the rows of each (title, recipe)."""
+    return [row for title, recipe in titled for row in rows_of(title, recipe, records)]
 
 
 def rows_of(title, recipe, records):
-    """Return a row for each protocol, kind of images and kind of device that a recipe ran with, or one for none."""
+    """Return a row for each protocol, kind of images and kind of device that a recipe ran with."""
     row = {"": title, "reported": reported_figures(recipe)}
     of_recipe = [record for record in records if is_of(record, recipe)]
-    rows = [row | measured_figures(group) for group in group_records(of_recipe)]
-    return rows or [row | {ACCURACY: NOT_RUN}]
+    return [row | measured_figures(group) for group in group_records(of_recipe)]
 
 
 def rows_of_rivals(records):
@@ -225,13 +216,15 @@ def measured_figures(group):
     first = group[0]
     undisturbed = [record for record in group if not record.get("beside")]
     timed = fastest_machine(undisturbed or group)
-    time = duration(median_seconds(timed))
-    if not undisturbed:
-        time += " at most"
-    if len(timed) == 1 < len(group):
-        time += " (one run)"
+    time = None  # beside another program, a training takes longer than it would
+    if undisturbed:
+        time = duration(median_seconds(timed))
+        if len(timed) == 1 < len(group):
+            time += " (one run)"
     return {
-        ACCURACY: accuracy_with_spread(group),
+        SINGLE: accuracies(group, "plain_accuracy"),
+        AVERAGED: accuracies(group, "accuracy") if first["views"] != "plain" else None,
+        "in training mode": accuracies(group, "training_mode_accuracy") if "training_mode_accuracy" in first else None,
         "images": first["data"]["name"],
         "protocol": PROTOCOLS[first["protocol"]],
         "seeds": str(len(group)),
@@ -241,27 +234,11 @@ def measured_figures(group):
     }
 
 
-def accuracy_with_spread(group):
-    """Return "**89.03** ± 0.20 % (single prediction: 87.90 %)"."""
-    text = f"**{mean_points(group):.2f}**"
-    if len(group) > 1:
-        text += f" ± {spread_points(group):.2f}"
-    text += f"{NO_BREAK}%"
-    if group[0]["views"] != "plain":
-        single = statistics.fmean(record["plain_accuracy"] for record in group)
-        text += f" (single prediction: {percent(single, NO_BREAK)})"
-    if "training_mode_accuracy" in group[0]:
-        in_training_mode = statistics.fmean(record["training_mode_accuracy"] for record in group)
-        text += f" (in training mode: {percent(in_training_mode, NO_BREAK)})"
-    return text
-
-
 def markdown_table(rows):
     """Return rows as a Markdown table without empty columns; what is the same in all of them is said below it."""
-    frame = pd.DataFrame(rows, columns=COLUMNS)
-    measured = frame[frame[ACCURACY] != NOT_RUN]
-    alike = [name for name in NAMES_BELOW if measured[name].nunique() == 1]
-    sentences = [f"{NAMES_BELOW[name]} of all rows: {measured[name].iloc[0]}." for name in alike]
+    frame = pd.DataFrame(rows, columns=[name for name in COLUMNS if any(name in row for row in rows)])
+    alike = [name for name in NAMES_BELOW if name in frame and frame[name].nunique() == 1]
+    sentences = [f"{NAMES_BELOW[name]} of all rows: {frame[name].iloc[0]}." for name in alike]
     frame = frame.drop(columns=alike).dropna(axis="columns", how="all").fillna("")
     lines = [f"| {' | '.join(cells)} |" for cells in (frame.columns, *frame.to_numpy())]
     lines.insert(1, "|" + "---|" * len(frame.columns))
@@ -274,7 +251,9 @@ def comparisons_with_rivals(records):
     """Return sentences on our recipes beside each rival on the same machine and images."""
     groups = group_records(records)
     rivals = [group for group in groups if "rival" in group[0]]
-    sentences = [comparison(group, rival) for rival in rivals for group in groups if group[0]["system"] in OURS]
+    ours = [group for group in groups if group[0]["system"] in OURS]
+    # With TTA, because the authors of these records count so.
+    sentences = [comparison(group, rival, "accuracy") for rival in rivals for group in ours]
     for name, adapted in {group[0]["system"]: group[0]["rival"].get("adapted") for group in rivals}.items():
         if adapted:
             sentences.append(f"`{name}` was adapted: {adapted}.")
@@ -290,12 +269,12 @@ def comparisons_of_ablations(records):
     for base in GATED:
         for ablation in WITHOUT_GATE[base.name]:
             pairs = [(group, other) for group in groups[ablation.name] for other in groups[base.name]]
-            sentences += [comparison(group, other) for group, other in pairs]
+            sentences += [comparison(group, other, "plain_accuracy") for group, other in pairs]
     return sentences
 
 
-def comparison(group, other):
-    """Return a sentence on the accuracy, time and parameters of a group beside another on a machine that both ran on.
+def comparison(group, other, accuracy):
+    """Return a sentence on this accuracy, time and parameters of a group beside another on a machine that both ran on.
 
     It is "" if there is no such machine, or if their protocols or images differ.
     """
@@ -306,7 +285,7 @@ def comparison(group, other):
         return ""
     timed = undisturbed_on(device, group)
     timed_other = undisturbed_on(device, other)
-    text = difference(group, other)
+    text = difference(group, other, accuracy)
     if timed and timed_other:  # the times of the other trainings are upper limits only
         text += f" in {median_seconds(timed) / median_seconds(timed_other):.2f} times the time"
     if "parameters" in first and "parameters" in first_other:
@@ -315,13 +294,14 @@ def comparison(group, other):
     return f"{names}, {first['data']['name']}, {machine(device)}: {text}."
 
 
-def difference(group, other):
-    """Return "+1.00 points (95 % interval +0.85 to +1.15)": the difference in accuracy over the common seeds."""
-    accuracies = [{record["seed"]: 100 * record["accuracy"] for record in records} for records in (group, other)]
-    seeds = accuracies[0].keys() & accuracies[1].keys()
+def difference(group, other, accuracy):
+    """Return "+1.00 points (95 % interval +0.85 to +1.15)": the difference in this accuracy over the common seeds."""
+    points = [{record["seed"]: 100 * record[accuracy] for record in records} for records in (group, other)]
+    seeds = points[0].keys() & points[1].keys()
     if len(seeds) < 2:
-        return f"{mean_points(group) - mean_points(other):+.2f} points, by a single seed"
-    mean, half = t_interval([accuracies[0][seed] - accuracies[1][seed] for seed in sorted(seeds)])
+        means = [statistics.fmean(values.values()) for values in points]
+        return f"{means[0] - means[1]:+.2f} points, by a single seed"
+    mean, half = t_interval([points[0][seed] - points[1][seed] for seed in sorted(seeds)])
     return f"{mean:+.2f} points (95 % interval {mean - half:+.2f} to {mean + half:+.2f})"
 
 
@@ -333,16 +313,6 @@ def undisturbed_on(device, records):
 def conditions(record):
     """Return what must be alike in two trainings, besides the machine, before they are compared."""
     return record["protocol"], record["data"]["checksum"]
-
-
-def mean_points(group):
-    """Return the mean accuracy over the seeds, in percent."""
-    return 100 * statistics.fmean(record["accuracy"] for record in group)
-
-
-def spread_points(group):
-    """Return the standard deviation over the seeds in points, 0 for a single seed."""
-    return 100 * statistics.stdev(record["accuracy"] for record in group) if len(group) > 1 else 0.0
 
 
 def machine(device):

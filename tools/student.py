@@ -13,9 +13,11 @@ The complete edition in notebooks/ is the only source. Its cells are marked by t
 - `predict` on a code cell: in the complete edition its answer is `...` as well, so it stays.
 - `hidden` on a text cell: it gives an answer away, so the student edition does not have it.
 
-The outputs of all cells are cleared. A solution cell may call what it has defined, to show what it does; such a line
-fails in the student edition until the exercise is solved. All other text stays, also where it answers a question of
-the text before. So one line of a solution may occur in it, such as `net.eval()`, but no body of a solution.
+The cell of the check comes right after the solution's. What shows the solution at work stands in a cell after the
+check, because it fails in the student edition until the exercise is solved.
+
+The outputs of all cells are cleared. All other text stays, also where it answers a question of the text before. So one
+line of a solution may occur in it, such as `net.eval()`, but no body of a solution.
 """
 
 from __future__ import annotations

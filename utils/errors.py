@@ -5,6 +5,7 @@ raise CourseworkError("The loader has no batch.", where="batch_size=500", next_s
 
 from __future__ import annotations
 
+import importlib
 import numbers
 
 
@@ -77,3 +78,13 @@ def check_count(name: str, value, least: int, most: int | None = None) -> int:
     fits = is_whole and least <= value and (most is None or value <= most)
     require(fits, f"{name} must be a whole number, {limits}.", f"{name}={value!r}", f"Choose {limits}.")
     return int(value)
+
+
+def need_package(name: str, feature: str):
+    """Import an optional package and return it; if it is not installed, raise an error with the line to type."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        what = f"{feature} needs the package {name}, which can't be imported: {error}."
+        next_step = "Type: python -m pip install -r requirements-extra.txt"
+        raise CourseworkError(what, next_step=next_step) from None

@@ -11,7 +11,9 @@ from networks import bare_cnn
 
 from utils.errors import CourseworkError
 from utils.experiments import grid as grids
-from utils.experiments.grid import axis_values, count_failures, is_due, run_grid, vary
+from utils.experiments import trial as trials
+from utils.experiments.grid import run_grid
+from utils.experiments.trial import axis_values, count_failures, is_due, vary
 from utils.files import read_json, write_json
 from utils.recipes import SYSTEMS, Recipe
 from utils.runs.claim import Claim
@@ -187,7 +189,7 @@ def test_a_trial_that_another_process_trains_is_left_to_it(grid, tiny, data):
 
 def test_a_trial_that_another_process_gives_up_meanwhile_is_taken_over(grid, monkeypatch):
     looks, begun = iter([True]), []
-    monkeypatch.setattr(grids, "is_alive", lambda folder: next(looks, False))
+    monkeypatch.setattr(trials, "is_alive", lambda folder: next(looks, False))
     train = Recipe.train
     monkeypatch.setattr(Recipe, "train", lambda *args, **how: begun.append(how["seed"]) or train(*args, **how))
     assert list(grid({"seed": [0, 1]})["state"]) == ["finished", "finished"]

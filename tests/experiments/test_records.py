@@ -156,7 +156,7 @@ def test_an_apple_gpu_does_not_count_as_a_cpu(record):
 def test_the_gate_is_compared_seed_by_seed_and_the_original_images_come_first():
     def record(system, seed, accuracy, images="CIFAR-10", device="AMD EPYC (2 cores)"):
         facts = {"system": system, "seed": seed, "protocol": "train_on_all", "device": device}
-        return facts | {"accuracy": accuracy, "data": {"name": images}}
+        return facts | {"plain_accuracy": accuracy, "data": {"name": images}}
 
     records = [record("quick", 0, 0.875), record("quick", 1, 0.75), record("quick", 2, 0.5)]
     records += [record("quick_one_branch", 1, 0.5), record("quick_one_branch", 0, 0.75)]
@@ -169,6 +169,6 @@ def test_the_gate_is_compared_seed_by_seed_and_the_original_images_come_first():
     assert table["differences"].tolist() == [[12.5, 25.0], [0.0, 0.0]]
 
 
-def test_the_committed_records_compare_every_gated_recipe_with_both_versions():
+def test_the_committed_records_compare_the_small_gated_recipes_with_both_versions():
     table = gate_differences()
-    assert len(table[["network", "against"]].drop_duplicates()) == 6
+    assert {*table["network"]} >= {"narrow", "quick"} and {*table["against"]} == {"one branch", "constant gate"}

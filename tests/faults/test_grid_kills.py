@@ -29,7 +29,8 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))
 from patience import PATIENCE
 from short_run import DATA, RECIPE
 
-from utils.experiments.grid import FAILED, count_failures, run_grid
+from utils.experiments.grid import run_grid
+from utils.experiments.trial import FAILED, count_failures
 from utils.recipes import Recipe
 from utils.runs.run import all_runs, find
 from utils.training.effort import Effort

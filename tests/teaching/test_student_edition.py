@@ -1,6 +1,8 @@
 """The student edition: no solution and no answer is in it, its checks fail with a hint, its links lead somewhere."""
 
+import ast
 import hashlib
+import itertools
 import json
 import re
 from pathlib import PurePosixPath
@@ -133,6 +135,25 @@ def test_each_check_of_the_student_edition_fails_with_a_hint(files, number, monk
     for name, text in checks(number).items():
         outcome = examine(name, value_of(text, names))
         assert outcome.state != "solved" and outcome.hint != "unusable" and len(outcome.text) > 20, outcome
+
+
+def reads(node):
+    """Return the names that a statement reads when it runs: those in the body of a function are read later."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return set()
+    return {item.id for item in ast.walk(node) if isinstance(item, ast.Name) and isinstance(item.ctx, ast.Load)}
+
+
+@pytest.mark.parametrize("number", TABLES)
+def test_a_cell_to_complete_does_not_use_its_answer_before_the_check(number):
+    (path,) = notebooks.paths([number])
+    cells = [cell for cell in notebooks.read(path).cells if cell.cell_type == "code"]
+    for cell, following in itertools.pairwise(cells):
+        if names := set(solutions(cell)):
+            assert "check" in following.metadata.tags, cell.id
+            body = ast.parse(stub(cell.source, names)).body
+            used = {ast.unparse(node) for node in body if reads(node) & names}
+            assert used <= {"torch.save(state, path)"}, (cell.id, used)  # torch.save takes anything, also `...`
 
 
 def test_links_lead_to_files_of_the_edition(files, texts):

@@ -48,4 +48,4 @@ def uploaded(value):
 def _prediction(net_or_trained, source):
     picture, p = classify(net_or_trained, source)
     best = next(iter(p))
-    return show_answer(picture, p, title=f"Predicted: {best}, with a probability of {p[best]:.0%}")
+    return show_answer(picture, p, title=f"Predicted: {best}, with a probability of {100 * p[best]:.0f} %")

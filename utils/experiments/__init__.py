@@ -1,4 +1,4 @@
-"""Experiments (notebook 06): grids of trainings, intervals and tests, and our accuracies beside reported ones."""
+"""Experiments (notebook 06): grids and searches, intervals and tests, and our accuracies beside reported ones."""
 
 from utils.experiments.beside_reports import beside_reported, beside_table, comparison_table
 from utils.experiments.choose import choose_seeds
@@ -15,6 +15,8 @@ from utils.experiments.plots import (
     show_tails,
 )
 from utils.experiments.records import gate_differences, read_records, results_table
+from utils.experiments.search import run_search
+from utils.experiments.space import linear_range, log_range
 
 __all__ = [
     "Group",
@@ -26,9 +28,12 @@ __all__ = [
     "find_ablations",
     "gate_differences",
     "group_runs",
+    "linear_range",
+    "log_range",
     "read_records",
     "results_table",
     "run_grid",
+    "run_search",
     "show_continued",
     "show_intervals",
     "show_power",

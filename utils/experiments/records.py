@@ -181,8 +181,9 @@ def results_table(folder: Path = RESULTS) -> pd.DataFrame:
 def gate_differences(records=None) -> pd.DataFrame:
     """Return the accuracy of each gated recipe minus that of its versions without the gate, seed by seed, in points.
 
-    Each row has the network (the cheapest first), the version, the images (the original ones first), and the
-    differences in a list. Only trainings with the same seed, protocol and kind of device are paired.
+    The accuracies are those of single predictions. Each row has the network (the cheapest first), the version, the
+    images (the original ones first), and the differences in a list. Only trainings with the same seed, protocol and
+    kind of device are paired.
     """
     records = read_records().values() if records is None else records
     accuracies = {}  # {(system, images): {(protocol, kind of device, seed): accuracy}}
@@ -190,7 +191,7 @@ def gate_differences(records=None) -> pd.DataFrame:
         is_gpu = "NVIDIA" in record["device"] or " GPU (" in record["device"]
         conditions = record["protocol"], is_gpu, record["seed"]
         of_system = accuracies.setdefault((record["system"], record["data"]["name"]), {})
-        of_system[conditions] = 100 * record["accuracy"]
+        of_system[conditions] = 100 * record["plain_accuracy"]
     rows = []
     for images in sorted({name for _, name in accuracies}, key=lambda name: (name != ORIGINAL, name)):
         for base in sorted(GATED, key=lambda recipe: recipe.macs()):

@@ -18,6 +18,7 @@ _MODULES = {
         "show_schedules",
         "show_valleys",
     ),
+    "trials": ("show_importances", "show_parallel", "show_trials"),
     "calibration": ("show_reliability", "show_temperature"),
     "evaluation": (
         "show_answer",

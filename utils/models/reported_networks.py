@@ -28,19 +28,20 @@ def norm_and_pooling(d: int, is_halving: bool) -> nn.Module:
 
 
 def softmax_gated(
-    num_classes: int = 10, channels: Sequence[int] = CHANNELS_OF_A, halving: Sequence[int] = HALVING
+    num_classes: int = 10,
+    channels: Sequence[int] = CHANNELS_OF_A,
+    halving: Sequence[int] = HALVING,
 ) -> nn.Module:
-    """Report A: ten gated blocks from 3 to 1024 channels, five branches each, a shortcut in every second block."""
+    """Report A: ten gated blocks from 3 to 1024 channels, with five branches each."""
     net = nn.Sequential()
     for number, (c, d) in enumerate(pairwise(channels), start=1):
-        block = GatedBlock(
-            c,
-            d,
-            gate=make_gate(c, k=5),
-            branches=[nn.Sequential(conv(c, d), nn.ReLU()) for _ in range(5)],
-            shortcut=nn.Sequential(conv(c, d), nn.ReLU(), nn.BatchNorm2d(d)) if number % 2 == 0 else None,
-            after=norm_and_pooling(d, number in halving),
-        )
+        gate = make_gate(c, k=5)
+        branches = [nn.Sequential(conv(c, d), nn.ReLU()) for _ in range(5)]
+        shortcut = None
+        if number % 2 == 0:
+            shortcut = nn.Sequential(conv(c, d), nn.ReLU(), nn.BatchNorm2d(d))
+        after = norm_and_pooling(d, number in halving)
+        block = GatedBlock(c, d, gate=gate, branches=branches, shortcut=shortcut, after=after)
         net.add_module(f"block{number}", block)
     net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten()])
     net.extend([nn.Linear(channels[-1], 512), nn.ReLU(), nn.Linear(512, num_classes)])

@@ -6,7 +6,7 @@ The test images are not read, so that a choice among the alternatives says nothi
 
 from __future__ import annotations
 
-from utils.data.augment import Affine, AlternatingFlip, ColorJitter, Crop, CutMix, Cutout, Mixup, RandAugment, Shrink
+from utils.data.augment import Affine, AlternatingFlip, ColorJitter, Crop, Cutout, Mixup, RandAugment, Shrink
 from utils.recipes.ours import OURS
 from utils.recipes.recipe import Recipe
 from utils.recipes.reported import HALF, SYSTEMS, WITHOUT_SOFTMAX
@@ -23,15 +23,15 @@ A, D = SYSTEMS["softmax_gated"], SYSTEMS["sigmoid_gated"]
 B = WITHOUT_SOFTMAX  # the network that report B's figures can be of
 
 THREE = {"kernel_sizes": (3, 3, 3)}
-COOLED = {"temperature": 30.0, "cooling": 1 / 3}  # as in dynamic convolution, in the first ten epochs of 30
-MIXED = CutMix(1.0, p=0.5)
-# A training that is twice as long, with images that are mixed and, therefore, less label smoothing.
-LONG = {
-    "num_epochs": 60,
-    "augment": (AlternatingFlip(), Crop(3, "reflect"), Cutout(8), Shrink(24, epochs=42), MIXED),
-    "loss_settings": {"label_smoothing": 0.1},
+COOLED = {"temperature": 30.0, "cooling": 1 / 3}  # as in dynamic convolution, in the first third of the epochs
+SINGLE = BEST.augment[:-1]  # without CutMix, so each image is of a single class
+# Half the training, which needs less augmentation and more label smoothing: the recipe in version 1.0.
+HALF_AS_LONG = {
+    "num_epochs": 30,
+    "augment": (AlternatingFlip(), Crop(3, "reflect"), Cutout(8), Shrink(24, epochs=21)),
+    "loss_settings": {"label_smoothing": 0.2},
 }
-RANDOM = (AlternatingFlip(), Crop(3, "reflect"), RandAugment(2, 9), Cutout(8), Shrink(24, epochs=21))
+RANDOM = (AlternatingFlip(), Crop(3, "reflect"), RandAugment(2, 9), *BEST.augment[2:])
 
 # {name of a system: {what is changed: recipe}}; the first one is the recipe as it is.
 CHOICES = {
@@ -44,13 +44,13 @@ CHOICES = {
         "two branches of 3x3, two of 1x1, cooled MLP gates": alternative(
             BEST, "dynamic", {"kernel_sizes": (3, 3, 1, 1), "gate": "mlp", **COOLED}
         ),
-        "Mixup": alternative(BEST, "mixup", augment=(*BEST.augment, Mixup(0.2))),
-        "CutMix of half of the images": alternative(BEST, "cutmix", augment=(*BEST.augment, MIXED)),
-        "RandAugment": alternative(BEST, "rand_augment", augment=RANDOM),
-        "60 epochs, CutMix, less label smoothing": alternative(BEST, "long", **LONG),
-        "60 epochs, CutMix, less label smoothing, three branches of 3x3, cooled MLP gates": alternative(
-            BEST, "long_dynamic", {**THREE, "gate": "mlp", **COOLED}, **LONG
+        "three branches of 3x3, cooled MLP gates": alternative(
+            BEST, "three_dynamic", {**THREE, "gate": "mlp", **COOLED}
         ),
+        "Mixup in place of CutMix": alternative(BEST, "mixup", augment=(*SINGLE, Mixup(0.2))),
+        "no CutMix": alternative(BEST, "single", augment=SINGLE),
+        "RandAugment": alternative(BEST, "rand_augment", augment=RANDOM),
+        "30 epochs, no CutMix, more label smoothing": alternative(BEST, "half", **HALF_AS_LONG),
     },
     "softmax_gated": {
         "as in the recipe": A,

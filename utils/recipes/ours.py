@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from utils.data.augment import AlternatingFlip, Crop, Cutout, Shrink
+from utils.data.augment import AlternatingFlip, Crop, CutMix, Cutout, Shrink
 from utils.errors import CourseworkError
 from utils.recipes.recipe import Recipe
 from utils.recipes.reported import SYSTEMS, WITHOUT_SOFTMAX
@@ -37,8 +37,11 @@ SMALL = SHORT | {  # smaller batches, so that an epoch of a few thousand images 
     "batch_size": 1000,
     "optimizer_settings": GATED_SETTINGS | {"norm_lr": 50.0, "sgd_lr": 1.5, "sgd_weight_decay": 0.0},
 }
-STRONG = SHORT | {  # stronger augmentation: a larger network that is trained longer would memorise the images
-    "augment": (AlternatingFlip(), Crop(3, "reflect"), Cutout(8), Shrink(24, epochs=21)),
+# A larger network that is trained longer would memorise the images: stronger augmentation, and mixed images with their
+# mixed labels. These are less certain already, so the labels are smoothed less.
+STRONG = SHORT | {
+    "augment": (AlternatingFlip(), Crop(3, "reflect"), Cutout(8), Shrink(24, epochs=42), CutMix(1.0, p=0.5)),
+    "loss_settings": {"label_smoothing": 0.1},
     "optimizer_settings": GATED_SETTINGS,
 }
 
@@ -55,7 +58,7 @@ OURS = {
         # `lr` in SHORT, `linear_lr` in GATED_SETTINGS and the others in SMALL. docs/one_file.py repeats them all.
         Recipe("quick", **backbone((48, 144, 144)), num_epochs=8, **SMALL),
         Recipe("fast", "plain_backbone", {"channels": (64, 256, 256)}, num_epochs=11, **SHORT),
-        Recipe("best_gated", **backbone((128, 384, 384)), num_epochs=30, **STRONG),
+        Recipe("best_gated", **backbone((128, 384, 384)), num_epochs=60, **STRONG),
     )
 }
 # The recipes that are compared with and without the gate. `narrow` is only used for this comparison.

@@ -14,7 +14,7 @@ class History:
     def __init__(self, every=50):
         self.rows, self.every = [], every  # every: batches between two points
         self.stopped = False  # whether the user stopped the training before the last epoch
-        self.ended_early = None  # why a callback ended it: {"epoch", "column", "best", "best_epoch", "patience"}
+        self.ended_early = None  # why a callback ended it: {"epoch", "column", "best", "best_epoch", ...}
         self._points, self._unread = [], []
         self._last = (0.0, 0)  # the sum of losses and the number of examples at the last point of this epoch
 

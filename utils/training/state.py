@@ -235,6 +235,8 @@ def points_every(batches):
 
 def early_end(facts):
     """Return a sentence with the reason why a training ended early; facts is the history's ended_early."""
+    if "pruned_by" in facts:
+        return f"Pruned after epoch {facts['epoch']} by {facts['pruned_by']}: other trials were better at this epoch."
     return (
         f"Ended early after epoch {facts['epoch']}: {facts['column']} has not improved for {facts['patience']} epochs "
         f"(best: {facts['best']:.4g} after epoch {facts['best_epoch']})."
