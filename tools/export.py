@@ -26,6 +26,7 @@ from utils.runs import find
 
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
+FEW = 134  # images for a network with random weights, in the table: two rounds of all batch sizes
 TABLE = re.compile(r"(?<=<!-- parity -->\n).*(?=<!-- /parity -->)", re.DOTALL)
 
 
@@ -38,9 +39,9 @@ def main(arguments=None):
     parser.add_argument("--table", action="store_true", help="export all systems and renew docs/export.md")
     args = parser.parse_args(arguments)
     if args.table:
-        page = ROOT / "docs" / "export.md"
-        text = page.read_text(encoding="utf-8")
-        page.write_text(TABLE.sub(lambda _: systems_table(), text), encoding="utf-8", newline="\n")
+        table, page = systems_table(), ROOT / "docs" / "export.md"
+        text = TABLE.sub(lambda _: table, page.read_text(encoding="utf-8"))
+        page.write_text(text, encoding="utf-8", newline="\n")
         print(page)
         return 0
     if not args.run:
@@ -66,7 +67,7 @@ def export_system(name, folder, images):
     if not is_shipped(name):
         torch.manual_seed(0)
         recipe = find_system(name)
-        return export_network(recipe.make_network(), folder, images, name=name, mean=recipe.mean, std=recipe.std)
+        return export_network(recipe.make_network(), folder, images[:FEW], name=name, mean=recipe.mean, std=recipe.std)
     record = pretrained_record(name)
     settings = {key: record[key] for key in ("classes", "mean", "std")}
     return export_network(load_pretrained(name, "cpu"), folder, images, name=name, about=record, **settings)
@@ -79,9 +80,14 @@ def systems_table() -> str:
         with tempfile.TemporaryDirectory() as folder:
             table = export_system(name, folder, images)
         if not lines:
-            lines = [f"| system | weights | file | {' | '.join(table.columns)} |", "|---|---|---|" + "---:|" * len(table.columns)]
+            lines = [
+                f"| system | weights | file | {' | '.join(table.columns)} |",
+                "|---|---|---|" + "---:|" * len(table.columns),
+            ]
         weights = "trained" if is_shipped(name) else "random"
-        lines += [f"| `{name}` | {weights} | {Path(row[0]).suffix} | {' | '.join(row[1:])} |" for row in table.itertuples()]
+        lines += [
+            f"| `{name}` | {weights} | {Path(row[0]).suffix} | {' | '.join(row[1:])} |" for row in table.itertuples()
+        ]
         print(lines[-1], flush=True)
     return "\n".join([*lines, ""])
 

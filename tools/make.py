@@ -137,6 +137,14 @@ TARGETS = {  # name: (function, its help text if that is not the first line of t
     "reproduce": (module("tools.reproduce"), "Train all systems by their own recipes and keep their results."),
     "results": (module("tools.pages"), "Write the tables of results in README.md and results/README.md again."),
     "report": (module("tools.report", "RUN"), "Write the report of a run (RUN=NAME), or the last report again."),
+    "export": (
+        module("tools.export", "RUN"),
+        "Export a network (RUN=NAME, or RUN=quick) as .pt2, ONNX and .pt, with proof.",
+    ),
+    "demo": (
+        module("tools.demo", "RUN"),
+        "Write a page with a network inside, which works offline (RUN=NAME or quick).",
+    ),
     "compare": (module("tools.compare"), "Compare all runs on one page, runs/compare.html."),
     "notebooks": (lambda extra: module("tools.run")(["--in-place", *extra]), "Run the notebooks and rewrite them."),
     "site": (module("tools.site"), "Build the website into site/, from what is committed; needs no network."),

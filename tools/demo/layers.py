@@ -24,16 +24,17 @@ from utils.models.gated import GatedConv, weighted_sum
 from utils.models.summary import text_of
 
 LARGEST = 10_000_000  # bytes of weights; a page by mail can't be much larger, and a larger network would be slow
-SIMPLE = {nn.GELU: "gelu", nn.Sigmoid: "sigmoid", nn.Tanh: "tanh", nn.Flatten: "flatten"}
-POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d, GlobalMaxPool)
-WITHOUT_EFFECT = (nn.Identity, nn.Dropout, nn.Dropout2d)  # in eval mode
 OWN = (Whiten, TemperatureSoftmax, Scale, GlobalMaxPool, ConstantGate)  # layers that torch does not have
 FUNCTIONS = {  # functions and methods of tensors, and the layers that compute the same
     **dict.fromkeys((F.relu, torch.relu, "relu"), nn.ReLU),
     **dict.fromkeys((torch.flatten, "flatten"), nn.Flatten),
     **dict.fromkeys((torch.sigmoid, "sigmoid"), nn.Sigmoid),
-    **{F.gelu: nn.GELU, F.leaky_relu: nn.LeakyReLU, F.max_pool2d: nn.MaxPool2d, F.avg_pool2d: nn.AvgPool2d},
+    F.gelu: nn.GELU,
+    F.leaky_relu: nn.LeakyReLU,
+    F.max_pool2d: nn.MaxPool2d,
+    F.avg_pool2d: nn.AvgPool2d,
 }
+WITHOUT_EFFECT = (nn.Identity, nn.Dropout, nn.Dropout2d)  # in eval mode
 
 
 def list_steps(net: nn.Module, X: torch.Tensor) -> dict:
@@ -134,58 +135,24 @@ class Writer:
 
     def add_layer(self, node, layer, sources):
         """Add the step of a layer; one without an effect gets the number of its input."""
-        X = self.values[node.all_input_nodes[0]]
         if isinstance(layer, WITHOUT_EFFECT):
             self.numbers[node] = sources[0]
-        elif type(layer) in (nn.Conv2d, Whiten):
-            _require(layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros", layer)
-            _require(len({*layer.kernel_size}) == len({*layer.stride}) == len({*layer.padding}) == 1, layer)
-            _require(not isinstance(layer.padding, str), layer)
-            settings = {"size": layer.kernel_size[0], "stride": layer.stride[0], "padding": layer.padding[0]}
-            self._write(node, "conv", sources, **settings, **self._weights(layer.weight.permute(2, 3, 1, 0), layer))
-        elif type(layer) is nn.Linear:
-            _require(X.ndim == 2, layer)
-            self._write(node, "conv", sources, size=1, stride=1, padding=0, **self._weights(layer.weight.T, layer))
-        elif type(layer) is nn.BatchNorm2d:
-            scale = (layer.running_var + layer.eps).rsqrt() * (1 if layer.weight is None else layer.weight)
-            shift = (0 if layer.bias is None else layer.bias) - layer.running_mean * scale
-            self._write(node, "affine", sources, scale=self._vector(scale), shift=self._vector(shift))
-        elif isinstance(layer, POOLS):
-            _require(getattr(layer, "padding", 0) in (0, (0, 0)) and not getattr(layer, "ceil_mode", False), layer)
-            _require(getattr(layer, "dilation", 1) in (1, (1, 1)), layer)
-            rows, columns = (windows(layer, X.shape[axis], axis - 2) for axis in (2, 3))
-            kind = "max" if "Max" in type(layer).__name__ else "mean"
-            self._write(node, "pool", sources, kind=kind, rows=rows, columns=columns)
-        elif type(layer) in (nn.ReLU, nn.LeakyReLU):
-            self._write(node, "leaky", sources, slope=getattr(layer, "negative_slope", 0.0))
-        elif type(layer) in (nn.Softmax, TemperatureSoftmax):
-            _require(X.ndim == 2 and layer.dim in (1, -1), layer)
-            self._write(node, "softmax", sources, temperature=float(getattr(layer, "temperature", 1.0)))
-        elif type(layer) is Scale:
-            self._write(node, "scale", sources, factor=layer.factor)
-        elif type(layer) is ConstantGate:
-            self._write(node, "constant", [], value=1 / layer.k)
-        elif type(layer) in SIMPLE:
-            exact = getattr(layer, "approximate", "none") == "none" and getattr(layer, "start_dim", 1) == 1
-            _require(exact and getattr(layer, "end_dim", -1) == -1, layer)
-            self._write(node, SIMPLE[type(layer)], sources)
-        else:
+            return
+        if type(layer) not in STEPS:
             raise _unknown(f"{type(layer).__name__} ({node.target})")
+        op, settings = STEPS[type(layer)](layer, self.values[node.all_input_nodes[0]])
+        self._write(node, op, [] if op == "constant" else sources, **settings)
 
     def _write(self, node, op, sources, **settings):
+        """Add a step; a tensor among its settings becomes the positions of its first number and after its last."""
+        for name, value in settings.items():
+            if isinstance(value, torch.Tensor):
+                numbers = self.halves if value.ndim > 1 else self.floats
+                start = sum(map(len, numbers))
+                numbers.append(value.detach().flatten().to(torch.float16 if value.ndim > 1 else torch.float32))
+                settings[name] = [start, start + value.numel()]
         self.numbers[node] = len(self.steps)
         self.steps.append({"op": op, "from": sources, "shape": list(self.values[node].shape[1:]), **settings})
-
-    def _weights(self, weight, layer):
-        start = sum(map(len, self.halves))
-        self.halves.append(weight.detach().flatten().half())
-        bias = torch.zeros(weight.shape[-1]) if layer.bias is None else layer.bias
-        return {"weight": [start, start + weight.numel()], "bias": self._vector(bias)}
-
-    def _vector(self, values):
-        start = sum(map(len, self.floats))
-        self.floats.append(values.detach().flatten().float())
-        return [start, start + len(values)]
 
     def result(self, map_node):
         """Return everything; a softmax at the end is left out, because the page has its own."""
@@ -207,6 +174,37 @@ class Writer:
         }
 
 
+def _conv(layer, X):
+    is_plain = layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
+    pairs = (layer.kernel_size, layer.stride, layer.padding)
+    _require(is_plain and all(isinstance(pair, tuple) and len({*pair}) == 1 for pair in pairs), layer)
+    size, stride, padding = (pair[0] for pair in pairs)
+    bias = torch.zeros(layer.out_channels) if layer.bias is None else layer.bias
+    weight = layer.weight.permute(2, 3, 1, 0)
+    return "conv", {"size": size, "stride": stride, "padding": padding, "weight": weight, "bias": bias}
+
+
+def _linear(layer, X):
+    _require(X.ndim == 2, layer)
+    bias = torch.zeros(layer.out_features) if layer.bias is None else layer.bias
+    return "conv", {"size": 1, "stride": 1, "padding": 0, "weight": layer.weight.T, "bias": bias}
+
+
+def _norm(layer, X):
+    _require(layer.running_var is not None, layer)
+    scale = (layer.running_var + layer.eps).rsqrt() * (1 if layer.weight is None else layer.weight)
+    return "affine", {"scale": scale, "shift": (0 if layer.bias is None else layer.bias) - layer.running_mean * scale}
+
+
+def _pool(layer, X):
+    is_plain = getattr(layer, "padding", 0) in (0, (0, 0)) and getattr(layer, "dilation", 1) in (1, (1, 1))
+    _require(
+        is_plain and not getattr(layer, "ceil_mode", False) and not getattr(layer, "divisor_override", None), layer
+    )
+    rows, columns = (windows(layer, X.shape[axis], axis - 2) for axis in (2, 3))
+    return "pool", {"kind": "max" if "Max" in type(layer).__name__ else "mean", "rows": rows, "columns": columns}
+
+
 def windows(layer: nn.Module, length: int, axis: int) -> list[list[int]]:
     """Return the first pixel of each window of a pooling layer, and the one after its last, along one axis."""
     if isinstance(layer, (nn.MaxPool2d, nn.AvgPool2d)):
@@ -215,6 +213,39 @@ def windows(layer: nn.Module, length: int, axis: int) -> list[list[int]]:
     count = getattr(layer, "output_size", 1)
     count = (count[axis] if isinstance(count, tuple) else count) or length
     return [[i * length // count, -(-(i + 1) * length // count)] for i in range(count)]
+
+
+def _softmax(layer, X):
+    _require(X.ndim == 2 and layer.dim in (1, -1), layer)
+    return "softmax", {"temperature": float(getattr(layer, "temperature", 1.0))}
+
+
+def _flatten(layer, X):
+    _require(layer.start_dim == 1 and layer.end_dim == -1, layer)
+    return "flatten", {}
+
+
+def _gelu(layer, X):
+    _require(layer.approximate == "none", layer)
+    return "gelu", {}
+
+
+POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d, GlobalMaxPool)
+STEPS = {  # how each layer is written as a step: (operation of network.js, settings)
+    **dict.fromkeys(POOLS, _pool),
+    **dict.fromkeys((nn.Conv2d, Whiten), _conv),
+    **dict.fromkeys((nn.Softmax, TemperatureSoftmax), _softmax),
+    nn.Linear: _linear,
+    nn.BatchNorm2d: _norm,
+    nn.Flatten: _flatten,
+    nn.GELU: _gelu,
+    nn.ReLU: lambda layer, X: ("leaky", {"slope": 0.0}),
+    nn.LeakyReLU: lambda layer, X: ("leaky", {"slope": layer.negative_slope}),
+    nn.Sigmoid: lambda layer, X: ("sigmoid", {}),
+    nn.Tanh: lambda layer, X: ("tanh", {}),
+    Scale: lambda layer, X: ("scale", {"factor": layer.factor}),
+    ConstantGate: lambda layer, X: ("constant", {"value": 1 / layer.k}),
+}
 
 
 def _map_node(net, X, values):
@@ -234,4 +265,6 @@ def _require(condition, layer):
 
 def _unknown(what):
     next_step = "The page knows the layers of our recipes; tools/demo/layers.py lists them. `make export` takes any."
-    return CourseworkError(f"The script of the page does not have this part of the network: {what}.", next_step=next_step)
+    return CourseworkError(
+        f"The script of the page does not have this part of the network: {what}.", next_step=next_step
+    )

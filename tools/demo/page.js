@@ -56,12 +56,12 @@ async function update() {
   busy = true;
   const pixels = pixelsOf(source, Number($("light").value));
   paint($("picture"), (i) => [...pixels.subarray(3 * i, 3 * i + 3)].map((v) => Math.round(255 * v)).concat(255));
-  show(await ask({ pixels, label: chosen }));
+  show(await ask({ pixels, label: chosen }), pixels);
   busy = false;
   if (again) { again = false; update(); }
 }
 
-function show({ p, gates, map, label, ms }) {
+function show({ p, gates, map, label, ms }, pixels) {
   const best = p.indexOf(Math.max(...p));
   $("answer").textContent = `${model.classes[best]}, ${percent(p[best])}`;
   $("picture").setAttribute("aria-label", `The picture as the network sees it. Its answer: ${$("answer").textContent}`);
@@ -71,7 +71,10 @@ function show({ p, gates, map, label, ms }) {
     row.querySelector(".value").textContent = percent(p[i]);
   });
   $("class").textContent = model.classes[label];
-  if (map) paint($("map"), (i) => [255, 214, 0, 190 * map[i]]);
+  if (map) paint($("map"), (i) => { // the rest becomes grey and a little darker
+    const grey = 75 * (pixels[3 * i] + pixels[3 * i + 1] + pixels[3 * i + 2]);
+    return [grey, grey, grey, 245 * (1 - map[i])];
+  });
   [...$("blocks").children].forEach((block, n) => gates[n].forEach((a, j) => {
     block.querySelectorAll(".stack i")[j].style.flexGrow = Math.max(a, 0);
     block.querySelectorAll(".key b")[j].textContent = percent(a);
@@ -113,12 +116,12 @@ model.classes.forEach((name, i) => {
 model.gates.forEach(({ name, texts }) => {
   const block = build("div", "block"), stack = build("div", "stack"), key = build("div", "key");
   texts.forEach((text, j) => {
-    const item = build("span", `b${j % 5}`, `${text} `);
+    const item = build("span", `b${j % 5}`, `${text.replace(/^conv (\S+)$/, "$1")} `);
     item.append(build("b", ""));
     stack.append(build("i", `b${j % 5}`));
     key.append(item);
   });
-  block.append(build("span", "", name), stack, key);
+  block.append(build("span", "", name.replace(/(\d+)/, " $1")), stack, key);
   $("blocks").append(block);
 });
 $("gates").hidden = !model.gates.length;

@@ -83,4 +83,6 @@ def _about(name, count, about):
     images = f"{about['images']:,} {kind}" if about.get("images") else kind
     text = f"The network {name} has learned from {images} to tell {count} kinds of things apart."
     accuracy = (about.get("test") or {}).get("accuracy")
-    return text if accuracy is None else f"{text} It is right about {accuracy:.0%} of new pictures of this kind."
+    return (
+        text if accuracy is None else f"{text} It is right about {100 * accuracy:.0f} % of new pictures of this kind."
+    )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import importlib.util
 import io
 import logging
@@ -77,7 +76,8 @@ def export_network(
     net = net_or_trained
     if not isinstance(net, nn.Module):
         net, split = net.net, net_or_trained.test_iter.split
-        images, classes, name = split.images, classes or split.classes, name or net_or_trained.recipe.name
+        images = split.images if images is None else images
+        classes, name = classes or split.classes, name or net_or_trained.recipe.name
         mean, std = normalisation(net_or_trained.test_iter).values()
         about = about or about_training(net_or_trained)
     is_given = isinstance(images, torch.Tensor) and images.dtype == torch.uint8 and images.ndim == 4 and len(images)
@@ -185,7 +185,7 @@ def _predict(run, pixels, size=100):
 
 def compare(run: Callable, pixels: torch.Tensor, expected: torch.Tensor) -> dict:
     """Compare a program with the expected probabilities, in batches of each of the BATCH_SIZES in turn."""
-    differences, same = {size: 0.0 for size in BATCH_SIZES}, 0
+    differences, same = dict.fromkeys(BATCH_SIZES, 0.0), 0
     rows = torch.arange(-(-len(pixels) // sum(BATCH_SIZES)) * sum(BATCH_SIZES)) % len(pixels)  # the last batch is whole
     batches = rows.split(BATCH_SIZES * (len(rows) // sum(BATCH_SIZES)))
     for batch in batches:
