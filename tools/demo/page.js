@@ -71,8 +71,8 @@ function show({ p, gates, map, label, ms }, pixels) {
     row.querySelector(".value").textContent = percent(p[i]);
   });
   $("class").textContent = model.classes[label];
-  if (map) paint($("map"), (i) => { // the rest becomes grey and a little darker
-    const grey = 75 * (pixels[3 * i] + pixels[3 * i + 1] + pixels[3 * i + 2]);
+  if (map) paint($("map"), (i) => { // the rest becomes grey and darker
+    const grey = 42 * (pixels[3 * i] + pixels[3 * i + 1] + pixels[3 * i + 2]);
     return [grey, grey, grey, 245 * (1 - map[i])];
   });
   [...$("blocks").children].forEach((block, n) => gates[n].forEach((a, j) => {
@@ -82,9 +82,9 @@ function show({ p, gates, map, label, ms }, pixels) {
   document.body.dataset.ms = Math.round(ms);
 }
 
-async function open(blob) {
+async function read(file) {
   try {
-    take(await createImageBitmap(blob));
+    take(await createImageBitmap(file));
   } catch {
     problem("This file cannot be read as a picture. Choose a JPEG or PNG file.");
   }
@@ -125,20 +125,21 @@ model.gates.forEach(({ name, texts }) => {
   $("blocks").append(block);
 });
 $("gates").hidden = !model.gates.length;
+$("camera").parentElement.hidden = !navigator.maxTouchPoints; // a computer without a touch screen is no camera
 $("looks").hidden = model.map === null;
 $("show").addEventListener("change", () => $("map").classList.toggle("off", !$("show").checked));
 $("light").addEventListener("input", update);
 for (const id of ["file", "camera"]) $(id).addEventListener("change", () => {
-  if ($(id).files[0]) open($(id).files[0]);
+  if ($(id).files[0]) read($(id).files[0]);
   $(id).value = "";
 });
 for (const kind of ["dragover", "dragleave", "drop"]) document.addEventListener(kind, (event) => {
   event.preventDefault();
   $("drop").classList.toggle("over", kind === "dragover");
-  if (kind === "drop" && event.dataTransfer.files[0]) open(event.dataTransfer.files[0]);
+  if (kind === "drop" && event.dataTransfer.files[0]) read(event.dataTransfer.files[0]);
 });
 document.addEventListener("paste", (event) => {
-  if (event.clipboardData.files[0]) open(event.clipboardData.files[0]);
+  if (event.clipboardData.files[0]) read(event.clipboardData.files[0]);
 });
 
 // The samples, and the proof: the page computes them all, and compares its answers with PyTorch's.

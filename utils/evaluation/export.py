@@ -75,6 +75,8 @@ def export_network(
     """
     net = net_or_trained
     if not isinstance(net, nn.Module):
+        what = f"An object of the class {type(net).__name__} cannot be exported."
+        require(hasattr(net, "test_iter"), what, "net_or_trained", "Give a network, or what train or load_run returns.")
         net, split = net.net, net_or_trained.test_iter.split
         images = split.images if images is None else images
         classes, name = classes or split.classes, name or net_or_trained.recipe.name
@@ -88,7 +90,8 @@ def export_network(
     pixels = images[:IMAGES].cpu().float() / 255
     expected = _predict(FromPixels(_on_cpu(net), mean, std), pixels)
     names = class_names(expected.shape[1], Split(images, None), classes)  # of ten classes: CIFAR-10's names
-    programs = write_programs(FromPixels(readable(net), mean, std), pixels[:2].clone(), folder / name)
+    example = torch.zeros(2, *pixels.shape[1:])  # of two images: one for a batch of one would be correct for one only
+    programs = write_programs(FromPixels(readable(net), mean, std), example, folder / name)
     parity = {path.name: compare(run, pixels, expected) for path, run in programs.items()}
     write_json(folder / "parity.json", {"images": len(pixels), "tolerance": TOLERANCE, **_versions(), "files": parity})
     write_bytes(folder / "classes.txt", "".join(f"{name}\n" for name in names).encode())
@@ -129,30 +132,33 @@ def readable(net: nn.Module) -> nn.Module:
 
 def write_programs(program: nn.Module, example: torch.Tensor, path: Path) -> dict[Path, Callable]:
     """Write path.pt2, path.onnx and path.pt; return {file: function that computes with what is read from the file}."""
-    name = type(program.net).__name__
-    batch = {0: torch.export.Dim("batch", min=1, max=4096)}
+    pt2, onnx, pt = (path.with_name(f"{path.name}.{ending}") for ending in ("pt2", "onnx", "pt"))
     with _quiet():
-        try:
-            exported = torch.export.export(program, (example,), dynamic_shapes=(batch,))
-        except Exception as error:
-            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            what = f"torch.export cannot export {name}: {reason.strip()}"
-            advice = "Its forward must compute the same for all images: no if that depends on pixels or len(X)."
-            raise CourseworkError(what, where=f"the forward of {name}", next_step=advice) from error
-        file = io.BytesIO()
-        torch.export.save(exported, file)
-        write_bytes(path.with_suffix(".pt2"), file.getvalue())
-        programs = {path.with_suffix(".pt2"): torch.export.load(path.with_suffix(".pt2")).module()}
+        exported = _exported(program, example)
+        _write(pt2, torch.export.save, exported)
+        programs = {pt2: torch.export.load(pt2).module()}
+        onnx.unlink(missing_ok=True)
         if all(importlib.util.find_spec(package) for package in PACKAGES):
-            programs[path.with_suffix(".onnx")] = _write_onnx(exported, path.with_suffix(".onnx"))
+            try:
+                programs[onnx] = _write_onnx(exported, onnx)
+            except Exception as error:  # above all a layer that ONNX has no operator for
+                print(f"The ONNX file is left out. {type(error).__name__}: {_first_line(error)}")
         else:
-            path.with_suffix(".onnx").unlink(missing_ok=True)
             print(f"The ONNX file is left out, because it needs more packages. To install them: {INSTALL}")
-        file = io.BytesIO()
-        torch.jit.save(torch.jit.trace(program, example), file)
-        write_bytes(path.with_suffix(".pt"), file.getvalue())
-        programs[path.with_suffix(".pt")] = torch.jit.load(path.with_suffix(".pt"))
+        _write(pt, torch.jit.save, torch.jit.trace(program, example))
+        programs[pt] = torch.jit.load(pt)
     return programs
+
+
+def _exported(program, example):
+    """Return the network as torch.export's program, for batches of any size."""
+    name = type(program.net).__name__
+    try:
+        return torch.export.export(program, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
+    except Exception as error:
+        what = f"torch.export cannot export {name}: {_first_line(error)}"
+        advice = "Its forward must compute the same for all images: no if that depends on pixels or len(X)."
+        raise CourseworkError(what, where=f"the forward of {name}", next_step=advice) from error
 
 
 def _write_onnx(exported, path):
@@ -163,6 +169,16 @@ def _write_onnx(exported, path):
     write_bytes(path, program.model_proto.SerializeToString())
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda X: torch.from_numpy(session.run(None, {"pixels": X.numpy()})[0])
+
+
+def _first_line(error):
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _write(path, save, program):
+    file = io.BytesIO()
+    save(program, file)
+    write_bytes(path, file.getvalue())
 
 
 @contextlib.contextmanager
@@ -213,9 +229,8 @@ def write_reference(path: Path, pixels: torch.Tensor, p: torch.Tensor) -> None:
     except ImportError:
         print(f"{path.name} is left out, because it needs scipy. To install it: python -m pip install scipy")
         return
-    file = io.BytesIO()
-    savemat(file, {"pixels": pixels.permute(2, 3, 1, 0).numpy(), "probabilities": p.numpy()})
-    write_bytes(path, file.getvalue())
+    arrays = {"pixels": pixels.permute(2, 3, 1, 0).numpy(), "probabilities": p.numpy()}
+    _write(path, lambda arrays, file: savemat(file, arrays), arrays)
 
 
 def _versions():
