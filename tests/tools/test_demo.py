@@ -51,7 +51,7 @@ def one_of_each():
         GatedBlock(6, 6, gate=make_gate(6, 2, nn.Sigmoid()), branches=branches, shortcut=nn.Conv2d(6, 6, 1)),
         nn.Sequential(nn.BatchNorm2d(6), nn.Tanh(), nn.AvgPool2d(2), nn.Dropout(0.5)),
         GatedBlock(6, 8, (3, 5), gate=ConstantGate(2), after=GlobalMaxPool()),
-        *(Scale(3.0), nn.Linear(8, 10), nn.Softmax(1)),
+        *(Scale(3.0), nn.Linear(8, 10), nn.Softmax(1)),  # the softmax at the end is the page's
     )
 
 

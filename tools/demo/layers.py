@@ -18,6 +18,7 @@ from torch import fx, nn
 from utils.errors import CourseworkError
 from utils.evaluation.export import readable
 from utils.evaluation.grad_cam import scores_and_features
+from utils.evaluation.metrics import ends_in_softmax
 from utils.models.basic_layers import GlobalMaxPool, Scale, TemperatureSoftmax, Whiten
 from utils.models.blocks import Branches, ConstantGate
 from utils.models.gated import GatedConv, weighted_sum
@@ -54,7 +55,7 @@ def list_steps(net: nn.Module, X: torch.Tensor) -> dict:
     writer = Writer(values.of)
     for node in graph.nodes:
         writer.add(node, net)
-    return writer.result(_map_node(net, X, values.of))
+    return writer.result(_map_node(net, X, values.of), ends_in_softmax(net))
 
 
 def with_branches(net: nn.Module) -> nn.Module:
@@ -154,9 +155,11 @@ class Writer:
         self.numbers[node] = len(self.steps)
         self.steps.append({"op": op, "from": sources, "shape": list(self.values[node].shape[1:]), **settings})
 
-    def result(self, map_node):
-        """Return everything; a softmax at the end is left out, because the page has its own."""
-        scores = self.steps[self.scores]
+    def result(self, map_node, has_softmax):
+        """Return everything; of a softmax at the end only the temperature remains, because the page has its own."""
+        if has_softmax:
+            last = self.steps[self.scores]
+            last |= {"op": "scale", "factor": 1 / last.pop("temperature")}
         floats, halves = torch.cat([*self.floats, torch.zeros(0)]), torch.cat([*self.halves, torch.zeros(0).half()])
         size = 4 * len(floats) + 2 * len(halves)
         if size > LARGEST:
@@ -166,7 +169,7 @@ class Writer:
             raise CourseworkError("A weight is NaN, Inf or above 65,504.", next_step="Train the network again.")
         return {
             "steps": self.steps,
-            "scores": scores["from"][0] if scores["op"] == "softmax" else self.scores,
+            "scores": self.scores,
             "map": self.numbers.get(map_node),
             "gates": self.gates,
             "floats": base64.b64encode(floats.numpy().astype("<f4").tobytes()).decode(),
