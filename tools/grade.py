@@ -21,11 +21,12 @@ import filelock
 
 from tools.grading import images, submissions, tables
 from tools.grading.mark import Conditions, Marking
-from tools.grading.session import Limits, Nursery, missing_confinement
+from tools.grading.nursery import Limits, Nursery
+from tools.grading.session import missing_confinement
 from utils.errors import CourseworkError
 from utils.files import read_json, write_json
 
-VERSION = 1  # increase it if the same submission would be marked in another way than before
+VERSION = 2  # increase it if the same submission would be marked in another way than before
 RESULT = "result.json"
 
 
@@ -130,18 +131,18 @@ def _result(submission, out, unpacked, conditions):
     if earlier and earlier.get("identity") == identity:
         return earlier, False
     shutil.rmtree(unpacked, ignore_errors=True)
-    marking = Marking(unpacked, conditions)
+    marking = Marking(conditions)
     try:
-        submissions.unpack(submission, unpacked)
-        result = marking.result()
+        marking.mark(submissions.unpack(submission, unpacked))
     except submissions.Unusable as error:
-        result = marking.unusable(str(error))
+        marking.notes.append(str(error))
+        marking.close(str(error))
     except Exception as error:  # a mistake of this program: the other students must not wait for its repair
         marking.notes.append(f"Marking failed, and the next call tries again: {type(error).__name__}: {error}")
-        result, identity = marking.stored(), None
-    facts = {"key": submission.key, "student": submission.student, "id": submission.id, "code": marking.code_hash()}
+        identity = None
+    facts = {"key": submission.key, "student": submission.student, "id": submission.id, "identity": identity}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, result | facts | {"identity": identity})
+    write_json(path, marking.result() | facts)
     return read_json(path), True
 
 
