@@ -19,6 +19,7 @@ from pathlib import Path
 
 import filelock
 
+from tools.command import command
 from tools.grading import images, submissions, tables
 from tools.grading.mark import Conditions, Marking
 from tools.grading.nursery import Limits, Nursery
@@ -30,6 +31,7 @@ VERSION = 2  # increase it if the same submission would be marked in another way
 RESULT = "result.json"
 
 
+@command
 def main(arguments=None):
     """Mark the submissions in a folder."""
     parser = argparse.ArgumentParser(prog="python -m tools.grade", description=main.__doc__)
@@ -40,14 +42,7 @@ def main(arguments=None):
     parser.add_argument("--minutes", type=float, default=5.0, help="the most that one submission may take (default 5)")
     args = parser.parse_args(arguments)
     limits = Limits(seconds=60 * args.minutes)
-    try:
-        results = grade(args.folder, args.out, limits, is_replayed=args.replay, may_be_unconfined=args.unconfined)
-    except CourseworkError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted. The next call resumes.", file=sys.stderr)
-        return 130
+    results = grade(args.folder, args.out, limits, is_replayed=args.replay, may_be_unconfined=args.unconfined)
     out = out_of(args.folder, args.out)
     print(f"{len(results)} submissions: {out / 'grades.csv'}, {out / 'summary.html'}")
     return 0
@@ -68,12 +63,9 @@ def grade(folder, out=None, limits=None, *, is_replayed=False, may_be_unconfined
         next_step = "Give the folder in which each student has a folder or a zip file: make grade FOLDER=submissions"
         raise CourseworkError("There are no submissions.", where=folder, next_step=next_step)
     if sys.platform != "linux":
+        what = "Submissions are marked on Linux only, since student code has to be confined."
         next_step = "Use a computer with Linux, a virtual machine with Linux, or WSL under Windows."
-        raise CourseworkError(
-            "Submissions are marked on Linux only, since student code has to be confined.",
-            where=sys.platform,
-            next_step=next_step,
-        )
+        raise CourseworkError(what, where=sys.platform, next_step=next_step)
     out = out_of(folder, out)
     out.mkdir(parents=True, exist_ok=True)
     try:
@@ -82,9 +74,8 @@ def grade(folder, out=None, limits=None, *, is_replayed=False, may_be_unconfined
             test_set = images.prepare(work / "images", with_training_images=is_replayed)
             return _grade_all(found, out, work, Conditions(nursery, test_set, limits, is_confined, is_replayed))
     except filelock.Timeout:
-        raise CourseworkError(
-            "Another call is marking these submissions.", where=out, next_step="Wait until it has ended."
-        ) from None
+        what = "Another call is marking these submissions."
+        raise CourseworkError(what, where=out, next_step="Wait until it has ended.") from None
 
 
 @contextlib.contextmanager
@@ -103,11 +94,8 @@ def _require_confinement(nursery, may_be_unconfined) -> bool:
     """Return whether student code can be confined; raise an error if it can't, unless that was accepted."""
     why = missing_confinement(nursery)
     if why and not may_be_unconfined:
-        raise CourseworkError(
-            f"This machine can't confine student code: {why}.",
-            where="namespaces",
-            next_step="Use another computer. Or accept that the code can use network and files: ARGS=--unconfined",
-        )
+        next_step = "Use another computer. Or accept that the code can use network and files: ARGS=--unconfined"
+        raise CourseworkError(f"This machine can't confine student code: {why}.", next_step=next_step)
     return why is None
 
 

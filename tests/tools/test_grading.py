@@ -228,6 +228,13 @@ def test_a_zip_file_leaves_its_folder_nowhere(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.zip", "work"]
 
 
+def test_copies_that_an_editor_keeps_are_no_notebooks_of_the_submission(tmp_path):
+    for name in ("handin.ipynb", ".ipynb_checkpoints/handin-checkpoint.ipynb", "__MACOSX/._handin.ipynb"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    assert submissions.find_notebook(tmp_path) == tmp_path / "handin.ipynb"
+
+
 @pytest.mark.parametrize(
     ("name", "student", "number"),
     [

@@ -17,7 +17,7 @@ from pathlib import Path
 
 MOST_FILES, MOST_BYTES = 5000, 2**30  # of an unpacked submission
 LARGEST_NOTEBOOK = 50 * 2**20  # bytes
-NOT_READ = re.compile(r"(^|/)(__MACOSX|\.ipynb_checkpoints|\.git)(/|$)|(^|/)\.DS_Store$")
+NOT_READ = {"__MACOSX", ".DS_Store", ".ipynb_checkpoints", ".git"}
 MOODLE = re.compile(r"^(?P<student>.+?)_(?P<id>\d+)_assignsubmission_(file|onlinetext)")
 CANVAS = re.compile(r"^(?P<student>[^_\W]+)_(LATE_)?(?P<id>\d+)_\d+(_|$)")
 
@@ -65,11 +65,11 @@ def find_submissions(folder: Path) -> list[Submission]:
 
 
 def regular_files(folder: Path) -> list[Path]:
-    """List the regular files below a folder; links and devices are left out."""
+    """List the regular files below a folder; links, devices and what editors leave behind are left out."""
     files = []
-    for top, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not os.path.islink(os.path.join(top, name))]
-        paths = [Path(top, name) for name in names]
+    for top, folders, names in os.walk(folder):  # which does not follow links
+        folders[:] = [name for name in folders if name not in NOT_READ]
+        paths = [Path(top, name) for name in names if name not in NOT_READ]
         files += [path for path in paths if path.is_file() and not path.is_symlink()]
     return files
 
@@ -78,7 +78,7 @@ def unpack(submission: Submission, target: Path) -> Path:
     """Return the folder with a submission's files: its own, or `target` if they come from a zip file."""
     if submission.path.is_file():
         return _unpack_zip(submission.path, target)
-    files = [path for path in regular_files(submission.path) if not NOT_READ.search(path.as_posix())]
+    files = regular_files(submission.path)
     if len(files) == 1 and files[0].suffix.lower() == ".zip":  # Moodle puts a student's zip file into a folder
         return _unpack_zip(files[0], target)
     if len(files) > MOST_FILES or sum(path.stat().st_size for path in files) > MOST_BYTES:
@@ -101,10 +101,10 @@ def _unpack_zip(path: Path, target: Path) -> Path:
 
 
 def _is_wanted(member: zipfile.ZipInfo) -> bool:
-    name = member.filename.replace("\\", "/")
+    parts = member.filename.replace("\\", "/").split("/")
     is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
-    is_outside = name.startswith("/") or ".." in name.split("/") or ":" in name.split("/")[0]
-    return not (member.is_dir() or is_link or is_outside or NOT_READ.search(name))
+    is_outside = parts[0] == "" or ".." in parts or ":" in parts[0]
+    return not (member.is_dir() or is_link or is_outside or NOT_READ & set(parts))
 
 
 def find_notebook(folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 from tools.grading.scheme import BY_HAND, NAMES, task_points
@@ -57,20 +58,16 @@ def read_by_hand(folder: Path) -> dict[str, dict]:
 
 def with_marks_by_hand(result: dict, row: dict) -> dict:
     """Return a result with the teacher's points; a column with the name of another part replaces its points, too."""
-    parts = []
-    for part in result["parts"]:
-        text = (row.get(part["name"]) or "").strip().replace(",", ".")
-        if text:
-            try:
-                points = float(text)
-            except ValueError:
-                points = None
-            if points is not None and 0 <= points <= part["marks"]:
-                part = part | {"points": points, "reason": "marked by your teacher"}
-            else:
-                part = part | {"reason": f"{BY_HAND_FILE} has {text!r}; points from 0 to {part['marks']} are expected"}
-        parts.append(part)
+    parts = [_marked(part, (row.get(part["name"]) or "").strip().replace(",", ".")) for part in result["parts"]]
     return result | {"parts": parts, "comment": (row.get("comment") or "").strip()}
+
+
+def _marked(part: dict, text: str) -> dict:
+    if not text:
+        return part
+    if re.fullmatch(r"\d+(\.\d*)?", text) and float(text) <= part["marks"]:
+        return part | {"points": float(text), "reason": "marked by your teacher"}
+    return part | {"reason": f"{BY_HAND_FILE} has {text!r}; points from 0 to {part['marks']} are expected"}
 
 
 def total(result: dict) -> float:
