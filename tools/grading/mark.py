@@ -141,6 +141,7 @@ class Marking:
         settings = {"seconds_each": min(self.limits.cell_seconds, self.limits.seconds), "pictures": pictures}
         try:
             session.ask("child_code.run_cells", self.limits.seconds, cells=cells, **settings)
+            session.look()  # what a cell has started may run on
         except judge.FAULTS as error:
             self.errors.append(f"The notebook could not be run: {error}")
 

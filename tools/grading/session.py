@@ -39,6 +39,7 @@ class Session:
         self.limits, self.is_confined, self.why_ended = limits, is_confined, None
         self.last_cell, self.cell_errors = None, []
         self._lock, self._finished = threading.Lock(), threading.Event()
+        self._latest = time.monotonic() + limits.seconds
         self._scratch = Path(tempfile.mkdtemp(dir=nursery.folder))
         self._shown = {SUBMISSION: str(submission), **shown}
         self.home = HOME if is_confined else str(self._scratch / "notebooks")
@@ -105,16 +106,18 @@ class Session:
         return "the notebook ended its own process"
 
     def _watch(self):
-        """End the child at a limit of time, memory or processes."""
-        latest = time.monotonic() + self.limits.seconds
         while not self._finished.wait(LOOK_EVERY):
-            family = family_of(self._pid)
-            if time.monotonic() > latest:
-                self.end(f"it used more than {self.limits.seconds:g} seconds")
-            elif len(family) > self.limits.processes:
-                self.end(f"it started more than {self.limits.processes} processes")
-            elif uses_more_than(self.limits.memory, family):
-                self.end(f"it used more than {self.limits.memory / 2**30:g} GiB of memory")
+            self.look()
+
+    def look(self):
+        """End the child if it uses more time, processes or memory than it may."""
+        family = family_of(self._pid)
+        if time.monotonic() > self._latest:
+            self.end(f"it used more than {self.limits.seconds:g} seconds")
+        elif len(family) > self.limits.processes:
+            self.end(f"it started more than {self.limits.processes} processes")
+        elif uses_more_than(self.limits.memory, family):
+            self.end(f"it used more than {self.limits.memory / 2**30:g} GiB of memory")
 
     def end(self, why: str):
         """Kill the child and all that it started."""
