@@ -5,7 +5,6 @@ import csv
 import json
 import pickle
 import re
-import shutil
 import socket
 import sys
 from pathlib import Path
@@ -19,7 +18,6 @@ from tools.grading.mark import Marking
 from tools.grading.nursery import Limits, Nursery
 from tools.grading.session import missing_confinement
 from utils.errors import CourseworkError
-from utils.files import read_json
 from utils.report.marking import TASKS
 from utils.runs.checkpoint_files import NAME, _hash, listed, load, position, write
 from utils.runs.run import Run
@@ -192,28 +190,6 @@ def _check_tables(out, results):
         scores = json.loads((own / "results.json").read_text())
         assert scores["score"] == sum(test["score"] for test in scores["tests"])
         assert result["student"] in (own / "feedback.html").read_text(encoding="utf-8")
-
-
-def judged(result):
-    """Return what a result says about all parts but the accuracy, which needs the images of the run."""
-    parts = [(part["name"], part["points"], part["reason"]) for part in result["parts"]]
-    return [part for part in parts if part[0] != "test_accuracy"], result["errors"], result["code"], result["weights"]
-
-
-def test_the_sample_is_what_marking_writes_now(tmp_path, easy):
-    sample = Path(grade.__file__).parents[1] / "docs" / "sample"
-    out = sample / "submissions-graded"
-    (stored,) = (read_json(path) for path in out.glob("students/*/result.json"))
-    (result,) = grade.grade(sample / "submissions", tmp_path / "out", Limits(cell_seconds=240))
-    assert judged(result) == judged(stored)
-    again = tmp_path / "again"
-    again.mkdir()
-    shutil.copy(out / tables.BY_HAND_FILE, again)
-    tables.write_tables(again, [stored])
-    written = files_below(again)
-    assert written == {
-        path: content for path, content in files_below(out).items() if path.name not in (grade.RESULT, ".lock")
-    }
 
 
 def test_a_network_of_the_library_is_measured_and_its_training_replayed(tmp_path, data, easy):
