@@ -156,6 +156,10 @@ TARGETS = {  # name: (function, its help text if that is not the first line of t
     "colab": (module("tools.colab"), "Write self-contained notebooks for Colab and Kaggle, in dist/colab."),
     "help": (help_, None),
 }
+# The student edition and an incomplete copy have only the targets whose files are there.
+NEEDED = {"test": "tests", "faults": "tests", "bench": "tools/bench"}
+NEEDED.update(grade="tools/grade.py", student="tools/student_edition.py")
+TARGETS = {name: target for name, target in TARGETS.items() if (ROOT / NEEDED.get(name, "tools")).exists()}
 
 
 def main(arguments):
