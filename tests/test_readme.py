@@ -53,11 +53,11 @@ def test_code_is_python_and_imports_names_that_exist(block):
 
 def test_the_readmes_example_trains_resumes_and_reports(data, ledger_folder, monkeypatch):
     (code,) = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    for long, short in {"load_cifar10()": "data", "val=5000": "val=50", ", 10, optimizer": ", 1, optimizer"}.items():
+    for long, short in {"load_cifar10()": "images", "val=5000": "val=50", ", 10, optimizer": ", 1, optimizer"}.items():
         assert code.count(long) == 1
         code = code.replace(long, short)
     module = types.ModuleType("readme")  # its network is found again by this name
-    module.data = data
+    module.images = data
     monkeypatch.setitem(sys.modules, "readme", module)
     exec(compile(code, "README.md", "exec"), module.__dict__)
     assert (find("mine").folder / "report.html").exists()

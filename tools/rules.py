@@ -15,8 +15,6 @@ from tools import notebooks, publish
 from utils import ROOMS
 
 ROOT = Path(__file__).resolve().parents[1]
-# The notebooks still import from modules inside rooms. When they import from rooms only, set this to True.
-ROOM_IMPORTS_ARE_CHECKED = True
 IMPORTED_FILES = ("errors", "my_utils", "notebook", "devices")  # what notebooks import from utils/ besides rooms
 # The reader writes these, and then compares them with the library's.
 REWRITTEN = {"Accumulator", "GatedBlock", "GatedConv", "accuracy", "evaluate_accuracy"}
@@ -41,8 +39,7 @@ def check(path):
         if cell.cell_type == "code":
             source = as_python(cell.source)
             problems += [f"cell {number}: {problem}" for problem in forbidden(source)]
-            if ROOM_IMPORTS_ARE_CHECKED:
-                problems += [f"cell {number}: {problem}" for problem in imports_past_rooms(source)]
+            problems += [f"cell {number}: {problem}" for problem in imports_past_rooms(source)]
     return problems
 
 

@@ -22,7 +22,7 @@ from utils.evaluation.metrics import wilson_interval
 from utils.evaluation.own_picture import classify
 from utils.evaluation.robustness import STRENGTHS, VIEWS
 from utils.figures import show_class_gates, show_confusion
-from utils.models import GatedBlock
+from utils.models import NETWORKS, GatedBlock
 from utils.models.count import flops
 from utils.my_utils import loss_and_accuracy
 from utils.recipes import Recipe, load_run
@@ -264,6 +264,40 @@ def test_a_loss_may_be_given_and_may_have_weights_for_the_classes():
     assert evaluate(net, data, loss)["loss"] == pytest.approx(loss(net(X), y).item(), rel=1e-5)
     softmax = nn.Sequential(net, nn.Softmax(1))  # its scores are probabilities already
     assert evaluate(softmax, data)["loss"] == pytest.approx(evaluate(net, data)["loss"], rel=1e-5)
+
+
+class SoftmaxForItsGate(nn.Module):
+    def __init__(self, ends_in_softmax):
+        super().__init__()
+        self.gate, self.linear = nn.Linear(3, 3), nn.Linear(3, 10)
+        self.ends_in_softmax = ends_in_softmax
+        self.softmax = nn.Softmax(dim=1)
+
+    def scores(self, X):
+        X = X.mean((2, 3))
+        return self.linear(self.softmax(self.gate(X)) * X)
+
+    def forward(self, X):
+        return self.scores(X).softmax(1) if self.ends_in_softmax else self.scores(X)
+
+
+@pytest.mark.parametrize("ends_in_softmax", [False, True])
+def test_a_softmax_that_is_listed_last_need_not_be_the_output(ends_in_softmax):
+    torch.manual_seed(0)
+    net, data = SoftmaxForItsGate(ends_in_softmax).eval(), batches(10)
+    X, y = (torch.cat(tensors) for tensors in zip(*data, strict=True))
+    facts = evaluate(net, data)
+    assert facts["loss"] == pytest.approx(nn.functional.cross_entropy(net.scores(X), y).item(), rel=1e-5)
+    assert all(mistake["confidence"] < 1 for mistake in facts["mistakes"])
+
+
+def test_report_bs_probabilities_are_taken_as_they_are():
+    torch.manual_seed(0)
+    net, data = NETWORKS["shortcut_gated"]().eval(), batches(10, count=8)
+    X, y = (torch.cat(tensors) for tensors in zip(*data, strict=True))
+    with torch.no_grad():
+        expected = nn.functional.nll_loss(net(X).log(), y).item()
+    assert evaluate(net, data)["loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_training_and_its_run_are_evaluated_through_the_same_door(train, data):

@@ -157,9 +157,16 @@ def test_scores_that_are_no_numbers_are_refused():
 
 
 def test_a_softmax_at_the_end_is_not_applied_twice():
-    y_hat = torch.randn(5, 10, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(probabilities(nn.Sequential(nn.Linear(3, 10)), y_hat), y_hat.softmax(1))
-    assert probabilities(nn.Sequential(nn.Linear(3, 10), nn.Softmax(1)), y_hat) is y_hat
+    y_hat = torch.randn(500, 10, generator=torch.Generator().manual_seed(0))
+    p = y_hat.softmax(1)
+    assert torch.equal(probabilities(y_hat), p) and probabilities(p) is p
+    for rounded in (p.half().float(), y_hat.bfloat16().softmax(1).float()):
+        assert probabilities(rounded) is rounded
+    one_score_below_0, one_other_sum = p.clone(), p.clone()
+    one_score_below_0[7, :2] += torch.tensor([-1.0, 1.0])
+    one_other_sum[7, 0] += 0.01
+    for scores_of_500 in (one_score_below_0, one_other_sum, p * 2, torch.zeros(500, 10)):
+        assert torch.equal(probabilities(scores_of_500), scores_of_500.softmax(1))
 
 
 def test_gate_weights_are_the_mean_by_class_of_what_each_image_gets():

@@ -51,6 +51,54 @@ def test_torchvisions_networks_count_as_torchvision_says(name, weights):
         assert depth(net) == {"resnet18": 18, "mobilenet_v2": 53}[name]
 
 
+class Tokens(nn.Module):
+    """Call a layer with the 32 rows of the image as 32 tokens of 96 numbers, and classify the last one."""
+
+    def __init__(self, layer, width):
+        super().__init__()
+        self.layer, self.linear = layer, nn.Linear(width, 10)
+
+    def forward(self, X):
+        tokens = self.layer(X.permute(0, 2, 1, 3).flatten(2))
+        tokens = tokens[0] if isinstance(tokens, tuple) else tokens
+        return self.linear(tokens[:, -1])
+
+
+ATTENTION = 32 * 96 * 96 * 4 + 2 * 32 * 32 * 96  # queries, keys, values, output; and two products over all pairs
+TOKENS = {
+    "transformer": (lambda: encoder(4), 96, 4 * (ATTENTION + 2 * 32 * 96 * 64)),
+    "transformer without dropout": (lambda: encoder(2, dropout=0.0), 96, 2 * (ATTENTION + 2 * 32 * 96 * 64)),
+    "LSTM": (lambda: nn.LSTM(96, 8, batch_first=True), 8, 32 * 4 * 8 * (96 + 8)),
+    "GRU": (lambda: nn.GRU(96, 8, batch_first=True), 8, 32 * 3 * 8 * (96 + 8)),
+    "RNN": (lambda: nn.RNN(96, 8, batch_first=True), 8, 32 * 8 * (96 + 8)),
+}
+
+
+def encoder(layers, **settings):
+    layer = nn.TransformerEncoderLayer(96, 4, 64, batch_first=True, **settings)
+    return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("name", TOKENS)
+def test_attention_and_recurrent_layers_count_as_their_matrix_products(name, device):
+    make, width, macs = TOKENS[name]
+    with torch.device(device):
+        net = Tokens(make(), width)
+        assert flops(net) == macs + 10 * width
+        assert summarise(net)["layers"][0]["macs"] == macs
+    assert torch.backends.mha.get_fastpath_enabled() and torch.backends.mkldnn.enabled
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_torchvisions_vision_transformer_counts_as_on_paper(trains):
+    sizes = {"image_size": 32, "patch_size": 4, "num_layers": 2, "num_heads": 4, "hidden_dim": 64, "mlp_dim": 128}
+    net = torchvision.models.VisionTransformer(**sizes, num_classes=10).requires_grad_(trains)
+    tokens = 64 + 1  # the patches, and the token that is classified
+    layer = tokens * 64 * 64 * 4 + 2 * tokens**2 * 64 + 2 * tokens * 64 * 128
+    assert flops(net) == 64 * 48 * 64 + 2 * layer + 64 * 10
+
+
 @pytest.mark.parametrize("form", ["auto", *FORMS])
 def test_a_gated_network_counts_as_a_loop_in_every_form(form):
     net = set_form(nn.Sequential(GatedBlock(3, 8, (3, 3, 1))), form)

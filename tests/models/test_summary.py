@@ -189,6 +189,55 @@ def test_a_gate_inside_a_block_of_ones_own_is_seen():
     assert summary["layers"][0]["kind"] == "gated" and summary["layers"][0]["gated"]["channels"] == [3, 4]
 
 
+class SqueezeAndExcitation(nn.Module):
+    """Its gate weighs channels: it has one weight for each of them, and there are no branches."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 8), nn.Sigmoid())
+
+    def forward(self, X):
+        Y = self.conv(X)
+        return Y * self.gate(Y)[:, :, None, None]
+
+
+def test_a_gate_of_channels_makes_no_gated_block():
+    summary = summarise(nn.Sequential(SqueezeAndExcitation(), nn.Flatten(), nn.Linear(8 * 1024, 10)))
+    assert summary["gates"] == {} and not any(layer["gated"] for layer in summary["layers"])
+
+
+class NamedBranches(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2), nn.Softmax(1))
+        self.small, self.large = nn.Conv2d(3, 6, 1), nn.Conv2d(3, 6, 3, padding=1)
+        self.shortcut = nn.Conv2d(3, 6, 1)
+
+    def forward(self, X):
+        a = self.gate(X)[:, :, None, None, None]
+        return a[:, 0] * self.small(X) + a[:, 1] * self.large(X) + self.shortcut(X)
+
+
+class StackedKernels(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2), nn.Softmax(1))
+        self.weight = nn.Parameter(torch.randn(2, 6, 3, 3, 3))
+
+    def forward(self, X):
+        Y = nn.functional.conv2d(X, self.weight.flatten(0, 1), padding=1).unflatten(1, (2, 6))
+        return (self.gate(X)[:, :, None, None, None] * Y).sum(1)
+
+
+@pytest.mark.parametrize(
+    ("make", "branches"), [(NamedBranches, "conv 1x1 or conv 3x3"), (StackedKernels, None)], ids=["names", "stacked"]
+)
+def test_branches_need_no_list(make, branches):
+    (block, *_) = summarise(nn.Sequential(make(), nn.ReLU()))["layers"]
+    assert block["kind"] == "gated" and (block["gated"]["k"], block["gated"]["branches"]) == (2, branches)
+
+
 def test_a_gate_of_the_network_itself_is_named():
     class Root(nn.Module):
         def __init__(self):

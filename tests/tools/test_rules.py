@@ -252,8 +252,7 @@ def test_an_import_past_the_rooms_is_listed_with_its_line(source):
     assert problem.startswith(f"line {len(source.splitlines()) + 1}: ")
 
 
-def test_the_rule_on_imports_holds_for_notebooks_once_it_is_switched_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(rules, "ROOM_IMPORTS_ARE_CHECKED", True)
+def test_the_rule_on_imports_holds_for_notebooks(tmp_path):
     assert problems(tmp_path) == []
     (problem,) = problems(tmp_path, replace(4, "x = 1", "from utils.data.loader import x"))
     assert problem.startswith("cell 5: line 1: utils.data.loader")

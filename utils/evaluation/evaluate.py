@@ -193,7 +193,7 @@ def _measure(net, data_iter, loss, predict, classes):
     """Return all metrics that need one pass over the images, as plain data."""
     gates = {}
     y_hat, y = scores(net, data_iter, predict, gates=gates)
-    p = probabilities(net, y_hat)
+    p = probabilities(y_hat)
     predicted = y_hat.argmax(1)
     count = y_hat.shape[1]
     correct = int((predicted == y).sum())

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from utils.errors import CourseworkError
-from utils.evaluation.metrics import ends_in_softmax, gates_of
+from utils.evaluation.metrics import are_probabilities, gates_of
 from utils.training.measure import in_mode, place
 
 LEAST_SIZE = 4  # pixels; a smaller feature map says little about regions
@@ -57,7 +57,7 @@ def scores_and_features(net, X):
         next_step = "Give a network in which a layer returns feature maps (B, C, H, W) of at least 4x4."
         raise CourseworkError("The feature maps of this network are too small for Grad-CAM.", next_step=next_step)
     linear = [Y for layer, Y in outputs if isinstance(layer, nn.Linear)]
-    if linear and ends_in_softmax(net):
+    if linear and linear[-1].shape == y_hat.shape and are_probabilities(y_hat):
         y_hat = linear[-1]
     return y_hat, large[-1]
 

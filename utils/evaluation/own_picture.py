@@ -54,7 +54,7 @@ def classify(
     split = to_device(Split(picture[None], torch.zeros(1, dtype=torch.int64)), device)
     data_iter = BatchLoader(split, 1, **settings)
     y_hat, _ = scores(net, data_iter, predict)
-    p = probabilities(net, y_hat)[0]
+    p = probabilities(y_hat)[0]
     names = class_names(len(p), getattr(net_or_trained, "test_iter", data_iter), classes)
     return picture, {names[i]: float(p[i]) for i in p.argsort(descending=True, stable=True).tolist()}
 

@@ -135,7 +135,7 @@ CHANGES = {"shift": shift, "noise": noise, "jpeg": jpeg}
 
 def _probabilities(net, images, labels, mean, std, predict):
     data_iter = BatchLoader(Split(images, labels), BATCH_SIZE, mean=mean, std=std)
-    return probabilities(net, scores(net, data_iter, predict)[0])
+    return probabilities(scores(net, data_iter, predict)[0])
 
 
 def _accuracy(p, labels):

@@ -13,10 +13,7 @@ import torch
 from torch import nn
 
 from utils.errors import CourseworkError
-from utils.models.convolution import keeps_size, same_convolution
 from utils.models.gated import GatedConv, weighted_sum
-
-ELEMENTWISE = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.SiLU, nn.ELU)
 
 
 class GatedBlock(nn.Module):
@@ -90,54 +87,15 @@ class ConstantGate(nn.Module):
 
 
 class Branches(nn.ModuleList):
-    """Compute a_1 branch_1(X) + ... + a_k branch_k(X) for branches of any kind.
-
-    If every branch is a convolution followed by elementwise activations, a GPU computes them all in one convolution.
-    Forward hooks on a single branch are then not called.
-    """
+    """Compute a_1 branch_1(X) + ... + a_k branch_k(X) for branches of any kind."""
 
     def __init__(self, branches: Iterable[nn.Module]):
         super().__init__(branches)
         if not len(self):
             raise CourseworkError("A gated block needs at least one branch.", next_step="Give a list of modules.")
-        self._checked_layers, self._can_join = [], False
 
     def forward(self, X: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-        if X.is_cuda and self.can_be_joined():
-            return self.joined(X, a)
         return weighted_sum((a_j, branch(X)) for a_j, branch in zip(a.unbind(1), self, strict=True))
-
-    def can_be_joined(self) -> bool:
-        """Return True if `joined` can be used for these branches. The result is cached until a layer is replaced."""
-        layers = [layer for branch in self for layer in branch.modules()]
-        if layers != self._checked_layers:
-            self._checked_layers = layers
-            self._can_join = can_join(list(self))
-        return self._can_join
-
-    def joined(self, X: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-        """Compute all branches with one large convolution; on a GPU this is faster than k small ones."""
-        weight = torch.cat([branch[0].weight for branch in self])
-        bias = torch.cat([branch[0].bias for branch in self])
-        activations = self[0][1:]
-        Y = activations(same_convolution(X, weight, bias))
-        pixels = Y.permute(0, 2, 3, 1).unflatten(3, (len(self), -1))
-        return (a[:, None, None, :, None].to(Y.dtype) * pixels).sum(3).permute(0, 3, 1, 2)
-
-
-def can_join(branches: Sequence[nn.Module]) -> bool:
-    """Return True if all branches are equal: one padded convolution, followed by elementwise activations."""
-    if not all(isinstance(branch, nn.Sequential) and len(branch) for branch in branches):
-        return False
-    first = branches[0][0]
-    if not isinstance(first, nn.Conv2d) or not keeps_size(first) or first.bias is None:
-        return False
-    return all(
-        isinstance(branch[0], nn.Conv2d)
-        and repr(branch) == repr(branches[0])
-        and all(isinstance(layer, ELEMENTWISE) for layer in branch[1:])
-        for branch in branches
-    )
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1) -> nn.Conv2d:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 
 from utils.models.gated import GatedConv
@@ -22,7 +24,7 @@ def parameters(net: nn.Module) -> int:
 def flops(net: nn.Module, size: int = 32, image: torch.Tensor | None = None) -> int:
     """Return the multiply-adds (MACs) of convolutions and matrix products for one image: half of torch's FLOPs."""
     image = example_image(net, size) if image is None else image
-    with measured(net), FlopCounterMode(display=False) as counter:
+    with measured(net), counted_flops() as counter:
         net(image)
     return counter.get_total_flops() // 2 // len(image)
 
@@ -73,19 +75,43 @@ def find_gates(net: nn.Module) -> dict[str, nn.Module]:
 
 
 def gate_outputs(net: nn.Module, image: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-    """Return {name: output} of the gates from find_gates, for one image; outputs that are not (1, k) are left out."""
+    """Return {name: output} of the gates from find_gates that weigh branches, for one image."""
     image = example_image(net) if image is None else image
     outputs = {}
+    blocks = dict(net.named_modules())
     with measured(net), contextlib.ExitStack() as hooks:
         for name, gate in find_gates(net).items():
 
             def note(module, inputs, a, name=name):
-                if isinstance(a, torch.Tensor) and a.ndim == 2:
+                if weighs_branches(blocks.get(name, net), a):
                     outputs[name] = a
 
             hooks.callback(gate.register_forward_hook(note).remove)
         net(image)
     return outputs
+
+
+def weighs_branches(block: nn.Module, a) -> bool:
+    """Return True if a gate's output has the shape (B, k) in a block with k branches.
+
+    In a squeeze-and-excitation block, for example, the gate weighs the channels.
+    """
+    if not isinstance(a, torch.Tensor) or a.ndim != 2:
+        return False
+    k = a.shape[1]
+    has_stacked_kernels = any(weight.ndim == 5 and len(weight) == k for weight in block.parameters())
+    return hasattr(block, "branches") or len(find_branches(block, k)) > 0 or has_stacked_kernels
+
+
+def find_branches(block: nn.Module, k: int) -> Sequence[nn.Module]:
+    """Return a block's k branches, under any names: a GatedConv, a list, or submodules with a convolution."""
+    for module in block.modules():
+        is_list = isinstance(module, nn.ModuleList) and len(module) == k
+        if is_list or (isinstance(module, GatedConv) and len(module.kernel_sizes) == k):
+            return module
+    parts = [part for name, part in block.named_children() if name not in ("gate", "shortcut", "after")]
+    branches = [part for part in parts if any(isinstance(layer, _ConvNd) for layer in part.modules())]
+    return branches if len(branches) == k else []
 
 
 def example_image(net: nn.Module, size: int = 32) -> torch.Tensor:
@@ -95,6 +121,26 @@ def example_image(net: nn.Module, size: int = 32) -> torch.Tensor:
     channels = 3 if first is None else first.in_channels
     like = next((parameter for parameter in net.parameters() if parameter.is_floating_point()), torch.empty(0))
     return torch.zeros(1, channels, size, size, device=like.device, dtype=like.dtype)
+
+
+@contextlib.contextmanager
+def counted_flops():
+    """Yield torch's counter of FLOPs, with attention and recurrent layers as the matrix products that it knows.
+
+    It counts nothing inside the fused kernels of nn.TransformerEncoderLayer, of attention and of nn.LSTM.
+    """
+    is_fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with (
+            sdpa_kernel(SDPBackend.MATH),
+            torch.backends.mkldnn.flags(enabled=False),
+            torch.backends.cudnn.flags(enabled=False),
+            FlopCounterMode(display=False) as counter,
+        ):
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(is_fused)
 
 
 @contextlib.contextmanager

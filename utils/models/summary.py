@@ -13,10 +13,19 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _AvgPoolNd, _MaxPoolNd
-from torch.utils.flop_counter import FlopCounterMode
 
 from utils.models.basic_layers import GlobalMaxPool, Scale, Whiten
-from utils.models.count import example_image, find_gates, flops, gate_outputs, measured, parameters
+from utils.models.count import (
+    counted_flops,
+    example_image,
+    find_branches,
+    find_gates,
+    flops,
+    gate_outputs,
+    measured,
+    parameters,
+    weighs_branches,
+)
 from utils.models.gated import GatedConv
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -58,14 +67,15 @@ def list_layers(net: nn.Module, image: torch.Tensor) -> list[dict]:
     started = []  # (multiply-adds so far, input) of the layer that is being computed
     weights = {}  # the number of weights from each gate in the layer that is being computed
     gates = find_gates(net)
-    with measured(net), FlopCounterMode(display=False) as counter, contextlib.ExitStack() as hooks:
+    blocks = dict(net.named_modules())
+    with measured(net), counted_flops() as counter, contextlib.ExitStack() as hooks:
 
         def before(layer, inputs):
             started.append((counter.get_total_flops(), inputs[0] if inputs else None))
 
         def note_gate(name):
             def hook(gate, inputs, a):
-                if isinstance(a, torch.Tensor) and a.ndim == 2:
+                if weighs_branches(blocks.get(name, net), a):
                     weights[name] = a.shape[1]
 
             return hook
@@ -257,14 +267,6 @@ def steps_of(branches, k: int) -> list[list[str]]:
                 steps[-1] += f", {text}"
         result.append(steps)
     return result
-
-
-def find_branches(block: nn.Module, k: int):
-    """Return a block's GatedConv or its list of k branches, under any name; an empty list if it has neither."""
-    for module in block.modules():
-        if isinstance(module, GatedConv) or (isinstance(module, nn.ModuleList) and len(module) == k):
-            return module
-    return nn.ModuleList()
 
 
 def kernel_sizes_of(branches) -> list[int]:
