@@ -18,7 +18,7 @@ from torch import fx, nn
 from utils.errors import CourseworkError
 from utils.evaluation.export import readable
 from utils.evaluation.grad_cam import scores_and_features
-from utils.evaluation.metrics import ends_in_softmax
+from utils.evaluation.metrics import are_probabilities
 from utils.models.basic_layers import GlobalMaxPool, Scale, TemperatureSoftmax, Whiten
 from utils.models.blocks import Branches, ConstantGate
 from utils.models.gated import GatedConv, weighted_sum
@@ -51,11 +51,11 @@ def list_steps(net: nn.Module, X: torch.Tensor) -> dict:
         raise _unknown(f"a forward that torch.fx cannot follow ({error})") from error
     values = Values(net, graph)
     with torch.no_grad():
-        values.run(X)
+        y_hat = values.run(X)
     writer = Writer(values.of)
     for node in graph.nodes:
         writer.add(node, net)
-    return writer.result(_map_node(net, X, values.of), ends_in_softmax(net))
+    return writer.result(_map_node(net, X, values.of), are_probabilities(y_hat))
 
 
 def with_branches(net: nn.Module) -> nn.Module:

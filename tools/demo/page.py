@@ -39,7 +39,7 @@ def make_page(net: nn.Module, name: str, samples: tuple, classes, mean, std, abo
     """Return the page as text. samples: images and the names of their classes; about: see about_training."""
     images, labels = samples
     pixels = images.float() / 255
-    program = FromPixels(readable(net), mean, std)
+    program = FromPixels(readable(net), mean, std, pixels[:2])
     with torch.no_grad():
         expected = program(pixels)
     model = list_steps(net, (pixels[:2] - program.mean) / program.std)

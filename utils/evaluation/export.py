@@ -24,7 +24,7 @@ from torch import nn
 from utils.data.cifar10 import Split
 from utils.data.loader import MEAN, STD
 from utils.errors import CourseworkError, require
-from utils.evaluation.metrics import class_names, ends_in_softmax
+from utils.evaluation.metrics import are_probabilities, class_names
 from utils.evaluation.model_card import about_training, model_card
 from utils.evaluation.robustness import normalisation
 from utils.files import write_bytes, write_json
@@ -42,14 +42,19 @@ INSTALL = f"python -m pip install {' '.join(PACKAGES)}"
 
 
 class FromPixels(nn.Module):
-    """A network with its normalisation in front and a softmax behind: pixels from 0 to 1 in, probabilities out."""
+    """A network with its normalisation in front and a softmax behind: pixels from 0 to 1 in, probabilities out.
 
-    def __init__(self, net: nn.Module, mean, std):
+    example: some pixels, whose scores show whether the network has a softmax at its end already.
+    """
+
+    def __init__(self, net: nn.Module, mean, std, example: torch.Tensor):
         super().__init__()
         self.net = net
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
-        self.softmax = nn.Identity() if ends_in_softmax(net) else nn.Softmax(dim=1)
+        with torch.no_grad():
+            y_hat = net((example - self.mean) / self.std)
+        self.softmax = nn.Identity() if are_probabilities(y_hat) else nn.Softmax(dim=1)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.softmax(self.net((pixels - self.mean) / self.std))
@@ -88,10 +93,10 @@ def export_network(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "parity.json").unlink(missing_ok=True)  # an old proof of new files would be wrong
     pixels = images[:IMAGES].cpu().float() / 255
-    expected = _predict(FromPixels(_on_cpu(net), mean, std), pixels)
+    expected = _predict(FromPixels(_on_cpu(net), mean, std, pixels[:2]), pixels)
     names = class_names(expected.shape[1], Split(images, None), classes)  # of ten classes: CIFAR-10's names
     example = torch.zeros(2, *pixels.shape[1:])  # of two images: one for a batch of one would be correct for one only
-    programs = write_programs(FromPixels(readable(net), mean, std), example, folder / name)
+    programs = write_programs(FromPixels(readable(net), mean, std, pixels[:2]), example, folder / name)
     parity = {path.name: compare(run, pixels, expected) for path, run in programs.items()}
     write_json(folder / "parity.json", {"images": len(pixels), "tolerance": TOLERANCE, **_versions(), "files": parity})
     write_bytes(folder / "classes.txt", "".join(f"{name}\n" for name in names).encode())
