@@ -57,7 +57,7 @@ def out_of(folder: Path, out: Path | None) -> Path:
 def grade(folder, out=None, limits=None, *, is_replayed=False, may_be_unconfined=False) -> list[dict]:
     """Mark the submissions in a folder; return their results."""
     limits = limits or Limits()
-    folder = Path(folder)
+    folder = Path(folder).resolve()  # children are started in another folder
     found = submissions.find_submissions(folder) if folder.is_dir() else []
     if not found:
         next_step = "Give the folder in which each student has a folder or a zip file: make grade FOLDER=submissions"

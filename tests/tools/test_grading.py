@@ -8,6 +8,7 @@ import hand_ins
 import numpy as np
 import pytest
 
+from tools import publish
 from tools.grading import child_code, judge, messages, scheme, source_checks, submissions, tables
 from utils.errors import CourseworkError
 from utils.report.marking import TASKS
@@ -184,6 +185,13 @@ ALLOWED = [
 @pytest.mark.parametrize("source", REFUSED)
 def test_blocks_of_other_people_are_found_in_the_source(source):
     assert source_checks.forbidden_names(submissions.syntax_trees(["x = 1", source]))[0][0] == 2
+
+
+def test_only_the_set_up_cell_may_use_what_can_hide_an_import():
+    set_up = publish.setup_cell().replace("use_drive = False", "use_drive = True")
+    trees = submissions.syntax_trees([set_up, f"{set_up}\nx = 1", "import sys\nsys.modules['a']"])
+    assert source_checks.hidden_code(trees[:1]) == []
+    assert source_checks.hidden_code(trees[1:])[0] == (1, "sys.modules")
 
 
 @pytest.mark.parametrize("source", ALLOWED)
