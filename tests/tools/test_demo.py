@@ -140,7 +140,7 @@ def test_probabilities_gates_and_grad_cam_are_torchs(in_browser, networks, name)
     with torch.no_grad():
         for block, gate in gates_of(net).items():
             gate.register_forward_hook(lambda module, inputs, a, block=block: gates.update({block: a}))
-        p = probabilities(net, net(X))
+        p = probabilities(net(X))
     maps = grad_cam_maps(net, X, torch.tensor([3, 4])).flatten(1)
     answers = result["answers"][name]
     torch.testing.assert_close(torch.tensor([answer["p"] for answer in answers]), p, rtol=0, atol=1e-5)
