@@ -37,7 +37,7 @@ def copy_weights(ours, theirs):
     for block, other in zip(blocks, theirs.blocks, strict=True):
         gated = other[0]
         gated.gate.load_state_dict(block.gate[2].state_dict())
-        for conv, (weight, bias) in zip(gated.convs, block.branches.branches(), strict=True):
+        for conv, (weight, bias) in zip(gated.convs, block.branches.kernels(), strict=True):
             conv.weight.copy_(weight)
             conv.bias.copy_(bias)
         norms = [[m for m in net.modules() if isinstance(m, nn.BatchNorm2d)] for net in (block, other)]

@@ -23,7 +23,7 @@ from utils.evaluation.own_picture import classify
 from utils.evaluation.robustness import STRENGTHS, VIEWS
 from utils.figures import show_class_gates, show_confusion
 from utils.models import NETWORKS, GatedBlock
-from utils.models.count import flops
+from utils.models.count import macs
 from utils.my_utils import loss_and_accuracy
 from utils.recipes import Recipe, load_run
 from utils.runs.run import EVALUATION
@@ -196,7 +196,7 @@ def test_views_and_robustness_take_as_many_images_as_the_effort_allows_and_say_s
     assert every["views_images"] == 110 and every["views"]["plain"] == pytest.approx(every["accuracy"])
     monkeypatch.setattr(evaluation, "LEAST_IMAGES", 60)
     assert evaluate_run(trained, Effort("slow", macs=1.0))["views_images"] == 60
-    work = evaluation.VIEW_PASSES * 100 * flops(trained.net) / evaluation.SHARE  # enough for 100 images' views
+    work = evaluation.VIEW_PASSES * 100 * macs(trained.net) / evaluation.SHARE  # enough for 100 images' views
     record = evaluate_run(trained, Effort("middling", macs=work))
     assert record["views_images"] == 100 > record["robustness"]["images"] >= 60
 

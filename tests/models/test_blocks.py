@@ -44,7 +44,7 @@ def test_a_block_is_the_block_by_hand():
     block.gate[2].load_state_dict(hand.linear.state_dict())
     block.shortcut.load_state_dict(hand.shortcut.state_dict())
     convs = (hand.conv1, hand.conv2, hand.conv3)
-    for (weight, bias), by_hand in zip(block.branches.branches(), convs, strict=True):
+    for (weight, bias), by_hand in zip(block.branches.kernels(), convs, strict=True):
         weight.copy_(by_hand.weight.detach())
         bias.copy_(by_hand.bias.detach())
     for mode in (True, False):
@@ -63,7 +63,7 @@ def test_a_block_without_further_parts_is_the_weighted_sum_alone():
     a = block.gate(X)
     expected = sum(
         a[:, j, None, None, None] * F.conv2d(X, weight, bias, padding=1)
-        for j, (weight, bias) in enumerate(block.branches.branches())
+        for j, (weight, bias) in enumerate(block.branches.kernels())
     )
     torch.testing.assert_close(block(X), expected)
 
@@ -137,7 +137,7 @@ def test_a_constant_gate_weighs_all_branches_alike_and_learns_nothing():
     gate, X = ConstantGate(4), images()
     assert torch.equal(gate(X), torch.full((4, 4), 0.25, dtype=X.dtype)) and not list(gate.parameters())
     block = GatedBlock(3, 6, (3, 3, 3, 3), gate=gate).double()
-    kernels, biases = zip(*block.branches.branches(), strict=True)
+    kernels, biases = zip(*block.branches.kernels(), strict=True)
     torch.testing.assert_close(block(X), F.conv2d(X, sum(kernels) / 4, sum(biases) / 4, padding=1))
 
 
@@ -173,7 +173,7 @@ def test_each_branch_starts_with_the_spread_of_its_own_fan(draw):
     torch.manual_seed(0)
     net = nn.Sequential(GatedConv(64, 128, (1, 3, 5)), nn.Conv2d(64, 96, 3), nn.Linear(256, 300))
     assert initialise(net, draw) is net
-    for weight in [*(kernel for kernel, _ in net[0].branches()), net[1].weight, net[2].weight]:
+    for weight in [*(kernel for kernel, _ in net[0].kernels()), net[1].weight, net[2].weight]:
         pixels = weight[0, 0].numel()
         expected = DRAWS[draw](weight.shape[1] * pixels, weight.shape[0] * pixels)
         assert weight.std().item() == pytest.approx(expected, rel=0.05)

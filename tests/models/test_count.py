@@ -9,7 +9,7 @@ from networks import small_cnn, small_gated
 from networks_by_hand import NetByHand, Wrapper, lazy_net
 from torch import nn
 
-from utils.models import GatedBlock, GatedConv, depth, find_gates, flops, network_table, parameters, summarise
+from utils.models import GatedBlock, GatedConv, depth, find_gates, macs, network_table, parameters, summarise
 from utils.models.blocks import conv
 from utils.models.count import gate_outputs
 from utils.models.draw import draw_network
@@ -34,9 +34,9 @@ NETS = {
 
 @pytest.mark.parametrize("name", NETS)
 def test_counts_are_those_of_a_formula_on_paper(name):
-    make, parameter_count, macs, layer_count = NETS[name]
+    make, parameter_count, mac_count, layer_count = NETS[name]
     net = make()
-    assert (parameters(net), flops(net), depth(net)) == (parameter_count, macs, layer_count)
+    assert (parameters(net), macs(net), depth(net)) == (parameter_count, mac_count, layer_count)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_torchvisions_networks_count_as_torchvision_says(name, weights):
     with torch.device("meta"):
         net = getattr(torchvision.models, name)()
         assert parameters(net) == facts["num_params"]
-        assert flops(net, size=224) / 1e9 == pytest.approx(facts["_ops"], abs=0.001)
+        assert macs(net, size=224) / 1e9 == pytest.approx(facts["_ops"], abs=0.001)
         assert depth(net) == {"resnet18": 18, "mobilenet_v2": 53}[name]
 
 
@@ -82,11 +82,11 @@ def encoder(layers, **settings):
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 @pytest.mark.parametrize("name", TOKENS)
 def test_attention_and_recurrent_layers_count_as_their_matrix_products(name, device):
-    make, width, macs = TOKENS[name]
+    make, width, mac_count = TOKENS[name]
     with torch.device(device):
         net = Tokens(make(), width)
-        assert flops(net) == macs + 10 * width
-        assert summarise(net)["layers"][0]["macs"] == macs
+        assert macs(net) == mac_count + 10 * width
+        assert summarise(net)["layers"][0]["macs"] == mac_count
     assert torch.backends.mha.get_fastpath_enabled() and torch.backends.mkldnn.enabled
 
 
@@ -96,21 +96,21 @@ def test_torchvisions_vision_transformer_counts_as_on_paper(trains):
     net = torchvision.models.VisionTransformer(**sizes, num_classes=10).requires_grad_(trains)
     tokens = 64 + 1  # the patches, and the token that is classified
     layer = tokens * 64 * 64 * 4 + 2 * tokens**2 * 64 + 2 * tokens * 64 * 128
-    assert flops(net) == 64 * 48 * 64 + 2 * layer + 64 * 10
+    assert macs(net) == 64 * 48 * 64 + 2 * layer + 64 * 10
 
 
 @pytest.mark.parametrize("form", ["auto", *FORMS])
 def test_a_gated_network_counts_as_a_loop_in_every_form(form):
     net = set_form(nn.Sequential(GatedBlock(3, 8, (3, 3, 1))), form)
-    assert flops(net, size=8) == 3 * 3 + (9 + 9 + 1) * 3 * 8 * 64
+    assert macs(net, size=8) == 3 * 3 + (9 + 9 + 1) * 3 * 8 * 64
     assert net[0].branches.form == form
 
 
 def test_one_example_gives_size_and_channels():
     gated = nn.Sequential(GatedBlock(1, 4, (3,)), nn.Conv2d(4, 2, 1))
-    assert flops(gated, size=8) == 1 + 9 * 4 * 64 + 8 * 64
+    assert macs(gated, size=8) == 1 + 9 * 4 * 64 + 8 * 64
     net = nn.Sequential(nn.Conv2d(5, 4, 3), nn.ReLU())
-    assert flops(net, 8) == 45 * 4 * 36 and flops(net, image=torch.zeros(7, 5, 4, 6)) == 45 * 4 * 2 * 4
+    assert macs(net, 8) == 45 * 4 * 36 and macs(net, image=torch.zeros(7, 5, 4, 6)) == 45 * 4 * 2 * 4
 
 
 def test_frozen_parameters_are_not_counted():
@@ -148,7 +148,7 @@ def test_a_table_lists_each_network_and_uses_no_random_numbers():
     assert torch.equal(torch.get_rng_state(), random)
 
 
-LOOKS = [flops, depth, gate_outputs, summarise, draw_network]
+LOOKS = [macs, depth, gate_outputs, summarise, draw_network]
 
 
 @pytest.mark.parametrize("look", LOOKS)

@@ -1,4 +1,4 @@
-"""The gated convolution: one formula, and four forms of it that give the same outputs, gradients and parameters."""
+"""The gated convolution: one formula, and three forms of it that give the same outputs, gradients and parameters."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def results(layer, X, a):
 def test_the_loop_is_the_formula_with_torch_convolutions(kernel_sizes):
     layer, X, a = make(kernel_sizes)
     expected = 0
-    for j, (weight, bias) in enumerate(layer.branches()):
+    for j, (weight, bias) in enumerate(layer.kernels()):
         conv = nn.Conv2d(4, 6, weight.shape[-1], padding="same")
         conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
         expected = expected + a[:, j, None, None, None] * conv(X)
@@ -98,7 +98,7 @@ def test_small_kernels_stay_small():
 def test_each_branch_starts_within_the_bounds_of_torchs_own_convolution():
     torch.manual_seed(0)
     layer = GatedConv(16, 32, (3, 5))
-    for (weight, bias), size in zip(layer.branches(), (3, 5), strict=True):
+    for (weight, bias), size in zip(layer.kernels(), (3, 5), strict=True):
         bound = (16 * size * size) ** -0.5
         assert 0.9 * bound < weight.abs().max() <= bound and 0.5 * bound < bias.abs().max() <= bound
 
@@ -111,7 +111,7 @@ def test_kernels_that_cannot_keep_the_size_are_refused(kernel_sizes):
 
 def test_an_unknown_form_is_refused_with_the_known_ones():
     for attempt in (lambda: GatedConv(3, 8, (3,), form="fast"), lambda: set_form(small_gated(), "fast")):
-        with pytest.raises(CourseworkError, match="auto, loop, stacked, scaled, aggregated"):
+        with pytest.raises(CourseworkError, match="auto, loop, scaled, aggregated"):
             attempt()
 
 

@@ -17,7 +17,7 @@ def test_kernels_start_as_the_identity_and_whitening_stays():
     gated, plain = gated_backbone(), plain_backbone()
     X = torch.randn(2, 144, 8, 8)
     torch.testing.assert_close(gated.block4.branches(X, torch.ones(2, 3) / 3), X, rtol=0, atol=0.1)  # up to the biases
-    for weight in [kernel for kernel, _ in gated.block2.branches.branches()] + [plain[6].weight]:
+    for weight in [kernel for kernel, _ in gated.block2.branches.kernels()] + [plain[6].weight]:
         middle = weight.shape[-1] // 2
         assert torch.equal(weight[:, :, middle, middle], torch.eye(len(weight))) and weight.sum() == len(weight)
     for net in (gated, plain):

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from utils.models import ASSUMPTIONS, NETWORKS, REPORTED_NETWORKS, GatedConv, depth, flops, network_table, parameters
+from utils.models import ASSUMPTIONS, NETWORKS, REPORTED_NETWORKS, GatedConv, depth, macs, network_table, parameters
 
 COUNTS = {  # parameters, multiply-adds, depth, k
     "softmax_gated": (53_949_931, 759_937_583, 12, (5,)),
@@ -146,7 +146,7 @@ def test_the_networks_start_as_stated(networks):
         assert deviation == pytest.approx(1, rel=0.05) and largest < 1.74  # xavier_uniform
     linear = next(layer for layer in B if isinstance(layer, nn.Linear)).weight
     assert linear.std().item() == pytest.approx((2 / 512) ** 0.5, rel=0.1)  # kaiming_normal, of linear layers only
-    for weight in (B.block6.branches.branches()[3][0], C[0].weight):
+    for weight in (B.block6.branches.kernels()[3][0], C[0].weight):
         assert weight.abs().max().item() <= weight[0].numel() ** -0.5  # as torch initialises its convolutions
 
 
@@ -172,7 +172,7 @@ def test_fewer_classes_take_fewer_weights_in_the_last_layer(name):
     with torch.device("meta"):
         ten, three = REPORTED_NETWORKS[name](), REPORTED_NETWORKS[name](num_classes=3)
     width = {"softmax_gated": 512, "dropout_cnn": 128}[name]
-    assert parameters(ten) - parameters(three) == 7 * (width + 1) and flops(ten) - flops(three) == 7 * width
+    assert parameters(ten) - parameters(three) == 7 * (width + 1) and macs(ten) - macs(three) == 7 * width
     assert depth(ten) == depth(three)
 
 

@@ -9,7 +9,7 @@ from networks import small_cnn, small_gated
 from networks_by_hand import Gated, NetByHand, Wrapper, lazy_net
 from torch import nn
 
-from utils.models import NETWORKS, TABLE_NETWORKS, GatedBlock, GatedConv, flops, parameters, summarise
+from utils.models import NETWORKS, TABLE_NETWORKS, GatedBlock, GatedConv, macs, parameters, summarise
 from utils.models.blocks import conv
 from utils.models.summary import kind_of, text_of
 
@@ -30,7 +30,7 @@ def test_a_summary_is_plain_data_that_adds_up(name):
     with torch.device("meta"):  # only the shapes matter here
         net = NETS[name]()
         summary = summarise(net)
-        assert summary["macs"] == flops(net)
+        assert summary["macs"] == macs(net)
         scores = net.eval()(torch.zeros(1, *summary["input"]))
     layers = summary["layers"]
     assert json.loads(json.dumps(summary)) == summary

@@ -16,6 +16,7 @@ from utils.data import load_cifar10, load_images
 from utils.errors import CourseworkError
 from utils.evaluation import evaluate
 from utils.experiments.page import write_page
+from utils.models.convolution import FastConv2d
 from utils.models.draw import draw_network
 from utils.recipes import Recipe, load_run
 from utils.report import write_report
@@ -53,6 +54,7 @@ def test_a_students_network_is_loaded_evaluated_drawn_reported_and_compared(kind
     recipe = Recipe("student", network, settings, **{"batch_size": 48, "num_epochs": 2, "lr": 0.01} | fields)
     trained = recipe.train(data, effort="check", device="cpu", curves=False)
     run = trained.run
+    assert not any(isinstance(layer, FastConv2d) for layer in trained.net.modules())  # the layers keep their class
     is_class = isinstance(network, type)
     if is_class:
         loaded = load_run(run, data, "cpu")

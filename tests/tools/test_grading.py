@@ -174,7 +174,7 @@ REFUSED = [
 ]
 ALLOWED = [
     "from utils import models\nmodels.parameters(1), models.draw_network(2)",
-    "from utils.models import flops, summarise",
+    "from utils.models import macs, summarise",
     "from utils.recipes import Recipe, load_run",
     "import torchvision.transforms.v2 as T",
     "class GatedBlock:\n    pass\n\nGatedBlock()",

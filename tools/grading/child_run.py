@@ -13,7 +13,7 @@ from utils.data.cifar10 import Cifar10, Split
 from utils.data.loader import MEAN, STD
 from utils.models import NETWORKS
 from utils.models.convolution import use_fast_convolutions
-from utils.models.count import flops, parameters
+from utils.models.count import macs, parameters
 from utils.recipes.load import load_weights, recipe_of
 from utils.recipes.train import checkpoint_of, laid_out
 from utils.runs import Run
@@ -81,7 +81,7 @@ def predict_library_network(folder: str, images: list[str]) -> list:
     recipe = recipe_of(run)
     with torch.device("meta"):  # shapes only: nothing is allocated
         net = recipe.make_network(10)
-        if parameters(net) > MOST_PARAMETERS or flops(net) > MOST_MACS:
+        if parameters(net) > MOST_PARAMETERS or macs(net) > MOST_MACS:
             raise ValueError(f"The network is too large to be measured: {parameters(net):,} parameters.")
     net = recipe.make_network(10)
     load_weights(run, net, weights_of(checkpoint_of(run)))

@@ -11,7 +11,7 @@ FOREIGN = ("utils.", "torchvision.models.", "timm.", "transformers.")  # modules
 PACKAGES = ("utils.models", "torchvision.models")
 RECIPES = ("find_system", "SYSTEMS", "load_pretrained", "ours", "reported", "tables", "pretrained")
 FORBIDDEN = (*PACKAGES, *(f"utils.recipes.{name}" for name in RECIPES), "torch.hub", "timm", "transformers")
-DRAWING = ("depth", "draw_block", "draw_network", "draw_networks", "find_gates", "flops", "network_table", "parameters")
+DRAWING = ("depth", "draw_block", "draw_network", "draw_networks", "find_gates", "macs", "network_table", "parameters")
 ALLOWED = tuple(f"utils.models.{name}" for name in (*DRAWING, "sources_of", "summarise"))
 # What can hide an import.
 HIDING = ("exec", "eval", "compile", "get_ipython", "__import__", "importlib.import_module", "sys.modules", "ctypes")

@@ -37,7 +37,7 @@ from utils.evaluation.robustness import (
     robustness,
 )
 from utils.files import plain, write_json
-from utils.models.count import flops
+from utils.models.count import macs
 from utils.runs.recorder import note_test, now
 from utils.runs.run import EVALUATION, Run
 from utils.training.effort import Effort, choose_effort
@@ -248,6 +248,6 @@ def _affordable(trained, effort, passes):
     split = trained.test_iter.split
     count = min(len(split), effort.images or len(split))
     if effort.macs is not None:
-        affordable = int(SHARE * effort.macs / (passes * flops(trained.net, split.images.shape[-1])))
+        affordable = int(SHARE * effort.macs / (passes * macs(trained.net, split.images.shape[-1])))
         count = min(count, max(LEAST_IMAGES, min(affordable, MOST_IMAGES)))
     return split.subset(spread_rows(split.labels, count))

@@ -2,7 +2,7 @@
 
 from utils.models.basic_layers import TemperatureSoftmax
 from utils.models.blocks import Branches, ConstantGate, GatedBlock, initialise, make_gate
-from utils.models.count import depth, find_gates, flops, network_table, parameters
+from utils.models.count import depth, find_gates, macs, network_table, parameters
 from utils.models.gated import GatedConv
 from utils.models.our_networks import OUR_NETWORKS
 from utils.models.reported_networks import ASSUMPTIONS, REPORTED_NETWORKS
@@ -27,8 +27,8 @@ __all__ = [
     "draw_networks",
     "edit_kernel",
     "find_gates",
-    "flops",
     "initialise",
+    "macs",
     "make_gate",
     "network_table",
     "parameters",

@@ -28,7 +28,7 @@ class FastConv2d(nn.Conv2d):
 
 
 def use_fast_convolutions(net: nn.Module) -> nn.Module:
-    """Turn all padded convolutions of a network into FastConv2d; weights, results and names do not change."""
+    """Turn all padded convolutions of one of our networks into FastConv2d; weights, results and names do not change."""
     for layer in net.modules():
         if type(layer) is nn.Conv2d and keeps_size(layer):
             layer.__class__ = FastConv2d

@@ -21,7 +21,7 @@ def parameters(net: nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
 
 
-def flops(net: nn.Module, size: int = 32, image: torch.Tensor | None = None) -> int:
+def macs(net: nn.Module, size: int = 32, image: torch.Tensor | None = None) -> int:
     """Return the multiply-adds (MACs) of convolutions and matrix products for one image: half of torch's FLOPs."""
     image = example_image(net, size) if image is None else image
     with measured(net), counted_flops() as counter:
@@ -59,7 +59,7 @@ def network_table(networks: dict[str, Callable[[], nn.Module]]) -> list[dict]:
         with torch.device("meta"):  # shapes only: no memory and no random numbers
             net = make_net()
             branches = sorted({a.shape[1] for a in gate_outputs(net).values()})
-            row = {"name": name, "parameters": parameters(net), "macs": flops(net)}
+            row = {"name": name, "parameters": parameters(net), "macs": macs(net)}
             rows.append(row | {"k": tuple(branches), "depth": depth(net)})
     return rows
 
@@ -100,7 +100,9 @@ def weighs_branches(block: nn.Module, a) -> bool:
         return False
     k = a.shape[1]
     has_stacked_kernels = any(weight.ndim == 5 and len(weight) == k for weight in block.parameters())
-    return hasattr(block, "branches") or len(find_branches(block, k)) > 0 or has_stacked_kernels
+    has_k_convolutions = sum(isinstance(layer, _ConvNd) for layer in block.modules()) >= k
+    has_list = hasattr(block, "branches") or len(find_branches(block, k)) > 0
+    return has_list or has_k_convolutions or has_stacked_kernels
 
 
 def find_branches(block: nn.Module, k: int) -> Sequence[nn.Module]:

@@ -1,9 +1,8 @@
-"""The gated convolution, O = a_1 Conv_1(X) + ... + a_k Conv_k(X), in four forms with equal results.
+"""The gated convolution, O = a_1 Conv_1(X) + ... + a_k Conv_k(X), in three forms with equal results.
 
 `loop` computes the formula term by term. The others compute it with one large convolution: a convolution is linear, so
-its weight a_j can be applied to its input (`scaled`), to its output (`stacked`) or to its kernel (`aggregated`: one
-kernel for each image). `choose_form` chooses the fastest form for a shape. Branches that are more than a convolution
-are computed in blocks.py.
+its weight a_j can be applied to its input (`scaled`) or to its kernel (`aggregated`: one kernel for each image).
+`choose_form` chooses the fastest form for a shape. Branches that are more than a convolution are computed in blocks.py.
 """
 
 from __future__ import annotations
@@ -42,12 +41,12 @@ class GatedConv(nn.Module):
         groups = [(size, len(list(same))) for size, same in itertools.groupby(self.kernel_sizes)]
         self.weights = nn.ParameterList(torch.empty(n, out_channels, in_channels, s, s) for s, n in groups)
         self.bias = nn.Parameter(torch.empty(len(self.kernel_sizes), out_channels))
-        for weight, bias in self.branches():
+        for weight, bias in self.kernels():
             bound = weight[0].numel() ** -0.5  # as torch initialises its own convolutions
             nn.init.uniform_(weight, -bound, bound)
             nn.init.uniform_(bias, -bound, bound)
 
-    def branches(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def kernels(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """List (weight, bias) of each branch, as views that can be looked at or initialised."""
         weights = [weight for group in self.weights for weight in group.detach()]
         return list(zip(weights, self.bias.detach(), strict=True))
@@ -87,13 +86,6 @@ def loop(X, a, weights, bias, convolve=same_convolution):
     kernels = [W for group in weights for W in group]
     branches = zip(a.unbind(1), kernels, bias, strict=True)
     return weighted_sum((a_j, convolve(X, W, b)) for a_j, W, b in branches)
-
-
-def stacked(X, a, weights, bias):
-    """Convolve once to k times the channels, then add: one large step instead of k small ones."""
-    W = join(weights)
-    Y = F.conv2d(X, W.flatten(0, 1), bias.flatten(), padding=W.shape[-1] // 2).unflatten(1, bias.shape)
-    return (a.unsqueeze(1) @ Y.flatten(2)).view(Y.shape[0], *Y.shape[2:])
 
 
 def scaled(X, a, weights, bias):
@@ -137,7 +129,7 @@ def _multiply_each(X, a, W, bias):
     return total.view(count, height, width, -1).permute(0, 3, 1, 2)
 
 
-FORMS = {"loop": loop, "stacked": stacked, "scaled": scaled, "aggregated": aggregated}
+FORMS = {"loop": loop, "scaled": scaled, "aggregated": aggregated}
 FASTEST = FORMS | {"loop": functools.partial(loop, convolve=fast_convolution)}  # the forms that "auto" uses
 
 

@@ -20,8 +20,8 @@ from utils.models.count import (
     example_image,
     find_branches,
     find_gates,
-    flops,
     gate_outputs,
+    macs,
     measured,
     parameters,
     weighs_branches,
@@ -55,7 +55,7 @@ def summarise(net: nn.Module, image: torch.Tensor | None = None) -> dict:
         "printed": str(net),
         "input": list(image.shape[1:]),
         "parameters": parameters(net),
-        "macs": flops(net, image=image),
+        "macs": macs(net, image=image),
         "gates": {name: a.shape[1] for name, a in gate_outputs(net, image).items()},
         "layers": list_layers(net, image),
     }
@@ -64,7 +64,7 @@ def summarise(net: nn.Module, image: torch.Tensor | None = None) -> dict:
 def list_layers(net: nn.Module, image: torch.Tensor) -> list[dict]:
     """List the layers in the order in which they are computed: name, kind, text, shape, parameters, macs, gated."""
     rows = []
-    started = []  # (multiply-adds so far, input) of the layer that is being computed
+    started = []  # (FLOPs so far, input) of the layer that is being computed
     weights = {}  # the number of weights from each gate in the layer that is being computed
     gates = find_gates(net)
     blocks = dict(net.named_modules())
@@ -82,14 +82,14 @@ def list_layers(net: nn.Module, image: torch.Tensor) -> list[dict]:
 
         def after(name):
             def hook(layer, inputs, Y):
-                macs, X = started.pop()
+                flops, X = started.pop()
                 row = {
                     "name": name,
                     "kind": kind_of(layer),
                     "text": text_of(layer),
                     "shape": shape_of(Y),
                     "parameters": parameters(layer),
-                    "macs": (counter.get_total_flops() - macs) // 2 // len(image),
+                    "macs": (counter.get_total_flops() - flops) // 2 // len(image),
                     "gated": None,
                 }
                 inside = [block for block in weights if block == name or block.startswith(f"{name}.")]

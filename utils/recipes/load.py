@@ -61,7 +61,7 @@ def load_run(
         check_scores(recipe, net, test_images, len(data.classes))
         net = laid_out(net, device).to(device)
     load_weights(run, net, weights_of(state))
-    if device.type == "cpu":
+    if device.type == "cpu" and isinstance(recipe.network, str):
         use_fast_convolutions(net)
     net.eval()
     test_iter = BatchLoader(

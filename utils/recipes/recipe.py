@@ -24,7 +24,7 @@ from utils.data.loader import MEAN, STD
 from utils.errors import CourseworkError
 from utils.files import plain
 from utils.models import NETWORKS
-from utils.models.count import flops
+from utils.models.count import macs
 from utils.models.source import code_digest, import_path, is_library, sources_of
 from utils.optim.make import parameters_of
 from utils.runs.recorder import safe
@@ -130,15 +130,15 @@ class Recipe:
         try:
             with torch.device("meta"):
                 net = self.make_network()
-                macs = flops(net)
+                multiply_adds = macs(net)
         except CourseworkError:
             raise
         except Exception:  # a network that computes with its weights in __init__ can't be built on the "meta" device
             with torch.random.fork_rng():
                 net = self.make_network()
-                macs = flops(net)
+                multiply_adds = macs(net)
         make_net = None if isinstance(self.network, str) else self.network
-        return macs, code_digest(sources_of(net, make_net))
+        return multiply_adds, code_digest(sources_of(net, make_net))
 
     def macs(self) -> int:
         """Return the multiply-adds of one image's forward pass."""

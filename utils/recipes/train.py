@@ -170,7 +170,8 @@ def prepared_network(recipe, data, split, device, form="auto") -> nn.Module:
     whiten(recipe, net, split)
     net = laid_out(net, device).to(device)
     if device.type == "cpu":
-        use_fast_convolutions(net)
+        if isinstance(recipe.network, str):  # the classes of a student's own layers do not change
+            use_fast_convolutions(net)
         keep_memory()
     return net
 
