@@ -18,9 +18,10 @@ from utils.data.counter_rng import derive_seed
 from utils.data.loader import BatchLoader, make_iters
 from utils.devices import keep_memory, try_gpu
 from utils.errors import CourseworkError
-from utils.models.basic_layers import Whiten
+from utils.models.basic_layers import TemperatureSoftmax, Whiten
 from utils.models.convolution import use_fast_convolutions
 from utils.models.gated import GatedConv, set_form
+from utils.models.source import import_path
 from utils.my_utils import train_ch3
 from utils.optim.losses import make_loss
 from utils.optim.optimizers import make_optimizer
@@ -69,8 +70,9 @@ def train_recipe(
     folder: the folder for the record and the checkpoints ("auto": a separate folder for each different training; None:
     nothing is written). save_every: seconds between two checkpoints. parent: a Run or its name; the training starts
     with its weights, and with its optimizer state if the optimizer is of the same class. sweep: the name of a group of
-    runs, such as a grid. cuda_graph: on a GPU, replay each step as a CUDA graph ("auto": unless compiled). compiled:
-    compile the network with torch.compile first, which pays off only in a long run.
+    runs, such as a grid. cuda_graph: on a GPU, replay each step as a CUDA graph. A replay does not run the Python code
+    in `forward`, so "auto" does this only for the networks of utils.models; give True if yours computes only with
+    tensors. compiled: compile the network with torch.compile first, which pays off only in a long run.
     processes: the Processes of `several_processes`, which then share every batch.
     """
     device = torch.device(device or try_gpu())
@@ -87,7 +89,7 @@ def train_recipe(
     train_iter, watched_iter, test_iter = loaders
     loss = make_loss(recipe.loss, **recipe.loss_settings)
     if cuda_graph == "auto":
-        cuda_graph = not compiled and processes.count == 1
+        cuda_graph = can_replay(recipe) and not compiled and processes.count == 1
     step = Step(facts["precision"], cuda_graph=cuda_graph, clip_norm=recipe.clip_norm, clip_value=recipe.clip_value)
     with isolated_randomness(derive_seed(seed, recipe.name), device):
         net = prepared_network(recipe, data, train_iter.split, device, form)
@@ -104,7 +106,7 @@ def train_recipe(
         callbacks = [*callbacks, schedule]
         if average:
             callbacks.append(average)
-        if any(hasattr(layer, "cool") for layer in net.modules()):
+        if any(isinstance(layer, TemperatureSoftmax) for layer in net.modules()):
             callbacks.append(CoolGates())
         if folder is not None:
             record = record_of_training(recipe, facts, effort, sweep, images, loaders)
@@ -144,6 +146,11 @@ class Trained:
     def run(self) -> Run | None:
         """The Run on disk, or None if nothing was recorded."""
         return Run(self.folder) if self.folder else None
+
+
+def can_replay(recipe) -> bool:
+    """Return True for a network of utils.models, whose `forward` does the same in each batch."""
+    return isinstance(recipe.network, str) or import_path(recipe.network).startswith("utils.models.")
 
 
 def make_loaders(recipe, images, num_epochs, protocol, seed, device):

@@ -143,9 +143,13 @@ class Recorder:
             write_json(self.folder / NETWORK, self._network)
 
     def after_epoch(self, training):
-        """Write the epoch's row."""
+        """Make sure that no other process has claimed the folder, before any callback writes into it."""
         if self._claim is not None:
             self._claim.require()
+
+    def record_epoch(self, training):
+        """Write the epoch's row."""
+        if self._claim is not None:
             self._write(training)
 
     def on_end(self, training):

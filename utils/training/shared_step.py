@@ -56,7 +56,6 @@ class SharedStep(Step):
             what = "The processes do not have the same labels in their first batch."
             advice = "Give all the same loader and seed. Each process then takes its own rows of each batch."
             _require_equal(zlib.crc32(y.cpu().contiguous().numpy().tobytes()), what, "train_iter", advice)
-        net.zero_grad()  # a parameter outside the optimizer would otherwise add up its gradients, and then their sums
         results = super()._gradients(net, X, y, loss, optimizer, size)
         self._add_gradients(net)
         return results
