@@ -63,7 +63,7 @@ def with_branches(net: nn.Module) -> nn.Module:
     for module in list(net.modules()):
         for name, child in module.named_children():
             if isinstance(child, GatedConv):
-                setattr(module, name, Branches(map(_as_layer, *zip(*child.branches(), strict=True))))
+                setattr(module, name, Branches(map(_as_layer, *zip(*child.kernels(), strict=True))))
     return net
 
 
