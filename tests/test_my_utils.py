@@ -16,10 +16,8 @@ from utils.training.state import points_every
 
 REDUCTIONS = {
     "mean": nn.CrossEntropyLoss(),
-    "sum": nn.CrossEntropyLoss(reduction="sum"),
     "none": nn.CrossEntropyLoss(reduction="none"),
     "function": F.cross_entropy,
-    "partial sum": functools.partial(F.cross_entropy, reduction="sum"),
     "partial none": functools.partial(F.cross_entropy, reduction="none"),
 }
 
@@ -80,6 +78,17 @@ def test_any_reduction_trains_by_the_gradient_of_the_mean(loss):
     assert found == pytest.approx(right, rel=1e-5)
     for a, b in zip(net.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "loss", [nn.CrossEntropyLoss(reduction="sum"), functools.partial(F.cross_entropy, reduction="sum")]
+)
+def test_a_sum_is_refused(loss):
+    net, train_iter, test_iter, optimizer = parts()
+    with pytest.raises(CourseworkError, match="sum"):
+        train_epoch_ch3(net, train_iter, loss, optimizer)
+    with pytest.raises(CourseworkError, match="sum"):
+        loss_and_accuracy(net, test_iter, loss)
 
 
 def test_an_epoch_is_the_plain_loop():

@@ -2,7 +2,8 @@
 
     python -m tools.document docs/assignment.md assignment.pdf
 
-The page begins with a title, a quote and a paragraph. Headings of level 2 divide the rest into sections.
+The page begins with a title, a quote and a paragraph. Headings of level 2 divide the rest into sections. What stands
+between `<!-- teachers -->` and `<!-- /teachers -->` is left out: the PDF is to be handed out.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 
 from tools.command import command
+from tools.student_edition import FOR_TEACHERS
 from utils.errors import CourseworkError
 from utils.files import write_bytes
 from utils.report import as_pdf
@@ -28,7 +30,7 @@ def main(arguments=None):
     parser.add_argument("page", type=Path, help="the file with the Markdown")
     parser.add_argument("pdf", type=Path, help="the file to write")
     args = parser.parse_args(arguments)
-    write_bytes(args.pdf, as_pdf.write(read(args.page)))
+    write_bytes(args.pdf, as_pdf.write(read(args.page), is_spread=False))
     print(args.pdf)
     return 0
 
@@ -36,7 +38,8 @@ def main(arguments=None):
 def read(path):
     """Return a page as a document of the report: {"title", "first_line", "about", "sections", "footer"}."""
     try:
-        document = blocks.read_report(path.read_text(encoding="utf-8"), insert=lambda *picture: [])
+        text = FOR_TEACHERS.sub("", path.read_text(encoding="utf-8"))
+        document = blocks.read_report(text, insert=lambda *picture: [])
     except OSError as error:
         raise CourseworkError("The page cannot be read.", where=path, next_step=f"Check the path: {error}.") from error
     except (LookupError, TypeError, ValueError) as error:

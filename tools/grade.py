@@ -19,16 +19,19 @@ from pathlib import Path
 
 import filelock
 
+from tools.command import command
 from tools.grading import images, submissions, tables
 from tools.grading.mark import Conditions, Marking
-from tools.grading.session import Limits, Nursery, missing_confinement
+from tools.grading.nursery import Limits, Nursery
+from tools.grading.session import missing_confinement
 from utils.errors import CourseworkError
 from utils.files import read_json, write_json
 
-VERSION = 1  # increase it if the same submission would be marked in another way than before
+VERSION = 2  # increase it if the same submission would be marked in another way than before
 RESULT = "result.json"
 
 
+@command
 def main(arguments=None):
     """Mark the submissions in a folder."""
     parser = argparse.ArgumentParser(prog="python -m tools.grade", description=main.__doc__)
@@ -39,14 +42,7 @@ def main(arguments=None):
     parser.add_argument("--minutes", type=float, default=5.0, help="the most that one submission may take (default 5)")
     args = parser.parse_args(arguments)
     limits = Limits(seconds=60 * args.minutes)
-    try:
-        results = grade(args.folder, args.out, limits, is_replayed=args.replay, may_be_unconfined=args.unconfined)
-    except CourseworkError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted. The next call resumes.", file=sys.stderr)
-        return 130
+    results = grade(args.folder, args.out, limits, is_replayed=args.replay, may_be_unconfined=args.unconfined)
     out = out_of(args.folder, args.out)
     print(f"{len(results)} submissions: {out / 'grades.csv'}, {out / 'summary.html'}")
     return 0
@@ -61,18 +57,15 @@ def out_of(folder: Path, out: Path | None) -> Path:
 def grade(folder, out=None, limits=None, *, is_replayed=False, may_be_unconfined=False) -> list[dict]:
     """Mark the submissions in a folder; return their results."""
     limits = limits or Limits()
-    folder = Path(folder)
+    folder = Path(folder).resolve()  # children are started in another folder
     found = submissions.find_submissions(folder) if folder.is_dir() else []
     if not found:
         next_step = "Give the folder in which each student has a folder or a zip file: make grade FOLDER=submissions"
         raise CourseworkError("There are no submissions.", where=folder, next_step=next_step)
     if sys.platform != "linux":
+        what = "Submissions are marked on Linux only, since student code has to be confined."
         next_step = "Use a computer with Linux, a virtual machine with Linux, or WSL under Windows."
-        raise CourseworkError(
-            "Submissions are marked on Linux only, since student code has to be confined.",
-            where=sys.platform,
-            next_step=next_step,
-        )
+        raise CourseworkError(what, where=sys.platform, next_step=next_step)
     out = out_of(folder, out)
     out.mkdir(parents=True, exist_ok=True)
     try:
@@ -81,9 +74,8 @@ def grade(folder, out=None, limits=None, *, is_replayed=False, may_be_unconfined
             test_set = images.prepare(work / "images", with_training_images=is_replayed)
             return _grade_all(found, out, work, Conditions(nursery, test_set, limits, is_confined, is_replayed))
     except filelock.Timeout:
-        raise CourseworkError(
-            "Another call is marking these submissions.", where=out, next_step="Wait until it has ended."
-        ) from None
+        what = "Another call is marking these submissions."
+        raise CourseworkError(what, where=out, next_step="Wait until it has ended.") from None
 
 
 @contextlib.contextmanager
@@ -102,11 +94,8 @@ def _require_confinement(nursery, may_be_unconfined) -> bool:
     """Return whether student code can be confined; raise an error if it can't, unless that was accepted."""
     why = missing_confinement(nursery)
     if why and not may_be_unconfined:
-        raise CourseworkError(
-            f"This machine can't confine student code: {why}.",
-            where="namespaces",
-            next_step="Use another computer. Or accept that the code can use network and files: ARGS=--unconfined",
-        )
+        next_step = "Use another computer. Or accept that the code can use network and files: ARGS=--unconfined"
+        raise CourseworkError(f"This machine can't confine student code: {why}.", next_step=next_step)
     return why is None
 
 
@@ -130,18 +119,18 @@ def _result(submission, out, unpacked, conditions):
     if earlier and earlier.get("identity") == identity:
         return earlier, False
     shutil.rmtree(unpacked, ignore_errors=True)
-    marking = Marking(unpacked, conditions)
+    marking = Marking(conditions)
     try:
-        submissions.unpack(submission, unpacked)
-        result = marking.result()
+        marking.mark(submissions.unpack(submission, unpacked))
     except submissions.Unusable as error:
-        result = marking.unusable(str(error))
+        marking.notes.append(str(error))
+        marking.close(str(error))
     except Exception as error:  # a mistake of this program: the other students must not wait for its repair
         marking.notes.append(f"Marking failed, and the next call tries again: {type(error).__name__}: {error}")
-        result, identity = marking.stored(), None
-    facts = {"key": submission.key, "student": submission.student, "id": submission.id, "code": marking.code_hash()}
+        identity = None
+    facts = {"key": submission.key, "student": submission.student, "id": submission.id, "identity": identity}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, result | facts | {"identity": identity})
+    write_json(path, marking.result() | facts)
     return read_json(path), True
 
 

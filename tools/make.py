@@ -138,6 +138,14 @@ TARGETS = {  # name: (function, its help text if that is not the first line of t
     "search": (module("tools.search"), 'Search for good hyperparameters: search ARGS="quick lr=log:0.001..0.1".'),
     "results": (module("tools.pages"), "Write the tables of results in README.md and results/README.md again."),
     "report": (module("tools.report", "RUN"), "Write the report of a run (RUN=NAME), or the last report again."),
+    "export": (
+        module("tools.export", "RUN"),
+        "Export a network (RUN=NAME, or RUN=quick) as .pt2, ONNX and .pt, with proof.",
+    ),
+    "demo": (
+        module("tools.demo", "RUN"),
+        "Write a page with a network inside, which works offline (RUN=NAME or quick).",
+    ),
     "compare": (module("tools.compare"), "Compare all runs on one page, runs/compare.html."),
     "notebooks": (lambda extra: module("tools.run")(["--in-place", *extra]), "Run the notebooks and rewrite them."),
     "site": (module("tools.site"), "Build the website into site/, from what is committed; needs no network."),
@@ -148,6 +156,10 @@ TARGETS = {  # name: (function, its help text if that is not the first line of t
     "colab": (module("tools.colab"), "Write self-contained notebooks for Colab and Kaggle, in dist/colab."),
     "help": (help_, None),
 }
+# The student edition and an incomplete copy have only the targets whose files are there.
+NEEDED = {"test": "tests", "faults": "tests", "bench": "tools/bench"}
+NEEDED.update(grade="tools/grade.py", student="tools/student_edition.py")
+TARGETS = {name: target for name, target in TARGETS.items() if (ROOT / NEEDED.get(name, "tools")).exists()}
 
 
 def main(arguments):

@@ -3,8 +3,9 @@
     python -m tools.student_edition [FOLDER]      # default: dist
 
 In the notebooks, the solutions are cut out as tools/student.py describes, and all outputs are cleared. Answers, rubric,
-teaching guide, tests and marking stay behind. The library, the weights and the records are part of it. The same
-complete edition always gives the same files, byte by byte.
+teaching guide, tests and marking stay behind. The library, the weights and the records are part of it. In Markdown, the
+text between `<!-- teachers -->` and `<!-- /teachers -->` is left out, and the text of `<!-- students: ... -->` appears.
+The same complete edition always gives the same files, byte by byte.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import re
 import shutil
 import sys
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import nbformat
 
@@ -28,14 +29,17 @@ ROOT = Path(__file__).resolve().parents[1]
 TITLE = "cifar10-coursework"
 KEPT_BACK = (
     *(".ci", ".devcontainer", ".github", ".gitattributes", "conftest.py", "tests", "CONTRIBUTING.md", "CHANGELOG.md"),
-    *("docs/answers.md", "docs/rubric.md", "docs/teaching.md", "docs/developers.md", "docs/lab-notes.md"),
-    *("tools/grade.py", "tools/grading", "tools/student.py", "tools/student_edition.py", "tools/bench"),
+    *("docs/answers.md", "docs/rubric.md", "docs/teaching.md", "docs/sample"),
+    *("docs/developers.md", "docs/lab-notes.md"),
+    *("tools/grade.py", "tools/grading", "tools/student.py", "tools/student_edition.py"),
+    *("tools/document.py", "tools/pictures.py", "tools/rules.py", "tools/same_networks.py"),
 )
 KEPT_TAGS = ("setup", "check", "predict", notebooks.SKIPPED)
-# A section of README.md, and the line of a notebook that says where the answers are.
-FOR_TEACHERS = re.compile(r"(?ms)^## In your class\n.*?(?=^## |\Z)|^Answers,[^\n]*answers\.md\)\.\n?")
+FOR_TEACHERS = re.compile(r"(?s)<!-- teachers -->.*?<!-- /teachers -->\n*")
+FOR_STUDENTS = re.compile(r"(?s)<!-- students: (.*?) -->")
+COMMAND = re.compile(r"`make (\w+)[ `]")
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^)\s]+)\)")
-FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the time of every file in the zip file: the earliest that it can hold
+ONE_DAY = (2026, 1, 1, 0, 0, 0)  # the time of every file in the zip file, the same each time
 
 
 def main(arguments=None):
@@ -88,18 +92,28 @@ def without_solutions(nb):
 
 
 def for_students(name: str, text: str, kept: set[str]) -> str:
-    """Return Markdown without what is for teachers only; links to files that are kept back become text."""
-    text = FOR_TEACHERS.sub("", text)
-    folders = {parent.as_posix() for path in kept for parent in PurePosixPath(path).parents}
+    """Return Markdown without what is for teachers only; links to files that are kept back become text.
+
+    A row of a table that explains a command which the student edition lacks is left out, too.
+    """
+    text = FOR_STUDENTS.sub(r"\1", FOR_TEACHERS.sub("", text))
+    missing = {target for target, path in make.NEEDED.items() if path not in kept and not is_folder(path, kept)}
+    rows = text.splitlines(keepends=True)
+    text = "".join(row for row in rows if not (row.startswith("|") and missing & set(COMMAND.findall(row))))
 
     def checked(match):
         target = match[2].partition("#")[0]
         if not target or ":" in target:
             return match[0]
         path = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
-        return match[0] if path in kept or path in folders else match[1]
+        return match[0] if path in kept or is_folder(path, kept) else match[1]
 
     return LINK.sub(checked, text)
+
+
+def is_folder(path: str, files: set[str]) -> bool:
+    """Tell whether one of the files is in this folder."""
+    return path == "." or any(is_below(name, path) for name in files)
 
 
 def write_folder(folder: Path, files: dict[str, bytes]):
@@ -118,7 +132,7 @@ def packed(files: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in sorted(files.items()):
-            member = zipfile.ZipInfo(f"{TITLE}/{name}", FIRST_DAY)
+            member = zipfile.ZipInfo(f"{TITLE}/{name}", ONE_DAY)
             member.external_attr = 0o100644 << 16
             archive.writestr(member, content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()

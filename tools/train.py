@@ -3,7 +3,9 @@
     python -m tools.train NAME [--effort check|demo|full] [--seed 0]
                           [--protocol validation|watch_test|train_on_all] [--folder PATH]
 
-The same command resumes a training that was stopped.
+The same command resumes a training that was stopped. Several GPUs, or processes on CPUs, share a training with
+
+    torchrun --standalone --nproc-per-node 2 -m tools.train NAME
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from tools.command import command, require_writable
 from utils.recipes import OURS, PROTOCOLS, SYSTEMS, find_system
+from utils.runs import several_processes
 from utils.runs.run import trainings
 from utils.training.effort import EFFORTS
 from utils.training.live import row_text
@@ -40,7 +43,10 @@ def main(arguments=None):
     args = vars(parser.parse_args(arguments))
     system = find_system(args.pop("name"))
     require_writable(trainings() if args["folder"] == "auto" else Path(args["folder"]))
-    trained = system.train(**args)
+    with several_processes(args["device"]) as processes:
+        trained = system.train(**args, processes=processes)
+    if processes.rank:
+        return 0
     print(row_text(trained.history.rows[-1]) if trained.history.rows else "No epoch was finished.")
     print(f"Run {trained.folder.name}: record and checkpoints are in {trained.folder}.")
     return 0

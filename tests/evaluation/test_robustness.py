@@ -10,6 +10,7 @@ from torch import nn
 from training_parts import images
 
 from utils.data.cifar10 import Split
+from utils.evaluation.cifar10_c import spread_rows
 from utils.evaluation.robustness import (
     CHANGE_PASSES,
     STRENGTHS,
@@ -22,7 +23,6 @@ from utils.evaluation.robustness import (
     noise,
     robustness,
     shift,
-    spread_rows,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -3,6 +3,7 @@
 import importlib
 import json
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -146,6 +147,8 @@ def test_the_table_has_a_row_for_runs_that_differ_in_their_seed_only_and_the_bes
     assert list(found.index) == ["other", "tiny"] and list(found["seeds"]) == [1, 2]
     assert found.loc["tiny", "test accuracy"] == pytest.approx(100 * record["accuracy"])
     assert found.loc["tiny", "spread"] == 0 and found.loc["tiny", "seconds"] > 12.5
+    save_record(better | {"beside": 1}, tmp_path / "c.json")
+    assert pd.isna(results_table(tmp_path).loc["other", "seconds"])
 
 
 def test_an_apple_gpu_does_not_count_as_a_cpu(record):

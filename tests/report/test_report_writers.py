@@ -184,7 +184,7 @@ def test_every_picture_has_a_size_and_says_in_words_what_it_shows(documents, wri
     images = [attrs for tag, attrs in Page(written[name][0]).tags if tag == "img"]
     assert len(images) == (5 if name == "gated" else 4)
     assert all(len(image["alt"]) > 40 and int(image["width"]) > 100 for image in images)
-    inputs = {"document": json.dumps(documents[name]), "size": "9", "halves": "no"}
+    inputs = {"document": json.dumps(documents[name]), "size": "9", "halves": "no", "spread": "yes"}
     in_pdf = json.loads(typst.query(as_pdf.TEMPLATE, "image", field="alt", sys_inputs=inputs))
     assert in_pdf == [image["alt"] for image in images]
 

@@ -37,6 +37,16 @@ def test_a_training_by_hand_is_on_the_ledger_without_a_line_for_it():
     assert not (run.folder / NAME).exists()
 
 
+def test_what_a_callback_adds_to_a_row_is_recorded_and_resumed(ledger_folder):
+    def add(training):
+        training.history.rows[-1]["doubled"] = torch.tensor(2.0 * training.epoch)
+
+    for epochs in (1, 2):
+        history = train(add, record="mine", epochs=epochs)
+    assert [*map(float, history["doubled"])] == [2.0, 4.0]
+    assert runs.find("mine").history()["doubled"] == [2.0, 4.0]
+
+
 def test_a_name_may_be_given_and_a_record_may_be_left_out(ledger_folder):
     train(record="my first/net")
     assert runs.all_runs()[0].name == "my_first_net"

@@ -1,8 +1,13 @@
 """What makes a training the same one: each change of what its result depends on is found, and no other."""
 
+import functools
+
 import pytest
 import torch
+import torch.nn.functional as F
+import torchvision
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 from training_parts import images, parts
 
 from utils.data.augment import Flip
@@ -13,7 +18,11 @@ from utils.errors import CheckpointError
 from utils.models.gated import GatedConv
 from utils.my_utils import train_ch3
 from utils.optim.losses import make_loss
+from utils.recipes import find_system
 from utils.runs.checkpoints import Checkpoints
+from utils.runs.own_code import own_code
+from utils.runs.same_training import compare
+from utils.training.step import Step
 
 
 def train(folder, net=None, train_iter=None, loss=None):
@@ -52,12 +61,17 @@ class Composed(nn.Module):
         return self.inner(y_hat, y)
 
 
+def scaled_loss(factor, y_hat, y):
+    return factor * F.cross_entropy(y_hat, y)
+
+
 BRIGHTER = Split(images(48).images + 1, images(48).labels)
 OTHERWISE = {
     "dropout": ({"net": net_with(at3=nn.Dropout(0.5))}, "Dropout"),
     "an activation": ({"net": net_with(at2=nn.Sigmoid())}, "Sigmoid"),
     "the classes' weights": ({"loss": nn.CrossEntropyLoss(weight=torch.arange(1.0, 11.0))}, "weight"),
     "a loss in a loss": ({"loss": Composed(label_smoothing=0.1)}, "label_smoothing"),
+    "an argument of a function": ({"loss": functools.partial(scaled_loss, 2.0)}, "2.0"),
     "the images": ({"train_iter": loader_with(augment=(Flip(),), split=BRIGHTER)}, "images"),
     "the mean": ({"train_iter": loader_with(augment=(Flip(),), mean=(0.5, 0.5, 0.5))}, "mean"),
     "the type of the images": ({"train_iter": loader_with(augment=(Flip(),), dtype=torch.float64)}, "dtype"),
@@ -70,6 +84,7 @@ def test_a_training_with_something_else_does_not_go_on_from_a_checkpoint(change,
     how, named = OTHERWISE[change]
     usual = {"train_iter": loader_with(augment=(Flip(),))} if "train_iter" in how else {}
     usual |= {"loss": Composed()} if isinstance(how.get("loss"), Composed) else {}
+    usual |= {"loss": functools.partial(scaled_loss, 1.0)} if isinstance(how.get("loss"), functools.partial) else {}
     train(tmp_path, **usual)
     with pytest.raises(CheckpointError, match=f"another training(.|\n)*{named}"):
         train(tmp_path, **how)
@@ -119,3 +134,133 @@ def test_a_callback_that_is_used_again_saves_again(tmp_path):
         train_ch3(net, train_iter, None, make_loss("cross_entropy"), 1, optimizer, **how)
         kept.append(len(list(callback.folder.glob("*.pt"))))
     assert kept == [1, 1]
+
+
+NET = """
+SLOPE = 1.0
+SEEN = []
+
+def squash(Y):
+    return torch.relu(Y) * SLOPE
+
+class Base(nn.Module):
+    def forward(self, X):
+        return self.last(squash(self.first(X.flatten(1))))
+
+class Net(Base):
+    def __init__(self, scale=1.0):
+        "Text."
+        super().__init__()
+        self.scale = scale
+        self.calls = 0
+        self.first, self.last = nn.Linear(192, 8), nn.Linear(8, 10)
+
+    def seen(self, X):
+        self.calls += 1
+        SEEN.append(self.calls)
+"""
+EDITS = {
+    "the forward pass": ("X.flatten(1)", "2 * X.flatten(1)"),
+    "a function that the forward pass calls": ("torch.relu(", "torch.sigmoid("),
+    "a number that it reads": ("SLOPE = 1.0", "SLOPE = 5.0"),
+    "an attribute of the network": ("self.scale = scale", "self.scale = 10 * scale"),
+}
+
+
+def run_text(text):
+    """Return the variables of this text, as of a module of the user's own."""
+    variables = {"torch": torch, "nn": nn, "F": F, "__name__": "my_code"}
+    exec(text, variables)
+    return variables
+
+
+def net_of(text):
+    torch.manual_seed(0)
+    return run_text(text)["Net"]()
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_edited_code_of_a_network_is_another_training(edit):
+    before, after = EDITS[edit]
+    texts = (NET, NET.replace(before, after))
+    usual, edited = (own_code(net_of(text), nn.CrossEntropyLoss(), Step()) for text in texts)
+    assert usual.keys() == edited.keys() and usual != edited
+
+
+def test_neither_comments_nor_what_a_network_counts_make_another_training():
+    net = net_of(NET)
+    usual = own_code(net, nn.CrossEntropyLoss(), Step())
+    net.seen(None)
+    assert own_code(net, nn.CrossEntropyLoss(), Step()) == usual
+    commented = NET.replace('"Text."', '"Another text."  # and a comment').replace("class", "\n\nclass")
+    assert own_code(net_of(commented), nn.CrossEntropyLoss(), Step()) == usual
+
+
+def smoothed(amount):
+    def loss(y_hat, y):
+        return F.cross_entropy(y_hat, y, label_smoothing=amount)
+
+    return loss
+
+
+class Doubled:
+    def __init__(self, factor=2.0):
+        self.factor = factor
+
+    def __call__(self, y_hat, y):
+        return self.factor * F.cross_entropy(y_hat, y)
+
+
+def clipped_step(net, X, y, loss, optimizer, limit=1.0):
+    pass
+
+
+PAIRS = {
+    "a closure": (smoothed(0.0), smoothed(0.9)),
+    "a lambda": (lambda y_hat, y: F.cross_entropy(y_hat, y), lambda y_hat, y: 2 * F.cross_entropy(y_hat, y)),
+    "a default": tuple(lambda y_hat, y, scale=scale: scale * F.cross_entropy(y_hat, y) for scale in (1, 2)),
+    "an object": (Doubled(), Doubled(3.0)),
+    "a partial of a closure": (functools.partial(smoothed(0.0)), functools.partial(smoothed(0.9))),
+}
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_a_loss_or_a_step_with_other_code_or_values_is_another_one(kind):
+    one, other = PAIRS[kind]
+    net = nn.Linear(2, 2)
+    assert own_code(net, one, Step()) == own_code(net, one, Step()) != own_code(net, other, Step())
+    assert own_code(net, None, one) == own_code(net, None, one)
+    if kind != "an object":  # a step may count in its attributes
+        assert own_code(net, None, one) != own_code(net, None, other)
+
+
+def test_the_code_of_libraries_is_not_compared():
+    nets = (torchvision.models.resnet18(), find_system("narrow").make_network(), nn.Sequential(nn.Linear(2, 2)))
+    assert [own_code(net, make_loss("cross_entropy"), Step("bf16")) for net in nets] == [{}] * 3
+
+
+def test_a_resumed_training_notices_edited_code_and_other_batches(tmp_path, capsys):
+    batches = [(X, y) for X, y in loader_with()]
+    text = NET.replace("192", "3 * 8 * 8")
+    train(tmp_path, net_of(text), batches)
+    train(tmp_path, net_of(f"# again\n{text}"), batches)
+    assert "This training is complete" in capsys.readouterr().out
+    with pytest.raises(CheckpointError, match="my_code.Base"):
+        train(tmp_path, net_of(text.replace("X.flatten(1)", "2 * X.flatten(1)")), batches)
+    with pytest.raises(CheckpointError, match="smoothed"):
+        train(tmp_path, net_of(text), batches, smoothed(0.5))
+    with pytest.raises(CheckpointError, match="loader.checksum"):
+        train(tmp_path, net_of(text), [(2 * X, y) for X, y in batches])
+
+
+def test_other_tensors_in_a_dataloader_are_noticed(tmp_path):
+    X, y = torch.rand(48, 3, 8, 8), torch.arange(48) % 10
+    train(tmp_path, train_iter=DataLoader(TensorDataset(X, y), 24))
+    with pytest.raises(CheckpointError, match="loader.checksum"):
+        train(tmp_path, train_iter=DataLoader(TensorDataset(X, y.flip(0)), 24))
+
+
+def test_checkpoints_of_earlier_versions_do_not_say_what_the_code_was(tmp_path):
+    present = own_code(net_of(NET), smoothed(0.5), Step())
+    compare({"lr": 1.0}, {"lr": 1.0} | present, tmp_path)
+    compare({"lr": 1.0, "code.cpython-27.my_code.Net": "00000000"}, {"lr": 1.0} | present, tmp_path)

@@ -183,6 +183,7 @@ WRONG = {
         "other_kernels": changed(OneKernel, size=5),
         "same_weights": changed(OneKernel, weights=lambda a: a[:1].expand_as(a)),
         "averaged": changed(OneKernel, factor=1 / 3),
+        "no_weights": changed(OneKernel, weights=torch.ones_like),
         "wrong_branch": changed(OneKernel, weights=lambda a: a.flip(1)),
         "no_gradient": changed(OneKernel, weights=lambda a: a.detach()),
         "wrong_device": OnCPU,

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from utils import my_utils
-from utils.teaching.checks_loop import Watched
+from utils.teaching.loops import Watched
 from utils.training import Step
 
 

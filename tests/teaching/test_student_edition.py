@@ -11,7 +11,7 @@ import pytest
 import test_exercises
 from test_exercises import TABLES, checks, defined, value_of
 
-from tools import notebooks, publish, student_edition
+from tools import make, notebooks, publish, student_edition
 from tools.rules import as_python
 from tools.student import YOUR_CODE, solutions, stub
 from utils.teaching import examine
@@ -154,6 +154,18 @@ def test_a_cell_to_complete_does_not_use_its_answer_before_the_check(number):
             body = ast.parse(stub(cell.source, names)).body
             used = {ast.unparse(node) for node in body if reads(node) & names}
             assert used <= {"torch.save(state, path)"}, (cell.id, used)  # torch.save takes anything, also `...`
+
+
+def test_nothing_names_a_file_or_command_that_is_kept_back(files, texts):
+    kept_back = {path.as_posix() for path in make.tracked_files() or make.files_on_disk()} - set(files)
+    targets = {name for name in make.TARGETS if make.NEEDED.get(name, "tools/make.py") in [*files, "tools/bench"]}
+    library = {name: content.decode() for name, content in files.items() if re.match(r"utils/.*\.(py|j2)$", name)}
+    assert {"tools/grade.py", "docs/answers.md"} < kept_back and {"lab", "bench"} < targets < set(make.TARGETS)
+    for name, text in (texts | library).items():
+        assert not [path for path in kept_back if re.search(rf"(?<![\w/]){re.escape(path)}", text)], name
+        assert set(re.findall(r"`make (\w+)[ `]", text)) <= targets, name
+        modules = {module.replace(".", "/") for module in re.findall(r"python -m (tools[\w.]*\w)", text)}
+        assert not [path for path in modules if not {f"{path}.py", f"{path}/__main__.py"} & set(files)], name
 
 
 def test_links_lead_to_files_of_the_edition(files, texts):

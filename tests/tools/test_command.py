@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools import compare, reproduce, train
+from tools import compare, reproduce, search, train
 from tools.command import command, require_writable
 from utils.errors import CourseworkError
 
@@ -37,6 +37,7 @@ COMMANDS = {
     "train": (train, ["quick", "--effort", "check"]),
     "reproduce": (reproduce, ["quick", "--rehearse"]),
     "compare": (compare, []),
+    "search": (search, ["quick", "--effort", "check", "--trials", "1"]),
 }
 
 

@@ -15,13 +15,14 @@ import pytest
 from tools import grade
 from tools.grading import images, tables
 from tools.grading.mark import Marking
-from tools.grading.session import Limits, Nursery, missing_confinement
+from tools.grading.nursery import Limits, Nursery
+from tools.grading.session import missing_confinement
 from utils.errors import CourseworkError
 from utils.report.marking import TASKS
 from utils.runs.checkpoint_files import NAME, _hash, listed, load, position, write
 from utils.runs.run import Run
 
-LIMITS = Limits(seconds=60, cell_seconds=3, memory=3 * 2**30, disk=2**26, processes=24)
+LIMITS = Limits(seconds=120, cell_seconds=6, memory=3 * 2**30, disk=2**26, processes=24)
 HALF = """\
 from utils.models import GatedBlock
 
@@ -61,7 +62,7 @@ BOMB = "import os\nwhile True:\n    os.fork()"
 FORGER = (
     hand_ins.NETWORK,
     "from tools.grading import child_code, judge, mark\n\njudge.ensure = lambda *args: None",
-    "mark.Marking.result = child_code.make_network = lambda *args, **settings: {'points': 100}",
+    "mark.Marking.mark = child_code.make_network = lambda *args, **settings: {'points': 100}",
     "def accuracy(y_hat, y):\n    return 1.0\n\n\ndef evaluate(net, data_iter):\n    return 1.0",
     "hand_in = {'accuracy': accuracy, 'evaluate': evaluate, 'network': Net}",
 )
@@ -183,6 +184,7 @@ def _check_tables(out, results):
         assert sum(points) == float(row["points so far"]) == tables.total(results[row["student"]])
     ada = next(row for row in csv.DictReader((out / "moodle.csv").read_text(encoding="utf-8-sig").splitlines()))
     assert (ada["Identifier"], ada["Full name"]) == ("Participant 17", "Ada Lovelace")
+    assert "Last modified (grade)" in ada, "Moodle refuses a worksheet without this column"
     for result in results.values():
         own = out / "students" / result["key"]
         scores = json.loads((own / "results.json").read_text())
@@ -216,8 +218,8 @@ def test_a_second_call_marks_only_what_is_new(tmp_path, easy, monkeypatch):
     with (folder / "b" / "handin.ipynb").open("a") as file:
         file.write("\n")
     marked = []
-    result = Marking.result
-    monkeypatch.setattr(Marking, "result", lambda self: marked.append(self) or result(self))
+    mark = Marking.mark
+    monkeypatch.setattr(Marking, "mark", lambda self, folder: marked.append(self) or mark(self, folder))
     assert len(grade.grade(folder, limits=LIMITS)) == 2
     assert len(marked) == 1
 
@@ -226,11 +228,13 @@ def test_a_mistake_of_the_grader_stops_nobody_else(tmp_path, easy, monkeypatch):
     folder = tmp_path / "handed-in"
     for name in ("a", "b"):
         hand_ins.write(folder / name, "x = 1")
-    result = Marking.result
-    monkeypatch.setattr(
-        Marking, "result", lambda self: 1 / 0 if not marked.append(1) and marked == [1] else result(self)
-    )
-    marked = []
+    mark, marked = Marking.mark, []
+
+    def fails_once(self, folder):
+        marked.append(folder)
+        return mark(self, folder) if len(marked) > 1 else 1 / 0
+
+    monkeypatch.setattr(Marking, "mark", fails_once)
     first, second = grade.grade(folder, limits=LIMITS)
     assert "ZeroDivisionError" in first["notes"][-1] and not second["notes"]
     assert not grade.grade(folder, limits=LIMITS)[0]["notes"], "the next call tries again"

@@ -8,6 +8,7 @@ import hand_ins
 import numpy as np
 import pytest
 
+from tools import publish
 from tools.grading import child_code, judge, messages, scheme, source_checks, submissions, tables
 from utils.errors import CourseworkError
 from utils.report.marking import TASKS
@@ -19,7 +20,9 @@ class Here:
     def ask(self, do, seconds=60, **arguments):
         sent = messages.decode(messages.encode(arguments))
         try:
-            return messages.decode(messages.encode({"result": getattr(child_code, do)(**sent)}))["result"]
+            return messages.decode(
+                messages.encode({"result": getattr(child_code, do.removeprefix("child_code."))(**sent)})
+            )["result"]
         except Exception as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
@@ -108,7 +111,7 @@ def changed_network(old, new):
 
 def judged_network(session, rng):
     """Judge a network's blocks and scores; return the name of the first part that is rejected, or None."""
-    looks = {name: {} for name in session.ask("make_network", seed=0)["gates"]}
+    looks = {name: {} for name in session.ask("child_code.make_network", seed=0)["gates"]}
     for name in ("gate", "weighted_sum"):
         try:
             judge.each_block(getattr(judge, name), session, rng, looks)
@@ -184,6 +187,13 @@ def test_blocks_of_other_people_are_found_in_the_source(source):
     assert source_checks.forbidden_names(submissions.syntax_trees(["x = 1", source]))[0][0] == 2
 
 
+def test_only_the_set_up_cell_may_use_what_can_hide_an_import():
+    set_up = publish.setup_cell().replace("use_drive = False", "use_drive = True")
+    trees = submissions.syntax_trees([set_up, f"{set_up}\nx = 1", "import sys\nsys.modules['a']"])
+    assert source_checks.hidden_code(trees[:1]) == []
+    assert source_checks.hidden_code(trees[1:])[0] == (1, "sys.modules")
+
+
 @pytest.mark.parametrize("source", ALLOWED)
 def test_other_imports_are_allowed(source):
     assert source_checks.forbidden_names(submissions.syntax_trees([source])) == []
@@ -221,9 +231,16 @@ def test_a_zip_file_leaves_its_folder_nowhere(tmp_path):
         link.external_attr = 0o120777 << 16
         archive.writestr(link, "/etc/passwd")
     (submission,) = submissions.find_submissions(tmp_path)
-    submissions.unpack(submission, tmp_path / "work" / "s")
+    assert submissions.unpack(submission, tmp_path / "work" / "s") == tmp_path / "work" / "s"
     assert [path.name for path in submissions.regular_files(tmp_path / "work")] == ["handin.ipynb"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.zip", "work"]
+
+
+def test_copies_that_an_editor_keeps_are_no_notebooks_of_the_submission(tmp_path):
+    for name in ("handin.ipynb", ".ipynb_checkpoints/handin-checkpoint.ipynb", "__MACOSX/._handin.ipynb"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    assert submissions.find_notebook(tmp_path) == tmp_path / "handin.ipynb"
 
 
 @pytest.mark.parametrize(
@@ -245,10 +262,13 @@ def test_names_of_submissions(tmp_path, name, student, number):
     "line",
     [
         b"[" * 100_000,
-        b'{"array": {"type": "object", "shape": [1], "data": "AAAA"}}',
-        b'{"array": {"type": "float32", "shape": [1000000000, 1000000000], "data": "AAAA"}}',
-        b'{"array": {"type": "float32", "shape": [-1], "data": ""}}',
-        b'{"array": {"type": "uint8", "shape": [3], "data": "AA=A"}}',
+        b'{"array": ["object", [1], "AAAA"]}',
+        b'{"array": ["float32", [1000000000, 1000000000], "AAAA"]}',
+        b'{"array": ["float32", "x", ""]}',
+        b'{"array": ["float32", []]}',
+        b'{"array": 3}',
+        b'{"array": [["float32"], [1], 4]}',
+        b'{"array": ["uint8", [3], "AA=A"]}',
         b"\xff",
     ],
 )

@@ -1,6 +1,8 @@
 """Tests of tools/make.py: the targets, and what people read when something fails."""
 
 import ast
+import re
+import shutil
 import zipfile
 
 import pytest
@@ -21,6 +23,14 @@ def test_every_stage_is_run_and_judged_even_after_a_failure(capfd):
     assert make.stages({"style": leaves_with(1), "tests": leaves_with(0)}) == 1
     assert capfd.readouterr().out.splitlines()[-2:] == [f"{'style':<24} FAILED (exit code 1)", f"{'tests':<24} ok"]
     assert make.stages({"style": leaves_with(0)}) == 0
+
+
+def test_a_target_whose_files_are_not_there_is_not_listed(tmp_path):
+    suite = make_suite(tmp_path / "suite")
+    shutil.rmtree(suite / "tools" / "bench")
+    (suite / "tools" / "grade.py").unlink()
+    listed = re.findall(r"(?m)^  (\w+)  ", run_python(suite / "tools" / "make.py", cwd=tmp_path).stdout)
+    assert {"run", "lab", "student"} < set(listed) < set(make.TARGETS) - {"grade", "bench"}
 
 
 def test_the_makefile_knows_every_target():

@@ -5,7 +5,7 @@ The parts are the entries of the dict `hand_in` in the notebook's last code cell
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tools.grading import child
+from tools.grading import child, messages
 from tools.grading.child_run import predictions
 from utils.models.count import find_gates
 from utils.models.source import import_path
@@ -23,6 +23,7 @@ from utils.recipes.load import load_weights
 from utils.recipes.train import checkpoint_of
 from utils.runs import Run
 from utils.runs.checkpoints import weights_of
+from utils.teaching.guard import time_limit
 
 shell = None  # IPython's shell, in which the notebook was run
 network = None  # the student's network, made by the last `make_network`
@@ -31,8 +32,9 @@ network = None  # the student's network, made by the last `make_network`
 def run_cells(cells: list[str], seconds_each: float, pictures: str | None) -> list[str]:
     """Run a notebook's cells in order, also after an error, and send the errors; return the names of the parts."""
     global shell
+    nothing = os.open(os.devnull, os.O_WRONLY)
     for file in (1, 2):  # so that endless messages don't fill the parent's disk
-        os.dup2(os.open(os.devnull, os.O_WRONLY), file)
+        os.dup2(nothing, file)
     sys.path.append(os.getcwd())  # at the end, so that a submission's own utils/ does not replace the library
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
@@ -47,15 +49,15 @@ def run_cells(cells: list[str], seconds_each: float, pictures: str | None) -> li
     config.InteractiveShell.colors = "NoColor"
     shell = InteractiveShell.instance(config=config)
     for number, source in enumerate(cells):
-        child.send({"cell": number})
+        child.send(messages.encode({"cell": number}))
         try:
-            with child.time_limit(seconds_each):
+            with time_limit(seconds_each):
                 result = shell.run_cell(source)
             error = result.error_before_exec or result.error_in_exec
         except BaseException as raised:
             error = raised
         if error is not None:
-            child.send({"cell": number, "error": child.describe(error)})
+            child.send(messages.encode({"cell": number, "error": child.describe(error, seconds_each)}))
     return sorted(map(str, parts()))
 
 
@@ -84,12 +86,7 @@ def tensor(value):
 
 def batches(name: str, count: int) -> list:
     """Return the first batches (X, y) of a loader that the notebook hands in."""
-    found = []
-    for X, y in part(name):
-        found.append([X, y])
-        if len(found) == count:
-            break
-    return found
+    return [[X, y] for (X, y), _ in zip(part(name), range(count), strict=False)]
 
 
 def linear_network(weight, bias, dropout: float = 0.0) -> nn.Module:
@@ -142,27 +139,28 @@ def block(name: str, images=None, X=None, gate=None, branches=None) -> dict:
     that replace what the block's gate and branches return.
     """
     module = network if name == "network" else network.get_submodule(name)
-    seen = {"X": None, "gate": None, "branches": {}}
-    with torch.no_grad(), contextlib.ExitStack() as hooks:
-        hooks.callback(module.register_forward_pre_hook(lambda m, inputs: seen.update(X=inputs[0])).remove)
+    seen = {}
 
-        def at_gate(m, inputs, output):
-            seen["gate"] = output
-            return None if gate is None else tensor(gate)
+    def watch(key, watched, value):
+        """Keep what a module returns, and return the value in its place if there is one."""
 
-        hooks.callback(find_gates(network)[name].register_forward_hook(at_gate).remove)
+        def hook(m, inputs, output):
+            seen[key] = output
+            return None if value is None else tensor(value)
 
-        def at_branch(number):
-            def hook(m, inputs, output):
-                seen["branches"][number] = list(output.shape)
-                return None if branches is None else tensor(branches[number])
+        return watched.register_forward_hook(hook)
 
-            return hook
-
-        for number, branch in enumerate(branches_of(module)):
-            hooks.callback(branch.register_forward_hook(at_branch(number)).remove)
-        Y = network(tensor(images)) if X is None else module(tensor(X))
-    shapes = [seen["branches"][number] for number in sorted(seen["branches"])]
+    values = itertools.repeat(None) if branches is None else branches
+    hooks = [module.register_forward_pre_hook(lambda m, inputs: seen.update(X=inputs[0]))]
+    hooks.append(watch("gate", find_gates(network)[name], gate))
+    hooks += [watch(i, *pair) for i, pair in enumerate(zip(branches_of(module), values, strict=False))]
+    try:
+        with torch.no_grad():
+            Y = network(tensor(images)) if X is None else module(tensor(X))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    shapes = [list(seen[i].shape) for i in sorted(key for key in seen if isinstance(key, int))]
     return {"input": list(seen["X"].shape), "gate": seen["gate"], "branches": shapes, "output": Y}
 
 

@@ -37,21 +37,19 @@ def read_run(folder: str) -> dict:
     facts = {"name": run.name, "problem": run.problem, "state": run.recorded_state}
     if run.problem:
         return facts
+    constants = run.record.get("recipe") or run.record
     facts |= {
         "network": run.network_name,
         "is_library": run.network_name in NETWORKS,
         "checksum": (run.record.get("data") or {}).get("checksum"),
         "data": run.data,
         "rows": run.rows[-LAST_ROWS:],
-        "planned": run.record.get("num_epochs"),
         "claims": claims_of(run),
         "tests": len(run.record.get("tests") or ()),
         "watched": run.watched,
-        "effort": run.effort,
         "settings": {name: str(value)[:200] for name, value in run.settings.items() if value is not None},
-        "seed": run.record.get("seed"),
-        "mean": (run.record.get("recipe") or run.record).get("mean"),
-        "std": (run.record.get("recipe") or run.record).get("std"),
+        "mean": constants.get("mean"),
+        "std": constants.get("std"),
     }
     try:
         facts["weights"] = hash_of(weights_of(checkpoint_of(run)))

@@ -134,4 +134,4 @@ def set_limits(limits: dict):
 def copy_submission(source: str, home: str):
     """Copy a submission, without checkpoints, into the folder in which its notebook runs."""
     ignored = shutil.ignore_patterns("*.pt", "*.corrupt", "*.partial")
-    shutil.copytree(source, home, ignore=ignored, dirs_exist_ok=True)
+    shutil.copytree(source, home, ignore=ignored, dirs_exist_ok=True, ignore_dangling_symlinks=True)

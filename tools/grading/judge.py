@@ -25,7 +25,7 @@ class Unclear(Exception):
 
 
 # What a wrong answer, or a reply of the wrong form, may raise here.
-FAULTS = (Mistake, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError)
+FAULTS = (Mistake, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError)
 
 
 def ensure(condition, what: str):
@@ -65,7 +65,7 @@ def linear(rng):
 
 def loaders(session, rng):
     """The loader gives batches of normalised images and labels."""
-    found = session.ask("batches", name="train_iter", count=2)
+    found = session.ask("child_code.batches", name="train_iter", count=2)
     ensure(isinstance(found, list) and found, "train_iter gives no batch.")
     labels = []
     for batch in found:
@@ -88,7 +88,7 @@ def accuracy(session, rng):
         y = rng.integers(0, CLASSES, size)
         y[: size // 2] = y_hat.argmax(1)[: size // 2]
         correct = int((y_hat.argmax(1) == y).sum())
-        got = array(session.ask("call", name="accuracy", arguments=[y_hat, y]), (), "The result")
+        got = array(session.ask("child_code.call", name="accuracy", arguments=[y_hat, y]), (), "The result")
         right = any(is_close(got, np.float64(value), 1e-5) for value in (correct, correct / size))
         ensure(right, f"Of {size} predictions {correct} are correct, but the result is {float(got):.4g}.")
     return "right for two random batches"
@@ -98,7 +98,7 @@ def train_epoch(session, rng):
     """One epoch of gradient descent: the weights after it are compared with those that the formula gives."""
     (weight, bias), lr = linear(rng), 0.1
     data = [one_batch(rng, size) for size in SIZES]
-    reply = session.ask("train_epoch", weight=weight, bias=bias, batches=data, lr=lr)
+    reply = session.ask("child_code.train_epoch", weight=weight, bias=bias, batches=data, lr=lr)
     ensure(isinstance(reply, dict), "Your epoch of training returned no result that can be checked.")
     got = array(reply.get("weight"), weight.shape, "The weight"), array(reply.get("bias"), bias.shape, "The bias")
     right = descend(weight, bias, data, lr)
@@ -141,7 +141,7 @@ def evaluate(session, rng):
     correct = [int(((X.reshape(len(X), -1) @ weight.T + bias).argmax(1) == y).sum()) for X, y in data]
     right = sum(correct) / sum(len(y) for _, y in data)
     of_batches = float(np.mean([count / len(y) for count, (_, y) in zip(correct, data, strict=True)]))
-    reply = session.ask("evaluate", weight=weight, bias=bias, batches=data)
+    reply = session.ask("child_code.evaluate", weight=weight, bias=bias, batches=data)
     ensure(isinstance(reply, dict), "Your evaluation returned no result that can be checked.")
     result = reply.get("result")
     result = result[-1] if isinstance(result, list) and result else result  # (loss, accuracy) is accepted
@@ -160,11 +160,11 @@ def evaluate(session, rng):
 def scores(session, rng):
     """The network gives ten scores for each image, which are no probabilities yet."""
     X = rng.normal(size=(IMAGES, 3, 32, 32)).astype(np.float32)
-    Y = array(session.ask("scores", images=X), (IMAGES, 10), "The output of the network")
+    Y = array(session.ask("child_code.scores", images=X), (IMAGES, 10), "The output of the network")
     ensure(np.ptp(Y, axis=0).max() > 1e-6, "The scores are the same for every image.")
     is_softmax = Y.min() >= 0 and is_close(Y.sum(1), np.ones(IMAGES))
     ensure(not is_softmax, "The scores of an image sum to 1: there is a softmax before the cross-entropy.")
-    alone = array(session.ask("scores", images=X[:1]), (1, 10), "The output of the network")
+    alone = array(session.ask("child_code.scores", images=X[:1]), (1, 10), "The output of the network")
     ensure(
         is_close(alone[0], Y[0], 1e-2), "In eval mode, the scores of an image depend on the other images in its batch."
     )
@@ -177,17 +177,22 @@ def block_input(rng, shape: list) -> np.ndarray:
     return X.astype(np.float32)
 
 
+def gate_of(session, name: str, X) -> np.ndarray:
+    """Return the weights (images, k) that the gate of a block gives for this input of the block."""
+    return array(session.ask("child_code.block", name=name, X=X)["gate"], (len(X), None), "The output of the gate")
+
+
 def gate(session, rng, name: str, drawn: dict):
     """The gate gives each image its own weights, and computes them from the mean of X over the map alone."""
     X = block_input(rng, drawn["first"]["input"])
-    a = array(session.ask("block", name=name, X=X)["gate"], (IMAGES, None), "The output of the gate")
+    a = gate_of(session, name, X)
     ensure(a.shape[1] > 1, f"The gate of {name} gives a single weight, so there is nothing to choose.")
     ensure(np.ptp(a, axis=0).max() > 1e-6, f"The gate of {name} gives every image the same weights.")
     other = block_input(rng, X.shape)
     other += (X - other).mean((2, 3), keepdims=True)
-    b = array(session.ask("block", name=name, X=other)["gate"], a.shape, "The output of the gate")
+    b = gate_of(session, name, other)
     ensure(is_close(a, b, 1e-2), f"The gate of {name} changes although the mean of each channel stays the same.")
-    alone = array(session.ask("block", name=name, X=X[:1])["gate"], (1, a.shape[1]), "The output of the gate")
+    alone = gate_of(session, name, X[:1])
     ensure(is_close(alone[0], a[0]), f"The weights of an image in {name} depend on the other images in its batch.")
     return f"{a.shape[1]} weights for each image, from the mean of X"
 
@@ -195,7 +200,9 @@ def gate(session, rng, name: str, drawn: dict):
 def weighted_sum(session, rng, name: str, drawn: dict):
     """The output depends on gate and branches only through the sum over i of a_i times branch i, for each image."""
     X, shapes = block_input(rng, drawn["first"]["input"]), drawn["first"]["branches"]
-    k = array(session.ask("block", name=name, X=X)["gate"], (IMAGES, None), "The output of the gate").shape[1]
+    k = array(session.ask("child_code.block", name=name, X=X)["gate"], (IMAGES, None), "The output of the gate").shape[
+        1
+    ]
     if len(shapes) != k:
         raise Unclear(f"{name} has {k} gate weights, but it calls {len(shapes)} branches that are modules of their own")
     shape = (IMAGES, *shapes[0][1:])
@@ -205,7 +212,7 @@ def weighted_sum(session, rng, name: str, drawn: dict):
     total = np.einsum("nk,kn...->n...", a, B).astype(np.float32)
 
     def output(gate, branches):
-        reply = session.ask("block", name=name, X=X, gate=gate, branches=branches)
+        reply = session.ask("child_code.block", name=name, X=X, gate=gate, branches=branches)
         return array(reply["output"], (IMAGES, *(None,) * (len(shape) - 1)), f"The output of {name}")
 
     first = output(a, B)
@@ -230,7 +237,9 @@ def each_block(question, session, rng, looks: dict):
     """Ask a question about every block; `looks` keeps what was seen of each."""
     for name, drawn in looks.items():
         if "first" not in drawn:
-            reply = session.ask("block", name=name, images=rng.normal(size=(2, 3, 32, 32)).astype(np.float32))
+            reply = session.ask(
+                "child_code.block", name=name, images=rng.normal(size=(2, 3, 32, 32)).astype(np.float32)
+            )
             shapes = [reply["input"], *reply["branches"][:MOST_BRANCHES]]
             for shape in shapes:
                 is_shape = isinstance(shape, list) and len(shape) == 4 and all(type(n) is int and n > 0 for n in shape)

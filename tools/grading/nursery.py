@@ -1,78 +1,105 @@
-"""A process that has imported the library once, and forks a child for each submission: no child waits for imports.
-
-It never holds a test label or a secret, since its children inherit its memory. The parent starts it, sends a spec and
-three open files for each child, and receives the child's process id.
-"""
+"""What a child may use and see, and the process that forks all children, as the parent sees it."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import os
-import signal
+import shutil
 import socket
-import traceback
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
-from tools.grading import confine
-
-LONGEST_SPEC = 2**18
-
-
-def main(number: str):
-    """Start a child for each message on the socket with this file number."""
-    import matplotlib.pyplot  # noqa: F401
-    from IPython.core.interactiveshell import InteractiveShell  # noqa: F401
-
-    import utils.evaluation  # noqa: F401
-    from tools.grading import child_code, child_run  # noqa: F401
-
-    confine.die_with_parent()
-    channel = socket.socket(fileno=int(number))
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that children that end leave nothing behind
-    channel.send(b"ready")
-    while True:
-        message, files, _, _ = socket.recv_fds(channel, LONGEST_SPEC, 3)
-        if not message:
-            return
-        pid = os.fork()
-        if pid == 0:
-            channel.close()
-            become_child(json.loads(message), *files)
-        for file in files:
-            os.close(file)
-        channel.send(str(pid).encode())
+ROOT, SUITE = Path(__file__).resolve().parents[2], "/suite"
+SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts")
+START = "import sys; sys.path[:0] = sys.argv[1:2]; from tools.grading import child; child.nursery(sys.argv[2])"
 
 
-def become_child(spec: dict, requests: int, replies: int, log: int):
-    """Confine this process as the spec says, and answer requests; this function does not return."""
-    try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.setsid()
-        confine.die_with_parent()
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os.close(log)
-        if spec["box"]:
-            is_root = confine.enter_namespaces()
-            if inner := os.fork():
-                for file in (requests, replies):
-                    os.close(file)
-                os.waitpid(inner, 0)
-                os._exit(0)
-            confine.enter_box(spec["box"], spec["shown"], spec["disk"])
-            confine.copy_submission(spec["submission"], spec["home"])
-            confine.drop_privileges(spec["home"], is_root)
-        else:
-            os.symlink(spec["shown"]["/suite/utils"], os.path.join(os.path.dirname(spec["home"]), "utils"))
-            confine.copy_submission(spec["submission"], spec["home"])
-        os.chdir(spec["home"])
-        os.environ.clear()
-        os.environ.update(spec["environment"])
-        confine.set_limits(spec["limits"])
+class ChildEnded(Exception):
+    """The child is gone, or its reply can't be read; the text is the reason."""
 
-        from tools.grading import child
 
-        child.main(requests, replies)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(0)
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What one submission may use."""
+
+    seconds: float = 300.0  # for everything together
+    cell_seconds: float = 120.0  # for one cell
+    memory: int = 4 * 2**30  # bytes, of all its processes together
+    disk: int = 2**30  # bytes of files that it writes; they are in memory, and vanish with it
+    processes: int = 64
+
+    def of_process(self) -> dict:
+        """Return the limits that Linux enforces for each process."""
+        return {
+            "AS": 4 * self.memory,  # address space, of which torch reserves much more than it uses
+            "CPU": int(4 * self.seconds) + 10,
+            "FSIZE": self.disk,
+            "NOFILE": 1024,
+            "NPROC": 4 * self.processes,  # with threads; not enforced if the grader is root
+            "CORE": 0,
+        }
+
+
+def environment(home: str, threads: int) -> dict:
+    """Return the environment of the child: nothing of the grader's own."""
+    return {
+        "HOME": home,
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "COURSEWORK_EFFORT": "check",
+        "COURSEWORK_RUNS": f"{home}/runs",
+        "CIFAR10_SOURCE": "synthetic",
+        "CIFAR10_CACHE": f"{home}/.cache/images",
+        "CI": "true",  # no live figures
+        "MPLBACKEND": "agg",
+        "OMP_NUM_THREADS": str(threads),
+        "GOMP_SPINCOUNT": "1000",
+    }
+
+
+@functools.cache
+def shown_to_all() -> dict:
+    """Return what every child sees, {path there: path here}: Python, and the grader's copy of the library."""
+    own = {sys.prefix, sys.base_prefix, *(entry for entry in sys.path if "site-packages" in entry)}
+    paths = [*SYSTEM, *sorted(map(os.path.abspath, own)), str(ROOT / "utils"), str(ROOT / "tools" / "grading")]
+    return {path: path for path in paths if os.path.exists(path)} | {f"{SUITE}/utils": str(ROOT / "utils")}
+
+
+class Nursery:
+    """The process that forks the children. Its environment holds nothing of the grader's own."""
+
+    def __init__(self, folder: Path, threads: int | None = None):
+        """folder: for files that nobody needs later. threads: of a child; default: one for each core."""
+        self.threads = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+        self.folder = folder
+        self.home = Path(tempfile.mkdtemp(dir=folder))
+        self._channel, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-B", "-c", START, str(ROOT), str(other.fileno())],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(other.fileno(),),
+            env=environment(str(self.home), self.threads),
+            cwd=self.home,
+            start_new_session=True,  # Ctrl+C is for the parent, which ends it
+        )
+        other.close()
+        if self._channel.recv(100) != b"ready":
+            raise ChildEnded("the library can't be imported (see above)")
+
+    def start(self, spec: dict, files: list[int]) -> int:
+        """Start a child; return its process id."""
+        socket.send_fds(self._channel, [json.dumps(spec).encode()], files)
+        return int(self._channel.recv(100))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self.home, ignore_errors=True)

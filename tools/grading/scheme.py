@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 
+NOT_MARKED = "not marked yet"
+
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A part of a task; `needs` names the entry of `hand_in` that it judges. A person marks it if `is_by_hand`."""
+    """A part of a task; a person marks it if `is_by_hand`."""
 
     name: str
     task: int
     marks: int
     title: str
-    needs: str | None = None
     is_by_hand: bool = False
 
 
 PARTS = (
-    Part("loaders", 1, 1, "The loader gives batches of normalised images and labels", needs="train_iter"),
+    Part("loaders", 1, 1, "The loader gives batches of normalised images and labels"),
     Part("data", 1, 4, "Images, split, normalisation and augmentation, with reasons", is_by_hand=True),
-    Part("gate", 2, 10, "Each image gets its own weights, from the mean of X alone", needs="network"),
-    Part("weighted_sum", 2, 10, "The block's output contains the sum of a_i times branch i", needs="network"),
-    Part("structure", 2, 5, "Backbone and classifier are the assigned ones", needs="network"),
-    Part("scores", 2, 5, "The network gives ten scores for each image, and no probabilities", needs="network"),
+    Part("gate", 2, 10, "Each image gets its own weights, from the mean of X alone"),
+    Part("weighted_sum", 2, 10, "The block's output contains the sum of a_i times branch i"),
+    Part("structure", 2, 5, "Backbone and classifier are the assigned ones"),
+    Part("scores", 2, 5, "The network gives ten scores for each image, and no probabilities"),
     Part("tests", 2, 10, "The student's tests and explanations", is_by_hand=True),
     Part("loss", 3, 5, "Loss, optimizer, learning rate and first loss", is_by_hand=True),
-    Part("accuracy", 4, 2, "accuracy(y_hat, y)", needs="accuracy"),
-    Part("train_epoch", 4, 4, "train_epoch(net, train_iter, loss, optimizer)", needs="train_epoch"),
+    Part("accuracy", 4, 2, "accuracy(y_hat, y)"),
+    Part("train_epoch", 4, 4, "train_epoch(net, train_iter, loss, optimizer)"),
     Part("curves", 4, 2, "The record has loss, training and validation accuracy of each epoch"),
     Part("training", 4, 4, "Figures, hyperparameters, and what the curves show", is_by_hand=True),
-    Part("evaluate", 4, 2, "evaluate(net, data_iter)", needs="evaluate"),
+    Part("evaluate", 4, 2, "evaluate(net, data_iter)"),
     Part("evaluation", 4, 4, "Interval, confusions and mistakes, interpreted", is_by_hand=True),
     Part("experiment", 4, 6, "The experiment", is_by_hand=True),
     Part("report", 4, 6, "The report", is_by_hand=True),
@@ -45,16 +46,10 @@ class Mark:
     """The points of a part, None while they are open, and the reason."""
 
     points: float | None
-    reason: str
+    reason: str = NOT_MARKED
 
 
-def open_marks() -> dict[str, Mark]:
-    """Return {name of the part: Mark} of a submission of which nothing was judged yet."""
-    return {part.name: Mark(None if part.is_by_hand else 0, "not marked yet") for part in PARTS}
-
-
-def task_points(parts: list[dict], task: int) -> tuple[float, float, list[dict]]:
-    """Return (points so far, points still open, parts) of a task, from the parts of a stored result."""
+def task_points(parts: list[dict], task: int) -> tuple[float, list[dict]]:
+    """Return (points so far, parts) of a task, from the parts of a stored result."""
     own = [part for part in parts if part["task"] == task]
-    points = sum(part["points"] for part in own if part["points"] is not None)
-    return points, sum(part["marks"] for part in own if part["points"] is None), own
+    return sum(part["points"] or 0 for part in own), own

@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import ast
 
+from tools import publish
+
 FOREIGN = ("utils.", "torchvision.models.", "timm.", "transformers.")  # modules whose layers are no work of a student
-FORBIDDEN = (  # networks and blocks of other people; an import of any of them refuses task 2
-    "utils.models",
-    "utils.recipes.find_system",
-    "utils.recipes.SYSTEMS",
-    "utils.recipes.load_pretrained",
-    "utils.recipes.ours",
-    "utils.recipes.reported",
-    "utils.recipes.tables",
-    "utils.recipes.pretrained",
-    "torchvision.models",
-    "torch.hub",
-    "timm",
-    "transformers",
-)
-PACKAGES = ("utils.models", "torchvision.models")  # importing them is no use of their networks yet
-ALLOWED = ("depth", "draw_block", "draw_network", "draw_networks", "find_gates", "macs", "network_table", "parameters")
-ALLOWED = tuple(f"utils.models.{name}" for name in (*ALLOWED, "sources_of", "summarise"))
-HIDING = (
-    "exec",
-    "eval",
-    "compile",
-    "get_ipython",
-    "__import__",
-    "importlib.import_module",
-    "sys.modules",
-    "ctypes",
-    "globals",
-)
+# Networks and blocks of other people: using any of them refuses task 2. Importing a package is no use of it yet.
+PACKAGES = ("utils.models", "torchvision.models")
+RECIPES = ("find_system", "SYSTEMS", "load_pretrained", "ours", "reported", "tables", "pretrained")
+FORBIDDEN = (*PACKAGES, *(f"utils.recipes.{name}" for name in RECIPES), "torch.hub", "timm", "transformers")
+DRAWING = ("depth", "draw_block", "draw_network", "draw_networks", "find_gates", "macs", "network_table", "parameters")
+ALLOWED = tuple(f"utils.models.{name}" for name in (*DRAWING, "sources_of", "summarise"))
+# What can hide an import.
+HIDING = ("exec", "eval", "compile", "get_ipython", "__import__", "importlib.import_module", "sys.modules", "ctypes")
+HIDING = (*HIDING, "globals")
 REPLACED = ("accuracy", "evaluate_accuracy", "loss_and_accuracy", "train_epoch_ch3", "train_ch3", "train_batch")
 
 
@@ -61,24 +44,25 @@ def full_names(trees: list[ast.Module]) -> list[tuple[int, str]]:
     return found
 
 
-def is_below(name: str, package: str) -> bool:
-    """Tell whether a dotted name is a package or something in it."""
-    return name == package or name.startswith(f"{package}.")
-
-
 def forbidden_names(trees: list[ast.Module]) -> list[tuple[int, str]]:
     """List (cell, name) of the blocks and networks of other people that a notebook uses."""
-    found = {}
-    for cell, name in full_names(trees):
-        is_allowed = name in PACKAGES or any(is_below(name, allowed) for allowed in ALLOWED)
-        if not is_allowed and any(is_below(name, package) for package in FORBIDDEN):
-            found.setdefault(name, cell)
-    return [(cell, name) for name, cell in found.items()]
+    allowed = {name for _, name in _uses(trees, ALLOWED)} | set(PACKAGES)
+    return [(cell, name) for cell, name in _uses(trees, FORBIDDEN) if name not in allowed]
 
 
 def hidden_code(trees: list[ast.Module]) -> list[tuple[int, str]]:
-    """List (cell, name) of what can hide an import, for a person to look at."""
-    found = {name: cell for cell, name in reversed(full_names(trees)) if any(is_below(name, how) for how in HIDING)}
+    """List (cell, name) of what can hide an import, for a person to look at; the course's set-up cell may use it."""
+    set_up = ast.unparse(ast.parse(publish.setup_cell()))
+    texts = [ast.unparse(tree).replace("use_drive = True", "use_drive = False") for tree in trees]
+    return [(cell, name) for cell, name in _uses(trees, HIDING) if texts[cell - 1] != set_up]
+
+
+def _uses(trees, packages) -> list[tuple[int, str]]:
+    """List (first cell, name) of what is one of these packages or functions, or something in one."""
+    found = {}
+    for cell, name in full_names(trees):
+        if any(name == package or name.startswith(f"{package}.") for package in packages):
+            found.setdefault(name, cell)
     return [(cell, name) for name, cell in found.items()]
 
 

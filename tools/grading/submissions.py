@@ -11,13 +11,13 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import zipfile
-from pathlib import Path, PurePosixPath
+import zlib
+from pathlib import Path
 
 MOST_FILES, MOST_BYTES = 5000, 2**30  # of an unpacked submission
 LARGEST_NOTEBOOK = 50 * 2**20  # bytes
-NOT_READ = re.compile(r"(^|/)(__MACOSX|\.ipynb_checkpoints|\.git)(/|$)|(^|/)\.DS_Store$")
+NOT_READ = {"__MACOSX", ".DS_Store", ".ipynb_checkpoints", ".git"}
 MOODLE = re.compile(r"^(?P<student>.+?)_(?P<id>\d+)_assignsubmission_(file|onlinetext)")
 CANVAS = re.compile(r"^(?P<student>[^_\W]+)_(LATE_)?(?P<id>\d+)_\d+(_|$)")
 
@@ -65,60 +65,47 @@ def find_submissions(folder: Path) -> list[Submission]:
 
 
 def regular_files(folder: Path) -> list[Path]:
-    """List the regular files below a folder; links and devices are left out."""
+    """List the regular files below a folder; links, devices and what editors leave behind are left out."""
     files = []
-    for top, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not os.path.islink(os.path.join(top, name))]
-        paths = [Path(top, name) for name in names]
+    for top, folders, names in os.walk(folder):  # which does not follow links
+        folders[:] = [name for name in folders if name not in NOT_READ]
+        paths = [Path(top, name) for name in names if name not in NOT_READ]
         files += [path for path in paths if path.is_file() and not path.is_symlink()]
     return files
 
 
-def unpack(submission: Submission, target: Path):
-    """Copy a submission's files into a new folder; refuse what is too large or leads out of it."""
-    target.mkdir(parents=True)
+def unpack(submission: Submission, target: Path) -> Path:
+    """Return the folder with a submission's files: its own, or `target` if they come from a zip file."""
     if submission.path.is_file():
-        _unpack_zip(submission.path, target)
-        return
-    files = [path for path in regular_files(submission.path) if not NOT_READ.search(path.as_posix())]
+        return _unpack_zip(submission.path, target)
+    files = regular_files(submission.path)
+    if len(files) == 1 and files[0].suffix.lower() == ".zip":  # Moodle puts a student's zip file into a folder
+        return _unpack_zip(files[0], target)
     if len(files) > MOST_FILES or sum(path.stat().st_size for path in files) > MOST_BYTES:
         raise Unusable("The submission has too many files, or they are too large.")
-    for path in files:
-        copy = target / path.relative_to(submission.path)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-    inner = [path for path in files if path.suffix.lower() == ".zip"]
-    if len(files) == 1 and inner:  # Moodle puts a student's zip file into a folder
-        _unpack_zip(inner[0], target)
+    return submission.path
 
 
-def _unpack_zip(path, target):
+def _unpack_zip(path: Path, target: Path) -> Path:
+    """Unpack a zip file into a new folder, without links and without what leads out of the folder."""
+    target.mkdir(parents=True)
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
+            members = [member for member in archive.infolist() if _is_wanted(member)]
             if len(members) > MOST_FILES or sum(member.file_size for member in members) > MOST_BYTES:
                 raise Unusable("The submission has too many files, or they are too large.")
-            for member in members:
-                _unpack_member(archive, member, target)
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError, EOFError) as error:
+            for member in members:  # of each file no more than the size that was just counted
+                archive.extract(member, target)
+    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, NotImplementedError, ValueError, EOFError) as error:
         raise Unusable(f"The zip file can't be unpacked: {str(error)[:200]}") from None
+    return target
 
 
-def _unpack_member(archive, member, target):
-    name = member.filename.replace("\\", "/")
-    parts = PurePosixPath(name).parts
+def _is_wanted(member: zipfile.ZipInfo) -> bool:
+    parts = member.filename.replace("\\", "/").split("/")
     is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
-    if is_link or NOT_READ.search(name) or not parts or ".." in parts or name.startswith("/") or ":" in parts[0]:
-        return
-    path = target.joinpath(*parts)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    left = member.file_size  # a member may be larger than its header says
-    with archive.open(member) as source, open(path, "wb") as copy:
-        while chunk := source.read(2**20):
-            left -= len(chunk)
-            if left < 0:
-                raise Unusable("A file in the zip file is larger than the zip file says.")
-            copy.write(chunk)
+    is_outside = parts[0] == "" or ".." in parts or ":" in parts[0]
+    return not (member.is_dir() or is_link or is_outside or NOT_READ & set(parts))
 
 
 def find_notebook(folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 from tools.grading.scheme import BY_HAND, NAMES, task_points
@@ -12,6 +13,7 @@ from utils.files import write_bytes, write_json
 from utils.report.marking import TASKS
 
 TITLE = "Coursework"
+MOST = sum(task.marks for task in TASKS)
 BY_HAND_FILE, TEMPLATE = "marks-by-hand.csv", Path(__file__).with_name("feedback.html.j2")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that starts with one of these is a formula for a spreadsheet
 
@@ -56,25 +58,21 @@ def read_by_hand(folder: Path) -> dict[str, dict]:
 
 def with_marks_by_hand(result: dict, row: dict) -> dict:
     """Return a result with the teacher's points; a column with the name of another part replaces its points, too."""
-    parts = []
-    for part in result["parts"]:
-        text = (row.get(part["name"]) or "").strip().replace(",", ".")
-        if text:
-            try:
-                points = float(text)
-            except ValueError:
-                points = None
-            if points is not None and 0 <= points <= part["marks"]:
-                part = part | {"points": points, "reason": "marked by your teacher"}
-            else:
-                part = part | {"reason": f"{BY_HAND_FILE} has {text!r}; points from 0 to {part['marks']} are expected"}
-        parts.append(part)
+    parts = [_marked(part, (row.get(part["name"]) or "").strip().replace(",", ".")) for part in result["parts"]]
     return result | {"parts": parts, "comment": (row.get("comment") or "").strip()}
+
+
+def _marked(part: dict, text: str) -> dict:
+    if not text:
+        return part
+    if re.fullmatch(r"\d+(\.\d*)?", text) and float(text) <= part["marks"]:
+        return part | {"points": float(text), "reason": "marked by your teacher"}
+    return part | {"reason": f"{BY_HAND_FILE} has {text!r}; points from 0 to {part['marks']} are expected"}
 
 
 def total(result: dict) -> float:
     """Return the points of a result so far."""
-    return sum(part["points"] for part in result["parts"] if part["points"] is not None)
+    return sum(part["points"] or 0 for part in result["parts"])
 
 
 def still_open(result: dict) -> float:
@@ -111,7 +109,7 @@ def grades(results: list[dict]) -> list[list]:
     for result in results:
         row = [result["student"], result["id"], result["key"]]
         for task in TASKS:
-            points, _, parts = task_points(result["parts"], task.number)
+            points, parts = task_points(result["parts"], task.number)
             row += [points, "; ".join(f"{part['name']} {_points(part)}: {part['reason']}" for part in parts)]
         row += [total(result), still_open(result), " ".join(result["claims"]), " ".join(result["notes"])]
         rows.append(row)
@@ -123,18 +121,21 @@ def _points(part):
 
 
 def moodle(results: list[dict]) -> list[list]:
-    """Return the rows of a grading worksheet, as Moodle's "Upload grading worksheet" takes it."""
-    rows = [["Identifier", "Full name", "Grade", "Maximum Grade", "Feedback comments"]]
+    """Return the rows of a grading worksheet, as Moodle's "Upload grading worksheet" takes it.
+
+    Moodle refuses a worksheet without the column "Last modified (grade)", and skips rows without an identifier.
+    """
+    rows = [["Identifier", "Full name", "Grade", "Maximum Grade", "Last modified (grade)", "Feedback comments"]]
     for result in results:
         identifier = f"Participant {result['id']}" if result["id"] else ""
-        rows.append([identifier, result["student"], total(result), sum(task.marks for task in TASKS), comments(result)])
+        rows.append([identifier, result["student"], total(result), MOST, "", comments(result)])
     return rows
 
 
 def canvas(results: list[dict]) -> list[list]:
     """Return the rows of a gradebook, as Canvas's "Import grades" takes it."""
     rows = [["Student", "ID", "SIS User ID", "SIS Login ID", "Section", TITLE]]
-    rows.append(["    Points Possible", "", "", "", "", sum(task.marks for task in TASKS)])
+    rows.append(["Points Possible", "", "", "", "", MOST])
     return rows + [[result["student"], result["id"], "", "", "", total(result)] for result in results]
 
 
@@ -174,6 +175,6 @@ def page(name: str, **values) -> bytes:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     functions = {"total": total, "still_open": still_open, "task_points": task_points}
-    environment.globals |= functions | {"tasks": TASKS, "most": sum(task.marks for task in TASKS), "page": name}
+    environment.globals |= functions | {"tasks": TASKS, "most": MOST, "page": name}
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(values).encode(errors="replace")

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from utils.errors import CourseworkError, RecordWarning
+from utils.evaluation.cifar10_c import spread_rows
 from utils.evaluation.metrics import (
     calibration,
     class_gates,
@@ -34,7 +35,6 @@ from utils.evaluation.robustness import (
     accuracy_of_views,
     normalisation,
     robustness,
-    spread_rows,
 )
 from utils.files import plain, write_json
 from utils.models.count import macs

@@ -29,7 +29,7 @@ def grad_cam_maps(net: nn.Module, X: torch.Tensor, label: int | torch.Tensor) ->
     with torch.inference_mode(False), torch.enable_grad(), in_mode(net, training=False):
         # The images require a gradient, so that the feature maps have one even if all weights are frozen.
         X = X.detach().to(place(net, None), torch.float32, copy=True).requires_grad_()
-        y_hat, features = _scores_and_features(net, X)
+        y_hat, features = scores_and_features(net, X)
         label = torch.as_tensor(label, device=y_hat.device).expand(len(X))
         gradient = torch.autograd.grad(y_hat.gather(1, label[:, None]).sum(), features)[0]
     maps = (gradient.mean((2, 3), keepdim=True) * features.detach()).sum(1, keepdim=True).relu()
@@ -38,7 +38,7 @@ def grad_cam_maps(net: nn.Module, X: torch.Tensor, label: int | torch.Tensor) ->
     return (maps / highest.where(highest > 0, 1.0)).cpu()
 
 
-def _scores_and_features(net, X):
+def scores_and_features(net, X):
     """Return the scores before a final softmax, and the last feature maps that are large enough."""
     outputs = []  # (layer, output) in the order in which the layers finish
 

@@ -1,21 +1,23 @@
-"""Accuracy on changed test images: test-time augmentation (TTA), and shifts, noise and JPEG at five strengths.
+"""Accuracy on changed test images: test-time augmentation (TTA); shifts, noise and JPEG; and CIFAR-10-C.
+
+table, mean = corruption_accuracy(net, data.test, count=1000)
 
 Pixels are changed as uint8, before they are normalised.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 
-import numpy as np
+import pandas as pd
 import torch
-from PIL import Image
 from torch import nn
 
 from utils.data.cifar10 import Split
 from utils.data.counter_rng import derive_seed, integers
 from utils.data.loader import MEAN, STD, BatchLoader
+from utils.evaluation.cifar10_c import corrupted_images, names_of_corruptions, source_of_corruptions
+from utils.evaluation.corruptions import jpeg
 from utils.evaluation.metrics import probabilities, scores
 
 BATCH_SIZE = 1000
@@ -74,6 +76,34 @@ def robustness(net: nn.Module, split: Split, *, mean=MEAN, std=STD, predict=None
     return record
 
 
+def corruption_accuracy(
+    net: nn.Module,
+    split: Split,
+    *,
+    count: int | None = None,
+    corruptions: Iterable | None = None,
+    mean=MEAN,
+    std=STD,
+    predict=None,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, float]:
+    """Return the table of accuracies on CIFAR-10-C, corruption x severity, and their mean, the corruption accuracy.
+
+    The images of split are corrupted as in CIFAR-10-C. If the environment variable CIFAR10_C_ROOT names the folder of
+    the published arrays, these are used in place of split. count: how many images, equally many of each class.
+    corruptions: their names; by default all that are available. table.attrs tells the source and the number of images.
+    """
+    table = pd.DataFrame(columns=range(1, 6), dtype=float).rename_axis(index="corruption", columns="severity")
+    for name in names_of_corruptions(corruptions):
+        accuracies = []
+        for severity in table.columns:
+            images, labels = corrupted_images(split, name, severity, count, seed)
+            accuracies.append(_accuracy(_probabilities(net, images, labels, mean, std, predict), labels))
+        table.loc[name] = accuracies
+    table.attrs |= {"images": len(labels), "source": source_of_corruptions()}
+    return table, float(table.to_numpy().mean())
+
+
 def moved(images, down, right):
     """Shift images (n, c, h, w) by whole pixels; the pixels at the edge are repeated to fill the gap."""
     height, width = images.shape[-2:]
@@ -100,30 +130,7 @@ def noise(images, levels, seed=0):
     return (images + levels * values).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def jpeg(images, quality, seed=0):
-    """Compress each image as JPEG of this quality and read it again; colours have half the resolution, as usual."""
-    pictures = images.cpu().permute(0, 2, 3, 1).contiguous().numpy()
-    compressed = np.stack([_as_jpeg(picture, quality) for picture in pictures])
-    return torch.from_numpy(compressed).permute(0, 3, 1, 2).contiguous().to(images.device)
-
-
 CHANGES = {"shift": shift, "noise": noise, "jpeg": jpeg}
-
-
-def spread_rows(labels, count):
-    """Return `count` rows in ascending order: the first rows of each class, equally many per class if possible."""
-    labels = labels.cpu()
-    rank = torch.empty(len(labels), dtype=torch.int64)
-    for label in labels.unique():
-        of_class = labels == label
-        rank[of_class] = torch.arange(int(of_class.sum()))
-    return rank.argsort(stable=True)[:count].sort().values
-
-
-def _as_jpeg(picture, quality):
-    content = io.BytesIO()
-    Image.fromarray(picture).save(content, "JPEG", quality=quality, subsampling="4:2:0")
-    return np.asarray(Image.open(content, formats=("JPEG",)))
 
 
 def _probabilities(net, images, labels, mean, std, predict):

@@ -155,11 +155,15 @@ def fastest_machine(records) -> list:
 
 
 def results_table(folder: Path = RESULTS) -> pd.DataFrame:
-    """Return a table of all records, best first: means over seeds in percent, times of the fastest machine."""
+    """Return a table of all records, best first: means over seeds in percent, times of the fastest machine.
+
+    Trainings beside other programs have no time.
+    """
     rows = []
     for records in group_records(read_records(folder).values()):
         accuracies = pd.Series([100 * record["accuracy"] for record in records])
-        fastest = fastest_machine(records)
+        alone = [record for record in records if not record.get("beside")]
+        fastest = fastest_machine(alone or records)
         rows.append(
             {
                 "system": records[0]["system"],
@@ -169,7 +173,7 @@ def results_table(folder: Path = RESULTS) -> pd.DataFrame:
                 "images": records[0]["data"]["name"],
                 "protocol": records[0]["protocol"],
                 "epochs": records[0]["epochs"],
-                "seconds": median_seconds(fastest),
+                "seconds": median_seconds(fastest) if alone else None,
                 "on": fastest[0]["device"],
             }
         )

@@ -18,7 +18,7 @@ from utils.experiments.grid import grid_summary, progress_bar
 from utils.experiments.propose import Tried, check_sampler, propose
 from utils.experiments.ray_tasks import task_runner
 from utils.experiments.search_log import Pruning, SearchLog
-from utils.experiments.space import checked_space, space_as_plain_data, value_of
+from utils.experiments.space import Range, checked_space, space_as_plain_data
 from utils.experiments.trial import (
     Trial,
     as_text,
@@ -134,7 +134,10 @@ class Search:
         return dict(sorted(self._trials.items()))
 
     def _trial(self, number, labels):
-        settings = {axis: (labels[axis], value_of(values, labels[axis])) for axis, values in self.space.items()}
+        settings = {}
+        for axis, values in self.space.items():
+            label = labels[axis]
+            settings[axis] = label, label if isinstance(values, Range) else values[label]
         more = {"search": self.log.folder.name, "callbacks": (Pruning(self.log, number),)} if self.prune else {}
         return make_trial(self.recipe, settings, self.arguments, self.options, **more)
 

@@ -58,9 +58,6 @@ class Range:
         value = int(value) if self.is_whole else float(f"{value:.{DIGITS}g}")
         return min(max(value, self.low), self.high)
 
-    def __contains__(self, value):
-        return is_number(value) and self.low <= value <= self.high and not (self.is_whole and isinstance(value, float))
-
 
 def log_range(low: float, high: float) -> Range:
     """Return a range in which 0.001 to 0.01 is as likely as 0.01 to 0.1: for learning rates, decays and widths."""
@@ -118,12 +115,3 @@ def space_as_plain_data(space: dict) -> dict:
         is_range = isinstance(values, Range)
         described[axis] = dataclasses.asdict(values) if is_range else as_plain_data(list(values.items()))
     return described
-
-
-def value_of(values, label):
-    """Return the value that a label in the search's file stands for; raise a KeyError if the space lacks it."""
-    if isinstance(values, Range):
-        if label not in values:
-            raise KeyError(label)
-        return label
-    return values[label]

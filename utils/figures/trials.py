@@ -11,8 +11,9 @@ from utils.figures.style import COLOURS
 
 ACCURACIES = {"val_acc": "validation accuracy (%)", "test_acc": "test accuracy (%)"}
 FEW = 5  # values of a setting that are all written on its axis
+CLOSE = 0.06  # of two values closer than this share of the axis, one is written
 GROUPS = 4  # importances: at most so many groups of trials with similar values of a setting
-MUCH = 30.0  # a setting whose largest value is so many times its smallest has a logarithmic axis
+MUCH = 10.0  # a setting whose largest value is so many times its smallest has a logarithmic axis
 
 
 def show_trials(table, *, title=None):
@@ -39,21 +40,19 @@ def show_trials(table, *, title=None):
 def show_parallel(table, *, title=None):
     """Draw each finished trial as a line through its settings to its accuracy; dark lines have a high accuracy."""
     column = _accuracy_column(table)
-    finished = table[table["state"] == "finished"].sort_values(column)
+    finished = table[table["state"] == "finished"][::-1].sort_values(column, kind="stable")  # of equals, the first last
     names = setting_names(table)
     figure, ax = plt.subplots(figsize=(2.2 + 1.9 * len(names), 4.2))
     columns = [*names, column]
     heights = np.empty((len(finished), len(columns)))
     for i, name in enumerate(columns):
         heights[:, i] = _draw_scale(ax, i, finished[name] * (100 if name == column else 1))
-    best = heights[:, -1]
-    for line, height in zip(heights, best, strict=True):  # the best one last, above the others
-        is_best = height == best.max()
-        colour = COLOURS[1] if is_best else mpl.colormaps["Blues"](0.25 + 0.65 * height)
+    for i, line in enumerate(heights):  # the best one is the last, above the others
+        is_best = i == len(heights) - 1
+        colour = COLOURS[1] if is_best else mpl.colormaps["Blues"](0.25 + 0.65 * line[-1])
         label = "the best trial" if is_best else None
         ax.plot(line, color=colour, linestyle="-", linewidth=2.5 if is_best else 1.4, label=label)
-    labels = [ACCURACIES.get(name, name.replace("_settings.", "\n").replace("_", " ")) for name in columns]
-    ax.set_xticks(range(len(columns)), labels)
+    ax.set_xticks(range(len(columns)), [_label(name, "\n") for name in columns])
     ax.set(xlim=(-0.3, len(columns) - 0.5), ylim=(-0.05, 1.05), yticks=[])
     ax.spines[["left", "bottom"]].set_visible(False)
     ax.tick_params(axis="x", length=0, pad=8)
@@ -81,7 +80,11 @@ def _draw_scale(ax, x, values):
         choices = sorted(set(map(str, values)))
         marks = {choice: (i + 0.5) / len(choices) for i, choice in enumerate(choices)}
         heights = np.array([marks[str(value)] for value in values])
-    for text, height in marks.items():
+    written = []
+    for text, height in sorted(marks.items(), key=lambda mark: mark[1]):
+        if written and height - written[-1] < CLOSE:
+            continue
+        written.append(height)
         ax.annotate(text, (x, height), (4, 0), textcoords="offset points", va="center", fontsize=9)
     return heights
 
@@ -95,7 +98,9 @@ def show_importances(table, *, title=None):
     shares = importances(table)
     figure, ax = plt.subplots(figsize=(7.0, 1.3 + 0.4 * len(shares)))
     names = sorted(shares, key=shares.get)
-    bars = ax.barh(names, [100 * shares[name] for name in names], color=COLOURS[0], height=0.6)
+    bars = ax.barh(
+        [_label(name, ": ") for name in names], [100 * shares[name] for name in names], color=COLOURS[0], height=0.6
+    )
     ax.bar_label(bars, fmt="{:.0f} %", padding=3, fontsize=10)
     ax.set(xlabel="variance of the accuracy that the setting explains (%)", xlim=(0, 100))
     figure.suptitle(title, x=0.01, ha="left")
@@ -125,6 +130,11 @@ def importances(table) -> dict[str, float]:
 def setting_names(table) -> list[str]:
     """Return the columns of the table that are settings: those before the state."""
     return list(table.columns[: table.columns.get_loc("state")])
+
+
+def _label(name, separator):
+    """Return what an axis says for a column of the table: "network: width" for "network_settings.width"."""
+    return ACCURACIES.get(name, name.replace("_settings.", separator).replace("_", " "))
 
 
 def _accuracy_column(table):

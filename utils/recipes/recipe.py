@@ -14,6 +14,7 @@ import hashlib
 import inspect
 import json
 import operator
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from utils.models import NETWORKS
 from utils.models.count import macs
 from utils.models.source import code_digest, import_path, is_library, sources_of
 from utils.optim.make import parameters_of
+from utils.runs.own_code import as_text, values_read
 from utils.runs.recorder import safe
 from utils.runs.run import trainings
 from utils.training.effort import Effort
@@ -152,6 +154,9 @@ class Recipe:
         code = None if isinstance(self.network, str) or is_library(self.network) else self._probe[1]
         if code is not None:
             facts["network_code"] = code  # if the class's code was changed, it counts as a different training
+        for name in ("network", "loss", "optimizer", "schedule"):
+            if values := values_of(fields[name]):
+                facts[f"{name}_values"] = values
         return facts
 
     def facts(
@@ -258,12 +263,31 @@ def signature_of(function: Callable) -> str:
 
 
 def as_plain_data(value):
-    """Return a setting as plain data: a class or function as its import path, a tuple as a list."""
+    """Return a setting as plain data: a class or function as its import path, a tuple as a list.
+
+    A functools.partial becomes a text like "torch.nn.functional.cross_entropy(label_smoothing=0.5)".
+    """
     if isinstance(value, dict):
         return {str(name): as_plain_data(entry) for name, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [as_plain_data(entry) for entry in value]
+    if isinstance(value, functools.partial) and (value.args or value.keywords):
+        arguments = [str(as_plain_data(entry)) for entry in value.args]
+        arguments += [f"{name}={as_plain_data(entry)}" for name, entry in sorted(value.keywords.items())]
+        return f"{as_plain_data(value.func)}({', '.join(arguments)})"
     return import_path(value) if callable(value) else plain(value)
+
+
+def values_of(function) -> dict[str, str]:
+    """Return the plain data that a function of the user's reads from outside, such as the variables of a closure."""
+    function = function.func if isinstance(function, functools.partial) else function
+    if not isinstance(function, types.FunctionType) or is_library(function):
+        return {}
+    values = values_read(function)
+    if function.__name__ == "<lambda>":  # its source is a whole line, which may contain several
+        values |= {"names": function.__code__.co_names, "constants": function.__code__.co_consts}
+    texts = {name: as_text(value) for name, value in sorted(values.items()) if not callable(value)}
+    return {name: text for name, text in texts.items() if text is not None}
 
 
 def augmentation_as_plain_data(op) -> dict:

@@ -18,9 +18,10 @@ from utils.data.counter_rng import derive_seed
 from utils.data.loader import BatchLoader, make_iters
 from utils.devices import keep_memory, try_gpu
 from utils.errors import CourseworkError
-from utils.models.basic_layers import Whiten
+from utils.models.basic_layers import TemperatureSoftmax, Whiten
 from utils.models.convolution import use_fast_convolutions
 from utils.models.gated import GatedConv, set_form
+from utils.models.source import import_path
 from utils.my_utils import train_ch3
 from utils.optim.losses import make_loss
 from utils.optim.optimizers import make_optimizer
@@ -28,6 +29,7 @@ from utils.optim.schedules import make_schedule
 from utils.recipes.recipe import WATCHED, Recipe, num_held_out
 from utils.runs.checkpoint_files import newest
 from utils.runs.checkpoints import Checkpoints, weights_of
+from utils.runs.processes import Processes
 from utils.runs.recorder import Recorder
 from utils.runs.run import Run, find
 from utils.training.average import Average
@@ -60,6 +62,7 @@ def train_recipe(
     callbacks=(),
     curves: bool | str = True,
     compiled: bool = False,
+    processes: Processes | None = None,
 ) -> Trained:
     """Train a recipe and return the Trained. The same call resumes a training that was interrupted.
 
@@ -67,11 +70,15 @@ def train_recipe(
     folder: the folder for the record and the checkpoints ("auto": a separate folder for each different training; None:
     nothing is written). save_every: seconds between two checkpoints. parent: a Run or its name; the training starts
     with its weights, and with its optimizer state if the optimizer is of the same class. sweep: the name of a group of
-    runs, such as a grid. cuda_graph: on a GPU, replay each step as a CUDA graph ("auto": unless compiled). compiled:
-    compile the network with torch.compile first, which pays off only in a long run.
+    runs, such as a grid. cuda_graph: on a GPU, replay each step as a CUDA graph. A replay does not run the Python code
+    in `forward`, so "auto" does this only for the networks of utils.models; give True if yours computes only with
+    tensors. compiled: compile the network with torch.compile first, which pays off only in a long run.
+    processes: the Processes of `several_processes`, which then share every batch.
     """
-    data = data or load_cifar10()
     device = torch.device(device or try_gpu())
+    processes = processes or Processes(device)
+    device = processes.device
+    data = data or processes.in_turn(load_cifar10)
     seed = operator.index(seed)
     effort = effort if isinstance(effort, Effort) else choose_effort(effort, device)
     parent = find(parent) if isinstance(parent, str) else parent
@@ -82,7 +89,7 @@ def train_recipe(
     train_iter, watched_iter, test_iter = loaders
     loss = make_loss(recipe.loss, **recipe.loss_settings)
     if cuda_graph == "auto":
-        cuda_graph = not compiled
+        cuda_graph = can_replay(recipe) and not compiled and processes.count == 1
     step = Step(facts["precision"], cuda_graph=cuda_graph, clip_norm=recipe.clip_norm, clip_value=recipe.clip_value)
     with isolated_randomness(derive_seed(seed, recipe.name), device):
         net = prepared_network(recipe, data, train_iter.split, device, form)
@@ -94,11 +101,12 @@ def train_recipe(
         schedule = make_schedule(
             recipe.schedule, optimizer, num_epochs=num_epochs, batches=len(train_iter), **recipe.schedule_settings
         )
+        curves = f"Training the recipe {recipe.name} ({data.name})" if curves is True else curves
         average = Average(recipe.average) if recipe.average else None
         callbacks = [*callbacks, schedule]
         if average:
             callbacks.append(average)
-        if any(hasattr(layer, "cool") for layer in net.modules()):
+        if any(isinstance(layer, TemperatureSoftmax) for layer in net.modules()):
             callbacks.append(CoolGates())
         if folder is not None:
             record = record_of_training(recipe, facts, effort, sweep, images, loaders)
@@ -111,11 +119,8 @@ def train_recipe(
             loss,
             num_epochs,
             optimizer,
-            step=step,
-            callbacks=callbacks,
             watched=WATCHED[protocol],
-            curves=f"Training the recipe {recipe.name} ({data.name})" if curves is True else curves,
-            record=folder is not None,
+            **processes.options(step=step, callbacks=callbacks, record=folder is not None, curves=curves),
         )
     step.release()
     return Trained(recipe, average.net if average else net, history, test_iter, loss, step, facts, folder)
@@ -141,6 +146,11 @@ class Trained:
     def run(self) -> Run | None:
         """The Run on disk, or None if nothing was recorded."""
         return Run(self.folder) if self.folder else None
+
+
+def can_replay(recipe) -> bool:
+    """Return True for a network of utils.models, whose `forward` does the same in each batch."""
+    return isinstance(recipe.network, str) or import_path(recipe.network).startswith("utils.models.")
 
 
 def make_loaders(recipe, images, num_epochs, protocol, seed, device):

@@ -20,8 +20,10 @@ LONGEST, PIECE = 28, 6  # words of more letters may be broken, into pieces of th
 NO_TEXT = ("kind", "align", "svg", "to", "alt", "start")  # keys of a block that are not printed
 
 
-def write(document: dict) -> bytes:
+def write(document: dict, is_spread: bool = True) -> bytes:
     """Return a report's document as the bytes of a PDF, in the largest font size with which it fits on two pages.
+
+    If the sections are spread, what is left of a page goes between them; otherwise it stays at the end.
 
     The second page starts where the first is full, or with the marked section if that allows a larger font size. An
     appendix starts on a new page, which is not counted.
@@ -37,7 +39,7 @@ def write(document: dict) -> bytes:
     compiler = typst.Compiler(TEMPLATE, font_paths=[fonts], ignore_system_fonts=is_enough)
 
     def compile_at(size, halves, text="body"):
-        inputs = {"document": texts[text], "size": str(size), "halves": halves}
+        inputs = {"document": texts[text], "size": str(size), "halves": halves, "spread": "yes" if is_spread else "no"}
         return compiler.compile(format="pdf", sys_inputs=inputs)
 
     fitting = {halves: _largest(compile_at, halves) for halves in ("no", "yes")}

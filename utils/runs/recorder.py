@@ -100,6 +100,8 @@ class Recorder:
         self._first_image = FirstImage(training.net)
         position = [training.epoch, training.batch]
         self._attempt = {"begun": now(), "host": platform.node(), "pid": os.getpid(), "from": position}
+        if processes := getattr(training.step, "processes", None):  # of a training that several processes share
+            self._attempt["processes"] = processes
         self._record |= {"attempts": [*self._record["attempts"], self._attempt], "state": "running"}
         self._is_recorded = False
         if position == [0, 0]:
@@ -141,9 +143,13 @@ class Recorder:
             write_json(self.folder / NETWORK, self._network)
 
     def after_epoch(self, training):
-        """Write the epoch's row."""
+        """Make sure that no other process has claimed the folder, before any callback writes into it."""
         if self._claim is not None:
             self._claim.require()
+
+    def record_epoch(self, training):
+        """Write the epoch's row."""
+        if self._claim is not None:
             self._write(training)
 
     def on_end(self, training):

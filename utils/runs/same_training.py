@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
+import zlib
 
 import torch
+from torch.utils.data import TensorDataset
 
 from utils.errors import CheckpointError
+from utils.runs.own_code import CODE, VALUE, own_code
 
 SHOWN = 5  # how many differences an error lists
 
@@ -27,7 +30,8 @@ def describe(training):
     for name, callback in named(training.callbacks).items():
         if hasattr(callback, "describe"):
             facts |= {f"{name}.{setting}": str(value) for setting, value in callback.describe().items()}
-    return facts
+    facts |= _checksum(training.train_iter)
+    return facts | own_code(training.net, training.loss, training.step)
 
 
 def named(callbacks):
@@ -47,17 +51,24 @@ def compare(saved, present, path, next_step=None):
     """Raise an error that lists the differences, if there are any."""
     names = sorted(saved.keys() | present.keys())
     changed = [name for name in names if saved.get(name) != present.get(name)]
+    # Code that only one of them describes is not compared: the checkpoint may be from an earlier version of the suite
+    # or of Python. If it was removed from the training, the code that used it has changed.
+    changed = [name for name in changed if not name.startswith(("code.", VALUE)) or (name in saved and name in present)]
     if not changed:
         return
-    lines = [
-        f"{name}: {saved.get(name, 'none')} in the checkpoint, now {present.get(name, 'none')}" for name in changed
-    ]
+    lines = [_difference(name, saved.get(name, "none"), present.get(name, "none")) for name in changed]
     more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     raise CheckpointError(
         "The checkpoint in this folder belongs to another training:\n    " + "\n    ".join(lines[:SHOWN] + more),
         where=path,
         next_step=next_step or "Use another folder, or start from the beginning: Checkpoints(..., resume=False).",
     )
+
+
+def _difference(name, before, now):
+    if name.startswith(CODE):
+        return f"{name.removeprefix(CODE)}: its code was changed after the checkpoint"
+    return f"{name.removeprefix(VALUE)}: {before} in the checkpoint, now {now}"
 
 
 def _loader(train_iter):
@@ -74,6 +85,21 @@ def _loader(train_iter):
         if hasattr(getattr(train_iter, "dataset", None), "__len__"):
             facts["examples"] = len(train_iter.dataset)
     return {f"loader.{name}": str(value) for name, value in facts.items()}
+
+
+def _checksum(train_iter):
+    """Return a checksum of the images and labels of a list of batches, or of a DataLoader over tensors."""
+    dataset = getattr(train_iter, "dataset", None)
+    if isinstance(dataset, TensorDataset):
+        tensors = dataset.tensors
+    elif isinstance(train_iter, (list, tuple)):
+        tensors = [entry for batch in train_iter for entry in batch if isinstance(entry, torch.Tensor)]
+    else:
+        return {}
+    checksum = 0
+    for tensor in tensors:
+        checksum = zlib.crc32(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy(), checksum)
+    return {f"{VALUE}loader.checksum": f"{checksum:08x}"}
 
 
 def settings_of(training):
@@ -123,9 +149,10 @@ def _layer(module):
 def _settings(component):
     """Return a loss's or a step's class and settings as text."""
     if isinstance(component, functools.partial):
-        return f"{_settings(component.func)} {component.keywords}"
+        arguments = f"{[*map(_plain, component.args)]} " if component.args else ""
+        return f"{_settings(component.func)} {arguments}{component.keywords}"
     if hasattr(component, "describe"):
-        return f"{type(component).__name__} {component.describe()}"
+        return f"{getattr(component, 'key', type(component).__name__)} {component.describe()}"
     if not isinstance(component, torch.nn.Module):
         return getattr(component, "__qualname__", type(component).__name__)
     values = {}

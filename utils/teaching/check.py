@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 
 from utils.teaching.exercises import Exercise, Wrong, all_exercises, find_exercise
 from utils.teaching.expect import describe, is_open
@@ -11,6 +12,7 @@ from utils.teaching.notes import read_notes, write_note
 
 SECONDS = 10.0  # each check takes less than two on a slow machine
 SIGNS = {"solved": "✓", "wrong": "✗", "open": "○"}
+WIDTH = 88  # characters of a printed line: Jupyter breaks longer ones within a word
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +29,10 @@ class Outcome:
 
 
 def check(name: str, answer):
-    """Check the answer to an exercise, and print a line: a tick, or a hint that says what to look at."""
+    """Check the answer to an exercise, and print a tick, or a hint that says what to look at."""
     outcome = examine(name, answer)
     write_note("checks", name, outcome.state)
-    print(outcome)
+    print(textwrap.fill(str(outcome), WIDTH, subsequent_indent="  "))
 
 
 def examine(name: str, answer, seconds: float = SECONDS) -> Outcome:

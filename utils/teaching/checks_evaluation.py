@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from utils.evaluation import per_class, wilson_interval
-from utils.teaching.checks_loop import Watched, make_batches
 from utils.teaching.exercises import Wrong, exercise
-from utils.teaching.expect import call, compare, ensure, is_close, number_of, numbers_of, tensor_of
+from utils.teaching.expect import call, compare, ensure, hint_is, is_close, number_of, numbers_of, tensor_of
+from utils.teaching.loops import Watched, make_batches
 
 
 @exercise(
@@ -54,10 +54,8 @@ def examine_normal_interval(answer):
     p = m / n
     sigma = math.sqrt(p * (1 - p) / n)
     result = call(answer, m, n)
-    try:
+    with hint_is("two_ends"):
         ends = numbers_of(result, 2)
-    except Wrong:
-        raise Wrong("two_ends") from None
     mistakes = {
         "no_root": [p - 1.96 * sigma**2, p + 1.96 * sigma**2],
         "not_by_n": [p - 1.96 * sigma * math.sqrt(n), p + 1.96 * sigma * math.sqrt(n)],
@@ -92,10 +90,8 @@ def examine_wilson(answer):
     inside = s * p * (1 - p) + s**2 / 4
     half, middle = math.sqrt(inside), p + s / 2
     sigma = 1.96 * math.sqrt(p * (1 - p) / n)
-    try:
+    with hint_is("two_ends", in_place_of=["wrong_type"]):
         ends = numbers_of(call(answer, m, n), 2)
-    except Wrong as wrong:
-        raise Wrong("two_ends") if wrong.hint == "wrong_type" else wrong from None
     mistakes = {
         "normal": [p - sigma, p + sigma],
         "old_middle": [p - half / (1 + s), p + half / (1 + s)],
@@ -152,10 +148,8 @@ def examine_f1(answer):
     compare(tensor_of(result, (3,)), per_class(C)["f1"], mistakes)
     for row in ([3, 0, 5], [0, 0, 0]):  # the second class is never predicted; then it does not even occur
         C = torch.tensor([[8, 0, 2], row, [0, 0, 4]])
-        try:
+        with hint_is("empty"):
             compare(tensor_of(call(answer, C), (3,)), [16 / (18 + row[0]), 0.0, 8 / (10 + row[2])])
-        except Wrong:
-            raise Wrong("empty") from None
 
 
 @exercise(

@@ -7,10 +7,9 @@ import math
 import torch
 
 from utils.experiments import sign_test, t_interval
-from utils.teaching.exercises import Wrong, exercise
-from utils.teaching.expect import call, compare, ensure, is_close, network_of, number_of, numbers_of, tensor_of
-
-NEAR = 0.035  # how far two simulated shares may differ by chance
+from utils.teaching.exercises import exercise
+from utils.teaching.expect import call, compare, ensure, hint_is, is_close, network_of, number_of, numbers_of, tensor_of
+from utils.teaching.samples import INTERVAL_HINTS, compare_shares, intervals, share_found
 
 
 @exercise(
@@ -61,10 +60,8 @@ def examine_over_seeds(answer):
     ensure(len(set(used)) > 1, "one_seed")
     ensure(set(used) == {3, 4, 5, 6}, "other_seeds")
     ensure(len(used) == 4, "twice")
-    try:
+    with hint_is("two_numbers"):
         values = numbers_of(result, 2)
-    except Wrong:
-        raise Wrong("two_numbers") from None
     x = torch.tensor([61.0, 64.5, 60.0, 70.0])
     mistakes = {
         "best": [x.max(), x.std()],
@@ -75,44 +72,10 @@ def examine_over_seeds(answer):
     compare(values, [x.mean(), x.std()], mistakes)
 
 
-INTERVAL_HINTS = {
-    "normal": "The factor 1.96 is that of the normal distribution. Few numbers need the larger one of the table.",
-    "freedom": "The mean has used up one of the n numbers. In which row of the table do you look?",
-    "no_error": "The mean varies less than a single number. Divide by the root of n.",
-    "population": "The standard deviation of n numbers divides by n - 1.",
-    "by_n": "The standard error divides by the root of n.",
-    "no_factor": "This is the standard error. By which number of the table is it multiplied?",
-    "spread": "This is the standard deviation of single numbers. Which two other numbers does the formula have?",
-    "full_width": "Half the width is expected: what stands behind the ± sign.",
-    "ends": "The mean and half the width are expected, not the two ends.",
-}
-
-
-def _intervals(x):
-    """Return the right mean and half-width, and those of the typical mistakes."""
-    x = torch.as_tensor(x, dtype=torch.float64)
-    n, mean, s = len(x), x.mean(), x.std()
-    right = t_interval(x)
-    t = right[1] / (s / n**0.5)
-    t_n = t_interval([*x, mean])[1] / (torch.stack([*x, mean]).std() / (n + 1) ** 0.5)
-    mistakes = {
-        "normal": 1.96 * s / n**0.5,
-        "freedom": t_n * s / n**0.5,
-        "no_error": t * s,
-        "population": t * x.std(correction=0) / n**0.5,
-        "by_n": t * s / n,
-        "no_factor": s / n**0.5,
-        "spread": s,
-        "full_width": 2 * right[1],
-    }
-    ends = [mean - right[1], mean + right[1]]
-    return right, {hint: [mean, half] for hint, half in mistakes.items()} | {"ends": ends}
-
-
 @exercise("06.interval", "a confidence interval of a mean", **INTERVAL_HINTS)
 def examine_interval(answer):
     for x in ([80.0, 82, 84, 86, 83.5], torch.tensor([1.0, 3.0, 2.5]), [70, 71, 73]):
-        right, mistakes = _intervals(x)
+        right, mistakes = intervals(x)
         compare(numbers_of(call(answer, x), 2), right, mistakes, tolerance=5e-4)
 
 
@@ -148,10 +111,8 @@ def examine_equal_weights(answer):
 )
 def examine_bootstrap(answer):
     d = -torch.rand(401, generator=torch.Generator().manual_seed(0)).log()  # skewed: its mean is not its median
-    try:
+    with hint_is("two_ends", in_place_of=["wrong_type"]):
         low, high = numbers_of(call(answer, d), 2)
-    except Wrong as wrong:
-        raise Wrong("two_ends") if wrong.hint == "wrong_type" else wrong from None
     ensure(high - low > 1e-3, "no_replacement")
     error = float(d.std()) / 401**0.5
     of_means = float(d.mean()) - 1.96 * error, float(d.mean()) + 1.96 * error
@@ -201,14 +162,6 @@ def examine_coin_test(answer):
     ensure(number_of(call(answer, 4, 4)) <= 1, "above_one")
 
 
-def _found(difference, spread, n, *, factor=None, error=True, is_known=False):
-    """Return the share of 6,000 simulated experiments whose interval lies above zero."""
-    d = difference + spread * torch.randn(6000, n, generator=torch.Generator().manual_seed(1))
-    t = t_interval(d[0])[1] / float(d[0].std() / n**0.5)
-    half = (t if factor is None else factor) * (spread if is_known else d.std(1)) / (n**0.5 if error else 1)
-    return float((d.mean(1) > half).double().mean())
-
-
 @exercise(
     "06.power",
     "how often an experiment finds a difference",
@@ -225,26 +178,15 @@ def examine_power(answer):
     values = [number_of(call(answer, *case)) for case in cases]
     ensure(not all(value in (0.0, 1.0) for value in values), "single")
     ensure(max(values) <= 1, "counts")
-    right = [_found(*case) for case in cases]
+    right = [share_found(*case) for case in cases]
     others = {
         "missed": [1 - value for value in right],
-        "normal": [_found(*case, factor=1.96) for case in cases],
-        "no_error": [_found(*case, error=False) for case in cases],
-        "no_spread": [_found(d, 1.0, n) for d, _, n in cases],
-        "known": [_found(*case, is_known=True) for case in cases],
+        "normal": [share_found(*case, factor=1.96) for case in cases],
+        "no_error": [share_found(*case, error=False) for case in cases],
+        "no_spread": [share_found(d, 1.0, n) for d, _, n in cases],
+        "known": [share_found(*case, is_known=True) for case in cases],
     }
-    _compare_shares(values, right, others)
-
-
-def _compare_shares(values, right, others, tolerance=NEAR):
-    """Compare shares that were simulated, which differ a little by chance."""
-
-    def distance(shares):
-        return max(abs(a - b) for a, b in zip(values, shares, strict=True))
-
-    if distance(right) > tolerance:
-        nearest = min(others, key=lambda hint: distance(others[hint]))
-        raise Wrong(nearest if distance(others[nearest]) <= NEAR else "wrong_value")
+    compare_shares(values, right, others)
 
 
 @exercise(
@@ -268,7 +210,7 @@ def examine_control(answer):
 @exercise("06.by-hand", "a confidence interval by hand", mean="The first number is the mean.", **INTERVAL_HINTS)
 def examine_by_hand(answer):
     values = numbers_of(answer, 2, what="The list [mean, half]")
-    right, mistakes = _intervals([80.0, 82, 84, 86])
+    right, mistakes = intervals([80.0, 82, 84, 86])
     ensure(abs(values[0] - 83) < 0.01 or is_close(values, mistakes["ends"], 2e-3), "mean")
     compare(values, right, mistakes, tolerance=2e-3)  # two decimals are enough
 
@@ -303,4 +245,4 @@ def examine_false_alarms(answer):
         "no_alarm": 1 - share,
     }
     value = number_of(call(answer))
-    _compare_shares([value], [share], {hint: [other] for hint, other in others.items()}, tolerance=0.02)
+    compare_shares([value], [share], {hint: [other] for hint, other in others.items()}, tolerance=0.02)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from utils.teaching.exercises import Wrong, exercise
-from utils.teaching.expect import call, compare, ensure, is_close, number_of, numbers_of, tensor_of
+from utils.teaching.expect import call, compare, ensure, hint_is, is_close, number_of, numbers_of, tensor_of
 
 
 @exercise(
@@ -110,10 +110,8 @@ def examine_paired(answer):
     before = torch.tensor([1] * 60 + [0] * 20)
     after = torch.tensor([1] * 50 + [0] * 10 + [1] * 4 + [0] * 16)
     d, n = (before - after).double(), len(before)
-    try:
+    with hint_is("two_numbers", in_place_of=["wrong_type"]):
         values = numbers_of(call(answer, before, after), 2)
-    except Wrong as wrong:
-        raise Wrong("two_numbers") if wrong.hint == "wrong_type" else wrong from None
     mean, s = 100 * d.mean(), 100 * d.std()
     half = 1.96 * s / n**0.5
     both = (before.double().var() + after.double().var()).sqrt()
@@ -127,10 +125,8 @@ def examine_paired(answer):
     }
     if not is_close(values, [mean, half * ((n - 1) / n) ** 0.5], 1e-3):
         compare(values, [mean, half], mistakes, tolerance=1e-3)
-    try:
+    with hint_is("booleans"):
         compare(numbers_of(call(answer, before.bool(), after.bool()), 2), values, tolerance=1e-3)
-    except Wrong:
-        raise Wrong("booleans") from None
 
 
 @exercise(

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from utils import my_utils
 from utils.teaching.exercises import Wrong, exercise
 from utils.teaching.expect import call, compare, ensure, is_close, number_of, numbers_of
+from utils.teaching.loops import (
+    LOOP_HINTS,
+    LOSS,
+    RATE,
+    Watched,
+    examine_loop,
+    make_batches,
+    over_batches,
+    over_images,
+    totals,
+    train,
+)
 
-RATE = 0.5  # large, so that a mistake in a step is visible
-LOSS = nn.CrossEntropyLoss()
 ACCURACY_HINTS = {
     "share": "Counts can be added over batches of different sizes, shares can't. Don't divide.",
     "wrong_dimension": "The largest score of each image is wanted. Over which dimension do you look for it?",
     "not_one_number": "One number for the whole batch is expected. What is left to do with the answers of the images?",
     "counts_errors": "You count the wrong predictions.",
-}
-LOOP_HINTS = {
-    "no_step": "The weights are the same afterwards. Is the order of zero_grad, backward and step right?",
-    "no_zero_grad": "The steps use the gradients of earlier batches, too. `backward` adds to `.grad`.",
-    "last_batch": "The last batch is smaller, but its images count, too. You seem to leave it out.",
-    "one_batch": "Only the first batch is used. Does `return` stand inside the loop?",
-    "wrong_steps": "The weights differ from those of plain steps, one for each batch. Look at the lines of the step.",
-    "batch_means": "The batches have different sizes, so the mean of their means is not the mean over all images.",
-    "not_weighted": "The loss of a batch is a mean. By which number do you multiply it before you add it up?",
-    "late": "The loss and the accuracy are those of the scores from before the step.",
-    "counts": "The mean over the images is expected. What do you divide the sums by?",
-    "swapped": "The first number is the loss, the second one the accuracy.",
 }
 EVALUATION_HINTS = {
     "batch_means": LOOP_HINTS["batch_means"],
@@ -37,97 +34,6 @@ EVALUATION_HINTS = {
     "gradients": "PyTorch prepares gradients here, which costs memory. Which line switches that off?",
     "training_mode": "The network is in training mode while you measure, so dropout and batch norm act as in training.",
 }
-
-
-class Watched(nn.Module):
-    """A linear network that notes how it is used: the number of images, training mode, and gradients."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.linear = nn.Linear(4, 3)
-        self.uses = []
-
-    def forward(self, X):
-        self.uses.append((len(X), self.training, torch.is_grad_enabled()))
-        return self.linear(X)
-
-
-def make_batches(seed=0):
-    """Return batches of 6, 6 and 1 examples; the last one has a label that the first ones lack."""
-    generator = torch.Generator().manual_seed(seed)
-    X, y = torch.randn(13, 4, generator=generator), torch.randint(0, 2, (13,), generator=generator)
-    y[-1] = 2
-    return list(zip(X.split(6), y.split(6), strict=True))
-
-
-def train(batches, num_epochs, *, forgets=True, late=False):
-    """Return the weights after plain steps, and (loss, correct predictions, images) of each batch of each epoch."""
-    net, epochs = Watched(), []
-    optimizer = torch.optim.SGD(net.parameters(), RATE)
-    for _ in range(num_epochs):
-        rows = []
-        for X, y in batches:
-            if forgets:
-                optimizer.zero_grad()
-            y_hat = net(X)
-            LOSS(y_hat, y).backward()
-            optimizer.step()
-            y_hat = net(X) if late else y_hat
-            rows.append((LOSS(y_hat, y).item(), int((y_hat.argmax(1) == y).sum()), len(y)))
-        epochs.append(rows)
-    return net.linear.weight.detach(), epochs
-
-
-def over_images(rows):
-    """Return (mean loss, accuracy) over all images of an epoch's batches."""
-    total = sum(n for _, _, n in rows)
-    return [sum(loss * n for loss, _, n in rows) / total, sum(c for _, c, _ in rows) / total]
-
-
-def over_batches(rows):
-    """Return the means of the batches' means."""
-    return [sum(loss for loss, _, _ in rows) / len(rows), sum(c / n for _, c, n in rows) / len(rows)]
-
-
-def means_over_images(rows):
-    """Return the sum of the batches' mean losses, divided by the number of images, and the accuracy."""
-    return [sum(loss for loss, _, _ in rows) / sum(n for _, _, n in rows), over_images(rows)[1]]
-
-
-def sums(rows):
-    """Return the sums of the batches' losses and of the correct predictions."""
-    return [sum(loss for loss, _, _ in rows), sum(c for _, c, _ in rows)]
-
-
-def examine_loop(results, net, batches):
-    """Examine the weights after a training loop, and its (mean loss, accuracy) of each epoch."""
-    count = len(results)
-    weights, rows = train(batches, count)
-    if not is_close(net.linear.weight, weights):
-        others = {
-            "no_step": Watched().linear.weight,
-            "no_zero_grad": train(batches, count, forgets=False)[0],
-            "last_batch": train(batches[:-1], count)[0],
-            "one_batch": train(batches[:1], count)[0],
-        }
-        compare(net.linear.weight, weights, others, otherwise="wrong_steps")
-    mistakes = {
-        "batch_means": [over_batches(epoch) for epoch in rows],
-        "not_weighted": [means_over_images(epoch) for epoch in rows],
-        "late": [over_images(epoch) for epoch in train(batches, count, late=True)[1]],
-        "counts": [sums(epoch) for epoch in rows],
-        "swapped": [over_images(epoch)[::-1] for epoch in rows],
-    }
-    right = [over_images(epoch) for epoch in rows]
-    by_batches = [[value / len(batches) for value in sums(epoch)] for epoch in rows]
-    for hint, wrong in [*mistakes.items(), ("counts", by_batches)]:  # one of the two numbers may be wrong
-        for result, good, bad in zip(results, right, wrong, strict=True):
-            if not is_close(result, good) and all(
-                is_close(r, g) or is_close(r, b) for r, g, b in zip(result, good, bad, strict=True)
-            ):
-                raise Wrong(hint)
-    compare(results, right)
 
 
 @exercise(
@@ -216,10 +122,10 @@ def examine_evaluation(answer, in_eval_mode):
     mistakes = {
         "last_batch": over_images(rows[:-1])[1],
         "batch_means": over_batches(rows)[1],
-        "counts": sums(rows)[1],
+        "counts": totals(rows)[1],
         "percent": 100 * right,
     }
-    ensure(not is_close(result, sums(rows)[1] / len(batches)), "counts")
+    ensure(not is_close(result, totals(rows)[1] / len(batches)), "counts")
     compare(result, right, mistakes)
     ensure(not any(gradients for _, _, gradients in net.uses), "gradients")
     ensure(not in_eval_mode or not any(training for _, training, _ in net.uses), "training_mode")

@@ -8,9 +8,9 @@ import types
 import torch
 from torch import nn
 
-from utils.teaching.checks_loop import LOSS, Watched
 from utils.teaching.exercises import Wrong, exercise
-from utils.teaching.expect import call, compare, ensure, is_close, kind_of, number_of
+from utils.teaching.expect import call, compare, ensure, hint_is, is_close, kind_of, number_of
+from utils.teaching.loops import LOSS, Watched
 
 
 class Precise(Watched):
@@ -65,11 +65,8 @@ def examine_confidence(answer):
     }
     compare(result, p[is_wrong].mean(), mistakes)
     ensure(not any(modes), "training_mode")
-    try:
-        none = number_of(call(answer, net, [(X, predicted)], may_change=True))
-        compare(none, 0.0)
-    except Wrong:
-        raise Wrong("no_mistakes") from None
+    with hint_is("no_mistakes"):
+        compare(number_of(call(answer, net, [(X, predicted)], may_change=True)), 0.0)
 
 
 @exercise(

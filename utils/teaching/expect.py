@@ -6,6 +6,7 @@ compare(y, right, {"summed": right * 4})
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import numbers
 import traceback
@@ -24,6 +25,15 @@ def ensure(condition, hint: str, **facts):
     """Raise Wrong with this hint unless the condition holds."""
     if not condition:
         raise Wrong(hint, **facts)
+
+
+@contextlib.contextmanager
+def hint_is(hint: str, in_place_of=()):
+    """Give this hint for every mistake in the block, or only in place of some other hints."""
+    try:
+        yield
+    except Wrong as wrong:
+        raise Wrong(hint) if not in_place_of or wrong.hint in in_place_of else wrong from None
 
 
 def call(function, *arguments, may_change=False, may_be_none=False, **settings):
@@ -74,8 +84,11 @@ def is_open(answer) -> bool:
     return answer is ... or (isinstance(answer, (list, tuple)) and any(item is ... for item in answer))
 
 
-def tensor_of(value, shape=None, *, whole=False, what="The result") -> torch.Tensor:
-    """Require a tensor of this shape, with finite numbers (whole ones if `whole`); return it without its graph."""
+def tensor_of(value, shape=None, *, whole: bool | None = False, what="The result") -> torch.Tensor:
+    """Require a tensor of this shape, with finite numbers; return it without its graph.
+
+    whole: whether the numbers must be whole ones; None allows both.
+    """
     if not isinstance(value, torch.Tensor):
         raise Wrong("wrong_type", what=what, kind=kind_of(value), expected="a tensor")
     if shape is not None and tuple(value.shape) != tuple(shape):

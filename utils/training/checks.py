@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 
 from torch import nn
@@ -42,6 +43,16 @@ def check_loss(loss, step):
     if not callable(loss):
         what = f"loss must be callable as loss(y_hat, y), but is {name_of_type(loss)}."
         raise CourseworkError(what, where="loss", next_step="For example: nn.CrossEntropyLoss().")
+    check_reduction(loss)
+
+
+def check_reduction(loss):
+    """Raise an error if a loss says that it returns a sum over the batch."""
+    settings = loss.keywords if isinstance(loss, functools.partial) else getattr(loss, "__dict__", {})
+    if settings.get("reduction") == "sum":
+        what = "The loss returns the sum over the batch, so its gradient would grow with the number of images."
+        next_step = 'Leave out reduction="sum": the loss must be a mean, or one value for each image.'
+        raise CourseworkError(what, where="loss", next_step=next_step)
 
 
 def check_optimizer(optimizer, net, step):

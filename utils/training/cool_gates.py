@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from utils.models.basic_layers import TemperatureSoftmax
+
 
 class CoolGates:
-    """Set the temperature of each TemperatureSoftmax before each epoch; train_recipe adds this callback itself.
-
-    Any other layer with a method cool(done) can be used, too. It gets the share of the training that is done.
-    """
+    """Set the temperature of each TemperatureSoftmax before each epoch; train_recipe adds this callback itself."""
 
     key = "CoolGates"
 
@@ -23,5 +22,5 @@ class CoolGates:
     def _cool(self, training):
         for net in (training.net, training.measured_net):  # the second one may be a moving average
             for layer in net.modules():
-                if hasattr(layer, "cool"):
+                if isinstance(layer, TemperatureSoftmax):
                     layer.cool(training.epoch / training.num_epochs)

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 
 import torch
 
 from utils.errors import CourseworkError
-from utils.training.checks import check_network
+from utils.training.checks import check_network, check_reduction
 
 
 def mean_loss(loss, y_hat, y):
-    """Return the batch's mean loss, whether loss returns a mean, a sum or one value for each example.
+    """Return the batch's mean loss, whether loss returns a mean or one value for each example; refuse a sum.
 
-    A sum is recognised by the loss's own `reduction`; if a function of the user's hides it, the loss stays a sum. With
-    class weights or ignore_index, torch takes a weighted mean over the batch. An epoch's loss is then still the mean of
-    its batches' losses, each counted as often as the batch has images.
+    A sum in a function of the user's can't be recognised, and is used as it is. With class weights or ignore_index,
+    torch takes a weighted mean over the batch. An epoch's loss is then still the mean of its batches' losses, each
+    counted as often as the batch has images.
     """
+    check_reduction(loss)
     value = loss(y_hat, y)
-    if value.ndim:
-        return value.mean()
-    settings = loss.keywords if isinstance(loss, functools.partial) else getattr(loss, "__dict__", {})
-    return value / len(y) if settings.get("reduction") == "sum" else value
+    return value.mean() if value.ndim else value
 
 
 def means(metric):

@@ -169,6 +169,7 @@ class Training:
         self.epoch, self.batch = self.epoch + 1, 0
         self.metric.reset()
         self.tell("after_epoch")
+        self.tell("record_epoch")  # of the Recorder: it writes the row with what other callbacks have added to it
         if self.stop and not self.complete:
             raise Stopped
 

@@ -60,7 +60,7 @@ class Step:
         scaler = self._scaler_on(X.device)
         if scaler.is_enabled():
             scaler.unscale_(optimizer)
-            self._limit(net, watched=False)  # the gradient may overflow; GradScaler then skips the step
+            self._limit(net, optimizer, watched=False)  # the gradient may overflow; GradScaler then skips the step
         if self.guard and not finite:
             self._renew_scaler(self.state_dict()["scaler"])  # GradScaler refuses unscale_() twice without update()
             _reset_statistics(net)
@@ -90,7 +90,7 @@ class Step:
             average, y_hat = self._gradients(net, X, y, loss, optimizer, size)
             if self._scaler_on(X.device).is_enabled():  # the gradient is still scaled, so it is clipped later
                 return average, y_hat, torch.isfinite(average)
-            return average, y_hat, torch.isfinite(average + self._limit(net, self.guard))
+            return average, y_hat, torch.isfinite(average + self._limit(net, optimizer, self.guard))
 
         if self._graphs:
             return self._graphs.passes(work, X, y, (net, loss, optimizer), X.is_cuda and size == len(X))
@@ -99,6 +99,7 @@ class Step:
     def _gradients(self, net, X, y, loss, optimizer, size):
         """Compute the gradient of the whole batch's mean loss; return that loss and the scores."""
         optimizer.zero_grad()
+        net.zero_grad()  # a parameter outside the optimizer would otherwise add up its gradients for ever
         losses, scores = [], []
         for images, labels in zip(split(X, size), split(y, size), strict=True):
             y_hat = self._forward(net, images)
@@ -124,9 +125,13 @@ class Step:
         warnings.warn("Memory ran out: from now on each batch is computed without CUDA graphs.", stacklevel=4)
         return True
 
-    def _limit(self, net, watched):
-        """Clip the gradient; return its norm before that, or 0 if there is no clip_norm and watched is False."""
-        parameters = [parameter for parameter in net.parameters() if parameter.grad is not None]
+    def _limit(self, net, optimizer, watched):
+        """Clip the gradient of the parameters in the optimizer.
+
+        Return its norm before that, or 0 if there is no clip_norm and watched is False.
+        """
+        optimised = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        parameters = [entry for entry in net.parameters() if entry.grad is not None and id(entry) in optimised]
         norm = 0.0
         if self.clip_norm is not None:
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)

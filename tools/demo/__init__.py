@@ -1,0 +1,1 @@
+"""Makes a page with a trained network inside: one HTML file that works offline (`make demo RUN=NAME`)."""
