@@ -37,8 +37,10 @@ def test_the_reductions_agree_and_the_loss_names_its_own(name):
     losses = {reduction: make_loss(name, reduction=reduction) for reduction in ("mean", "sum", "none")}
     assert {reduction: loss.reduction for reduction, loss in losses.items()} == {k: k for k in losses}
     assert losses["none"](y_hat, y).shape == (6,)
-    for loss in losses.values():
-        torch.testing.assert_close(mean_loss(loss, y_hat, y), losses["mean"](y_hat, y))
+    for reduction in ("mean", "none"):
+        torch.testing.assert_close(mean_loss(losses[reduction], y_hat, y), losses["mean"](y_hat, y))
+    with pytest.raises(CourseworkError, match="sum"):
+        mean_loss(losses["sum"], y_hat, y)
 
 
 def test_softmaxed_scores_keep_even_a_perfect_network_above_a_bound_that_it_reaches():
