@@ -175,4 +175,4 @@ def check(folder, table, log, seen):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)  # before anything is computed: a process with threads must not fork
-    print(json.dumps(kill_until(pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:5]), sys.argv[5])))
+    print(json.dumps(kill_until(pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:5]), sys.argv[5]), default=int))
