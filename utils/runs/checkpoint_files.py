@@ -81,7 +81,15 @@ def remove_old(folder, keep, written):
 def listed(folder):
     """List a folder's checkpoints, the newest first."""
     paths = [path for path in listed_with_damaged(folder) if path.suffix == ".pt"]
-    return sorted(paths, key=lambda path: (position(path), path.stat().st_mtime), reverse=True)
+    return sorted(paths, key=lambda path: (position(path), _time(path)), reverse=True)
+
+
+def _time(path):
+    """Return when a file was written, or 0 if another process has removed it meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def listed_with_damaged(folder):
