@@ -256,9 +256,9 @@ def test_the_best_weights_are_put_back_at_the_end_and_are_those_of_the_checkpoin
 
     short = train(lambda optimizer: make(optimizer)[:-1], epochs=2, folder=tmp_path / "short")[1].state_dict()
     net = train(make, folder=tmp_path / "whole")[1].state_dict()
-    weights = weights_of(newest([tmp_path / "whole"])[1])
+    weights = weights_of(newest(tmp_path / "whole")[1])
     if averaged:  # the network that was measured is the average
-        short = weights_of(newest([tmp_path / "short"])[1])
+        short = weights_of(newest(tmp_path / "short")[1])
     else:
         assert same(net, short)
         again = train(make, folder=tmp_path / "whole", seed=9)[1].state_dict()

@@ -122,7 +122,7 @@ def check_run(folder, batches):
     for state in states:
         assert all(tensor.isfinite().all() for tensor in state["net"].values())
     if batches:
-        position = newest([folder])[1]["position"]
+        position = newest(folder)[1]["position"]
         assert position["epoch"] * BATCHES + position["batch"] == batches
 
 

@@ -300,7 +300,7 @@ def _shape_of_state(state):
 
 def checkpoint_of(run: Run) -> dict:
     """Return the state in a run's newest intact checkpoint."""
-    checkpoint = newest([run.folder])
+    checkpoint = newest(run.folder)
     if checkpoint is None:
         raise CourseworkError(
             f"{run.name} has no checkpoint.",

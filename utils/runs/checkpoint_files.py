@@ -51,11 +51,6 @@ def load(content, where, next_step):
         raise CheckpointError(what, where=where, next_step=next_step) from None
 
 
-def copy(path, folder):
-    """Copy a checkpoint into another folder, checked in the same way."""
-    _put(path.read_bytes(), folder / path.name)
-
-
 def _put(content, path):
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
@@ -113,14 +108,14 @@ def clean(folder):
         path.unlink(missing_ok=True)
 
 
-def newest(folders):
-    """Return (path, state) of the newest intact checkpoint in some folders, or None if there never was one.
+def newest(folder):
+    """Return (path, state) of a folder's newest intact checkpoint, or None if there never was one.
 
     A damaged checkpoint is renamed to .corrupt, with a warning. If all are damaged, an error is raised, so that the
     training does not silently start again.
     """
-    damaged, paths = [], [path for folder in folders for path in listed(folder)]
-    for path in sorted(paths, key=position, reverse=True):
+    damaged = []
+    for path in listed(folder):
         state = _read(path)
         if state is not None:
             for name in damaged:
@@ -130,11 +125,10 @@ def newest(folders):
         corrupt = path.with_suffix(".corrupt")
         path.replace(corrupt)
         damaged.append(corrupt.name)
-    all_damaged = [path for folder in folders for path in listed_with_damaged(folder)]
-    if all_damaged:
+    if all_damaged := listed_with_damaged(folder):
         raise CheckpointError(
             f"Every checkpoint of this training is damaged: {len(all_damaged)} were renamed to .corrupt.",
-            where=folders[0],
+            where=folder,
             next_step="Copy an intact one there, or start anew: Checkpoints(..., resume=False), or another folder.",
         )
     return None
