@@ -168,7 +168,6 @@ class Recipe:
         protocol: str = "validation",
         precision: str = "auto",
         parent=None,
-        compiled: bool = False,
     ) -> dict:
         """Return the facts of one training, as plain data: everything that its result depends on.
 
@@ -189,8 +188,6 @@ class Recipe:
         }
         if parent:
             facts["parent"] = parent.name
-        if compiled:
-            facts["compiled"] = True
         return facts
 
     def folder(self, facts: dict) -> Path:
