@@ -20,7 +20,7 @@ from utils.devices import keep_memory, try_gpu
 from utils.errors import CourseworkError
 from utils.models.basic_layers import TemperatureSoftmax, Whiten
 from utils.models.convolution import use_fast_convolutions
-from utils.models.gated import GatedConv, set_form
+from utils.models.gated import GatedConv
 from utils.models.source import import_path
 from utils.my_utils import train_ch3
 from utils.optim.losses import make_loss
@@ -52,7 +52,6 @@ def train_recipe(
     effort: str | Effort | None = None,
     device=None,
     precision: str = "auto",
-    form: str = "auto",
     cuda_graph="auto",
     folder="auto",
     save_every: float = 60.0,
@@ -90,7 +89,7 @@ def train_recipe(
         cuda_graph = can_replay(recipe) and processes.count == 1
     step = Step(facts["precision"], cuda_graph=cuda_graph, clip_norm=recipe.clip_norm, clip_value=recipe.clip_value)
     with isolated_randomness(derive_seed(seed, recipe.name), device):
-        net = prepared_network(recipe, data, train_iter.split, device, form)
+        net = prepared_network(recipe, data, train_iter.split, device)
         optimizer = make_optimizer(recipe.optimizer, net, recipe.lr, **recipe.optimizer_settings)
         if parent:
             inherit(parent, net, optimizer)
@@ -165,11 +164,10 @@ def make_loaders(recipe, images, num_epochs, protocol, seed, device):
     return train_iter, {"val": val_iter, "test": test_iter}.get(WATCHED[protocol]), test_iter
 
 
-def prepared_network(recipe, data, split, device, form="auto") -> nn.Module:
+def prepared_network(recipe, data, split, device) -> nn.Module:
     """Return a new network on its device, in the memory layout that is fastest there."""
     net = recipe.make_network(len(data.classes))
     check_scores(recipe, net, split, len(data.classes))
-    set_form(net, form)
     whiten(recipe, net, split)
     net = laid_out(net, device).to(device)
     if device.type == "cpu":
