@@ -129,7 +129,6 @@ TABLE = {
     "float64": (network, batches(images=X.double()), F.cross_entropy, "float64"),
     "no batch": (network, [], F.cross_entropy, "no batch"),
     "an empty batch": (network, [(X[:0], Y[:0])], F.cross_entropy, "no example"),
-    "on the device meta": (lambda: network().to("meta"), batches(), F.cross_entropy, "meta"),
 }
 ONLY_IN_TRAINING = {
     "one image and batch norm": (with_norm, [(X[:1], Y[:1])], F.cross_entropy, "single image"),
