@@ -16,7 +16,6 @@ from utils.optim.losses import make_loss
 from utils.runs import checkpoints
 from utils.runs.checkpoint_files import listed, newest, remove_old, write
 from utils.runs.checkpoints import Checkpoints, random_state, set_random_state
-from utils.runs.same_training import compare, named
 from utils.training.average import Average
 
 
@@ -119,18 +118,6 @@ def test_the_random_state_of_a_gpu_is_put_back():
     first = torch.rand(3, device=device)
     set_random_state(state, device)
     assert torch.equal(first, torch.rand(3, device=device))
-
-
-def test_many_differences_are_told_in_few_lines():
-    saved, present = ({f"net.{i}": value for i in range(30)} for value in "ab")
-    with pytest.raises(CheckpointError, match="and 25 more") as caught:
-        compare(saved, present, "here")
-    assert len(str(caught.value).splitlines()) < 10
-    compare(saved, dict(saved), "here")
-
-
-def test_callbacks_of_one_kind_are_numbered():
-    assert [*named([1, 2.0, 3, "four"])] == ["int1", "float", "int2", "str"]
 
 
 def test_a_declared_key_names_a_callbacks_state_whatever_its_class_is_called(tmp_path):

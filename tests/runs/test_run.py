@@ -51,38 +51,6 @@ def test_an_empty_ledger_is_an_empty_table():
     assert runs.table().empty and "val_acc" in runs.table() and runs.all_runs() == []
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xff"])
-def test_a_record_that_cannot_be_read_is_a_row_that_says_so(content):
-    train()
-    (runs.trainings() / "broken").mkdir()
-    (runs.trainings() / "broken" / "run.json").write_bytes(content)
-    assert sorted(runs.table().state) == ["finished", "unreadable"]
-
-
-def test_bad_lines_are_counted_in_the_table():
-    train()
-    with open(find("last").folder / "metrics.jsonl", "ab") as file:
-        file.write(b"\xff\n{half")
-    assert list(runs.table().bad_lines) == [2]
-
-
-WRONG_SHAPES = (
-    *('{"from": 3}', '{"from": [1]}', '{"from": [null, 0.5]}', '{"from": ["a", "b"]}', '{"from": {"0": 1, "1": 2}}'),
-    *('{"point": 1}', '{"point": [1, 2]}', '{"point": [1, 2, 3, 4]}', '{"point": [null, 1, 1]}', '{"point": "abc"}'),
-    *('{"epoch": null}', '{"epoch": "two"}', '{"epoch": 2, "val_acc": "high"}', '{"epoch": 2, "val_acc": [0.5]}'),
-)
-
-
-def test_lines_of_the_wrong_shape_are_counted_as_bad_and_hide_no_other():
-    history = train()
-    before = find("last").history().rows
-    with open(find("last").folder / "metrics.jsonl", "a") as file:
-        file.write("".join(f"{line}\n" for line in WRONG_SHAPES) + '{"another": "kind"}\n')
-    run = find("last")
-    assert run.bad_lines == len(WRONG_SHAPES) == runs.table().bad_lines[run.name]
-    assert run.history().rows == before == history.rows and run.history().points == history.points
-
-
 def test_a_run_whose_epochs_have_different_columns_hides_no_other():
     train()
     folder = runs.trainings() / "odd"
