@@ -10,7 +10,6 @@ from torch import nn
 
 from utils.data.cifar10 import Split
 from utils.data.loader import BatchLoader
-from utils.errors import CheckpointError
 from utils.my_utils import train_ch3
 from utils.optim.losses import make_loss
 from utils.runs import checkpoints
@@ -127,15 +126,3 @@ def test_a_declared_key_names_a_callbacks_state_whatever_its_class_is_called(tmp
     train(tmp_path, Average(0.5), epochs=1)
     train(tmp_path, Renamed(0.5))
     assert newest(tmp_path)[1]["callbacks"].keys() == {"Average"}
-
-
-def test_a_checkpoint_of_the_first_version_is_refused_by_name(tmp_path):
-    train(tmp_path, epochs=1)
-    (path,) = listed(tmp_path)
-    state = newest(tmp_path)[1]
-    state["watchers"] = state.pop("callbacks")
-    path.unlink()
-    write(tmp_path, state)
-    with pytest.raises(CheckpointError, match="earlier version"):
-        train(tmp_path)
-    train(tmp_path, resume=False)

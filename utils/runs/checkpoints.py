@@ -69,7 +69,6 @@ class Checkpoints:
         saved = self._find()
         if saved is not None:
             path, state = saved
-            check_version(state, path)
             compare(state["about"], self._about, path, self.advice)
             check_parts(state, present, path)
             restore(training, state)
@@ -211,16 +210,6 @@ def weights_of(state) -> dict:
         averaged = callbacks["Average"].items()
         return {name.removeprefix(prefix): value for name, value in averaged if name.startswith(prefix)}
     return state["net"]
-
-
-def check_version(state, path):
-    """Raise an error for a checkpoint of the first version, which saved the callbacks' state under other names."""
-    if "watchers" in state:
-        raise CheckpointError(
-            "This checkpoint was written by an earlier version of the suite, and this version cannot resume it.",
-            where=path,
-            next_step="Train again in another folder or with resume=False, or finish it with the earlier version.",
-        )
 
 
 def check_parts(state, present, path):
