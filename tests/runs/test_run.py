@@ -27,7 +27,7 @@ def test_runs_are_found_by_name_by_a_beginning_or_as_the_last(data, tiny):
     assert "Train a network first" in caught.value.next_step
 
 
-def test_the_table_has_the_four_figures_of_report_e_and_filters(data, tiny):
+def test_the_table_has_the_four_figures_of_report_e(data, tiny):
     trained = tiny.train(data, seed=1, **SMALL)
     tiny.train(data, seed=2, protocol="watch_test", **SMALL)
     table = runs.table()
@@ -38,13 +38,9 @@ def test_the_table_has_the_four_figures_of_report_e_and_filters(data, tiny):
     assert mine.parameters == sum(p.numel() for p in trained.net.parameters())
     assert mine.error_rate == pytest.approx(1 - trained.history["val_acc"][-1])
     assert mine.settled_s in trained.history["seconds"] or pd.isna(mine.settled_s)
-    assert list(runs.table(protocol="watch_test").seed) == [2] and list(runs.table(seed=1, system="tiny").seed) == [1]
-    assert runs.table(seed=77).empty
     acc = measure_test_accuracy(trained)["accuracy"]
     assert runs.table().loc[trained.run.name, "test_acc"] == acc
     assert runs.table().loc[trained.run.name, "error_rate"] == pytest.approx(1 - acc)
-    with pytest.raises(CourseworkError, match="no column speed"):
-        runs.table(speed=1)
 
 
 def test_an_empty_ledger_is_an_empty_table():
