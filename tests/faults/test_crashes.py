@@ -54,7 +54,7 @@ def test_a_save_writes_syncs_checks_renames_and_syncs_before_it_removes(tmp_path
     save(tmp_path, 1)
     old, disk = listed(tmp_path)[0], Disk(monkeypatch, tmp_path)
     save(tmp_path, 2)
-    partial = re.compile(r".*/checkpoint-00000-0000002-[0-9a-f]{32}\.pt\.\d+\.partial")
+    partial = re.compile(r".*/checkpoint-00000-0000002-[0-9a-f]{32}\.pt\.\d+-\d+\.partial")
     kinds = [
         (name, "partial" if partial.fullmatch(path) else "folder" if path == str(tmp_path) else pathlib.Path(path).name)
         for name, path in disk.calls

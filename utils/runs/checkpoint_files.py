@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import pickle
 import re
 import struct
@@ -13,7 +12,7 @@ import warnings
 import torch
 
 from utils.errors import CheckpointError, CheckpointWarning
-from utils.files import replace, sync_folder
+from utils.files import write_bytes
 
 # The name contains a hash of the file's content, so that a file that was cut short or changed is recognised.
 NAME = "checkpoint-{epoch:05d}-{batch:07d}-{hash}.pt"
@@ -29,7 +28,7 @@ def write(folder, state):
     content, done = dump(state), state["position"]
     name = NAME.format(epoch=done["epoch"], batch=done["batch"], hash=_hash(content))
     folder.mkdir(parents=True, exist_ok=True)
-    _put(content, folder / name)
+    write_bytes(folder / name, content)
     return folder / name
 
 
@@ -49,21 +48,6 @@ def load(content, where, next_step):
         reason = next((line.strip() for line in lines if "GLOBAL" in line or "global" in line), lines[0])
         what = f"This file is not a checkpoint, or contains more than numbers and texts: {reason[:200]}"
         raise CheckpointError(what, where=where, next_step=next_step) from None
-
-
-def _put(content, path):
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if _hash(partial.read_bytes()) != PATTERN.fullmatch(path.name)[3]:
-            raise OSError(f"{partial.name} does not read back as it was written")
-        replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    sync_folder(path.parent)
 
 
 def remove_old(folder, keep, written):
