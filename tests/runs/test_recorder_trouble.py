@@ -17,7 +17,6 @@ from utils.files import append_lines, read_json, write_json
 from utils.my_utils import train_ch3
 from utils.runs import claim as claims
 from utils.runs import recorder as ledger
-from utils.runs.checkpoints import Checkpoints
 from utils.runs.claim import NAME
 from utils.runs.recorder import Recorder, note_test
 from utils.runs.run import Run, find
@@ -235,20 +234,18 @@ def test_a_folder_deleted_in_mid_run_is_reported_once_and_the_record_is_written_
     assert run.state == ("finished" if run.checkpoint else "unsaved")
 
 
-def test_who_writes_checkpoints_has_claimed_their_folder_with_and_without_a_record(tmp_path):
+def test_a_second_training_in_the_same_folder_is_refused(ledger_folder):
     refused = []
 
     class Second:
         def after_batch(self, training):
             with pytest.raises(CourseworkError, match="training this run") as caught:
-                train(Checkpoints(tmp_path / "mine"), record=False, epochs=1)
+                train(record="mine", epochs=1)
             refused.append(caught.value)
             training.stop = True
 
-    for record in (False, True):
-        train(Checkpoints(tmp_path / "mine"), Second(), record=record)
-        assert len(refused) == 1 and not [*tmp_path.glob(f"*/{NAME}")]
-        refused.clear()
+    train(Second(), record="mine")
+    assert len(refused) == 1 and not [*ledger_folder.glob(f"*/{NAME}")]
 
 
 class Fails:

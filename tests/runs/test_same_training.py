@@ -125,17 +125,6 @@ def test_a_function_in_a_layers_description_may_lie_elsewhere_in_memory(tmp_path
     assert "This training is complete" in capsys.readouterr().out
 
 
-def test_a_callback_that_is_used_again_saves_again(tmp_path):
-    callback, kept = Checkpoints(tmp_path / "one"), []
-    for seed in (0, 1):
-        net, train_iter, _, optimizer = parts(count=48, seed=seed)
-        callback.folder = tmp_path / str(seed)
-        how = {"callbacks": [callback], "curves": False, "record": False}
-        train_ch3(net, train_iter, None, make_loss("cross_entropy"), 1, optimizer, **how)
-        kept.append(len(list(callback.folder.glob("*.pt"))))
-    assert kept == [1, 1]
-
-
 NET = """
 SLOPE = 1.0
 SEEN = []

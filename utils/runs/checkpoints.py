@@ -23,7 +23,6 @@ from utils.runs.checkpoint_files import (
     remove_old,
     write,
 )
-from utils.runs.claim import claim
 from utils.runs.same_training import compare, describe, named
 from utils.training.finite import check_finite
 from utils.training.state import SAVING
@@ -53,19 +52,15 @@ class Checkpoints:
         self.unsaved = None  # why the last checkpoint could not be written
         self._about = None
         self._newest = None  # the path of the checkpoint that was written or read last
-        self._claim = None
         self._due = 0.0
         self._affordable = 0.0
 
     def on_start(self, training):
         """Resume from the newest intact checkpoint, if there is one."""
-        self._newest = None  # the object may have been used in an earlier training
-        self.unsaved = None
         self._about = plain({**describe(training), **self.extra})
         present = capture(training, self._about)
         next_step = "Let about, and each callback's state_dict(), hold tensors, numbers, texts, lists and dicts."
         load(dump({**present, "net": {}}), self.folder, next_step)  # so that an error is raised now and not on resuming
-        self._claim_folder(training)
         saved = self._find()
         if saved is not None:
             path, state = saved
@@ -92,13 +87,8 @@ class Checkpoints:
     def on_end(self, training):
         """Write a checkpoint of the end or of an interrupted training, but not of one that failed."""
         at_boundary = training.batch == 0 or hasattr(training.train_iter, "set_position")
-        try:
-            if training.error is None and at_boundary and not self.is_saved(training):
-                self.save(training)
-        finally:
-            if self._claim is not None:
-                self._claim.release()
-                self._claim = None
+        if training.error is None and at_boundary and not self.is_saved(training):
+            self.save(training)
 
     def is_saved(self, training):
         """Return whether the newest checkpoint contains the present state of the training."""
@@ -112,7 +102,6 @@ class Checkpoints:
         begun = time.monotonic()
         problem = "This checkpoint could not be written"
         try:
-            self._keep_claim()
             path = write(self.folder, capture(training, self._about))
             self._newest = path
             problem = "The checkpoint was written, but the oldest one could not be removed"
@@ -126,19 +115,6 @@ class Checkpoints:
         self._due = now + max(self.every, pause)
         if not self.every:  # every=0 means a checkpoint after each batch, however long that takes
             self._due = self._affordable = now
-
-    def _claim_folder(self, training):
-        """Claim the folder, unless the Recorder has claimed it, so that no other process writes into it."""
-        try:
-            self._claim = claim(self.folder, training)
-        except OSError as error:
-            self._warn(f"The folder for the checkpoints could not be claimed: {error}")
-
-    def _keep_claim(self):
-        """Make sure that the folder exists and that no other process has claimed it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self._claim is not None:
-            self._claim.keep()
 
     def _find(self):
         """Remove partial files of earlier attempts; return (path, state) of the newest intact checkpoint, or None."""

@@ -14,7 +14,7 @@ import torch
 from utils.errors import CourseworkError, RecordWarning
 from utils.files import append_lines, read_json, write_json
 from utils.runs.checkpoints import Checkpoints
-from utils.runs.claim import claim
+from utils.runs.claim import Claim
 from utils.runs.network_record import FirstImage, describe_network
 from utils.runs.run import EVALUATION, FAULTS, METRICS, NETWORK, RECORD, Run, safe, trainings
 from utils.runs.training_facts import facts_of, how_it_ended, new_folder, now
@@ -73,7 +73,8 @@ class Recorder:
         self._state = None  # the recorded state before this attempt; None in a new folder
         with self._or_warn():
             self.folder = self.folder or _folder_of(training) or new_folder(self.name)
-            self._claim = claim(self.folder, training)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._claim = Claim(self.folder).take()
             before = read_json(self.folder / RECORD)
             self._record = self._describe(training, before or {})
             # An older record is not replaced before the checkpoint shows that it is the same training.
