@@ -77,7 +77,7 @@ def listed_with_damaged(folder):
         paths = list(folder.iterdir())
     except FileNotFoundError:  # other errors, such as an unmounted drive, do not mean that there is no checkpoint
         return []
-    return [path for path in paths if PATTERN.fullmatch(path.with_suffix(".pt").name) and path.suffix != ".old"]
+    return [path for path in paths if PATTERN.fullmatch(path.with_suffix(".pt").name)]
 
 
 def position(path):
@@ -113,7 +113,7 @@ def newest(folder):
         raise CheckpointError(
             f"Every checkpoint of this training is damaged: {len(all_damaged)} were renamed to .corrupt.",
             where=folder,
-            next_step="Copy an intact one there, or start anew: Checkpoints(..., resume=False), or another folder.",
+            next_step="Copy an intact one there, or remove the folder, to start anew.",
         )
     return None
 

@@ -16,7 +16,6 @@ from utils.errors import CheckpointError, CheckpointWarning
 from utils.runs.checkpoint_files import (
     clean,
     dump,
-    listed_with_damaged,
     load,
     newest,
     position,
@@ -37,16 +36,15 @@ class Checkpoints:
     more than the fraction `share` of the time. With a loader without set_position, a training can only resume at the
     start of an epoch, so checkpoints are also written after epochs, as often as `share` allows. Two are kept.
     about: a dict of further settings that must be equal to resume. advice: the next step in the error that is raised if
-    the folder contains another training. resume=False: start from the beginning, and rename older checkpoints to .old.
+    the folder contains another training.
     """
 
     order = SAVING  # called after the callbacks whose state is saved
 
-    def __init__(self, folder, *, every=60.0, share=0.02, about=None, resume=True, advice=None):
+    def __init__(self, folder, *, every=60.0, share=0.02, about=None, advice=None):
         self.folder = Path(folder)
         self.every = every
         self.share = share
-        self.resume = resume
         self.extra = about or {}
         self.advice = advice
         self.unsaved = None  # why the last checkpoint could not be written
@@ -120,8 +118,6 @@ class Checkpoints:
         """Remove partial files of earlier attempts; return (path, state) of the newest intact checkpoint, or None."""
         try:
             clean(self.folder)
-            for path in [] if self.resume else listed_with_damaged(self.folder):
-                path.replace(path.with_suffix(".old"))
             return newest(self.folder)
         except OSError as error:
             what = f"The checkpoints cannot be read: {error}"
@@ -197,7 +193,7 @@ def check_parts(state, present, path):
         raise CheckpointError(
             f"This checkpoint lacks {', '.join(sorted(missing))}. A training cannot resume exactly without it.",
             where=path,
-            next_step="Remove it, to resume from the checkpoint before it; or start from the beginning: resume=False.",
+            next_step="Remove it, to resume from the checkpoint before it; or remove the folder, to start anew.",
         )
 
 

@@ -86,7 +86,7 @@ class Recorder:
                 partial.unlink(missing_ok=True)
 
     def _describe(self, training, before):
-        earlier = {name: before[name] for name in ("created", "attempts", "tests", "earlier_tests") if name in before}
+        earlier = {name: before[name] for name in ("created", "attempts", "tests") if name in before}
         record = {"format": 1, "run": self.folder.name, "system": self.name, "created": now(), "state": "running"}
         return record | facts_of(training) | self.facts | {"attempts": []} | earlier
 
@@ -101,19 +101,12 @@ class Recorder:
             self._attempt["processes"] = processes
         self._record |= {"attempts": [*self._record["attempts"], self._attempt], "state": "running"}
         self._is_recorded = False
-        if position == [0, 0]:
-            self._set_tests_aside()
+        if position == [0, 0]:  # an earlier network in this folder was tested, and its checkpoints were removed
+            self._record.pop("tests", None)
+            with self._or_warn():
+                (self.folder / EVALUATION).unlink(missing_ok=True)
         self._compare(training)
         self._write(training)
-
-    def _set_tests_aside(self):
-        """Move the test results of an earlier training in this folder to `earlier_tests`, apart from the new ones."""
-        if tests := self._record.pop("tests", None):
-            self._record["earlier_tests"] = [*self._record.get("earlier_tests", ()), *tests]
-        evaluation = self.folder / EVALUATION
-        with self._or_warn():
-            if evaluation.exists():
-                evaluation.replace(evaluation.with_suffix(".old"))
 
     def after_batch(self, training):
         """Record faults, and every few seconds the newest points of the loss curve."""

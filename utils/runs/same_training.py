@@ -61,7 +61,7 @@ def compare(saved, present, path, next_step=None):
     raise CheckpointError(
         "The checkpoint in this folder belongs to another training:\n    " + "\n    ".join(lines[:SHOWN] + more),
         where=path,
-        next_step=next_step or "Use another folder, or start from the beginning: Checkpoints(..., resume=False).",
+        next_step=next_step or "Use another folder, or remove this one, to start anew.",
     )
 
 
