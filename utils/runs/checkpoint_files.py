@@ -50,25 +50,16 @@ def load(content, where, next_step):
         raise CheckpointError(what, where=where, next_step=next_step) from None
 
 
-def remove_old(folder, keep, written):
-    """Remove all but the newest `keep` checkpoints; the one that was just written is never removed."""
+def remove_old(folder, keep):
+    """Remove all but the newest `keep` checkpoints."""
     for path in listed(folder)[keep:]:
-        if path != written:
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def listed(folder):
     """List a folder's checkpoints, the newest first."""
     paths = [path for path in listed_with_damaged(folder) if path.suffix == ".pt"]
-    return sorted(paths, key=lambda path: (position(path), _time(path)), reverse=True)
-
-
-def _time(path):
-    """Return when a file was written, or 0 if another process has removed it meanwhile."""
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
+    return sorted(paths, key=position, reverse=True)
 
 
 def listed_with_damaged(folder):

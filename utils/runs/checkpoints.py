@@ -103,7 +103,7 @@ class Checkpoints:
             path = write(self.folder, capture(training, self._about))
             self._newest = path
             problem = "The checkpoint was written, but the oldest one could not be removed"
-            remove_old(self.folder, KEEP, path)
+            remove_old(self.folder, KEEP)
             self.unsaved = None
         except OSError as error:
             self._warn(f"{problem}: {error}")
