@@ -34,9 +34,10 @@ class Checkpoints:
 
     A checkpoint is written every `every` seconds, at the end, and after an interrupt; less often if writing would take
     more than the fraction `share` of the time. With a loader without set_position, a training can only resume at the
-    start of an epoch, so checkpoints are also written after epochs, as often as `share` allows. Two are kept.
-    about: a dict of further settings that must be equal to resume. advice: the next step in the error that is raised if
-    the folder contains another training.
+    start of an epoch, so checkpoints are also written after epochs, as often as `share` allows. The newest two
+    checkpoints are kept. about: a dict of further settings that must be equal to resume. advice: the next step in the
+    error that is raised if the folder contains another training. The Recorder, which train_ch3 adds, makes sure that no
+    other process trains in the folder.
     """
 
     order = SAVING  # called after the callbacks whose state is saved
