@@ -64,7 +64,8 @@ def test_it_saves_more_rarely_where_saving_takes_long(tmp_path, clock, monkeypat
         return write(*args)
 
     monkeypatch.setattr(checkpoints, "write", slow)
-    assert train(tmp_path, Pass(clock, 1.0), every=1.0, share=0.1) == [(0, 1), (0, 6), (1, 1), (1, 6), (2, 0)]
+    monkeypatch.setattr(checkpoints, "SHARE", 0.1)
+    assert train(tmp_path, Pass(clock, 1.0), every=1.0) == [(0, 1), (0, 6), (1, 1), (1, 6), (2, 0)]
 
 
 def test_it_keeps_the_newest_two(tmp_path, clock):

@@ -27,25 +27,24 @@ from utils.training.finite import check_finite
 from utils.training.state import SAVING
 
 KEEP = 2  # how many of the newest checkpoints are kept
+SHARE = 0.02  # the largest fraction of the time that writing checkpoints may take
 
 
 class Checkpoints:
     """A callback that saves a training in a folder; if the same training is started again, it resumes from there.
 
     A checkpoint is written every `every` seconds, at the end, and after an interrupt; less often if writing would take
-    more than the fraction `share` of the time. With a loader without set_position, a training can only resume at the
-    start of an epoch, so checkpoints are also written after epochs, as often as `share` allows. The newest two
-    checkpoints are kept. about: a dict of further settings that must be equal to resume. advice: the next step in the
-    error that is raised if the folder contains another training. The Recorder, which train_ch3 adds, makes sure that no
-    other process trains in the folder.
+    more than the fraction SHARE of the time. With a loader without set_position, a training can only resume at the
+    start of an epoch, so checkpoints are also written after epochs, as often as SHARE allows. about: a dict of further
+    settings that must be equal to resume. advice: the next step in the error that is raised if the folder contains
+    another training. The Recorder, which train_ch3 adds, makes sure that no other process trains in the folder.
     """
 
     order = SAVING  # called after the callbacks whose state is saved
 
-    def __init__(self, folder, *, every=60.0, share=0.02, about=None, advice=None):
+    def __init__(self, folder, *, every=60.0, about=None, advice=None):
         self.folder = Path(folder)
         self.every = every
-        self.share = share
         self.extra = about or {}
         self.advice = advice
         self.unsaved = None  # why the last checkpoint could not be written
@@ -78,7 +77,7 @@ class Checkpoints:
             self.save(training)
 
     def after_epoch(self, training):
-        """Write a checkpoint if it is due, or if the loader can only start whole epochs, as often as `share` allows."""
+        """Write a checkpoint if it is due, or if the loader can only start whole epochs, as often as SHARE allows."""
         due = self._due if hasattr(training.train_iter, "set_position") else self._affordable
         if time.monotonic() >= due:
             self.save(training)
@@ -109,7 +108,7 @@ class Checkpoints:
         except OSError as error:
             self._warn(f"{problem}: {error}")
         now = time.monotonic()
-        pause = (now - begun) / self.share
+        pause = (now - begun) / SHARE
         self._affordable = now + pause
         self._due = now + max(self.every, pause)
         if not self.every:  # every=0 means a checkpoint after each batch, however long that takes
