@@ -15,7 +15,6 @@ from utils.data.cifar10 import Split
 from utils.data.dataset import torch_loader
 from utils.data.loader import BatchLoader
 from utils.errors import CheckpointError
-from utils.models.gated import GatedConv
 from utils.my_utils import train_ch3
 from utils.optim.losses import make_loss
 from utils.recipes import find_system
@@ -95,21 +94,6 @@ def test_nor_does_one_with_another_dataloader(settings, tmp_path):
     train(tmp_path, train_iter=dataloader_with(augment=(Flip(),)))
     with pytest.raises(CheckpointError, match="another training"):
         train(tmp_path, train_iter=dataloader_with(**{"augment": (Flip(),), **settings}))
-
-
-def test_the_form_of_a_gated_convolution_may_change(tmp_path, capsys):
-    class Gated(nn.Module):
-        def __init__(self, form):
-            super().__init__()
-            torch.manual_seed(0)
-            self.conv, self.last = GatedConv(3, 6, (3, 3), form=form), nn.Linear(6, 10)
-
-        def forward(self, X):
-            return self.last(self.conv(X, torch.full((len(X), 2), 0.5)).mean((2, 3)))
-
-    train(tmp_path, net=Gated("loop"))
-    train(tmp_path, net=Gated("scaled"))
-    assert "This training is complete" in capsys.readouterr().out
 
 
 def test_a_function_in_a_layers_description_may_lie_elsewhere_in_memory(tmp_path, capsys):
