@@ -13,15 +13,7 @@ import numpy as np
 import torch
 
 from utils.errors import CheckpointError, CheckpointWarning
-from utils.runs.checkpoint_files import (
-    clean,
-    dump,
-    load,
-    newest,
-    position,
-    remove_old,
-    write,
-)
+from utils.runs.checkpoint_files import clean, dump, load, newest, position, remove_old, write
 from utils.runs.same_training import compare, describe, named
 from utils.training.finite import check_finite
 from utils.training.state import SAVING
@@ -100,8 +92,7 @@ class Checkpoints:
         begun = time.monotonic()
         problem = "This checkpoint could not be written"
         try:
-            path = write(self.folder, capture(training, self._about))
-            self._newest = path
+            self._newest = write(self.folder, capture(training, self._about))
             problem = "The checkpoint was written, but the oldest one could not be removed"
             remove_old(self.folder, KEEP)
             self.unsaved = None
