@@ -66,7 +66,7 @@ def faults(extra):
 
 
 def bench(extra):
-    """Run all benchmarks, or those named, then write their page; options (--quick) go to each of them."""
+    """Run all benchmarks, or those named, then write their page; options (--check) go to each of them."""
     names = sorted(path.stem for path in (ROOT / "tools" / "bench").glob("[!_]*.py") if path.stem != "page")
     options = [word for word in extra if word.startswith("-")]
     chosen = [word for word in extra if word not in options]
