@@ -7,9 +7,7 @@ import pytest
 from utils.experiments import choose
 from utils.experiments.beside_reports import beside_reported
 from utils.experiments.plots import (
-    plain_label,
     set_curve_axes,
-    show_best_runs,
     show_continued,
     show_intervals,
     show_power,
@@ -30,28 +28,8 @@ def test_where_validation_and_test_accuracies_share_an_axis_it_names_one_and_the
     _, ax = plt.subplots()
     set_curve_axes(ax, runs, "epoch")
     assert ax.get_ylabel().startswith("validation accuracy (%)")
-    (best,) = show_best_runs(runs).axes
-    fills = {line.get_ydata()[0]: line.get_markerfacecolor() for line in best.lines}
-    assert fills[1] == "white" != fills[0] and "hollow: test" in best.get_xlabel()
     set_curve_axes(ax, runs[1:], "epoch")
     assert ax.get_ylabel() == "test accuracy (%)"
-
-
-def test_the_best_epoch_of_each_run_is_drawn_and_the_best_run_comes_first(add):
-    runs = [add("a", 0.25, 0.5, 0.375), add("b", 0.75, seed=1), add("c", 0.1, float("nan"), seed=2), add("none")]
-    (ax,) = show_best_runs(runs, count=2).axes
-    assert [list(line.get_xdata()) for line in ax.lines] == [[75], [50]]
-    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["seed 1", "seed 0 (a)"]
-    assert [line.get_marker() for line in ax.lines] == ["o", "o"] and "synthetic" not in ax.get_xlabel()
-    (ax,) = show_best_runs([*runs, add("d", 0.8, data=add.synthetic)], count=2).axes
-    assert [line.get_marker() for line in ax.lines] == ["^", "o"] and "synthetic" in ax.get_xlabel()
-    show_best_runs([])
-
-
-def test_names_of_runs_are_drawn_as_they_are(add):
-    figure = show_best_runs([add("$\\nonsense$ _{", 0.5), add("x" * 99, 0.25)])
-    figure.canvas.draw()
-    assert len(figure.axes[0].get_yticklabels()[1].get_text()) == 28 and plain_label("a", 5) == "a"
 
 
 def test_intervals_have_a_dot_at_the_mean_a_bar_as_long_as_the_interval_and_a_tick_for_each_value():

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from utils.experiments.beside_reports import ours_text
-from utils.experiments.compare import KINDS, is_synthetic
+from utils.experiments.compare import KINDS
 from utils.figures.style import COLOURS, DASHES, signed
-from utils.runs.labels import label_runs
 
 GREY = "#595959"
 SPLITS = {"val": "validation", "test": "test"}
@@ -46,36 +43,6 @@ def set_curve_axes(ax, runs, unit):
     ax.set(xlabel=UNITS[unit], ylabel=_accuracy_label(runs))
     ax.set_xlim(left=0)
     ax.grid(axis="y")
-
-
-def show_best_runs(runs, *, count=20, title=None):
-    """Draw the best watched accuracy of each run, for the best `count` of them."""
-    best = []
-    for run in runs:
-        accuracies = [accuracy for _, accuracy in curve_of(run, "epoch") if not math.isnan(accuracy)]
-        if accuracies:
-            best.append((max(accuracies), run))
-    best = sorted(best, key=lambda pair: pair[0], reverse=True)[:count]
-    figure, ax = plt.subplots(figsize=(5.2, 1.3 + 0.24 * max(len(best), 4)))
-    beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
-    shown, labels = [run for _, run in best], label_runs(runs)
-    watched = watched_of(shown)
-    for i, (accuracy, run) in enumerate(best):
-        marker = "^" if is_synthetic(run) else "o"
-        fill = COLOURS[0] if run.watched == watched else "white"
-        ax.plot(accuracy, i, marker, color=COLOURS[0], markerfacecolor=fill, markersize=6)
-        ax.annotate(f"{accuracy:.1f}", (accuracy, i), **beside)
-    ax.set_yticks(range(len(best)), [plain_label(labels[run.name], 28) for run in shown], fontsize=9)
-    xlabel = f"best {SPLITS[watched]} accuracy (%)"
-    if any(run.watched != watched for run in shown):
-        xlabel += "\nhollow: test accuracy"
-    if any(is_synthetic(run) for run in shown):
-        xlabel += "\ntriangle: synthetic images"
-    ax.set(ylim=(max(len(best), 1) - 0.5, -0.5), xlabel=xlabel)
-    ax.margins(x=0.2)
-    ax.grid(axis="both")
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
 
 
 def show_continued(parents, children, *, title=None):
@@ -139,7 +106,7 @@ def show_intervals(rows, *, xlabel="difference (points)", title=None):
         for i, row in enumerate(group):
             _draw_interval(ax, i, row)
         ax.axvline(0, color="black", linewidth=1, linestyle="--")
-        ax.set_yticks(range(len(group)), [plain_label(label.format_map(row), 120) for row in group])
+        ax.set_yticks(range(len(group)), [label.format_map(row) for row in group])
         ax.set(ylim=(len(group) - 0.5, -0.5), title=heading)
         ax.grid(axis="x")
     ax.set_xlabel(f"{xlabel}, {images.pop()}" if len(images) == 1 else xlabel)
@@ -235,13 +202,6 @@ def show_reported(rows, *, title=None):
 def _conditions(row):
     """Return the conditions of our accuracy: images, protocol and number of epochs."""
     return [row["data"], MEASURED[row["protocol"]], f"{row['epochs']} epochs"]
-
-
-def plain_label(text: str, longest: int = 60) -> str:
-    """Return a label for matplotlib: a long text is cut, and dollar signs do not start a formula."""
-    if len(text) > longest:
-        text = f"{text[: longest - 1]}…"
-    return text.encode("utf-8", "replace").decode().replace("$", r"\$")
 
 
 def _accuracy_label(runs):
