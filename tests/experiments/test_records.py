@@ -3,7 +3,6 @@
 import importlib
 import json
 
-import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -17,7 +16,6 @@ from utils.experiments.records import (
     make_record,
     read_records,
     record_path,
-    results_table,
     save_record,
 )
 from utils.files import plain, write_json
@@ -136,19 +134,6 @@ def test_what_is_kept_is_read_again_and_damage_is_said(tmp_path, record):
     (tmp_path / "results" / "two.json").write_text('{"half')
     with pytest.raises(CourseworkError, match="record"):
         read_records(tmp_path / "results")
-
-
-def test_the_table_has_a_row_for_runs_that_differ_in_their_seed_only_and_the_best_comes_first(tmp_path, record):
-    assert results_table(tmp_path).empty
-    better = record | {"system": "other", "accuracy": 1.0}
-    for name, one in {"a": record, "b": record | {"seed": 1}, "c": better}.items():
-        save_record(one, tmp_path / f"{name}.json")
-    found = results_table(tmp_path)
-    assert list(found.index) == ["other", "tiny"] and list(found["seeds"]) == [1, 2]
-    assert found.loc["tiny", "test accuracy"] == pytest.approx(100 * record["accuracy"])
-    assert found.loc["tiny", "spread"] == 0 and found.loc["tiny", "seconds"] > 12.5
-    save_record(better | {"beside": 1}, tmp_path / "c.json")
-    assert pd.isna(results_table(tmp_path).loc["other", "seconds"])
 
 
 def test_an_apple_gpu_does_not_count_as_a_cpu(record):

@@ -12,7 +12,7 @@ from networks import small_gated
 from utils import runs
 from utils.data import load_cifar10
 from utils.errors import CheckpointError, CourseworkError
-from utils.experiments import differences, write_page
+from utils.experiments import write_page
 from utils.recipes import Recipe, load_run
 from utils.report import write_report
 
@@ -51,7 +51,6 @@ def test_they_are_reported_without_a_drawing(name):
 def test_they_are_compared():
     page = write_page().read_text(encoding="utf-8")
     assert all(name in page for name in NAMES)
-    assert len(differences(*map(runs.find, NAMES)))
 
 
 def test_their_networks_cannot_be_loaded_and_the_error_says_why():

@@ -1,6 +1,6 @@
 """The records of finished trainings in results/accuracy; all accuracies and times in the README come from them.
 
-results_table()  # one row per system, best first
+[record["accuracy"] for record in read_records().values() if record["system"] == "quick"]
 """
 
 from __future__ import annotations
@@ -152,34 +152,6 @@ def fastest_machine(records) -> list:
     for record in records:
         machines.setdefault(record["device"], []).append(record)
     return min(machines.values(), key=median_seconds)
-
-
-def results_table(folder: Path = RESULTS) -> pd.DataFrame:
-    """Return a table of all records, best first: means over seeds in percent, times of the fastest machine.
-
-    Trainings beside other programs have no time.
-    """
-    rows = []
-    for records in group_records(read_records(folder).values()):
-        accuracies = pd.Series([100 * record["accuracy"] for record in records])
-        alone = [record for record in records if not record.get("beside")]
-        fastest = fastest_machine(alone or records)
-        rows.append(
-            {
-                "system": records[0]["system"],
-                "test accuracy": accuracies.mean(),
-                "spread": accuracies.std(),
-                "seeds": len(records),
-                "images": records[0]["data"]["name"],
-                "protocol": records[0]["protocol"],
-                "epochs": records[0]["epochs"],
-                "seconds": median_seconds(fastest) if alone else None,
-                "on": fastest[0]["device"],
-            }
-        )
-    if not rows:
-        return pd.DataFrame()
-    return pd.DataFrame(rows).sort_values("test accuracy", ascending=False).set_index("system")
 
 
 def gate_differences(records=None) -> pd.DataFrame:
