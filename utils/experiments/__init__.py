@@ -1,6 +1,5 @@
 """Experiments (notebook 06): grids and searches, intervals and tests, and our accuracies beside reported ones."""
 
-from utils.experiments.beside_reports import beside_reported
 from utils.experiments.choose import choose_seeds
 from utils.experiments.grid import run_grid
 from utils.experiments.intervals import sign_test, t_interval
@@ -13,7 +12,7 @@ from utils.experiments.plots import (
     show_search,
     show_tails,
 )
-from utils.experiments.records import gate_differences, read_records
+from utils.experiments.records import beside_reported, gate_differences, read_records
 from utils.experiments.search import run_search
 from utils.experiments.space import linear_range, log_range
 

@@ -21,9 +21,9 @@ from utils.devices import describe
 from utils.errors import CourseworkError
 from utils.evaluation.evaluate import measure_test_accuracy
 from utils.evaluation.metrics import wilson_interval
-from utils.files import read_json, write_json
+from utils.files import plain, read_json, write_json
 from utils.my_utils import accuracy
-from utils.recipes import GATED, WITHOUT_GATE, Recipe, Trained
+from utils.recipes import GATED, SYSTEMS, WITHOUT_GATE, Recipe, Trained
 from utils.recipes.train import isolated_randomness
 from utils.runs.training_facts import git_state, now
 
@@ -152,6 +152,34 @@ def fastest_machine(records) -> list:
     for record in records:
         machines.setdefault(record["device"], []).append(record)
     return min(machines.values(), key=median_seconds)
+
+
+def beside_reported(records=None) -> list[dict]:
+    """Return a row for each reported system: the reported accuracy, and the mean accuracy of our records of it.
+
+    Ours are the records that differ in their seed only; the original images and the reports' protocol come first. If
+    there are none, "mean" and their conditions are None.
+    """
+    records = read_records().values() if records is None else records
+    rows = []
+    for letter, (name, recipe) in zip("ABCDE", SYSTEMS.items(), strict=True):
+        row = {"report": letter, "system": name, "reported": recipe.reported["test_acc"]}
+        row |= dict.fromkeys(("mean", "seeds", "data", "protocol", "epochs"))
+        if ours := _best_records(recipe, records):
+            row |= {"mean": statistics.fmean(record["accuracy"] for record in ours), "seeds": len(ours)}
+            row |= {"data": ours[0]["data"]["name"], "protocol": ours[0]["protocol"], "epochs": ours[0]["epochs"]}
+        rows.append(row)
+    return rows
+
+
+def _best_records(recipe, records):
+    description = plain(recipe.describe())
+    groups = {}
+    for record in records:
+        if record["system"] == recipe.name and record["recipe"] == description:
+            groups.setdefault((record["data"]["name"], record["protocol"]), []).append(record)
+    best = max(groups, key=lambda key: (key[0] == ORIGINAL, key[1] == "watch_test"), default=None)
+    return groups.get(best)
 
 
 def gate_differences(records=None) -> pd.DataFrame:

@@ -1,11 +1,7 @@
-"""Runs that differ only in their seed are one group; labels tell runs apart."""
-
-import math
-import statistics
+"""Labels tell runs apart by what differs between them."""
 
 import pytest
 
-from utils.experiments.compare import group_runs, percent_text
 from utils.recipes import SYSTEMS
 from utils.runs.labels import label_runs
 from utils.runs.run import Run, all_runs, find
@@ -20,63 +16,13 @@ def network(name, **settings):
     return {"network": name, "network_settings": settings}
 
 
-def test_runs_that_differ_only_in_their_seed_are_one_group_with_mean_and_spread(add):
-    for seed, acc in enumerate((0.70, 0.72, 0.77)):
-        add(f"s{seed}", acc, seed=seed, device=f"machine {seed}", git={"commit": str(seed)})
-    add("other", 0.9, recipe=varied(lr=0.1))
-    one, other = group_runs()
-    assert [run.name for run in one.runs] == ["s0", "s1", "s2"] and len(other.runs) == 1
-    assert one.mean == pytest.approx(0.73) and one.std == pytest.approx(statistics.stdev([0.70, 0.72, 0.77]))
-    assert one.best[0].name == "s2"
-    assert math.isnan(other.std)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"data": None},
-        {"effort": "demo"},
-        {"images": 10},
-        {"protocol": "watch_test"},
-        {"precision": "x"},
-        {"parent": "p"},
-    ],
-)
-def test_other_images_effort_protocol_precision_or_parent_make_another_group(add, change):
-    add("a")
-    add("b", seed=1, **change)
-    assert len(group_runs()) == 2
-
-
-def test_unfinished_seeds_do_not_count_beside_finished_ones(add):
-    add("done", 0.8)
-    add("cut", 0.1, seed=1, state="stopped")
-    (group,) = group_runs()
-    assert group.accuracies == [0.8] and len(group.runs) == 2
-
-
-def test_a_group_is_of_test_accuracies_only_if_all_of_its_runs_have_one(add):
-    add("a", 0.6, tests=[{"accuracy": 0.58, "views": "plain"}])
-    assert (group_runs()[0].kind, group_runs()[0].mean) == ("test", 0.58)
-    add("b", 0.7, seed=1)
-    (group,) = group_runs()
-    assert group.kind == "validation" and group.accuracies == [0.6, 0.7]
-
-
-def test_runs_by_hand_are_grouped_with_no_other_run(add):
-    add("a", 0.5, recipe=None, settings={"lr": 0.1, "batch_size": 8})
-    add("b", 0.5, recipe=None, settings={"lr": 0.2, "optimizer": {"name": "SGD", "momentum": 0.9}}, seed=1)
-    assert len(group_runs()) == 2 and find("b").settings["optimizer.momentum"] == 0.9
-
-
 def test_networks_are_called_by_their_name_path_or_class(add, monkeypatch):
     run = add("named", described=network("gated", width=32))
     assert run.network_name == "gated"
-    of_first_version = add("plan", described=network({"blocks": [], "layers": ["conv 8"]}))
     summaries = {"path": {"class": "Net", "path": "package.Net"}, "class": {"class": "MyNet", "path": None}}
     monkeypatch.setattr(Run, "network", property(lambda run: summaries.get(run.name)), raising=False)
     names = [add(name, recipe=None).network_name for name in ("path", "class", "neither")]
-    assert names == ["package.Net", "MyNet", ""] and of_first_version.network_name == ""
+    assert names == ["package.Net", "MyNet", ""]
 
 
 def test_another_network_is_told_by_its_name_without_its_settings(add):
@@ -111,14 +57,9 @@ def test_if_much_differs_a_label_has_what_is_unusual_and_equal_runs_have_their_n
 
 
 @pytest.mark.parametrize("record", ["{}", "[]", '{"recipe": 3, "data": null, "state": 4, "settings": 1}', "no json"])
-def test_damaged_records_are_runs_without_accuracies(add, record):
+def test_damaged_records_are_runs_with_a_label(add, record):
     add("whole", 0.5)
     (add.top / "broken").mkdir()
     (add.top / "broken" / "run.json").write_text(record)
-    assert len(all_runs()) == 2 and [group.kind for group in group_runs()].count(None) == 1
+    assert len(all_runs()) == 2
     assert set(label_runs(all_runs())) == {"whole", "broken"}
-
-
-def test_percentages_are_empty_without_a_value_and_have_a_spread_if_there_is_one():
-    assert [percent_text(value) for value in (None, math.nan, 0.5)] == ["", "", "50.00 %"]
-    assert percent_text(0.5, 0.01, 3) == "50.00 % ± 1.00 over 3 seeds"
