@@ -59,6 +59,10 @@ RUNS = {
         "lines": [],
         "tested": {},
     },
+    "twenty_classes": {
+        "about": record(data={"name": "birds", "source": "image folder", "checksum": "12ab"}),
+        "tested": evaluation(classes=[f"bird {i}" for i in range(20)], images=2000),
+    },
 }
 
 

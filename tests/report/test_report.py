@@ -17,7 +17,7 @@ from utils.errors import CourseworkError
 from utils.optim import losses, optimizers, schedules
 from utils.recipes.reported import SYSTEMS
 from utils.report import content, write_report
-from utils.report.accuracy import GATE_COLUMNS
+from utils.report.accuracy import GATE_COLUMNS, LISTED_CLASSES
 from utils.report.document import plain_text
 from utils.report.facts import NETWORK_ROWS, facts
 from utils.report.formats import count, duration, number, percent, setting
@@ -175,12 +175,20 @@ def test_gates_that_fit_side_by_side_are_drawn_and_classes_without_a_mean_left_o
     assert facts(fake_run(tmp_path / "none", tested=nothing))["accuracy"]["gates"] is None
 
 
-@pytest.mark.parametrize("classes", [3, 12, 13, 100])
-def test_up_to_twelve_classes_make_a_matrix(tmp_path, blank_figures, classes):
+@pytest.mark.parametrize("classes, rows", [(3, None), (12, None), (20, 20), (100, LISTED_CLASSES)])
+def test_up_to_twelve_classes_make_a_matrix_and_more_a_list(tmp_path, blank_figures, classes, rows):
     names = [f"kind {i}" for i in range(classes)]
-    run = fake_run(tmp_path / "run", tested=evaluation(classes=names, images=100 * classes))
-    text = plain_text(content(run)["sections"][4]["blocks"])
-    assert (names[-1] in text) == (classes <= 12) and names[0] in text
+    tested = evaluation(classes=names, images=100 * classes)
+    if rows == LISTED_CLASSES:
+        tested["confusion"][7] = [0, 100, *[0] * (classes - 2)]
+    run = fake_run(tmp_path / "run", tested=tested)
+    found = facts(run)["accuracy"]["class_rows"]
+    assert (found and len(found)) == rows
+    if rows == LISTED_CLASSES:
+        assert {"name": "kind 7", "confused_with": "kind 1", "count": 100} in [
+            {key: row[key] for key in ("name", "confused_with", "count")} for row in found
+        ]
+    assert names[-1] in plain_text(content(run)["sections"][4]["blocks"]) or rows == LISTED_CLASSES
 
 
 def test_a_report_beside_its_own_system_names_what_differs(tmp_path):

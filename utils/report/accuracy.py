@@ -8,6 +8,7 @@ from utils.runs.run_table import tested_accuracy
 GATE_COLUMNS = 12  # the most gate weights side by side that can be read
 MISTAKES, CONFUSIONS = 5, 4  # how many are listed
 MATRIX_CLASSES = 12  # a confusion matrix of more classes does not fit on the page
+LISTED_CLASSES = 40  # how many classes the table in its place lists, those with the lowest recall
 DAMAGES = ("shift", "noise", "jpeg")
 
 
@@ -80,8 +81,27 @@ def _classes(evaluation):
         "mistakes": mistakes,
         "calibration": calibration if calibration.get("count") else None,
         "gates": _gates(evaluation.get("gates") or {}, classes),
-        "has_matrix": len(classes) <= MATRIX_CLASSES,
+        "class_rows": _class_rows(confusion, classes) if len(classes) > MATRIX_CLASSES else None,
     }
+
+
+def _class_rows(confusion, classes):
+    """List each class with its recall, its precision and the wrong class that is most often predicted for it."""
+    rows = []
+    for i, counts in enumerate(confusion):
+        predicted = sum(line[i] for line in confusion)
+        count, j = max((count, j) for j, count in enumerate(counts) if j != i)
+        rows.append(
+            {
+                "name": classes[i],
+                "recall": counts[i] / sum(counts) if sum(counts) else None,
+                "precision": counts[i] / predicted if predicted else None,
+                "confused_with": classes[j] if count else None,
+                "count": count,
+            }
+        )
+    worst = sorted(rows, key=lambda row: row["recall"] or 0)[:LISTED_CLASSES]
+    return [row for row in rows if row in worst]
 
 
 def _gates(tables, classes):
