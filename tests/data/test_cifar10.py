@@ -148,7 +148,7 @@ def test_own_images_of_other_classes_carry_the_names_of_their_folders(own_folder
     assert data.train.origin["classes"] == list(classes) and data.train.origin["checksum"] == data.checksum
     assert torch.bincount(data.train.labels).tolist() == [4] * 3 and data.test.images.shape == (6, 3, 32, 32)
     assert (data.source, data.name) == ("image folder", "images of things") and "3 classes" in str(data)
-    again = load_images(str(own_folder))  # from the cache
+    again = load_images(str(own_folder))
     assert again.classes == classes and torch.equal(again.train.images, data.train.images)
     packed = shutil.make_archive(tmp_path / "packed" / "things", "zip", own_folder)
     assert load_images(packed).checksum == data.checksum

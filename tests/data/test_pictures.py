@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from utils.data.sources import CLASSES
-from utils.data.sources.pictures import _decode, content_hash, read_image_folder
+from utils.data.sources.pictures import _decode, read_image_folder
 from utils.errors import DataError
 
 
@@ -161,7 +161,6 @@ def test_names_in_another_encoding_are_read_and_can_be_shown(tmp_path, write_fil
     folder = write_files(tmp_path, files)
     images, set_aside, _ = read_as_cifar10(folder)
     assert set_aside == [("train/dog/caf?.png", "not a PNG or JPEG picture")] and len(images.train_labels) == 21
-    assert len(content_hash(folder)) == 64
 
 
 def test_many_bad_pictures_are_an_error_that_shows_some(tmp_path, write_files, image_files):
@@ -234,13 +233,3 @@ def test_two_image_folders_in_one_are_refused(tmp_path, write_files, image_files
     packed = shutil.make_archive(tmp_path / "both", "tar", write_files(tmp_path / "folder", both))
     with pytest.raises(DataError, match="more than one"):
         read_as_cifar10(packed)
-
-
-def test_the_content_hash_follows_the_content_not_the_place(tmp_path, write_files, image_files):
-    files = image_files(1, 1)
-    first, second = write_files(tmp_path / "a", files), write_files(tmp_path / "b c", files)
-    assert content_hash(first) == content_hash(second)
-    write_files(second, {"cache/pictures.npz": b"decoded", "README.md": b"hello"})  # beside the pictures
-    assert content_hash(first) == content_hash(second)
-    for change in ({"train/cat/0.png": files["train/dog/0.png"]}, {"train/cat/1.png": files["train/cat/0.png"]}):
-        assert content_hash(write_files(tmp_path / "changed", files | change)) != content_hash(first)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import collections
-import hashlib
 import io
 import itertools
-import os
 import pathlib
 import struct
 
@@ -14,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from utils.data.sources import CLASSES, Images
-from utils.data.sources.archives import blocks, read_files
+from utils.data.sources.archives import read_files
 from utils.errors import DataError
 
 SIZE = (32, 32)
@@ -28,19 +26,6 @@ CIFAR10_LAYOUT = (
     "load_cifar10 reads train/<class>/* and test/<class>/* of the ten classes " + ", ".join(CLASSES) + ". "
     "For your own images, with any classes, use load_images(folder)."
 )
-
-
-def content_hash(path):
-    """Return the sha256 of an archive, or of a folder's train/ and test/; it does not depend on the path."""
-    path = pathlib.Path(path)
-    digest = hashlib.sha256()
-    if path.is_file():
-        for block in blocks(path):
-            digest.update(block)
-        return digest.hexdigest()
-    for name, content in _files(path):
-        digest.update(hashlib.sha256(os.fsencode(name)).digest() + hashlib.sha256(content).digest())
-    return digest.hexdigest()
 
 
 def read_image_folder(path, classes=None):
@@ -71,10 +56,7 @@ def read_image_folder(path, classes=None):
 
 
 def _files(path):
-    """Yield (name, bytes) of all files in an archive, or below a folder's train/ and test/.
-
-    Other files in the folder, such as the cache of decoded pictures, are not read.
-    """
+    """Yield (name, bytes) of all files in an archive, or below a folder's train/ and test/."""
     path = pathlib.Path(path)
     if path.is_file():
         yield from read_files(path)
