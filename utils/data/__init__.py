@@ -16,7 +16,7 @@ _NAMES = {  # by module; a module is imported when a name is used, since some ne
         *("Cutout", "Flip", "Mixup", "RandAugment", "Shrink"),
     ),
     "browse": ("browse_images",),
-    "cifar10": ("Split", "channel_statistics", "class_rows", "load_cifar10", "load_images", "stratified_split"),
+    "cifar10": ("Split", "class_rows", "load_cifar10", "load_images", "stratified_split"),
     "loader": ("MEAN", "STD", "BatchLoader", "augmented", "make_iters"),
     "dataset": ("torch_loader",),
 }

@@ -108,19 +108,6 @@ def class_rows(split, classes, name) -> torch.Tensor:
     return rows if name == "all" else rows[split.labels.cpu() == classes.index(name)]
 
 
-def channel_statistics(images, chunk=5000) -> dict:
-    """Return for each channel, in [0, 1]: the mean, the std of all pixels, and the mean of the std in each image."""
-    image_means, image_squares, image_stds = [], [], []
-    for images_chunk in images.split(chunk):  # all of CIFAR-10 as float64 would take 1.2 GB
-        values = images_chunk.flatten(2).to(torch.float64) / 255
-        image_means.append(values.mean(2))
-        image_squares.append(values.square().mean(2))
-        image_stds.append(values.std(2, correction=0))
-    mean, square, mean_std = (torch.cat(values).mean(0) for values in (image_means, image_squares, image_stds))
-    std = (square - mean.square()).sqrt()
-    return {"mean": mean.tolist(), "std of all pixels": std.tolist(), "mean of the images' own stds": mean_std.tolist()}
-
-
 def stratified_split(split, held_out, seed=0) -> tuple:
     """Return (rest, held out): hold out this number of images, with the same share of every class.
 
