@@ -5,8 +5,6 @@ from __future__ import annotations
 import pathlib
 from typing import NamedTuple
 
-import numpy as np
-
 from utils.data.sources import CLASSES, Images, archives, official, pictures
 from utils.errors import DataError
 
@@ -75,8 +73,8 @@ def read(path):
         return Found("official", "CIFAR-10", official.read_batches(path))
     if path.name in official.ARCHIVES:
         return Found("official", "CIFAR-10", official.read_archive(path))
-    images, set_aside, formats, _ = pictures.read_image_folder(path, CLASSES)
-    return Found("image folder", picture_name(path, images, formats), images, tuple(set_aside))
+    images, set_aside, _ = pictures.read_image_folder(path, CLASSES)
+    return Found("image folder", f"CIFAR-10 from image folder {path.name}", images, tuple(set_aside))
 
 
 def read_own(path):
@@ -90,17 +88,5 @@ def read_own(path):
             where=path,
             next_step="Put each picture into train/<class>/ or test/<class>/. For CIFAR-10, use load_cifar10.",
         )
-    images, set_aside, _, classes = pictures.read_image_folder(readable)
+    images, set_aside, classes = pictures.read_image_folder(readable)
     return Found("image folder", f"images of {path.name}", images, tuple(set_aside), classes)
-
-
-def picture_name(path, images, formats):
-    """Return an image folder's name for titles; it is never only "CIFAR-10", since its pixels can't be checked."""
-    is_complete = all(
-        np.array_equal(np.bincount(labels, minlength=10), np.full(10, count))
-        for labels, count in ((images.train_labels, 5000), (images.test_labels, 1000))
-    )
-    if is_complete and formats == ["JPEG"]:
-        return "JPEG copies of CIFAR-10"
-    name = f"CIFAR-10 from image folder {path.name}"
-    return name if is_complete else f"part of {name}"
