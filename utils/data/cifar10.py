@@ -13,8 +13,6 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-import shutil
-import textwrap
 
 import numpy as np
 import torch
@@ -24,6 +22,10 @@ from utils.errors import DataError, DownloadError
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "data"
 SOURCES = ("auto", "cifar10", "synthetic")
+NOTICE = """\
+These are SYNTHETIC IMAGES, not CIFAR-10: ten classes of simple shapes under the
+same names. The whole suite works with them, but no result on them says anything
+about CIFAR-10."""
 SHARED_LIMIT = 0.01  # the fraction of test images that may also be in the training set; CIFAR-10 itself has a few
 
 
@@ -187,18 +189,4 @@ def _print_set_aside(set_aside):
 
 
 def _print_notice(error):
-    """Print that these images are not CIFAR-10, between two rules; a line with a path stays whole, to be copied."""
-    width = min(100, shutil.get_terminal_size((100, 24)).columns)
-    paragraphs = (
-        "These are SYNTHETIC IMAGES, not CIFAR-10: ten classes of simple shapes under the same names. "
-        "The whole suite works with them, but no result on them says anything about CIFAR-10.",
-        f"Why:  {error.what}",
-        f"Next: {error.next_step}",
-    )
-    lines = []
-    for line in "\n".join(paragraphs).splitlines():
-        has_path = str(DATA) in line
-        lines += (
-            [line.strip()] if has_path else textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
-        )
-    print("\n".join(["=" * width, *lines, "=" * width]))
+    print("\n".join(["=" * 80, NOTICE, f"Why:  {error.what}", f"Next: {error.next_step}", "=" * 80]))
