@@ -170,7 +170,7 @@ def main(arguments):
     if name not in TARGETS:
         fail(f"There is no target '{name}'.", "Choose one of " + ", ".join(TARGETS) + ".")
     # The commands run in the suite's folder, but the caller may be in another one.
-    for variable in ("VENV", "CIFAR10_ROOT", "CIFAR10_CACHE", "COURSEWORK_RUNS", "FOLDER"):
+    for variable in ("VENV", "CIFAR10_ROOT", "COURSEWORK_RUNS", "FOLDER"):
         if os.environ.get(variable):
             os.environ[variable] = os.path.abspath(os.path.expanduser(os.environ[variable]))
     try:

@@ -27,7 +27,7 @@ from utils.errors import CourseworkError
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "runs" / "coursework"
-FOLDER_VARIABLES = ("CIFAR10_ROOT", "CIFAR10_CACHE", "COURSEWORK_RUNS")
+FOLDER_VARIABLES = ("CIFAR10_ROOT", "COURSEWORK_RUNS")
 QUOTED_LINES = 8  # of a failing cell, and of its error
 REDRAW_SECONDS = 0.2
 PLAIN_LINE_SECONDS = 60.0  # where the output is not a terminal, a line tells the progress this often
