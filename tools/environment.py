@@ -9,7 +9,6 @@ faster, and it chooses the build of PyTorch that fits the machine's GPU. Otherwi
 import hashlib
 import importlib.util
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[1]
 OLDEST = (3, 10)
 UNFINISHED = "made by tools/make.py, not finished"
 UV = shutil.which("uv")
-NEEDED_GB = 7  # of disk, where torch brings its CUDA libraries
 ANOTHER_PYTHON = "py -3.12 tools/make.py ..." if os.name == "nt" else "PYTHON=python3.12"
 
 # What pip's log says and what then helps; the first match counts.
@@ -43,32 +41,19 @@ def fail(what, next_step):
 
 
 def check_python(version=sys.version_info, executable=sys.executable):
-    """Stop in one line if this Python is too old, and name a newer one if there is one."""
+    """Stop in one line if this Python is too old."""
     if tuple(version[:2]) >= OLDEST:
         return
-    newer = next((name for name in (f"python3.{minor}" for minor in range(15, 9, -1)) if can_start(name)), None)
-    hint = f"use PYTHON={newer}" if newer else f"install a newer one, then name it: {ANOTHER_PYTHON}"
     number = ".".join(map(str, version[:2]))
-    raise SystemExit(f"The suite needs Python 3.10 or newer, and {executable} is {number}: {hint}")
-
-
-def can_start(name):
-    """Tell whether there is a program of this name that starts; pyenv puts names on the path that do not."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return shutil.which(name) is not None and subprocess.call([name, "-V"], **quiet) == 0
-
-
-def by_hand(command):
-    """Return a command as a person can type it in the suite's folder."""
-    words = [str(word) for word in command]
-    words = [os.path.relpath(word, str(ROOT)) if ROOT in Path(word).parents else word for word in words]
-    return subprocess.list2cmdline(words) if os.name == "nt" else " ".join(map(shlex.quote, words))
+    what = f"The suite needs Python 3.10 or newer, and {executable} is {number}."
+    raise SystemExit(f"{what} Name a newer one: {ANOTHER_PYTHON}")
 
 
 def run(command):
     """Print a command, run it in the suite's folder, and return its exit code."""
-    print("$ " + by_hand(command), flush=True)
-    process = subprocess.Popen([str(word) for word in command], cwd=str(ROOT))
+    words = [str(word) for word in command]
+    print("$ " + subprocess.list2cmdline(words), flush=True)
+    process = subprocess.Popen(words, cwd=str(ROOT))
     while True:
         try:
             return process.wait()
@@ -116,11 +101,8 @@ def create(folder):
 
 def install(python, folder):
     """Install requirements.txt with uv, or with pip if there is no uv or it fails; after a failure, say what helps."""
-    free = shutil.disk_usage(str(folder)).free / 1e9
     print(f"Installing requirements.txt into {folder}. This happens once. PyTorch is most of it: on Linux up to 3 GB")
     print("to download and 6 GB on disk, elsewhere less. It takes minutes, and some of them are silent.", flush=True)
-    if sys.platform.startswith("linux") and free < NEEDED_GB:
-        print(f"Only {free:.1f} GB of disk space are free here, which may not be enough.")
     if UV:
         code = run(uv_install(python))
         if code == 0:

@@ -22,7 +22,6 @@ from pathlib import Path
 
 from tools import notebooks
 from tools.command import INTERRUPTED, command
-from tools.pace import Pace
 from utils.errors import CourseworkError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,7 +29,6 @@ PAGES = ROOT / "runs" / "coursework"
 FOLDER_VARIABLES = ("CIFAR10_ROOT", "COURSEWORK_RUNS")
 QUOTED_LINES = 8  # of a failing cell, and of its error
 REDRAW_SECONDS = 0.2
-PLAIN_LINE_SECONDS = 60.0  # where the output is not a terminal, a line tells the progress this often
 KERNEL_SECONDS = 600  # what a kernel gets to start, and to send its output, on a busy machine
 SAVE_SECONDS = 20.0  # what an interrupted training gets to save a checkpoint before its kernel is killed
 TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -96,12 +94,8 @@ class Execution:
         self.cell = cell
         self._started_at = time.monotonic()
 
-    def elapsed(self):
-        """Return how many seconds the current cell has run."""
-        return time.monotonic() - self._started_at
-
     def _on_cell_executed(self, cell, cell_index, execute_reply):
-        cell.metadata["seconds"] = self.elapsed()
+        cell.metadata["seconds"] = time.monotonic() - self._started_at
 
 
 def _kernel_manager():
@@ -117,21 +111,11 @@ def _kernel_manager():
     return AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisPython())
 
 
-class StatusLine:
-    """One line that is renewed in place on a terminal; elsewhere a plain line once a minute."""
-
-    def __init__(self):
-        self.is_live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-        self._next_line = time.monotonic() + PLAIN_LINE_SECONDS
-
-    def show(self, text):
-        """Show where the run is."""
-        if self.is_live:
-            width = shutil.get_terminal_size().columns - 1
-            print("\r" + text[:width].ljust(width), end="\r", flush=True)
-        elif time.monotonic() >= self._next_line:
-            print(text, flush=True)
-            self._next_line += PLAIN_LINE_SECONDS
+def show_status(text):
+    """On a terminal, show where the run is, in a line that is renewed in place."""
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns - 1
+        print("\r" + text[:width].ljust(width), end="\r", flush=True)
 
 
 def position(name, nb, cell):
@@ -150,37 +134,30 @@ def training_progress(cell):
     return [*epochs[-1:], *accuracies[-1:]]
 
 
-def status_text(name, nb, execution, pace):
-    """Return where a run is, how long it still takes, and how far the training in the current cell is."""
-    cell = execution.cell
-    if cell is None:
-        return position(name, nb, cell)
-    remaining = pace.remaining(name, cell, execution.elapsed())
-    return ", ".join(filter(None, [position(name, nb, cell), remaining, *training_progress(cell)]))
+def status_text(name, nb, cell):
+    """Return where a run is, and how far the training in the current cell is."""
+    return ", ".join([position(name, nb, cell), *(training_progress(cell) if cell else ())])
 
 
-def run_notebook(name, nb, environ, pace):
+def run_notebook(name, nb, environ):
     """Run a notebook, whose cells then hold their new outputs; return None, or a text that says what failed."""
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs = []
             cell.execution_count = None
             cell.metadata.pop("seconds", None)
-    pace.executed[name] = nb
     execution = Execution(nb)
-    status = StatusLine()
     log = PAGES / "kernel.log"
     with open(log, "wb") as file:
         execution.start(notebooks.FOLDER, environ, file)
         try:
             while not execution.wait(REDRAW_SECONDS):
-                status.show(status_text(name, nb, execution, pace))
+                show_status(status_text(name, nb, execution.cell))
         except KeyboardInterrupt:
             print(f"\nStopping in {position(name, nb, execution.cell)}.", flush=True)
             execution.stop()
             raise
-    if status.is_live:
-        status.show("")
+    show_status("")
     if execution.failure is None:
         return None
     return f"{position(name, nb, execution.cell)} failed:\n{failure_text(execution, log)}"
@@ -261,14 +238,13 @@ def run(paths, in_place):
     PAGES.mkdir(parents=True, exist_ok=True)
     print(f"Running {', '.join(path.stem for path in paths)}. First the images.", flush=True)
     environ = kernel_environment()
-    pace = Pace(paths)
     for number, path in enumerate(paths):
         remaining = " ".join(later.stem[:2] for later in paths[number:])
         command = f'make {"notebooks" if in_place else "run"} ARGS="{remaining}"'
         nb = notebooks.read(path)
         started = time.monotonic()
         try:
-            error = run_notebook(path.stem, nb, environ, pace)
+            error = run_notebook(path.stem, nb, environ)
         except KeyboardInterrupt:
             print(f"  next:  {command} continues with this notebook; trainings that keep checkpoints resume.")
             return INTERRUPTED

@@ -35,7 +35,6 @@ def main(arguments=None):
         "--folder", default="auto", help="the folder of its checkpoints (default: its run's folder in runs/)"
     )
     parser.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS")
-    parser.add_argument("--compiled", action="store_true", help="compile the network with torch.compile first")
     text = "do not use CUDA graphs"
     parser.add_argument(
         "--no-cuda-graph", dest="cuda_graph", action="store_const", const=False, default="auto", help=text

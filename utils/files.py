@@ -43,13 +43,18 @@ def as_bytes(text: str) -> bytes:
 
 
 def write_bytes(path: Path, content: bytes):
-    """Write a file in one step: readers see the old file or the new one, even if the process is killed."""
+    """Write a file in one step: readers see the old file or the new one, even if the process is killed.
+
+    The file gets its name when all of it is on the disk and was read back unchanged.
+    """
     partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
         with open(partial, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if partial.read_bytes() != content:
+            raise OSError(f"{partial.name} does not read back as it was written")
         replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -6,18 +6,17 @@ import os
 import pathlib
 
 from utils import files
-from utils.runs import checkpoint_files, claim
+from utils.runs import claim
 
 OPERATIONS = {  # what a training does to a disk: where the name is looked up, and the name
     "mkdir": (pathlib.Path, "mkdir"),
-    "open": (checkpoint_files, "open"),
     "fsync": (os, "fsync"),
     "read": (pathlib.Path, "read_bytes"),
     "replace": (os, "replace"),
     "open folder": (os, "open"),
     "list": (pathlib.Path, "iterdir"),
     "unlink": (pathlib.Path, "unlink"),
-    "open record": (files, "open"),
+    "open": (files, "open"),
     "append": (os, "write"),
     "open claim": (claim, "open"),
     "rename": (os, "rename"),

@@ -38,7 +38,7 @@ def falls_back(folder, path, content):
     """Damage the newer of two generations; require the older, and a warning, and the damaged one set aside."""
     path.write_bytes(content)
     with pytest.warns(CheckpointWarning, match=re.escape(path.stem)):
-        found, state = newest([folder])
+        found, state = newest(folder)
     aside = path.with_suffix(".corrupt")
     assert state["position"]["batch"] == 1 and torch.equal(state["net"], STATE["net"]) and found != path
     assert aside.read_bytes() == content and not path.exists()
@@ -93,9 +93,9 @@ def test_a_training_whose_newest_checkpoint_is_damaged_ends_the_same(tmp_path):
 
 def test_content_just_loaded_can_be_saved_again(tmp_path):
     write(tmp_path, STATE)
-    path, state = newest([tmp_path])
+    path, state = newest(tmp_path)
     assert write(tmp_path, state) == path and listed(tmp_path) == [path]
-    assert torch.equal(newest([tmp_path])[1]["net"], STATE["net"])
+    assert torch.equal(newest(tmp_path)[1]["net"], STATE["net"])
 
 
 class Other(torch.nn.Module):
@@ -249,7 +249,7 @@ def test_damage_under_a_name_that_fits_it_is_a_clear_error_or_loads(tmp_path, co
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                assert newest([tmp_path])[0] == path
+                assert newest(tmp_path)[0] == path
             except CheckpointError as error:
                 assert len(str(error).splitlines()) < 10
         path.unlink()
@@ -259,7 +259,7 @@ def test_a_file_that_is_no_state_is_refused(tmp_path):
     for thing in ([1, 2], {"net": {}}, 5):
         path = put(tmp_path, bytes(dump(thing)))
         with pytest.raises(CheckpointError, match="not a checkpoint of a training"):
-            newest([tmp_path])
+            newest(tmp_path)
         path.unlink()
 
 

@@ -267,17 +267,6 @@ def test_a_pixels_channels_lie_together_unless_gated_convolutions_merge_branches
     assert maps[0].is_contiguous(memory_format=torch.channels_last) == together or maps[0].shape[2:] == (1, 1)
 
 
-def test_a_network_is_compiled_on_request_only_and_trains_to_the_same_end(tiny, data, monkeypatch):
-    compiled = []
-    monkeypatch.setattr(nn.Module, "compile", lambda net, **how: compiled.append(net))
-    plainly = tiny.train(data, folder=None, **SMALL)
-    assert not compiled
-    trained = tiny.train(data, folder=None, compiled=True, **SMALL)
-    assert compiled == [trained.net] and same(trained.net.state_dict(), plainly.net.state_dict())
-    facts = [tiny.facts(data, EFFORTS["check"], torch.device("cpu"), compiled=asked) for asked in (False, True)]
-    assert tiny.folder(facts[0]) != tiny.folder(facts[1])  # neither resumes the other's training
-
-
 def test_the_ablations_change_nothing_but_the_gate():
     for base in GATED:
         for recipe in WITHOUT_GATE[base.name]:

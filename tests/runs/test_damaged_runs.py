@@ -1,14 +1,10 @@
 """A run with a damaged file hides no other run: it is shown correctly, or listed as unreadable with the reason."""
 
-import random
-
-import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
-from run_damage import DAMAGES, MISSING, changed, type_changes, value_at, whole, write
+from run_damage import DAMAGES, MISSING, changed, type_changes, whole, write
 
 from utils.experiments import page
-from utils.report import content
 from utils.report.facts import facts
 from utils.report.template import render
 from utils.runs import table
@@ -108,27 +104,3 @@ def test_files_that_are_damaged_as_a_whole_hide_no_run(run_log, damage):
             assert name in first_lines(report)
         elif damage not in HARMLESS_AS_LINES and name != "faults.jsonl":
             assert is_listed_with_reason(row)
-
-
-def draw_only(show, *arguments, size=None, **options):
-    """Draw a figure without writing it, which takes most of the time."""
-    plt.close(show(*arguments, **options))
-    return '<svg width="1pt" height="1pt"></svg>'
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("seed", range(500))
-def test_random_changes_of_types_hide_no_run_in_table_page_and_whole_report(run_log, monkeypatch, seed):
-    monkeypatch.setattr("utils.report.drawings._svg", draw_only)
-    draw, files = random.Random(seed), whole()
-    for _ in range(draw.choice((1, 2, 4))):
-        name, path, new = draw.choice(CHANGES)
-        try:
-            value_at(files[name], path)
-        except (LookupError, TypeError):  # an earlier change has removed it
-            continue
-        files[name] = changed(files[name], path, new)
-    write(run_log / "damaged", files)
-    write(run_log / "whole", whole())
-    assert set(table().index) == {"damaged", "whole"} and "whole" in page.comparison_page()
-    assert content(Run(run_log / "damaged"))["sections"] and table().loc["whole", "state"] == "finished"

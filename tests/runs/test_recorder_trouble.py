@@ -91,13 +91,12 @@ def test_a_failure_is_noted_with_its_place_and_its_images(error, state):
     assert ("nan" in fault["what"]) == (state == "diverged")
 
 
-def test_a_diverged_runs_fault_names_the_images_of_the_batch():
+def test_a_diverged_runs_fault_names_the_batch():
     net, train_iter, _, optimizer = parts(lr=1e30)
     with pytest.raises(DivergedError) as caught:
         train_ch3(net, train_iter, None, F.cross_entropy, 9, optimizer, step=Step(guard=True), curves=False)
     (fault,) = find("last").faults
     assert caught.value.where == f"epoch {fault['epoch']}, batch {fault['batch']}, learning rate 1e+30"
-    assert fault["rows"] == train_iter.indices(fault["epoch"] - 1, fault["batch"] - 1).tolist()
     assert runs.table().loc[find("last").name, "state"] == "diverged"
 
 
@@ -237,19 +236,18 @@ def test_a_folder_deleted_in_mid_run_is_reported_once_and_the_record_is_written_
 
 
 def test_who_writes_checkpoints_has_claimed_their_folder_with_and_without_a_record(tmp_path):
-    refused, copies = [], tmp_path / "copies"
+    refused = []
 
     class Second:
         def after_batch(self, training):
-            for options in ({"folder": tmp_path / "mine"}, {"folder": tmp_path / "other", "copy_to": copies}):
-                with pytest.raises(CourseworkError, match="training this run") as caught:
-                    train(Checkpoints(**options), record=False, epochs=1)
-                refused.append(caught.value)
+            with pytest.raises(CourseworkError, match="training this run") as caught:
+                train(Checkpoints(tmp_path / "mine"), record=False, epochs=1)
+            refused.append(caught.value)
             training.stop = True
 
     for record in (False, True):
-        train(Checkpoints(tmp_path / "mine", copy_to=copies), Second(), record=record)
-        assert len(refused) == 2 and not [*tmp_path.glob(f"*/{NAME}")]
+        train(Checkpoints(tmp_path / "mine"), Second(), record=record)
+        assert len(refused) == 1 and not [*tmp_path.glob(f"*/{NAME}")]
         refused.clear()
 
 

@@ -27,7 +27,7 @@ def test_runs_are_found_by_name_by_a_beginning_or_as_the_last(data, tiny):
     assert "Train a network first" in caught.value.next_step
 
 
-def test_the_table_has_the_four_figures_of_report_e_and_filters(data, tiny):
+def test_the_table_has_the_four_figures_of_report_e(data, tiny):
     trained = tiny.train(data, seed=1, **SMALL)
     tiny.train(data, seed=2, protocol="watch_test", **SMALL)
     table = runs.table()
@@ -38,49 +38,13 @@ def test_the_table_has_the_four_figures_of_report_e_and_filters(data, tiny):
     assert mine.parameters == sum(p.numel() for p in trained.net.parameters())
     assert mine.error_rate == pytest.approx(1 - trained.history["val_acc"][-1])
     assert mine.settled_s in trained.history["seconds"] or pd.isna(mine.settled_s)
-    assert list(runs.table(protocol="watch_test").seed) == [2] and list(runs.table(seed=1, system="tiny").seed) == [1]
-    assert runs.table(seed=77).empty
     acc = measure_test_accuracy(trained)["accuracy"]
     assert runs.table().loc[trained.run.name, "test_acc"] == acc
     assert runs.table().loc[trained.run.name, "error_rate"] == pytest.approx(1 - acc)
-    with pytest.raises(CourseworkError, match="no column speed"):
-        runs.table(speed=1)
 
 
 def test_an_empty_ledger_is_an_empty_table():
     assert runs.table().empty and "val_acc" in runs.table() and runs.all_runs() == []
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xff"])
-def test_a_record_that_cannot_be_read_is_a_row_that_says_so(content):
-    train()
-    (runs.trainings() / "broken").mkdir()
-    (runs.trainings() / "broken" / "run.json").write_bytes(content)
-    assert sorted(runs.table().state) == ["finished", "unreadable"]
-
-
-def test_bad_lines_are_counted_in_the_table():
-    train()
-    with open(find("last").folder / "metrics.jsonl", "ab") as file:
-        file.write(b"\xff\n{half")
-    assert list(runs.table().bad_lines) == [2]
-
-
-WRONG_SHAPES = (
-    *('{"from": 3}', '{"from": [1]}', '{"from": [null, 0.5]}', '{"from": ["a", "b"]}', '{"from": {"0": 1, "1": 2}}'),
-    *('{"point": 1}', '{"point": [1, 2]}', '{"point": [1, 2, 3, 4]}', '{"point": [null, 1, 1]}', '{"point": "abc"}'),
-    *('{"epoch": null}', '{"epoch": "two"}', '{"epoch": 2, "val_acc": "high"}', '{"epoch": 2, "val_acc": [0.5]}'),
-)
-
-
-def test_lines_of_the_wrong_shape_are_counted_as_bad_and_hide_no_other():
-    history = train()
-    before = find("last").history().rows
-    with open(find("last").folder / "metrics.jsonl", "a") as file:
-        file.write("".join(f"{line}\n" for line in WRONG_SHAPES) + '{"another": "kind"}\n')
-    run = find("last")
-    assert run.bad_lines == len(WRONG_SHAPES) == runs.table().bad_lines[run.name]
-    assert run.history().rows == before == history.rows and run.history().points == history.points
 
 
 def test_a_run_whose_epochs_have_different_columns_hides_no_other():

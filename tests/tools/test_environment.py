@@ -178,16 +178,10 @@ def test_ctrl_c_stops_uv_and_does_not_start_pip(workshop, monkeypatch, code):
     assert workshop.done == ["venv", "uv pip"] * 2
 
 
-@pytest.mark.skipif(os.name == "nt", reason="the programs are shell scripts")
-def test_an_old_python_is_refused_in_one_line_that_names_a_newer_one_that_starts(tmp_path, monkeypatch):
-    for name, code in (("python3.13", 127), ("python3.12", 0)):  # the first is a name that pyenv has for no Python
-        (tmp_path / name).write_text(f"#!/bin/sh\nexit {code}\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_an_old_python_is_refused_in_one_line():
     with pytest.raises(SystemExit) as stop:
         environment.check_python((3, 9, 18), "/usr/bin/python3")
-    assert "3.10 or newer" in str(stop.value) and "PYTHON=python3.12" in str(stop.value)
-    assert len(str(stop.value).splitlines()) == 1
+    assert "3.10 or newer" in str(stop.value) and len(str(stop.value).splitlines()) == 1
 
 
 SYSTEMS = {"linux": "posix", "darwin": "posix", "win32": "nt"}  # as Python's sys and os name them
@@ -211,12 +205,3 @@ def test_the_constraints_fix_one_version_of_every_requirement_that_meets_its_bou
     assert all(str(version).startswith("==") and "*" not in str(version) for version in fixed.values())
     for name, bounds in read_requirements("requirements.txt", python, system).items():
         assert bounds.contains(str(fixed[name]).removeprefix("==")), name
-
-
-def test_commands_are_printed_as_they_can_be_typed_in_the_suites_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(environment, "ROOT", tmp_path)
-    if os.name != "nt":
-        assert (
-            environment.by_hand([tmp_path / ".venv/bin/python", "x y", tmp_path / "a b"])
-            == ".venv/bin/python 'x y' 'a b'"
-        )

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import types
 
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
@@ -14,7 +13,6 @@ from patience import PATIENCE, wait_until
 from suites import add_notebook, make_suite, run_python
 
 from tools import notebooks, run
-from tools.pace import Pace
 
 FIGURE = """\
 import matplotlib.pyplot as plt
@@ -202,22 +200,11 @@ class Terminal(io.StringIO):
 
 def test_on_a_terminal_one_line_is_renewed_in_place(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
-    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stdout", Terminal())
-    status = run.StatusLine()
-    status.show("a long line that does not fit into forty columns")
-    status.show("short")
+    run.show_status("a long line that does not fit into forty columns")
+    run.show_status("short")
     lines = [line for line in sys.stdout.getvalue().split("\r") if line]
     assert [len(line) for line in lines] == [39, 39] and lines[1].rstrip() == "short"
-
-
-def test_without_a_terminal_a_plain_line_comes_once_a_minute(monkeypatch, capsys):
-    clock = iter([0.0, 59.0, 61.0, 90.0, 121.0])
-    monkeypatch.setattr(run.time, "monotonic", lambda: next(clock))
-    status = run.StatusLine()
-    for text in ("one", "two", "three", "four"):
-        status.show(text)
-    assert capsys.readouterr().out == "two\nfour\n"
 
 
 def test_the_status_names_the_cell_and_how_far_its_training_is():
@@ -228,49 +215,6 @@ def test_the_status_names_the_cell_and_how_far_its_training_is():
     assert run.position("04_x", nb, cells[2]) == "04_x, cell 2 of 2"
     assert run.training_progress(cells[2]) == ["epoch 2 of 3", "test accuracy 40.00 %"]
     assert run.training_progress(cells[1]) == []
-
-
-@pytest.fixture
-def four_cells(tmp_path):
-    """Return a notebook whose cells took 10, 10, 80 and 300 seconds elsewhere, and its Pace; nothing has run yet."""
-    cells = [new_code_cell("1", metadata={"seconds": seconds}) for seconds in (10, 10, 80, 300)]
-    path = tmp_path / "04_x.ipynb"
-    notebooks.write(new_notebook(cells=cells), path)
-    pace = Pace([path])
-    nb = pace.executed["04_x"] = notebooks.read(path)
-    for cell in nb.cells:
-        del cell.metadata["seconds"]
-    return nb, pace
-
-
-# (seconds that the first cells took here, seconds that the next one has run, what is then said)
-PACES = [
-    ([], 5, ""),
-    ([10], 0, "about 6 min"),
-    ([60], 0, "about 39 min"),
-    ([60], 30, "about 38 min"),  # 60 * 39 - 30 seconds
-    ([60], 120, "more than 57 min"),  # twice as slow as it seemed: at least 180 / 20 times 380 seconds
-    ([60, 120, 480], 0, "about 33 min"),  # 6.6 times as long as elsewhere
-    ([60, 120, 480], 1970, "less than 1 min"),
-    ([60, 120, 480], 4000, ""),
-]
-
-
-@pytest.mark.parametrize(("measured", "elapsed", "said"), PACES)
-def test_the_time_left_follows_the_pace_of_this_machine(four_cells, measured, elapsed, said):
-    nb, pace = four_cells
-    for cell, seconds in zip(nb.cells, measured, strict=False):
-        cell.metadata["seconds"] = seconds
-    assert pace.remaining("04_x", nb.cells[len(measured)], elapsed).removesuffix(" left") == said
-
-
-def test_the_time_left_is_seen_at_eighty_columns(four_cells):
-    nb, pace = four_cells
-    nb.cells[0].metadata["seconds"] = 10_000
-    execution = types.SimpleNamespace(cell=nb.cells[1], elapsed=lambda: 1.0)
-    nb.cells[1].outputs = [new_output("stream", text="epoch 10 of 100, validation accuracy 40.00 %")]
-    text = run.status_text("03_loss_and_optimizer", nb, execution, pace)
-    assert "min left" in text[:79] and "epoch 10 of 100" in text
 
 
 def test_a_folder_of_pages_that_cannot_be_written_is_named_without_a_traceback(suite):

@@ -1,14 +1,12 @@
-"""Tests average: the average by hand, what is measured, what KeepBest keeps, and both through a resume."""
+"""Tests average: the average by hand, what is measured, and what KeepBest keeps."""
 
 import pytest
 import torch
 from torch import nn
 from training_parts import same
 
-from utils.errors import CourseworkError
 from utils.my_utils import loss_and_accuracy, train_ch3
 from utils.optim.losses import make_loss
-from utils.runs.checkpoints import Checkpoints
 from utils.training.average import Average
 from utils.training.best_epoch import KeepBest
 
@@ -36,7 +34,7 @@ def weights(training):
     return training.net.state_dict()
 
 
-def train(*callbacks, epochs=3, seed=0, lr=0.5, measure=True, batches=4, folder=None):
+def train(*callbacks, epochs=3, seed=0, lr=0.5, batches=4):
     """Train a small network with batch norm on batches that are the same each time; return (history, data, loss)."""
     torch.manual_seed(7)
     X, y = torch.randn(batches, 20, 6), torch.randint(0, 3, (batches, 20))
@@ -44,9 +42,9 @@ def train(*callbacks, epochs=3, seed=0, lr=0.5, measure=True, batches=4, folder=
     net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 3))
     loss = make_loss("cross_entropy")
     data, optimizer = [*zip(X, y, strict=True)], torch.optim.SGD(net.parameters(), lr)
-    callbacks = [*callbacks, *([Checkpoints(folder, every=1e9)] if folder else [])]
-    test_iter = data[::-1] if measure else None
-    history = train_ch3(net, data, test_iter, loss, epochs, optimizer, callbacks=callbacks, watched="val", curves=False)
+    history = train_ch3(
+        net, data, data[::-1], loss, epochs, optimizer, callbacks=callbacks, watched="val", curves=False
+    )
     return history, data, loss
 
 
@@ -95,44 +93,8 @@ def test_keep_best_keeps_the_measured_weights_of_the_first_of_the_best_epochs(av
     assert not same(best.weights, seen.epochs[-1])
 
 
-def test_without_watched_images_there_is_no_best_epoch_to_keep():
-    with pytest.raises(CourseworkError, match="val_acc"):
-        train(KeepBest(), measure=False)
-
-
 def test_keep_best_forgets_the_training_before():
     best = KeepBest()
     first = max(train(best, epochs=8)[0]["val_acc"])
     second = train(best, epochs=1, lr=1e-9, seed=4)[0]["val_acc"]
     assert second[0] < first and best.row["val_acc"] == second[0]
-
-
-class StopAfter:
-    def __init__(self, epochs):
-        self.epochs = epochs
-
-    def after_epoch(self, training):
-        training.stop = training.epoch == self.epochs
-
-
-@pytest.mark.parametrize("epochs", range(1, 8))
-def test_both_come_through_a_resume_to_the_last_bit(tmp_path, epochs):
-    whole, best = Average(0.7), KeepBest()
-    train(whole, best, epochs=8, lr=3.0)
-    train(Average(0.7), KeepBest(), StopAfter(epochs), epochs=8, lr=3.0, folder=tmp_path)
-    again, best_again = Average(0.7), KeepBest()
-    train(again, best_again, epochs=8, lr=3.0, seed=9, folder=tmp_path)
-    assert same(whole.state_dict(), again.state_dict()) and same(best.weights, best_again.weights)
-    assert best.row["epoch"] == best_again.row["epoch"] and best.row["val_acc"] == best_again.row["val_acc"]
-
-
-def test_a_best_epoch_that_is_not_saved_would_be_lost(tmp_path, monkeypatch):
-    whole = KeepBest()
-    train(Average(0.7), whole, epochs=8, lr=3.0)
-    stop = whole.row["epoch"]
-    assert stop < 8
-    train(Average(0.7), KeepBest(), StopAfter(stop), epochs=8, lr=3.0, folder=tmp_path)
-    monkeypatch.setattr(KeepBest, "load_state_dict", lambda self, state: None)
-    forgetful = KeepBest()
-    train(Average(0.7), forgetful, epochs=8, lr=3.0, seed=9, folder=tmp_path)
-    assert forgetful.row["epoch"] != whole.row["epoch"]

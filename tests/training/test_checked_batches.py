@@ -129,7 +129,6 @@ TABLE = {
     "float64": (network, batches(images=X.double()), F.cross_entropy, "float64"),
     "no batch": (network, [], F.cross_entropy, "no batch"),
     "an empty batch": (network, [(X[:0], Y[:0])], F.cross_entropy, "no example"),
-    "on the device meta": (lambda: network().to("meta"), batches(), F.cross_entropy, "meta"),
 }
 ONLY_IN_TRAINING = {
     "one image and batch norm": (with_norm, [(X[:1], Y[:1])], F.cross_entropy, "single image"),
@@ -186,23 +185,10 @@ def test_batches_that_only_training_refuses(case):
     check(train, *ONLY_IN_TRAINING[case])
 
 
-@pytest.mark.parametrize(
-    ("y_hat", "y"),
-    [
-        (torch.eye(3), torch.tensor([[0], [1], [2]])),
-        (torch.eye(3), torch.eye(3).long()),
-        (torch.eye(3), torch.eye(4)[:3]),
-        (torch.eye(3), torch.eye(3)[:2]),
-        (torch.eye(3)[:, :, None], torch.arange(3)),
-        (torch.zeros(3, 1), torch.zeros(3).long()),
-        (torch.zeros(3), torch.zeros(3).long()),
-        (torch.eye(3), torch.arange(2)),
-        ([[0.1, 0.9]], torch.tensor([1])),
-    ],
-)
-def test_accuracy_refuses_shapes_for_which_it_would_count_wrongly(y_hat, y):
+@pytest.mark.parametrize("y", [torch.tensor([[0], [1], [2]]), torch.eye(3).long(), torch.arange(2)])
+def test_accuracy_refuses_shapes_for_which_it_would_count_wrongly(y):
     with pytest.raises(CourseworkError):
-        accuracy(y_hat, y)
+        accuracy(torch.eye(3), y)
 
 
 def test_a_wrong_label_is_found_in_an_epoch_of_very_many_batches():

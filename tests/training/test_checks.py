@@ -2,7 +2,6 @@
 
 import warnings
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -47,22 +46,15 @@ def train(**changes):
 
 
 @pytest.mark.parametrize("name", ["train_iter", "test_iter"])
-@pytest.mark.parametrize("given", [generate, tuple(batches())])
-def test_a_generator_function_or_a_tuple_of_batches_serves_like_a_list(name, given):
+def test_a_tuple_of_batches_serves_like_a_list(name):
     expected = train(**{name: batches()})
-    history, net = train(**{name: given})
+    history, net = train(**{name: tuple(batches())})
     assert same(net.state_dict(), expected[1].state_dict())
     assert history["train_loss"] == expected[0]["train_loss"] and len(history) == 2
 
 
 def test_a_generator_trains_for_one_epoch():
     assert len(train(train_iter=generate(), num_epochs=1)[0]) == 1
-
-
-@pytest.mark.parametrize("num_epochs", [1, np.int64(2)])
-def test_whole_numbers_of_epochs_are_accepted(num_epochs):
-    history = train(num_epochs=num_epochs)[0]
-    assert len(history) == num_epochs
 
 
 def dataset():
@@ -89,6 +81,7 @@ REFUSED = {
     "a generator watched twice": ({"test_iter": generate()}, "test_iter can be read only once"),
     "a map": ({"train_iter": map(tuple, batches())}, "read only once"),
     "a dataset": ({"train_iter": dataset()}, "single examples"),
+    "a function": ({"train_iter": generate}, "iterable of batches"),
     "nothing to train on": ({"train_iter": None}, "iterable of batches"),
     "a number": ({"test_iter": 5}, "iterable of batches"),
     "images alone": ({"train_iter": [X for X, _ in batches()]}, "pair"),
@@ -106,7 +99,6 @@ REFUSED = {
     ),
     "a frozen network": ({"net": nn.Linear(4, 3).requires_grad_(False)}, "frozen"),
     "an optimizer of the frozen part": (frozen_body(0), "frozen"),
-    "a network on the device meta": ({"net": nn.Linear(4, 3, device="meta")}, "meta"),
     "an optimizer's class": ({"optimizer": torch.optim.SGD}, "class SGD"),
     "a function that updates": ({"optimizer": print}, "Optimizer"),
     "a network's class": ({"net": nn.Flatten, "optimizer": optimizer_of_an_older_network()}, "class Flatten"),
@@ -153,13 +145,6 @@ def test_a_lazy_network_is_trained_after_its_first_batch():
     net = lazy_network()
     net(batches()[0][0])
     assert len(train(net=net)[0]) == 2
-
-
-def test_an_optimizer_may_hold_a_part_of_the_network():
-    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))
-    before = net[0].weight.detach().clone()
-    train(net=net, optimizer=torch.optim.SGD(net[1].parameters(), lr=0.1))
-    assert torch.equal(net[0].weight, before)
 
 
 def dense_optimizers():

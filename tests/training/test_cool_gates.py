@@ -73,17 +73,6 @@ def test_a_resumed_training_has_the_same_temperatures(tmp_path, monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
 
 
-def test_a_method_of_the_same_name_in_another_layer_is_left_alone():
-    class Fan(nn.Linear):
-        def cool(self):
-            raise AssertionError("called")
-
-    net = Fan(192, 10)
-    options = {"callbacks": [CoolGates()], "curves": False, "record": False}
-    batches = [(X.flatten(1), y) for X, y in BatchLoader(images(), 50)]
-    train_ch3(net, batches, None, nn.CrossEntropyLoss(), 1, torch.optim.SGD(net.parameters(), 0.01), **options)
-
-
 def test_a_recipe_cools_its_gates_by_itself(data):
     settings = {"channels": (4,), "kernel_sizes": (3, 1), "gate": "mlp", "temperature": 30.0, "cooling": 0.5}
     recipe = OURS["quick"].change(network_settings=settings, batch_size=50)

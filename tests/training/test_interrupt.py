@@ -65,49 +65,6 @@ def test_an_interrupted_cell_ends_well_and_can_be_gone_on_with(kernel, tmp_path)
     assert "".join(said).split("\n")[0] == "True [1] 7"
 
 
-BUILD = """
-import sys, time
-sys.path[:0] = [{root!r}, {tests!r}]
-from networks import small_cnn
-from utils.data import load_cifar10
-from utils.recipes import Recipe
-
-def slow_network(**settings):
-    if "go on" not in globals():
-        print("building", flush=True)
-        time.sleep(60)
-    return small_cnn(**settings)
-
-data = load_cifar10(source="synthetic")
-recipe = Recipe("slow", slow_network, batch_size=48, num_epochs=1)
-"""
-AGAIN = """
-globals()["go on"] = True
-trained = recipe.train(data, effort="check", device="cpu", folder=None, curves=False)
-print("epochs:", len(trained.history))
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="its kernels are interrupted in another way")
-def test_a_cell_interrupted_before_the_first_batch_shows_one_line_and_can_be_run_again(kernel):
-    manager, client = kernel
-    texts = []
-
-    def listen(message):
-        texts.append(message["content"].get("text", ""))
-        if texts[-1].startswith("building"):
-            manager.interrupt_kernel()
-
-    def run(code):
-        return client.execute_interactive(code, timeout=PATIENCE, output_hook=listen)["content"]
-
-    assert run(BUILD.format(root=str(ROOT), tests=str(ROOT / "tests")))["status"] == "ok"
-    reply = run('recipe.train(data, effort="check", device="cpu", folder=None, curves=False)')
-    assert reply["ename"] == "Interrupted" and len(reply["traceback"]) == 1
-    assert "\n" not in reply["traceback"][0] and "building" in "".join(texts)
-    assert run(AGAIN)["status"] == "ok" and "epochs: 1" in "".join(texts)
-
-
 class InterruptAt:
     """A profile function that interrupts this process at a call of a Python function, counted from its installation."""
 

@@ -88,18 +88,6 @@ def test_a_terminal_gets_one_line_and_a_file_or_ci_none(tty, ci, monkeypatch, ca
     assert out.count("\n") == int(tty and not ci)
 
 
-def test_the_text_below_the_curves_keeps_its_height_while_the_training_runs(screen, monkeypatch):
-    heights, show = [], live._show
-
-    def remember(handle, output):
-        heights.extend([output.count("\n")] if isinstance(output, str) else [])
-        return show(handle, output)
-
-    monkeypatch.setattr(live, "_show", remember)
-    train()
-    assert len(heights) > 10 and set(heights[:-1]) == {1}
-
-
 def test_a_terminals_line_is_never_wider_than_the_terminal(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setattr(live, "in_notebook", lambda: False)
@@ -160,23 +148,3 @@ def test_drawing_takes_a_small_share_of_the_time(screen, monkeypatch):
         clock[0] += 0.1
         curves.after_batch(training)
     assert len(drawn) == pytest.approx(clock[0] * 0.02 / 0.5, abs=1.5)
-
-
-@pytest.mark.parametrize(("curves", "title"), [(True, live.TITLE), ("A small network", "A small network")])
-def test_the_figure_has_the_title_that_is_asked_for(screen, monkeypatch, curves, title):
-    titles = []
-    monkeypatch.setattr(live, "_show", lambda _, shown: titles.append(getattr(shown, "get_suptitle", str)()))
-    history = types.SimpleNamespace(rows=[], points=[])
-    training = types.SimpleNamespace(epoch=0, batch=0, batches=1, num_epochs=1, complete=True, history=history)
-    (callback,) = live.with_curves((), curves)
-    callback.on_end(training)
-    assert titles[0] == title
-
-
-def test_a_row_is_said_row_text():
-    row = {"epoch": 3, "train_loss": 1.5, "train_acc": 0.5, "val_loss": 1.25, "val_acc": 0.625, "lr": 1, "seconds": 61}
-    assert row_text(row) == (
-        "after epoch 3 (1 min 1 s): training loss 1.500, validation loss 1.250, "
-        "training accuracy 50.00 %, validation accuracy 62.50 %"
-    )
-    assert not re.search("nan|None", row_text(row))

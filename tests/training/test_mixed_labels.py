@@ -82,15 +82,6 @@ def test_other_steps_train_on_them_as_the_plain_step_does(step, device):
     assert results[0] == pytest.approx(results[1], rel=0.01 if step.precision == "bf16" else 1e-4)
 
 
-def test_a_training_records_them_in_its_history_and_evaluates_on_whole_labels(tmp_path, monkeypatch):
-    net, _, test_iter, optimizer = parts()
-    history = train_ch3(
-        net, mixing_loader(), test_iter, nn.CrossEntropyLoss(), 2, optimizer, curves=False, record=False
-    )
-    assert len(history) == 2 and all(0 <= value <= 1 for value in history["train_acc"])
-    assert history["test_acc"][-1] == pytest.approx(evaluate_accuracy(net, test_iter))
-
-
 def use_in(place, labels):
     """Train on labels, or evaluate with them."""
     net, train_iter, _, optimizer = parts()
@@ -141,13 +132,3 @@ def test_a_loss_that_needs_one_class_per_image_is_refused_with_a_way_out(loss):
     with pytest.raises(CourseworkError, match="mixed images") as caught:
         train_epoch_ch3(net, mixing_loader(), loss, optimizer)
     assert "CrossEntropyLoss" in caught.value.next_step
-
-
-def test_an_error_of_the_network_itself_is_passed_on():
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        train_epoch_ch3(
-            net := nn.Sequential(nn.Flatten(), nn.Linear(7, 10)),
-            mixing_loader(),
-            nn.CrossEntropyLoss(),
-            torch.optim.SGD(net.parameters(), lr=0.1),
-        )

@@ -12,7 +12,7 @@ from utils.errors import CourseworkError, DivergedError
 from utils.my_utils import loss_and_accuracy, train_batch, train_ch3
 from utils.optim.losses import make_loss
 from utils.training.micro_batches import NO_MEMORY, ran_out_of_memory
-from utils.training.step import Step, best_precision
+from utils.training.step import Step
 
 DEVICES = [
     "cpu",
@@ -91,12 +91,6 @@ def test_what_is_not_finite_stops_before_the_step(spoil, value, step, device):
     assert same(before, tensors(net))
     for old, new in zip(momenta["state"].values(), rest[-1].state_dict()["state"].values(), strict=True):
         assert torch.equal(old["momentum_buffer"], new["momentum_buffer"])
-
-
-def test_without_the_guard_the_weights_are_spoilt():
-    net, *rest = make()
-    Step(guard=False)(*spoil_gradient(net, *rest, NAN))
-    assert not all(parameter.isfinite().all() for parameter in net.parameters())
 
 
 def test_fp16_leaves_out_a_step_that_overflows_and_halves_its_scale():
@@ -307,46 +301,6 @@ def test_lower_precision_gives_float32_scores_and_nearly_the_same_loss(precision
     assert y_hat.dtype == step.predict(net, rest[0]).dtype == torch.float32
     assert {*inside} == {{"bf16": torch.bfloat16, "fp16": torch.float16}[precision]}
     assert all(parameter.dtype == torch.float32 for parameter in net.parameters())
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_the_scale_of_fp16_survives_saving(device):
-    net, *rest = make(device=device)
-    first, second = Step("fp16"), Step("fp16")
-    first(net, *rest)
-    state = first.state_dict()
-    state["scaler"]["scale"] = 1024.0
-    second.load_state_dict(state)
-    assert second.state_dict()["scaler"] == state["scaler"]
-    second(net, *rest)
-    assert second.state_dict()["scaler"] == {**state["scaler"], "_growth_tracker": 2}
-
-
-def test_the_best_precision_of_a_device_is_one_that_step_knows():
-    assert best_precision("cpu") in ("fp32", "bf16")
-    Step(best_precision("cpu"))(*make())
-
-
-def test_fp16_stops_where_no_scale_of_the_loss_gives_a_finite_gradient():
-    class Overflow(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, X):
-            return X.clone()
-
-        @staticmethod
-        def backward(ctx, gradient):
-            return gradient * float("inf")
-
-    net = torch.nn.Linear(3, 2)
-    before = net.weight.detach().clone()
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    step, X, y = Step("fp16"), torch.randn(4, 3), torch.zeros(4, dtype=torch.int64)
-    with pytest.raises(DivergedError, match="No scale"):
-        for _ in range(30):
-            step(net, X, y, lambda y_hat, y: torch.nn.functional.cross_entropy(Overflow.apply(y_hat), y), optimizer)
-    assert torch.equal(net.weight, before)
-    step(net, X, y, torch.nn.functional.cross_entropy, optimizer)  # the same step serves again
-    assert not torch.equal(net.weight, before)
 
 
 def test_norms_keep_no_statistics_of_a_batch_that_stopped_a_training():

@@ -126,7 +126,7 @@ def replay(folder: str, scratch: str, train: str, checksum: str, name: str) -> d
         curves=False,
         save_every=1e9,
     )
-    theirs, ours = newest([run.folder])[1]["net"], newest([copy])[1]["net"]
+    theirs, ours = newest(run.folder)[1]["net"], newest(copy)[1]["net"]
     differences = [float((theirs[key] - ours[key]).abs().max() / ours[key].abs().max().clamp(min=1e-6)) for key in ours]
     return {
         "from": paths[1].name,

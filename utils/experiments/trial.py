@@ -95,7 +95,7 @@ def make_trial(recipe, settings: dict, arguments, options, search=None, callback
             options[axis] = value
         else:
             recipe = vary(recipe, axis, value)
-    chosen = {name: options[name] for name in TRAIN_OPTIONS} | {"compiled": options.get("compiled", False)}
+    chosen = {name: options[name] for name in TRAIN_OPTIONS}
     shared = [arguments[name] for name in ("data", "effort", "device")]
     facts = recipe.facts(*shared, parent=arguments["parent"], **chosen) | ({"search": search} if search else {})
     labels = {axis: label for axis, (label, _) in settings.items()}

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import inspect
 import json
 import operator
 import types
@@ -94,11 +93,7 @@ class Recipe:
 
     def change(self, **changes) -> Recipe:
         """Return the same recipe with these fields changed."""
-        changed = dataclasses.replace(self, **changes)
-        is_same_network = (changed.network, changed.network_settings) == (self.network, self.network_settings)
-        if is_same_network and "_probe" in self.__dict__:
-            changed.__dict__["_probe"] = self._probe
-        return changed
+        return dataclasses.replace(self, **changes)
 
     def make_network(self, num_classes: int | None = None) -> nn.Module:
         """Return a new network; its weights come from torch's global random generator.
@@ -116,7 +111,7 @@ class Recipe:
             raise CourseworkError(
                 f"The network cannot be made with these settings: {error}",
                 where=f"{self.name}, network_settings={self.network_settings}",
-                next_step=f"Its settings are those of {import_path(make_net)}{signature_of(make_net)}.",
+                next_step=f"Its settings are the arguments of {import_path(make_net)}.",
             ) from error
         if not isinstance(net, nn.Module):
             raise CourseworkError(
@@ -168,7 +163,6 @@ class Recipe:
         protocol: str = "validation",
         precision: str = "auto",
         parent=None,
-        compiled: bool = False,
     ) -> dict:
         """Return the facts of one training, as plain data: everything that its result depends on.
 
@@ -189,8 +183,6 @@ class Recipe:
         }
         if parent:
             facts["parent"] = parent.name
-        if compiled:
-            facts["compiled"] = True
         return facts
 
     def folder(self, facts: dict) -> Path:
@@ -252,14 +244,6 @@ def _check_network(recipe):
 def takes(function: Callable, parameter: str) -> bool:
     """Return True if a function or class has a parameter of this name."""
     return parameter in {known.name for known in parameters_of(function) or ()}
-
-
-def signature_of(function: Callable) -> str:
-    """Return the parameters of a function or class as text."""
-    try:
-        return str(inspect.signature(function))
-    except (TypeError, ValueError):
-        return "(...)"
 
 
 def as_plain_data(value):

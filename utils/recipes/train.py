@@ -20,7 +20,7 @@ from utils.devices import keep_memory, try_gpu
 from utils.errors import CourseworkError
 from utils.models.basic_layers import TemperatureSoftmax, Whiten
 from utils.models.convolution import use_fast_convolutions
-from utils.models.gated import GatedConv, set_form
+from utils.models.gated import GatedConv
 from utils.models.source import import_path
 from utils.my_utils import train_ch3
 from utils.optim.losses import make_loss
@@ -52,7 +52,6 @@ def train_recipe(
     effort: str | Effort | None = None,
     device=None,
     precision: str = "auto",
-    form: str = "auto",
     cuda_graph="auto",
     folder="auto",
     save_every: float = 60.0,
@@ -61,7 +60,6 @@ def train_recipe(
     sweep: str | None = None,
     callbacks=(),
     curves: bool | str = True,
-    compiled: bool = False,
     processes: Processes | None = None,
 ) -> Trained:
     """Train a recipe and return the Trained. The same call resumes a training that was interrupted.
@@ -72,8 +70,7 @@ def train_recipe(
     with its weights, and with its optimizer state if the optimizer is of the same class. sweep: the name of a group of
     runs, such as a grid. cuda_graph: on a GPU, replay each step as a CUDA graph. A replay does not run the Python code
     in `forward`, so "auto" does this only for the networks of utils.models; give True if yours computes only with
-    tensors. compiled: compile the network with torch.compile first, which pays off only in a long run.
-    processes: the Processes of `several_processes`, which then share every batch.
+    tensors. processes: the Processes of `several_processes`, which then share every batch.
     """
     device = torch.device(device or try_gpu())
     processes = processes or Processes(device)
@@ -82,19 +79,17 @@ def train_recipe(
     seed = operator.index(seed)
     effort = effort if isinstance(effort, Effort) else choose_effort(effort, device)
     parent = find(parent) if isinstance(parent, str) else parent
-    facts = recipe.facts(data, effort, device, seed, protocol, precision, parent, compiled)
+    facts = recipe.facts(data, effort, device, seed, protocol, precision, parent)
     folder = recipe.folder(facts) if folder == "auto" else folder and Path(folder)
     images, num_epochs = effort.cut(data, recipe.num_epochs, recipe.macs())
     loaders = make_loaders(recipe, images, num_epochs, protocol, seed, device)
     train_iter, watched_iter, test_iter = loaders
     loss = make_loss(recipe.loss, **recipe.loss_settings)
     if cuda_graph == "auto":
-        cuda_graph = can_replay(recipe) and not compiled and processes.count == 1
+        cuda_graph = can_replay(recipe) and processes.count == 1
     step = Step(facts["precision"], cuda_graph=cuda_graph, clip_norm=recipe.clip_norm, clip_value=recipe.clip_value)
     with isolated_randomness(derive_seed(seed, recipe.name), device):
-        net = prepared_network(recipe, data, train_iter.split, device, form)
-        if compiled:
-            net.compile(dynamic=False)  # compiled separately for each image size: one version for all would be slower
+        net = prepared_network(recipe, data, train_iter.split, device)
         optimizer = make_optimizer(recipe.optimizer, net, recipe.lr, **recipe.optimizer_settings)
         if parent:
             inherit(parent, net, optimizer)
@@ -169,11 +164,10 @@ def make_loaders(recipe, images, num_epochs, protocol, seed, device):
     return train_iter, {"val": val_iter, "test": test_iter}.get(WATCHED[protocol]), test_iter
 
 
-def prepared_network(recipe, data, split, device, form="auto") -> nn.Module:
+def prepared_network(recipe, data, split, device) -> nn.Module:
     """Return a new network on its device, in the memory layout that is fastest there."""
     net = recipe.make_network(len(data.classes))
     check_scores(recipe, net, split, len(data.classes))
-    set_form(net, form)
     whiten(recipe, net, split)
     net = laid_out(net, device).to(device)
     if device.type == "cpu":
@@ -300,7 +294,7 @@ def _shape_of_state(state):
 
 def checkpoint_of(run: Run) -> dict:
     """Return the state in a run's newest intact checkpoint."""
-    checkpoint = newest([run.folder])
+    checkpoint = newest(run.folder)
     if checkpoint is None:
         raise CourseworkError(
             f"{run.name} has no checkpoint.",

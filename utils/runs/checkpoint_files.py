@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import pickle
 import re
 import struct
@@ -13,7 +12,7 @@ import warnings
 import torch
 
 from utils.errors import CheckpointError, CheckpointWarning
-from utils.files import replace, sync_folder
+from utils.files import write_bytes
 
 # The name contains a hash of the file's content, so that a file that was cut short or changed is recognised.
 NAME = "checkpoint-{epoch:05d}-{batch:07d}-{hash}.pt"
@@ -29,7 +28,7 @@ def write(folder, state):
     content, done = dump(state), state["position"]
     name = NAME.format(epoch=done["epoch"], batch=done["batch"], hash=_hash(content))
     folder.mkdir(parents=True, exist_ok=True)
-    _put(content, folder / name)
+    write_bytes(folder / name, content)
     return folder / name
 
 
@@ -49,26 +48,6 @@ def load(content, where, next_step):
         reason = next((line.strip() for line in lines if "GLOBAL" in line or "global" in line), lines[0])
         what = f"This file is not a checkpoint, or contains more than numbers and texts: {reason[:200]}"
         raise CheckpointError(what, where=where, next_step=next_step) from None
-
-
-def copy(path, folder):
-    """Copy a checkpoint into another folder, checked in the same way."""
-    _put(path.read_bytes(), folder / path.name)
-
-
-def _put(content, path):
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if _hash(partial.read_bytes()) != PATTERN.fullmatch(path.name)[3]:
-            raise OSError(f"{partial.name} does not read back as it was written")
-        replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    sync_folder(path.parent)
 
 
 def remove_old(folder, keep, written):
@@ -113,14 +92,14 @@ def clean(folder):
         path.unlink(missing_ok=True)
 
 
-def newest(folders):
-    """Return (path, state) of the newest intact checkpoint in some folders, or None if there never was one.
+def newest(folder):
+    """Return (path, state) of a folder's newest intact checkpoint, or None if there never was one.
 
     A damaged checkpoint is renamed to .corrupt, with a warning. If all are damaged, an error is raised, so that the
     training does not silently start again.
     """
-    damaged, paths = [], [path for folder in folders for path in listed(folder)]
-    for path in sorted(paths, key=position, reverse=True):
+    damaged = []
+    for path in listed(folder):
         state = _read(path)
         if state is not None:
             for name in damaged:
@@ -130,11 +109,10 @@ def newest(folders):
         corrupt = path.with_suffix(".corrupt")
         path.replace(corrupt)
         damaged.append(corrupt.name)
-    all_damaged = [path for folder in folders for path in listed_with_damaged(folder)]
-    if all_damaged:
+    if all_damaged := listed_with_damaged(folder):
         raise CheckpointError(
             f"Every checkpoint of this training is damaged: {len(all_damaged)} were renamed to .corrupt.",
-            where=folders[0],
+            where=folder,
             next_step="Copy an intact one there, or start anew: Checkpoints(..., resume=False), or another folder.",
         )
     return None

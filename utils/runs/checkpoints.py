@@ -15,7 +15,6 @@ import torch
 from utils.errors import CheckpointError, CheckpointWarning
 from utils.runs.checkpoint_files import (
     clean,
-    copy,
     dump,
     listed_with_damaged,
     load,
@@ -29,36 +28,34 @@ from utils.runs.same_training import compare, describe, named
 from utils.training.finite import check_finite
 from utils.training.state import SAVING
 
+KEEP = 2  # how many of the newest checkpoints are kept
+
 
 class Checkpoints:
     """A callback that saves a training in a folder; if the same training is started again, it resumes from there.
 
     A checkpoint is written every `every` seconds, at the end, and after an interrupt; less often if writing would take
     more than the fraction `share` of the time. With a loader without set_position, a training can only resume at the
-    start of an epoch, so checkpoints are also written after epochs, as often as `share` allows. keep: how many of the
-    newest checkpoints to keep. copy_to: a second folder, for example on a mounted drive, for a copy of each checkpoint;
-    it is used if the first folder is lost. about: a dict of further settings that must be equal to resume. advice: the
-    next step in the error that is raised if the folder contains another training. resume=False: start from the
-    beginning, and rename older checkpoints to .old.
+    start of an epoch, so checkpoints are also written after epochs, as often as `share` allows. Two are kept.
+    about: a dict of further settings that must be equal to resume. advice: the next step in the error that is raised if
+    the folder contains another training. resume=False: start from the beginning, and rename older checkpoints to .old.
     """
 
     order = SAVING  # called after the callbacks whose state is saved
 
-    def __init__(self, folder, *, every=60.0, share=0.02, keep=2, copy_to=None, about=None, resume=True, advice=None):
-        self.folder, self.copy_to = Path(folder), Path(copy_to) if copy_to else None
-        self.every, self.share, self.keep, self.resume = every, share, max(1, keep), resume
+    def __init__(self, folder, *, every=60.0, share=0.02, about=None, resume=True, advice=None):
+        self.folder = Path(folder)
+        self.every = every
+        self.share = share
+        self.resume = resume
         self.extra = about or {}
         self.advice = advice
         self.unsaved = None  # why the last checkpoint could not be written
         self._about = None
         self._newest = None  # the path of the checkpoint that was written or read last
-        self._claims = {}  # {folder: Claim}
+        self._claim = None
         self._due = 0.0
         self._affordable = 0.0
-
-    @property
-    def _folders(self):
-        return [folder for folder in (self.folder, self.copy_to) if folder]
 
     def on_start(self, training):
         """Resume from the newest intact checkpoint, if there is one."""
@@ -68,16 +65,14 @@ class Checkpoints:
         present = capture(training, self._about)
         next_step = "Let about, and each callback's state_dict(), hold tensors, numbers, texts, lists and dicts."
         load(dump({**present, "net": {}}), self.folder, next_step)  # so that an error is raised now and not on resuming
-        self._claim_folders(training)
+        self._claim_folder(training)
         saved = self._find()
         if saved is not None:
             path, state = saved
-            check_version(state, path)
             compare(state["about"], self._about, path, self.advice)
             check_parts(state, present, path)
             restore(training, state)
-            if path.parent == self.folder:
-                self._newest = path
+            self._newest = path
             epochs = "1 epoch" if training.epoch == 1 else f"{training.epoch} epochs"
             resumed = f"Resumed after {epochs} and {training.batch} batches"
             print(f"{'This training is complete' if training.complete else resumed} ({path.name}).")
@@ -101,8 +96,9 @@ class Checkpoints:
             if training.error is None and at_boundary and not self.is_saved(training):
                 self.save(training)
         finally:
-            while self._claims:
-                self._claims.popitem()[1].release()
+            if self._claim is not None:
+                self._claim.release()
+                self._claim = None
 
     def is_saved(self, training):
         """Return whether the newest checkpoint contains the present state of the training."""
@@ -116,16 +112,14 @@ class Checkpoints:
         begun = time.monotonic()
         problem = "This checkpoint could not be written"
         try:
-            self._keep_claim(self.folder)
+            self._keep_claim()
             path = write(self.folder, capture(training, self._about))
             self._newest = path
             problem = "The checkpoint was written, but the oldest one could not be removed"
-            remove_old(self.folder, self.keep, path)
+            remove_old(self.folder, KEEP, path)
             self.unsaved = None
-            if self.copy_to:
-                self._copy(path)
         except OSError as error:
-            self._warn(f"{problem}: {error}", self.folder)
+            self._warn(f"{problem}: {error}")
         now = time.monotonic()
         pause = (now - begun) / self.share
         self._affordable = now + pause
@@ -133,53 +127,35 @@ class Checkpoints:
         if not self.every:  # every=0 means a checkpoint after each batch, however long that takes
             self._due = self._affordable = now
 
-    def _claim_folders(self, training):
-        """Claim the folders, unless the Recorder has claimed them, so that no other process writes into them."""
-        for folder in self._folders:
-            try:
-                if taken := claim(folder, training):
-                    self._claims[folder] = taken
-            except OSError as error:
-                self._warn(f"The folder for the checkpoints could not be claimed: {error}", folder)
+    def _claim_folder(self, training):
+        """Claim the folder, unless the Recorder has claimed it, so that no other process writes into it."""
+        try:
+            self._claim = claim(self.folder, training)
+        except OSError as error:
+            self._warn(f"The folder for the checkpoints could not be claimed: {error}")
 
-    def _keep_claim(self, folder):
+    def _keep_claim(self):
         """Make sure that the folder exists and that no other process has claimed it."""
-        folder.mkdir(parents=True, exist_ok=True)
-        if folder in self._claims:
-            self._claims[folder].keep()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._claim is not None:
+            self._claim.keep()
 
     def _find(self):
         """Remove partial files of earlier attempts; return (path, state) of the newest intact checkpoint, or None."""
-        folders = self._folders
         try:
-            for folder in folders:
-                clean(folder)
-                for path in [] if self.resume else listed_with_damaged(folder):
-                    path.replace(path.with_suffix(".old"))
-            return newest(folders)
+            clean(self.folder)
+            for path in [] if self.resume else listed_with_damaged(self.folder):
+                path.replace(path.with_suffix(".old"))
+            return newest(self.folder)
         except OSError as error:
             what = f"The checkpoints cannot be read: {error}"
             next_step = "Mount or repair the folder, or choose another one."
             raise CheckpointError(what, where=self.folder, next_step=next_step) from None
 
-    def _copy(self, path):
-        try:
-            self._keep_claim(self.copy_to)
-            for wait in (0.2, 1.0, None):  # now and then a mounted drive is unavailable for a moment
-                try:
-                    copy(path, self.copy_to)
-                    break
-                except OSError:
-                    if wait is None:
-                        raise
-                    time.sleep(wait)
-            remove_old(self.copy_to, self.keep, self.copy_to / path.name)
-        except OSError as error:
-            self._warn(f"The checkpoint was written, but its second copy could not be written: {error}", self.copy_to)
-
-    def _warn(self, what, folder):
+    def _warn(self, what):
         self.unsaved = what
-        warnings.warn(f"{what}\n  where: {folder}\n  next:  {_space(folder)}", CheckpointWarning, stacklevel=2)
+        message = f"{what}\n  where: {self.folder}\n  next:  {_space(self.folder)}"
+        warnings.warn(message, CheckpointWarning, stacklevel=2)
 
 
 def capture(training, about):
@@ -234,16 +210,6 @@ def weights_of(state) -> dict:
         averaged = callbacks["Average"].items()
         return {name.removeprefix(prefix): value for name, value in averaged if name.startswith(prefix)}
     return state["net"]
-
-
-def check_version(state, path):
-    """Raise an error for a checkpoint of the first version, which saved the callbacks' state under other names."""
-    if "watchers" in state:
-        raise CheckpointError(
-            "This checkpoint was written by an earlier version of the suite, and this version cannot resume it.",
-            where=path,
-            next_step="Train again in another folder or with resume=False, or finish it with the earlier version.",
-        )
 
 
 def check_parts(state, present, path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from utils.errors import CourseworkError, DivergedError, RecordWarning
+from utils.errors import CourseworkError, RecordWarning
 from utils.files import append_lines, read_json, write_json
 from utils.runs.checkpoints import Checkpoints
 from utils.runs.claim import claim
@@ -28,14 +28,10 @@ POINTS_EVERY = 10.0  # seconds between two writes of the loss during an epoch; r
 def with_recorder(callbacks, record):
     """Return the callbacks and a Recorder; if record is a name, also Checkpoints in the folder of this name."""
     callbacks = as_callbacks(callbacks)
-    where = f"record={record!r}"
     if not isinstance(record, (bool, str)):
         what = f"record must be True, False or a name, but is an object of type {type(record).__name__}."
-        raise CourseworkError(what, where=where, next_step='For example: record="my first net".')
+        raise CourseworkError(what, where=f"record={record!r}", next_step='For example: record="my first net".')
     if any(isinstance(callback, Recorder) for callback in callbacks):
-        if isinstance(record, str):
-            what = "This training has two names: one in the Recorder in callbacks, the other in the argument record."
-            raise CourseworkError(what, where=where, next_step="Remove one of them.")
         return callbacks
     if record is True:
         return [Recorder(), *callbacks]
@@ -263,14 +259,13 @@ class Recorder:
     def _note_error(self, training, kind):
         error = training.error
         what = getattr(error, "what", None) or f"{type(error).__name__}: {error}"
-        batch = {"rows": _rows(training)} if isinstance(error, DivergedError) and not error.is_late else {}
-        self.note_fault(kind, what, training, **batch)
+        self.note_fault(kind, what, training)
 
-    def note_fault(self, kind, what, training, **more):
+    def note_fault(self, kind, what, training):
         """Append a line to the run's faults: the time, the kind of fault, its description, the epoch and the batch."""
         position = {"epoch": training.epoch + 1, "batch": training.batch + 1}
         with self._or_warn():
-            append_lines(self.folder / FAULTS, [{"when": now(), "kind": kind, "what": what} | position | more])
+            append_lines(self.folder / FAULTS, [{"when": now(), "kind": kind, "what": what} | position])
 
     @contextlib.contextmanager
     def _or_warn(self):
@@ -302,11 +297,3 @@ def note_test(folder: Path, accuracy: float, loss: float | None, views: str = "p
 
 def _folder_of(training):
     return next((callback.folder for callback in training.callbacks if isinstance(callback, Checkpoints)), None)
-
-
-def _rows(training):
-    """Return the rows of the loader's split that are in the current batch, or None if the loader has no `indices`."""
-    indices = getattr(training.train_iter, "indices", None)
-    if indices is None or training.batches is None or training.batch >= training.batches:
-        return None
-    return indices(training.train_iter.epoch, training.batch).tolist()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from utils.errors import CourseworkError
 from utils.runs.labels import label_runs
 from utils.runs.run import Run, all_runs
 
@@ -12,22 +11,15 @@ SETTLED = 0.01  # from the time to convergence on, no epoch's accuracy is more t
 NOT_A_NUMBER = float("nan")
 
 
-def table(folder=None, **equal):
-    """Return all runs as a table, one row per run, newest last. table(lr=0.1) returns only the runs with this value.
+def table(folder=None):
+    """Return all runs as a table, one row per run, newest last.
 
     label: the settings that tell the run from the others of its system. problem: why an unreadable run can't be read.
     ms_per_iteration: the time of an epoch, including the measurement after it, divided by its batches. settled_s: the
     time to convergence, in seconds; from then on the watched accuracy stays within one point of its best. error_rate:
     on the test images if they were measured, else on the watched images after the last epoch.
     """
-    frame = pd.DataFrame(rows(all_runs(folder)), columns=COLUMNS).set_index("run")
-    unknown = [name for name in equal if name not in frame.columns]
-    if unknown:
-        next_step = f"Choose from {', '.join(frame.columns)}."
-        raise CourseworkError(f"The table has no column {', '.join(unknown)}.", next_step=next_step)
-    for name, value in equal.items():
-        frame = frame[frame[name] == value]
-    return frame
+    return pd.DataFrame(rows(all_runs(folder)), columns=COLUMNS).set_index("run")
 
 
 # experiments/page.py lists the columns of the comparison page.

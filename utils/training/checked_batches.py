@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterable, Iterator
 
@@ -17,12 +16,10 @@ MOST = 1000  # batches whose labels are held until they are checked; of more, on
 
 
 def check_batches(batches, name, num_epochs, mixed=False):
-    """Return an iterable that can be read in every epoch; raise an error if it can be read only once."""
-    if inspect.isgeneratorfunction(batches):
-        return CalledEachEpoch(batches)
+    """Raise an error unless batches is an iterable that can be read in every epoch."""
     if isinstance(batches, Iterator) and num_epochs > 1:
         what = f"{name} can be read only once, but {num_epochs} epochs need its batches {num_epochs} times."
-        next_step = f"Give list({name}), a DataLoader, or the generator function itself, without calling it."
+        next_step = f"Give list({name}) or a DataLoader."
         raise CourseworkError(what, where=name, next_step=next_step)
     if isinstance(batches, Dataset) and not isinstance(batches, IterableDataset):
         what = f"{name} must yield batches, but is a dataset, which returns single examples."
@@ -34,17 +31,6 @@ def check_batches(batches, name, num_epochs, mixed=False):
     if isinstance(batches, (list, tuple)):
         for batch in batches:
             check_pair(batch, name, mixed)
-    return batches
-
-
-class CalledEachEpoch:
-    """An iterable that calls a generator function anew for each epoch."""
-
-    def __init__(self, function):
-        self.function = function
-
-    def __iter__(self):
-        return self.function()
 
 
 def check_pair(batch, name, mixed=False):
@@ -117,7 +103,8 @@ class CheckedBatches:
     """
 
     def __init__(self, batches, net, device, name, mixed=False):
-        self._batches = check_batches(batches, name, 1, mixed)
+        check_batches(batches, name, 1, mixed)
+        self._batches = batches
         self._mixed = mixed
         self._net = net
         self._device = place(net, device)

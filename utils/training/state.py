@@ -51,8 +51,11 @@ class Training:
         check_training(net, loss, optimizer, step)
         check_watched(watched, test_iter)
         self.num_epochs = check_count("num_epochs", num_epochs, 1)
-        self.train_iter = check_batches(train_iter, "train_iter", self.num_epochs, mixed=True)
-        self.test_iter = None if test_iter is None else check_batches(test_iter, "test_iter", self.num_epochs)
+        check_batches(train_iter, "train_iter", self.num_epochs, mixed=True)
+        if test_iter is not None:
+            check_batches(test_iter, "test_iter", self.num_epochs)
+        self.train_iter = train_iter
+        self.test_iter = test_iter
         self.net = net
         self.loss = loss
         self.optimizer = optimizer
