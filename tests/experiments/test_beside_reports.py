@@ -7,7 +7,6 @@ from utils.experiments.compare import group_runs
 from utils.files import plain
 from utils.recipes.reported import SYSTEMS
 from utils.recipes.tables import C_ROWS, D_ROWS
-from utils.runs.run import all_runs
 
 
 def test_beside_the_five_reported_accuracies_stand_our_best_runs_or_nothing(add):
@@ -55,17 +54,6 @@ def test_tables_of_the_reports_have_our_run_of_each_rows_recipe(add, letter, row
     assert len(table) == len(rows) and [row["run"] for row in table].count("mine") == 1
     assert table[2]["run"] == "mine" and table[2]["reported"] == rows[2].reported["test_acc"]
     assert len(comparison_table(table)) == len(rows)
-
-
-def test_a_run_of_the_first_version_stands_beside_its_report_if_its_network_costs_the_same(add):
-    recipe = SYSTEMS["plain_cnn"]
-    plan = {"network": {"blocks": [], "layers": ["conv 8"]}}
-    same = add("same cost", 0.7, described=plan, macs=recipe.macs())
-    larger = {"network": {"blocks": [], "layers": ["conv 16"]}}
-    add("other cost", 0.8, described=larger, macs=recipe.macs() + 1)
-    add("other lr", 0.9, described=plan | {"lr": 0.1}, macs=recipe.macs())
-    assert [best_group(recipe, group_runs([run])) is None for run in all_runs()] == [False, True, True]
-    assert beside_reported(records=[])[2]["run"] == same.name
 
 
 def test_without_a_complete_run_on_real_images_the_records_are_shown_and_the_original_images_first(add):

@@ -88,11 +88,10 @@ def test_runs_by_hand_are_grouped_with_no_other_run_and_their_settings_are_compa
 def test_networks_are_called_by_their_name_path_or_class(add, monkeypatch):
     run = add("named", described=network("gated", width=32))
     assert run.network_name == "gated"
-    of_first_version = add("plan", described=network({"blocks": [], "layers": ["conv 8"]}))
     summaries = {"path": {"class": "Net", "path": "package.Net"}, "class": {"class": "MyNet", "path": None}}
     monkeypatch.setattr(Run, "network", property(lambda run: summaries.get(run.name)), raising=False)
     names = [add(name, recipe=None).network_name for name in ("path", "class", "neither")]
-    assert names == ["package.Net", "MyNet", ""] and of_first_version.network_name == ""
+    assert names == ["package.Net", "MyNet", ""]
 
 
 def test_another_network_brings_its_own_settings_and_a_setting_of_one_is_a_change_of_its_own(add):
@@ -105,15 +104,6 @@ def test_another_network_brings_its_own_settings_and_a_setting_of_one_is_a_chang
     assert [change.before for change in changes] == ["gated", "32"]
     assert list(differences("base", "both").index) == ["network_settings.width", "network_settings.gate"]
     assert label_runs([find("base"), find("other")]) == {"base": "network gated", "other": "network my_package.MyNet"}
-
-
-def test_runs_of_the_first_version_are_compared_by_the_parameters_of_their_networks(add):
-    plans = [{"blocks": [], "layers": ["conv 8", "linear 10"]}, {"blocks": [], "layers": ["conv 16", "linear 10"]}]
-    for plan, parameters in zip(plans, (1000, 2000), strict=True):
-        add(f"n{parameters}", 0.5, described=network(plan), parameters=parameters)
-    add("new", 0.5, described=network("plain_cnn"))
-    assert [str(change) for change in find_ablations("n1000")[1]] == ["network: 2,000 parameters", "network: plain_cnn"]
-    assert differences("n2000", "new").loc["network"].tolist() == ["2,000 parameters", "plain_cnn"]
 
 
 def test_an_ablation_is_one_change_with_its_spread(add):

@@ -51,13 +51,6 @@ RUNS = {
         "net": plain_network(),
         "tested": {},
     },
-    "first_version": {
-        "about": record(
-            {**RECIPE, "network": {"blocks": []}, "augment": ["Flip(p=0.5)", "Crop(padding=4, mode='zero')"]}
-        ),
-        "net": {},
-        "tested": evaluation(gates=None, views=None, robustness=None, mistakes=[]),
-    },
     "unknown_layers": {
         "about": record_by_hand(seed=7),
         "net": {**plain_network(layers=[]), "problem": "TypeError: forward() takes two images", "source": None},
@@ -66,7 +59,9 @@ RUNS = {
     },
     "twenty_classes": {
         "about": record(data={"name": "birds", "source": "image folder", "checksum": "12ab"}),
-        "tested": evaluation(classes=[f"bird {i}" for i in range(20)], images=2000),
+        "tested": evaluation(
+            classes=[f"bird {i}" for i in range(20)], images=2000, views=None, robustness=None, mistakes=[]
+        ),
     },
 }
 

@@ -143,7 +143,6 @@ def test_what_the_learning_rate_did_is_read_from_the_curves(tmp_path):
         ({"tested": evaluation(900)}, 15, []),
         ({"about": record(data=COPIES), "tested": evaluation(900, data=COPIES)}, 15, []),
         ({"about": record(data=SYNTHETIC), "tested": evaluation(990, data=SYNTHETIC)}, None, []),
-        ({"about": record(data={"name": "drawn images", "source": "drawn"})}, None, []),  # of the first version
         ({"tested": evaluation(990, classes=("cat", "dog", "bird"))}, None, []),
         ({"tested": {}}, None, []),
     ],

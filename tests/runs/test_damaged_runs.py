@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from run_damage import DAMAGES, MISSING, changed, type_changes, value_at, whole, write
 
+from utils.errors import CourseworkError
 from utils.experiments import page
+from utils.recipes import load_run
 from utils.report import content
 from utils.report.facts import facts
 from utils.report.template import render
@@ -50,8 +52,7 @@ def is_listed_with_reason(row):
 def requires_a_reason(change):
     """Return whether a change puts a value of the wrong type where the value would be shown."""
     _, path, new = change
-    is_of_first_version = (path[-1] == "network" and isinstance(new, dict)) or ("augment" in path and new == "text")
-    return new not in (MISSING, None) and not set(path) & set(FREE) and not is_of_first_version
+    return new not in (MISSING, None) and not set(path) & set(FREE)
 
 
 def test_every_value_of_another_type_is_listed_with_the_reason_and_hides_no_run(changed_runs):
@@ -89,6 +90,15 @@ def test_a_run_with_a_changed_value_can_be_reported(changed_runs, step):
 def first_lines(report):
     """Return the quote at the top of a report, without escapes."""
     return report.partition("\n\nRun ")[0].replace("\\", "")
+
+
+def test_a_run_of_version_1_is_unreadable_with_the_reason(run_log):
+    files = whole()
+    record = changed(files["run.json"], ("data", "fingerprint"), "f7b7b2588362a7e4")
+    write(run_log / "earlier", files | {"run.json": record})
+    assert "version 1.0" in table().loc["earlier", "problem"]
+    with pytest.raises(CourseworkError, match="version 1.0"):
+        load_run("earlier")
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -79,11 +79,11 @@ def metrics(epoch, share):
 def record(name, i, epochs):
     """Return the run.json of the i-th trial of a grid of learning rates and seeds."""
     recipe = find_system("plain_cnn").change(lr=(1 + i // SEEDS) * 1e-5, num_epochs=epochs)
-    images = {"name": "CIFAR-10", "source": "official", "fingerprint": "0123456789abcdef"}
+    images = {"name": "CIFAR-10", "source": "official", "checksum": "0123456789abcdef"}
     facts = {"format": 1, "run": name, "system": recipe.name, "state": "finished", "seed": i % SEEDS, "data": images}
     facts |= {"created": f"2026-01-{1 + i // 86400:02d}T{i // 3600 % 24:02d}:{i // 60 % 60:02d}:{i % 60:02d}+00:00"}
     facts |= {"settings": {"optimizer": "Adam", "lr": recipe.lr, "batch_size": 64}, "recipe": plain(recipe.describe())}
-    facts |= {"images": 45_000, "watched": "val", "protocol": "honest", "effort": "full", "precision": "fp32"}
+    facts |= {"images": 45_000, "watched": "val", "protocol": "validation", "effort": "full", "precision": "fp32"}
     facts |= {"num_epochs": epochs, "batches": 704, "parameters": 1_234_567, "device": "CPU with 2 cores"}
     return facts | {"attempts": [{"from": [0, 0], "how": "finished"}], "seconds": 12.5 * epochs}
 

@@ -26,19 +26,6 @@ OURS = ("ours", "kind", "mean", "std", "seeds", "data", "is_synthetic", "protoco
 OURS += ("is_complete", "measured")
 
 
-def _is_run_of(run, recipe, description):
-    """Return whether a run trained exactly this recipe; description is the recipe in the form of a record."""
-    recorded = run.record.get("recipe") or {}
-    if recorded == description:
-        return True
-    if not isinstance(recorded.get("network"), dict):
-        return False
-    # The first version recorded a network layer by layer. For its runs, the multiply-adds are compared.
-    recorded = {name: value for name, value in recorded.items() if "network" not in name}
-    description = {name: value for name, value in description.items() if "network" not in name}
-    return recorded == description and run.record.get("macs") == recipe.macs()
-
-
 def is_complete(run: Run) -> bool:
     """Return whether a run is the complete training of a recipe: finished, and with the full effort."""
     return run.effort == FULL and run.state == "finished"
@@ -50,7 +37,7 @@ def best_group(recipe: Recipe, groups: list[Group]) -> Group | None:
     Real images are preferred to synthetic ones, complete trainings to others, and test accuracies to validation.
     """
     description = plain(recipe.describe())
-    candidates = [group for group in groups if group.best and _is_run_of(group.runs[0], recipe, description)]
+    candidates = [group for group in groups if group.best and group.runs[0].record.get("recipe") == description]
 
     def rank(group):
         run, accuracy = group.best

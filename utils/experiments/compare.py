@@ -14,7 +14,6 @@ import statistics
 
 import pandas as pd
 
-from utils.data.sources import is_synthetic as is_synthetic_source
 from utils.errors import CourseworkError
 from utils.runs.labels import DEPENDENT, setting_text, setting_title, without_network_settings
 from utils.runs.run import Run, all_runs, find
@@ -90,7 +89,7 @@ class Change:
 
 def is_synthetic(run: Run) -> bool:
     """Return whether a run was trained on synthetic images; its accuracy says nothing about CIFAR-10."""
-    return is_synthetic_source((run.record.get("data") or {}).get("source"))
+    return (run.record.get("data") or {}).get("source") == "synthetic"
 
 
 def run_accuracies(run: Run) -> dict:
