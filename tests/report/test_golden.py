@@ -43,7 +43,11 @@ RUNS = {
         "about": record(data=SYNTHETIC, effort="demo", images=180, num_epochs=2, tests=[{}, {}]),
         "tested": evaluation(500, images=1000, data=SYNTHETIC, interval=None),
     },
-    "by_hand": {"about": record_by_hand(), "net": {}, "tested": {}},
+    "by_hand": {
+        "about": record_by_hand(settings={"augment": ["Flip(p=0.5)", "Crop(padding=4, mode='zero')"]}),
+        "net": {},
+        "tested": {},
+    },
     "plain_diverged": {
         "about": record(PLAIN, state="diverged", protocol="watch_test", watched="test", effort="demo"),
         "lines": metrics(3, watched="test"),
