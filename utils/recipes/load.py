@@ -50,7 +50,7 @@ def load_run(
         raise CourseworkError(f"{run.name} can't be loaded: {run.problem}", where=run.folder, next_step=next_step)
     if data is None and not run.record.get("data"):
         raise CourseworkError(
-            f"{run.name} was trained on images of your own loader, which its record does not name.",
+            f"{run.name} was trained on the images of your own loader, which its record does not name.",
             where=run.folder,
             next_step="Measure the network on your own test images: evaluate(net, test_iter). Or give data=...",
         )
