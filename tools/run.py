@@ -35,7 +35,7 @@ TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Execution:
-    """A notebook that runs in a fresh kernel of this Python, in a thread of its own.
+    """A notebook that runs in a fresh kernel of this Python, in a separate thread.
 
     The thread that starts it stays free to show the progress and to receive Ctrl-C.
     """

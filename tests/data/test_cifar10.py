@@ -76,12 +76,6 @@ def test_all_of_the_synthetic_images_come_as_tensors_of_the_promised_form(monkey
     assert data.checksum in str(data) and "10,000 training and 2,000 test" in str(data)
 
 
-def test_the_old_spelling_of_the_synthetic_images_is_still_understood(monkeypatch):
-    assert load_cifar10(source="drawn").source == "synthetic"
-    monkeypatch.setenv("CIFAR10_SOURCE", "drawn")
-    assert load_cifar10().source == "synthetic"
-
-
 def test_an_unknown_source_is_refused():
     with pytest.raises(DataError, match="no source 'imagenet'"):
         load_cifar10(source="imagenet")

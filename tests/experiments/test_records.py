@@ -95,8 +95,6 @@ def test_report_c_is_also_measured_in_training_mode(tiny, data):
     [
         ([{"accuracy": 0.5, "views": "plain"}, {"accuracy": 0.75, "views": "flip"}], 0.5, 0.75),
         ([{"accuracy": 0.75, "views": "flip"}], None, 0.75),
-        ([{"accuracy": 0.5}], 0.5, None),  # the first version noted no views
-        ([{"accuracy": 0.75}, {"accuracy": 0.5, "views": "plain"}, {"accuracy": 0.75}], 0.5, None),
         ([], None, None),
     ],
 )

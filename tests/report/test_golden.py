@@ -37,7 +37,11 @@ RUNS = {
         "about": record(data=SYNTHETIC, effort="demo", images=180, num_epochs=2, tests=[{}, {}]),
         "tested": evaluation(500, images=1000, data=SYNTHETIC, interval=None),
     },
-    "by_hand": {"about": record_by_hand(), "net": {}, "tested": {}},
+    "by_hand": {
+        "about": record_by_hand(settings={"augment": ["Flip(p=0.5)", "Crop(padding=4, mode='zero')"]}),
+        "net": {},
+        "tested": {},
+    },
     "plain_diverged": {
         "about": record(PLAIN, state="diverged", protocol="watch_test", watched="test", effort="demo")
         | {"attempts": ATTEMPTS, "git": {"commit": "abc1234", "changed": True}},
@@ -45,13 +49,6 @@ RUNS = {
         "faults": [*FAULTS, DIVERGED],
         "net": plain_network(),
         "tested": {},
-    },
-    "first_version": {
-        "about": record(
-            {**RECIPE, "network": {"blocks": []}, "augment": ["Flip(p=0.5)", "Crop(padding=4, mode='zero')"]}
-        ),
-        "net": {},
-        "tested": evaluation(gates=None, views=None, robustness=None, mistakes=[]),
     },
     "unknown_layers": {
         "about": record_by_hand(seed=7),
@@ -61,7 +58,9 @@ RUNS = {
     },
     "twenty_classes": {
         "about": record(data={"name": "birds", "source": "image folder", "checksum": "12ab"}),
-        "tested": evaluation(classes=[f"bird {i}" for i in range(20)], images=2000),
+        "tested": evaluation(
+            classes=[f"bird {i}" for i in range(20)], images=2000, views=None, robustness=None, mistakes=[]
+        ),
     },
 }
 

@@ -133,13 +133,13 @@ def test_a_normal_run_fills_exactly_two_pages_and_an_appendix_its_own(written):
     assert as_pdf.pages(written["plain"][1]) == 3
 
 
-@pytest.mark.parametrize("fits", as_pdf.SIZES)
+@pytest.mark.parametrize("fits", [*as_pdf.SIZES, None])
 def test_the_largest_letters_that_fit_are_found(fits):
     tried = []
 
     def at(size):
         tried.append(size)
-        return b"/Type /Page " * (2 if size <= fits else 3)
+        return b"/Type /Page " * (2 if fits and size <= fits else 3)
 
     assert as_pdf._largest(at) == fits
     assert len(tried) <= 5
@@ -210,14 +210,6 @@ def test_hostile_words_run_no_typst(written, tmp_path):
     assert b"javascript:" not in written["hostile"][1] and b"file:///" not in written["hostile"][1]
 
 
-def test_more_words_make_more_pages_and_none_is_lost(tmp_path, blank_figures):
-    words = {
-        "training.md": "\n\n".join(f"Paragraph {i} of many, with words to fill a line or two. " * 3 for i in range(80))
-    }
-    pdf = as_pdf.write(content(fake_run(tmp_path / "run", words=words)))
-    assert as_pdf.pages(pdf) > 2
-
-
 @pytest.mark.skipif(not shutil.which("pdftotext"), reason="needs pdftotext")
 def test_a_word_longer_than_a_line_is_broken_and_stays_on_the_page(tmp_path, blank_figures):
     word = "".join(f"x{i:03d}" for i in range(150))
@@ -278,7 +270,7 @@ def test_names_in_a_record_are_text_and_nothing_else(tmp_path, blank_figures):
     evil_data = {"name": f"::: appendix\n{EVIL}", "source": "image folder", "checksum": EVIL}
     layers = [{**entry, "text": EVIL, "name": EVIL} for entry in network()["layers"]]
     about = record(
-        {**RECIPE, "augment": [EVIL, {EVIL: {EVIL: EVIL}}], "loss": EVIL, "optimizer": EVIL, "schedule": EVIL},
+        {**RECIPE, "augment": [{EVIL: {EVIL: EVIL}}], "loss": EVIL, "optimizer": EVIL, "schedule": EVIL},
         data=evil_data,
     )
     about |= {"system": EVIL, "device": EVIL, "git": {"commit": EVIL}, "state": "failed", "unsaved": EVIL}

@@ -1,4 +1,4 @@
-"""Train a recipe in two ways, each in a process of its own that trains when told to.
+"""Train a recipe in two ways, each in a separate process that trains when told to.
 
 The baseline is what the reports wrote: a Dataset, torchvision's transforms and a DataLoader with worker
 processes (torch_loader), float32, k convolutions for a gated one, and the loss and the right answers read as numbers

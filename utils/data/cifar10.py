@@ -17,7 +17,7 @@ import pathlib
 import numpy as np
 import torch
 
-from utils.data.sources import CLASSES, Images, download, find, is_synthetic, synthetic
+from utils.data.sources import CLASSES, Images, download, find, synthetic
 from utils.errors import DataError, DownloadError
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "data"
@@ -78,8 +78,8 @@ def load_cifar10(root=None, source="auto") -> Cifar10:
     """
     if source == "auto" and root is None:
         source = os.environ.get("CIFAR10_SOURCE") or source
-    if is_synthetic(source):
-        return _to_data(_synthetic())  # also by its old spelling, "drawn"
+    if source == "synthetic":
+        return _to_data(_synthetic())
     if source not in SOURCES:
         raise DataError(f"There is no source '{source}'.", next_step="Choose one of " + ", ".join(SOURCES) + ".")
     root = root or os.environ.get("CIFAR10_ROOT")

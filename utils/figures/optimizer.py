@@ -104,7 +104,7 @@ def show_paths(height, paths, *, goal, x=(-2.7, 3.4), y=(-0.6, 2.6), title=None)
 
 
 def show_valleys(height, paths, *, goal, x=(-2.7, 3.2), y=(-1.6, 3.6), title=None):
-    """Draw each path {name: points (steps + 1, 2)} in a panel of its own, with its first and its last height."""
+    """Draw each path {name: points (steps + 1, 2)} in a separate panel, with its first and its last height."""
     columns = min(4, len(paths))
     rows = -(-len(paths) // columns)
     width, height_of_row = (2.75, 2.2) if columns > 1 else (5.5, 3.1)
