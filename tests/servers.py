@@ -13,7 +13,6 @@ class Reply:
     """How one request is answered; the defaults make an honest server."""
 
     status: int | None = None  # this error instead of the file
-    reason: str | None = None  # the words after the status
     headers: tuple = ()  # (name, value) pairs that replace the honest ones
     body: bytes | None = None  # instead of the file's bytes
     ranges: bool = True  # honour a Range header
@@ -53,7 +52,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         head = {"Content-Type": "application/x-gzip", "Content-Length": len(content) - start}
         if asked:
             head["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        self.send_response(reply.status or (206 if asked else 200), reply.reason)
+        self.send_response(reply.status or (206 if asked else 200))
         for name, value in (head | dict(reply.headers)).items():
             self.send_header(name, str(value))
         self.end_headers()

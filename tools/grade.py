@@ -3,7 +3,7 @@
     python -m tools.grade FOLDER [--out FOLDER] [--replay] [--unconfined] [--minutes 5]
 
 A submission is a folder or a zip file, named after the student, with one notebook (handin.ipynb) and optionally a run
-folder. Student code runs in a process of its own that has no network, sees no file but the library and the submission,
+folder. Student code runs in a separate process that has no network, sees no file but the library and the submission,
 and has limits on time, memory and files. Results are kept: a second call marks only what is new or was interrupted.
 CIFAR10_ROOT names the images whose test accuracy counts, as everywhere in the suite.
 """

@@ -66,7 +66,7 @@ def faults(extra):
 
 
 def bench(extra):
-    """Run all benchmarks, or those named, then write their page; options (--quick) go to each of them."""
+    """Run all benchmarks, or those named, then write their page; options (--check) go to each of them."""
     names = sorted(path.stem for path in (ROOT / "tools" / "bench").glob("[!_]*.py") if path.stem != "page")
     options = [word for word in extra if word.startswith("-")]
     chosen = [word for word in extra if word not in options]
@@ -170,7 +170,7 @@ def main(arguments):
     if name not in TARGETS:
         fail(f"There is no target '{name}'.", "Choose one of " + ", ".join(TARGETS) + ".")
     # The commands run in the suite's folder, but the caller may be in another one.
-    for variable in ("VENV", "CIFAR10_ROOT", "CIFAR10_CACHE", "COURSEWORK_RUNS", "FOLDER"):
+    for variable in ("VENV", "CIFAR10_ROOT", "COURSEWORK_RUNS", "FOLDER"):
         if os.environ.get(variable):
             os.environ[variable] = os.path.abspath(os.path.expanduser(os.environ[variable]))
     try:

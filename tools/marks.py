@@ -17,6 +17,6 @@ def filled(text, name, content, where):
     pattern = between_marks(name)
     if len(pattern.findall(text)) != 1:
         what = f"The page must have exactly one pair of marks for {name}."
-        next_step = f"Put <!-- {name} --> and <!-- /{name} --> on lines of their own, once each."
+        next_step = f"Put <!-- {name} --> and <!-- /{name} --> on separate lines, once each."
         raise CourseworkError(what, where=where, next_step=next_step)
     return pattern.sub(lambda match: match[1] + content + match[2], text)

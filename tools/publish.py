@@ -172,7 +172,7 @@ def stale_files():
     text = readme.read_text(encoding="utf-8") if readme.exists() else ""
     if not BADGES.search(text):
         what = "README.md has no marks for the badges."
-        raise SystemExit(f"{what}\n  next:  Put <!-- badges --> and <!-- /badges --> on lines of their own.")
+        raise SystemExit(f"{what}\n  next:  Put <!-- badges --> and <!-- /badges --> on separate lines.")
     current = {readme: text}
     wanted = {readme: BADGES.sub(lambda _: readme_badges(), text, count=1)}
     for path in notebooks.paths():

@@ -26,7 +26,7 @@ from utils.errors import CourseworkError
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "runs" / "coursework"
-FOLDER_VARIABLES = ("CIFAR10_ROOT", "CIFAR10_CACHE", "COURSEWORK_RUNS")
+FOLDER_VARIABLES = ("CIFAR10_ROOT", "COURSEWORK_RUNS")
 QUOTED_LINES = 8  # of a failing cell, and of its error
 REDRAW_SECONDS = 0.2
 KERNEL_SECONDS = 600  # what a kernel gets to start, and to send its output, on a busy machine
@@ -35,7 +35,7 @@ TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Execution:
-    """A notebook that runs in a fresh kernel of this Python, in a thread of its own.
+    """A notebook that runs in a fresh kernel of this Python, in a separate thread.
 
     The thread that starts it stays free to show the progress and to receive Ctrl-C.
     """

@@ -32,7 +32,7 @@ KEPT_BACK = (
     *("docs/answers.md", "docs/rubric.md", "docs/teaching.md", "docs/sample"),
     *("docs/developers.md", "docs/lab-notes.md"),
     *("tools/grade.py", "tools/grading", "tools/student.py", "tools/student_edition.py"),
-    *("tools/document.py", "tools/pictures.py", "tools/rules.py", "tools/same_networks.py"),
+    *("tools/document.py", "tools/pictures.py", "tools/rules.py"),
 )
 KEPT_TAGS = ("setup", "check", "predict", notebooks.SKIPPED)
 FOR_TEACHERS = re.compile(r"(?s)<!-- teachers -->.*?<!-- /teachers -->\n*")

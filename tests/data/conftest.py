@@ -10,10 +10,9 @@ from utils.data.sources import download, synthetic
 
 @pytest.fixture
 def alone(tmp_path, monkeypatch):
-    """Keep a test away from the user's data, cache, network and environment; let drawing be quick."""
+    """Keep a test away from the user's data, network and environment; let drawing be quick."""
     for name in ("CIFAR10_ROOT", "CIFAR10_SOURCE", "CIFAR10_MIRROR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("CIFAR10_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(datasets, "DATA", tmp_path / "data")
     monkeypatch.setattr(download, "fetch", lambda target: pytest.fail("went to the network"))
     monkeypatch.setattr(synthetic, "draw", functools.partial(synthetic.draw, train_per_class=4, test_per_class=2))

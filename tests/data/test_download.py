@@ -1,6 +1,5 @@
 """A download arrives whole and checked under its name, or not at all, and continues from the byte it had reached."""
 
-import email.utils
 import hashlib
 import os
 import pathlib
@@ -8,7 +7,6 @@ import random
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 from patience import PATIENCE, wait_until
@@ -34,17 +32,15 @@ download.fetch(target, [url], md5, int(size))
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
-    """Make no pauses, and let a slow machine take its time, with the same number of bytes that count as progress."""
+    """Make no pauses, and let a slow machine take its time."""
     monkeypatch.setattr(download, "PAUSE", 0.01)
     monkeypatch.setattr(download, "TIMEOUT", PATIENCE)
-    monkeypatch.setattr(download, "SLOWEST", 600 / PATIENCE)
 
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Give up soon on a server that says nothing or little."""
+    """Give up soon on a server that says nothing."""
     monkeypatch.setattr(download, "TIMEOUT", 0.3)
-    monkeypatch.setattr(download, "SLOWEST", 2000)
 
 
 def fetch(target, *addresses):
@@ -126,17 +122,13 @@ HTML = (("Content-Type", "text/html; charset=utf-8"),)
 FINAL = {
     "404": (Reply(status=404), "HTTP 404"),
     "a web page": (Reply(body=b"<html>log in</html>", headers=HTML), "web page"),
-    "too short": (Reply(body=CONTENT[:-1]), "299,999"),
-    "too long": (Reply(body=CONTENT + b"!"), "300,001"),
     "a redirect to a file": (Reply(status=302, headers=(("Location", "file:///etc/hostname"),)), "302"),
     "other bytes": (Reply(body=LIES), MD5),
-    "a web page in disguise": (Reply(body=b"<html>" + bytes(SIZE - 6)), MD5),
 }
 PASSING = {
     "503": (Reply(status=503), "HTTP 503"),
     "hangs up": (Reply(hang_up=True), "closed"),
     "no byte": (Reply(stall_at=0), "timed out"),
-    "a byte now and then": (Reply(pace=50.0), "bytes in|timed out"),  # on a busy machine the next byte may be late
 }
 
 
@@ -152,67 +144,11 @@ def test_a_bad_mirror_is_left_for_the_next_or_named_in_the_error(target, reply, 
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("reply", [reply for reply, _ in PASSING.values()], ids=PASSING)
-def test_a_passing_trouble_is_tried_again(target, reply):
-    with serving(CONTENT, reply, Reply()) as server:
+def test_a_passing_trouble_is_tried_again(target):
+    with serving(CONTENT, *(reply for reply, _ in PASSING.values()), Reply()) as server:
         fetch(target, server)
-        assert len(server.starts) == 2
+        assert len(server.starts) == len(PASSING) + 1
     assert is_whole(target)
-
-
-@pytest.mark.parametrize("content_range", [f"bytes 0-{SIZE - 1}/{SIZE}", f"bytes {HALF}-{SIZE}/{SIZE + 1}", ""])
-def test_bytes_other_than_those_asked_for_are_refused_and_the_partial_file_is_kept(target, content_range):
-    part(target).write_bytes(CONTENT[:HALF])
-    with serving(CONTENT, Reply(headers=(("Content-Range", content_range),))) as bad, serving(CONTENT) as good:
-        assert f"bytes {HALF}- of {SIZE}" in failure(target, bad)
-        assert part(target).read_bytes() == CONTENT[:HALF]
-        fetch(target, bad, good)
-        assert good.starts == [HALF]
-    assert is_whole(target)
-
-
-def test_a_mirror_whose_file_changes_between_two_ranges_is_read_again_from_the_start(target):
-    with serving(CONTENT, Reply(body=LIES, cut_at=HALF), Reply()) as server:
-        fetch(target, server)
-        assert server.starts == [0, HALF, 0]
-    assert is_whole(target)
-
-
-@pytest.mark.parametrize("exists", [True, False])
-def test_a_link_in_the_place_of_the_partial_file_is_replaced_and_never_followed(target, exists):
-    other = target.with_name("thesis")
-    if exists:
-        other.write_bytes(b"mine")
-    part(target).symlink_to(other)
-    with serving(CONTENT, Reply(cut_at=HALF), Reply()) as server:
-        fetch(target, server)
-    assert is_whole(target) and not target.is_symlink()
-    assert other.read_bytes() == b"mine" if exists else not other.exists()
-
-
-def test_what_a_server_says_reaches_the_terminal_without_control_characters(target):
-    garbage = "\x1b[2J\x9b31m\x07" + "!" * 50_000
-    page = Reply(headers=(("Content-Type", f"html{garbage}"),))
-    with serving(CONTENT, Reply(status=404, reason=garbage)) as one, serving(CONTENT, page) as two:
-        message = failure(target, one, two)
-    assert "\\x1b[2J\\x9b31m\\x07!" in message and len(message) < 1500
-    assert all(char.isprintable() for line in message.splitlines() for char in line)
-
-
-LATER = "in an hour"  # stands for a date: each process that collects the tests must find the same names
-WAITS = {"0": 0.01, "7": 7.0, "1e9": 60.0, LATER: 60.0, "soon": 0.01, "-3": 0.01, "nan": 0.01, "Mon, 1 Jan 0000": 0.01}
-
-
-@pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize(("asked", "waited"), WAITS.items())
-def test_a_mirror_that_asks_for_a_pause_gets_it_but_not_more_than_a_minute(target, monkeypatch, status, asked, waited):
-    if asked == LATER:
-        asked = email.utils.formatdate(time.time() + 3600, usegmt=True)
-    pauses = []
-    monkeypatch.setattr(download.time, "sleep", pauses.append)
-    with serving(CONTENT, Reply(status=status, headers=(("Retry-After", asked),)), Reply()) as server:
-        fetch(target, server)
-    assert is_whole(target) and pauses == [waited]
 
 
 def test_wrong_bytes_from_several_mirrors_never_end_in_a_wrong_file(target):
@@ -227,7 +163,6 @@ def test_the_error_names_every_address_but_no_password_and_the_next_step(target)
         message = failure(target, missing.url + "?key=secret", "ftp://me:secret@a/b", "http://[::1", closed_port())
     assert f"{missing.url}: HTTP 404" in message and "ftp://a/b: " in message and "secret" not in message
     assert all(fact in message for fact in ("CIFAR10_MIRROR", str(target), 'source="synthetic"', "Invalid IPv6"))
-    assert "and 9 more" in failure(target, *(f"ftp://127.0.0.1/{i}" for i in range(12)))
 
 
 def test_the_users_own_mirrors_come_first(monkeypatch):

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from utils.data.cifar10 import checksum_of_images, load_cifar10
-from utils.data.sources import pictures as image_folder
 
 pytestmark = pytest.mark.skipif(not os.environ.get("CIFAR10_ROOT"), reason="CIFAR10_ROOT is not set: no real images")
 
@@ -26,11 +25,6 @@ def test_all_images_of_all_classes_are_there(data):
 def test_they_are_not_taken_for_synthetic_images(data):
     synthetic = load_cifar10(source="synthetic")
     assert data.checksum != synthetic.checksum and "synthetic" not in data.name
-
-
-def test_the_second_time_they_are_not_decoded_again(data, monkeypatch):
-    monkeypatch.setattr(image_folder, "read_image_folder", lambda *_: pytest.fail("decoded again"))
-    assert load_cifar10(source="cifar10").checksum == data.checksum
 
 
 def test_one_bit_of_one_image_changes_the_checksum(data):

@@ -1,13 +1,12 @@
-"""What is computed from a split: a checksum that sees every bit, statistics, and a stratified validation split."""
+"""What is computed from a split: a checksum that sees every bit, and a stratified validation split."""
 
 import itertools
 
-import numpy as np
 import pytest
 import torch
 
 from utils.data import cifar10 as datasets
-from utils.data.cifar10 import Split, channel_statistics, checksum_of_images, class_rows, stratified_split
+from utils.data.cifar10 import Split, checksum_of_images, class_rows, stratified_split
 from utils.data.sources import synthetic
 from utils.errors import DataError
 
@@ -52,15 +51,6 @@ def test_the_checksum_changes_with_a_label_a_missing_image_and_a_swap_of_splits(
         (test, train),
     ]
     assert len({checksum_of_images(*variant) for variant in variants}) == len(variants)
-
-
-def test_channel_statistics_are_those_of_numpy(rng):
-    images = rng.integers(0, 256, (70, 3, 32, 32), dtype=np.uint8)
-    images[:, 1] //= 2
-    found = channel_statistics(torch.from_numpy(images), chunk=32)
-    values = images.astype(np.float64) / 255
-    expected = values.mean((0, 2, 3)), values.std((0, 2, 3)), values.std((2, 3)).mean(0)
-    assert all(np.allclose(a, b, rtol=1e-9) for a, b in zip(found.values(), expected, strict=True))
 
 
 def test_the_rows_of_a_class_are_all_of_it(splits):

@@ -5,11 +5,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from utils.experiments import choose
-from utils.experiments.beside_reports import beside_reported
 from utils.experiments.plots import (
-    plain_label,
-    set_curve_axes,
-    show_best_runs,
     show_continued,
     show_intervals,
     show_power,
@@ -17,41 +13,13 @@ from utils.experiments.plots import (
     show_search,
     show_tails,
 )
+from utils.experiments.records import beside_reported
 
 pytestmark = pytest.mark.usefixtures("close_figures")
 
 
 def lines(ax):
     return {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines}
-
-
-def test_where_validation_and_test_accuracies_share_an_axis_it_names_one_and_the_others_are_marked(add):
-    runs = [add("a", 0.5, seed=1), add("b", 0.5, watched="test", seed=2)]
-    _, ax = plt.subplots()
-    set_curve_axes(ax, runs, "epoch")
-    assert ax.get_ylabel().startswith("validation accuracy (%)")
-    (best,) = show_best_runs(runs).axes
-    fills = {line.get_ydata()[0]: line.get_markerfacecolor() for line in best.lines}
-    assert fills[1] == "white" != fills[0] and "hollow: test" in best.get_xlabel()
-    set_curve_axes(ax, runs[1:], "epoch")
-    assert ax.get_ylabel() == "test accuracy (%)"
-
-
-def test_the_best_epoch_of_each_run_is_drawn_and_the_best_run_comes_first(add):
-    runs = [add("a", 0.25, 0.5, 0.375), add("b", 0.75, seed=1), add("c", 0.1, float("nan"), seed=2), add("none")]
-    (ax,) = show_best_runs(runs, count=2).axes
-    assert [list(line.get_xdata()) for line in ax.lines] == [[75], [50]]
-    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["seed 1", "seed 0 (a)"]
-    assert [line.get_marker() for line in ax.lines] == ["o", "o"] and "synthetic" not in ax.get_xlabel()
-    (ax,) = show_best_runs([*runs, add("d", 0.8, data=add.synthetic)], count=2).axes
-    assert [line.get_marker() for line in ax.lines] == ["^", "o"] and "synthetic" in ax.get_xlabel()
-    show_best_runs([])
-
-
-def test_names_of_runs_are_drawn_as_they_are(add):
-    figure = show_best_runs([add("$\\nonsense$ _{", 0.5), add("x" * 99, 0.25)])
-    figure.canvas.draw()
-    assert len(figure.axes[0].get_yticklabels()[1].get_text()) == 28 and plain_label("a", 5) == "a"
 
 
 def test_intervals_have_a_dot_at_the_mean_a_bar_as_long_as_the_interval_and_a_tick_for_each_value():
@@ -120,29 +88,17 @@ def test_a_few_bars_have_a_tick_and_their_height_each():
 
 
 def test_reported_figures_are_drawn_with_ours_or_the_words_that_there_is_none():
-    rows = beside_reported([], [])
-    ours = {"ours": 0.5, "mean": 0.5, "kind": "test", "data": "CIFAR-10", "protocol": "watch_test", "epochs": 7}
-    rows[1] |= ours | {"is_complete": True}
-    rows[2] |= ours | {"is_complete": False}
-    rows[4] |= ours | {"is_complete": True, "epochs": 9}
+    rows = beside_reported([])
+    rows[1] |= {"mean": 0.5, "data": "CIFAR-10", "protocol": "watch_test", "epochs": 7}
+    rows[4] |= rows[1] | {"report": "E", "reported": 0.8565, "epochs": 9}
     (ax,) = show_reported(rows).axes
     words = [text.get_text() for text in ax.texts]
-    assert words.count("not yet run") == 2 and words.count("not yet run in full") == 1
-    assert words[1] == "7 epochs" and words[4] == "9 epochs"
+    assert words.count("not yet run") == 3 and words[1] == "7 epochs" and words[4] == "9 epochs"
     assert "CIFAR-10, test images" in ax.get_xlabel() and "watch_test" not in ax.get_xlabel()
     squares = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "s"]
     assert squares == pytest.approx([88.85, 83.67, 84.0, 90.51, 85.65])
-    ours, _ = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]
-    assert ours.get_xdata()[0] == 50
-    assert "marked" not in ax.get_xlabel()
-    rows[3] |= ours_of_validation(rows[1])
-    assert "marked" in show_reported(rows).axes[0].get_xlabel()
-
-
-def ours_of_validation(row):
-    """Return our part of a row, with an accuracy on validation images."""
-    names = ("ours", "mean", "data", "protocol", "epochs", "is_complete")
-    return {name: row[name] for name in names} | {"kind": "validation"}
+    ours = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"]
+    assert ours == [50, 50]
 
 
 class Handle(list):

@@ -243,7 +243,7 @@ def test_a_task_waits_for_a_process_that_may_be_dead_and_then_continues(search, 
     looks = iter([True, True])
     monkeypatch.setattr(trials, "is_alive", lambda folder: next(looks, False))
     monkeypatch.setattr(trials.time, "sleep", lambda seconds: None)
-    arguments = trials.shared_arguments("g", data, Effort("small", images=50), "cpu", None)
+    arguments, _ = trials.split_arguments("g", data=data, effort=Effort("small", images=50), device="cpu")
     trial = trials.make_trial(tiny, {}, arguments, {"precision": "fp32"})
     assert trials.train_when_free(trial, (1, arguments)) == ("done", None) and trial.run.state == "finished"
     assert next(looks, "none") == "none"

@@ -106,13 +106,12 @@ class Cluster:
 def work(kind, axes=None, **how):
     """Run the grid (with other axes, if given) or the search of the test; return its table."""
     from networks import PacedCNN
-    from short_run import DATA, RECIPE
+    from short_run import FOR_TRIALS, RECIPE
 
     from utils.experiments import log_range, run_grid, run_search
-    from utils.training.effort import Effort
 
     recipe = RECIPE.change(network=PacedCNN, num_epochs=30)
-    how |= {"data": DATA, "effort": Effort("all"), "device": "cpu", "precision": "fp32", "save_every": 0.0}
+    how |= FOR_TRIALS
     if kind == "grid":
         return run_grid(recipe, axes or {"seed": [0, 1, 2, 3]}, **how)
     return run_search(recipe, {"lr": log_range(0.01, 1.0)}, trials=4, prune=True, **how)

@@ -3,7 +3,7 @@
 import warnings
 
 import pytest
-from networks import bare_cnn
+from networks import PacedCNN, bare_cnn
 from victim import differences, images, timeless
 
 from utils.data.cifar10 import Cifar10
@@ -16,7 +16,11 @@ from utils.training.effort import Effort
 from utils.training.state import LAST
 
 RECIPE = Recipe("tiny", bare_cnn, {"channels": 4}, batch_size=16, num_epochs=2, optimizer="sgd", lr=0.1)
+# The same with batches that take some time, so that kills find them under way.
+SLOW_RECIPE = RECIPE.change(network=PacedCNN, network_settings={"channels": 4, "seconds": 0.004})
 DATA = Cifar10(images(48), images(20, seed=1), "test", "patterns", "0" * 16)
+OPTIONS = {"effort": Effort("all"), "device": "cpu", "precision": "fp32"}
+FOR_TRIALS = OPTIONS | {"data": DATA, "save_every": 0.0}  # arguments of run_grid and run_search
 SAVED = (1, 1)  # the position of a checkpoint before that of the end
 
 
@@ -43,8 +47,7 @@ class Save:
 
 def train(folder, *callbacks):
     """Train the recipe in this folder; return the Trained."""
-    options = {"effort": Effort("all"), "device": "cpu", "precision": "fp32", "curves": False}
-    return RECIPE.train(DATA, folder=folder, callbacks=callbacks, save_every=1e9, **options)
+    return RECIPE.train(DATA, folder=folder, callbacks=callbacks, save_every=1e9, curves=False, **OPTIONS)
 
 
 def content(trained):

@@ -1,43 +1,30 @@
 """Tests that a grid killed at random times, and shared by several processes, does each trial once.
 
-    python test_grid_kills.py FOLDER KILLS SEED PROCESSES
-
-kills processes that run a grid until so many are killed, and prints a line of JSON.
+As a program with the arguments FOLDER KILLS SEED PROCESSES, this file kills processes that run a grid until so many are
+killed, and prints a line of JSON.
 """
 
 import contextlib
+import functools
 import io
 import json
 import os
 import pathlib
 import random
-import signal
-import subprocess
 import sys
-import threading
 import time
-import traceback
 
 import pytest
 import torch
-from tqdm import tqdm
-
-# Where this file is started as a program of its own:
-sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
-sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))
-
-from patience import PATIENCE
-from short_run import DATA, RECIPE
+from forks import kill_until_done, result_of
+from short_run import FOR_TRIALS, SLOW_RECIPE
 
 from utils.experiments.grid import run_grid
 from utils.experiments.trial import FAILED, count_failures
-from utils.recipes import Recipe
 from utils.runs.run import all_runs, find
-from utils.training.effort import Effort
 
 RETRIES = 2
 FORMS = ({"lr": [0.01, 1e6], "seed": [0, 1]}, {"lr": [0.01, 0.02, 1e6], "seed": [1, 2]})  # the first, then changed
-PACE = 0.004  # seconds that each batch takes longer, so that kills find them under way
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills children that it forks")
 
@@ -47,10 +34,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ki
     + [pytest.param(30, 2, marks=pytest.mark.faults)],
 )  # fmt: skip
 def test_a_grid_killed_at_random_times_does_each_trial_once(tmp_path, kills, processes, record_property):
-    command = [sys.executable, __file__, tmp_path, str(kills), "0", str(processes)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    seen = json.loads(ended.stdout.splitlines()[-1])
+    seen = result_of(__file__, tmp_path, kills, 0, processes)
     trials = f"{seen['once']} of {seen['trials']} trials done once, {seen['kept']} of {seen['old']} old ones kept"
     record_property("says", f"{seen['kills']} kills of {processes} processes with a grid; {trials}")
     assert seen["kills"] >= kills and (seen["resumed"] > 0 or kills < 30)
@@ -59,57 +43,11 @@ def test_a_grid_killed_at_random_times_does_each_trial_once(tmp_path, kills, pro
     assert seen["kept"] == seen["old"] > 0
 
 
-class Slow:
-    """A callback that takes its time."""
-
-    def after_batch(self, training):
-        time.sleep(PACE)
-
-
 def run(folder, form):
     """Run a form of the grid in this process, in a ledger of this folder; return its table."""
     os.environ.update(COURSEWORK_RUNS=str(folder), CI="1")
-    train = Recipe.train
-    Recipe.train = lambda recipe, *args, callbacks=(), **how: train(
-        recipe, *args, callbacks=[*callbacks, Slow()], **how
-    )
-    options = {"data": DATA, "effort": Effort("all"), "device": "cpu", "precision": "fp32", "save_every": 0.0}
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            return run_grid(RECIPE, FORMS[form], name="g", retries=RETRIES, **options)
-    finally:
-        Recipe.train = train
-
-
-def start(folder, form):
-    """Fork a process that runs the grid; return its number."""
-    child = os.fork()
-    if not child:
-        tqdm.set_lock(threading.RLock())  # the one it inherits lies in shared memory: a killed process may hold it
-        code = 1
-        try:
-            run(folder, form)
-            code = 0
-        except BaseException:
-            traceback.print_exc()  # nobody else tells of it
-        finally:
-            os._exit(code)
-    return child
-
-
-def kill_until_done(folder, form, clock, length, kills, processes):
-    """Run a form of the grid in so many processes, kill up to `kills` of them; return how many were killed."""
-    killed, done = 0, False
-    while not done:
-        children = [start(folder, form) for _ in range(processes)]
-        if killed < kills:
-            time.sleep(clock.uniform(0, length))
-            os.kill(children[0], signal.SIGKILL)
-        codes = [os.waitpid(child, 0)[1] for child in children]
-        assert set(codes) <= {0, signal.SIGKILL}, f"an attempt failed with status {codes}"
-        killed += codes.count(signal.SIGKILL)
-        done = signal.SIGKILL not in codes
-    return killed
+    with contextlib.redirect_stdout(io.StringIO()):
+        return run_grid(SLOW_RECIPE, FORMS[form], name="g", retries=RETRIES, **FOR_TRIALS)
 
 
 def kill_until(top, kills, seed, processes):
@@ -122,8 +60,9 @@ def kill_until(top, kills, seed, processes):
         folder, ledgers = top / str(ledgers), ledgers + 1
         for form in (0, 1):
             old = {run.name: files(run) for run in all_runs(folder)}
+            work = functools.partial(run, folder, form)
             left = max(kills - seen["kills"], 1)
-            seen["kills"] += kill_until_done(folder, form, clock, length, min(left, 4), processes)
+            seen["kills"] += kill_until_done(work, processes, min(left, 4), length, clock)
             table = run(folder, form)  # a look: nothing is left to do
             check(table, expected[form], seen)
             stay = [name for name in old if name not in set(table["run"])]

@@ -1,8 +1,7 @@
 """Tests that a training that ends in trouble is finished only if its last weights are on the disk.
 
-    python test_last_checkpoint.py FOLDER KILLS SEED
-
-kills trainings while they write their last checkpoint until so many are killed, and prints a line of JSON.
+As a program with the arguments FOLDER KILLS SEED, this file kills trainings while they write their last checkpoint
+until so many are killed, and prints a line of JSON.
 """
 
 import contextlib
@@ -12,22 +11,16 @@ import os
 import pathlib
 import random
 import signal
-import subprocess
 import sys
 import time
-import traceback
 import warnings
 
 import pytest
 import torch
-
-# Where this file is started as a program of its own:
-sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
-sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))
-
 from failing import Disk, error
+from forks import fork, result_of
 from networks import bare_cnn
-from short_run import DATA, RECIPE, Save, check_loading, content, train
+from short_run import DATA, FOR_TRIALS, RECIPE, Save, check_loading, content, train
 from victim import differences
 
 from utils.errors import CourseworkError
@@ -38,7 +31,6 @@ from utils.report.facts import facts
 from utils.runs import checkpoints
 from utils.runs.checkpoint_files import listed
 from utils.runs.run import Run
-from utils.training.effort import Effort
 from utils.training.state import LAST
 
 PACE = 0.002  # seconds that each operation on the disk takes longer, so that kills come between all of them
@@ -49,30 +41,17 @@ PACE = 0.002  # seconds that each operation on the disk takes longer, so that ki
 def test_a_kill_while_the_last_checkpoint_is_written_leaves_no_finished_run_with_older_weights(
     tmp_path, kills, record_property
 ):
-    command = [sys.executable, __file__, tmp_path, str(kills), "0"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=1200)
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    seen = json.loads(ended.stdout.splitlines()[-1])
+    seen = result_of(__file__, tmp_path, kills, 0)
     record_property("says", f"kills while the last checkpoint was written: {seen}")
     assert seen["kills"] == kills and seen["equal"] == seen["runs"] >= 1
     if kills >= 200:
         assert seen["partial"] and seen["older"] and seen["newest"]
 
 
-def start(folder, pipe):
-    """Fork a child that trains; with the first operation after the last epoch it writes a byte into the pipe."""
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            with contextlib.redirect_stdout(None), pytest.MonkeyPatch.context() as patch:
-                train(folder, Save(), Slow(patch, folder, pipe))
-            code = 0
-        except BaseException:
-            traceback.print_exc()  # nobody else tells of it
-        finally:
-            os._exit(code)
-    return child
+def train_slowly(folder, pipe):
+    """Train; with the first operation after the last epoch, write a byte into the pipe."""
+    with contextlib.redirect_stdout(None), pytest.MonkeyPatch.context() as patch:
+        train(folder, Save(), Slow(patch, folder, pipe))
 
 
 class Slow:
@@ -98,7 +77,7 @@ def kill_until(top, kills, seed):
     clock, save, (begun, pipe) = random.Random(seed), Save(), os.pipe()
     with contextlib.redirect_stdout(None):
         expected = content(train(top / "whole", save))
-    child = start(top / "slow", pipe)
+    child = fork(train_slowly, top / "slow", pipe)
     os.read(begun, 1)
     since = time.monotonic()
     assert os.waitpid(child, 0)[1] == 0
@@ -107,7 +86,7 @@ def kill_until(top, kills, seed):
     while seen["kills"] < kills:
         folder, done = top / str(seen["runs"]), False
         while not done:
-            child = start(folder, pipe)
+            child = fork(train_slowly, folder, pipe)
             os.read(begun, 1)
             if seen["kills"] < kills:
                 time.sleep(1.05 * length * clock.random() ** 2)  # the checkpoint comes first
@@ -219,18 +198,15 @@ def test_a_finished_run_that_loses_its_last_checkpoint_is_finished_no_more(tmp_p
     assert Run(folder).state == "finished"
 
 
-GRID = {"data": DATA, "effort": Effort("all"), "device": "cpu", "precision": "fp32", "save_every": 0.0}
-
-
 @pytest.mark.filterwarnings("ignore:This checkpoint could not be written")
 def test_a_grid_trains_a_run_without_its_last_weights_again(tmp_path, monkeypatch):
     monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path))
-    whole = run_grid(RECIPE, {"seed": [0]}, name="whole", **GRID)
+    whole = run_grid(RECIPE, {"seed": [0]}, name="whole", **FOR_TRIALS)
     (tmp_path / whole["run"][0]).rename(tmp_path.with_name("whole"))
     with trouble_at_the_end(full):
-        table = run_grid(RECIPE, {"seed": [0]}, name="g", **GRID)
+        table = run_grid(RECIPE, {"seed": [0]}, name="g", **FOR_TRIALS)
     assert list(table["state"]) == ["unsaved"] and "No space left" in table["error"][0]
-    again = run_grid(RECIPE, {"seed": [0]}, name="g", **GRID)
+    again = run_grid(RECIPE, {"seed": [0]}, name="g", **FOR_TRIALS)
     assert list(again["state"]) == ["finished"] and list(again["val_acc"]) == list(whole["val_acc"])
 
 
@@ -242,7 +218,7 @@ def test_an_interrupt_at_the_end_of_a_trial_ends_the_grid(tmp_path, monkeypatch)
         return write()
 
     with trouble_at_the_end(happen):
-        table = run_grid(RECIPE, {"seed": [0, 1]}, name="g", **GRID)
+        table = run_grid(RECIPE, {"seed": [0, 1]}, name="g", **FOR_TRIALS)
     assert list(table["state"]) == ["finished", "not begun"]
 
 

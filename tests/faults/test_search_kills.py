@@ -1,45 +1,32 @@
 """Tests that a search killed at random times, or shared by several processes, trains each trial once.
 
-    python test_search_kills.py FOLDER KILLS SEED PROCESSES
-
-kills processes that run a search until so many are killed, and prints a line of JSON.
+As a program with the arguments FOLDER KILLS SEED PROCESSES SIZE, this file kills processes that run a search until so
+many are killed, and prints a line of JSON.
 """
 
 import contextlib
+import functools
 import importlib.util
 import io
 import json
 import os
 import pathlib
 import random
-import signal
-import subprocess
 import sys
-import threading
 import time
-import traceback
 
 import pytest
 import torch
-from tqdm import tqdm
-
-# Where this file is started as a program of its own:
-sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
-sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))
-
-from patience import PATIENCE
-from short_run import DATA, RECIPE
+from forks import kill_until_done, result_of
+from short_run import FOR_TRIALS, SLOW_RECIPE
 
 from utils.experiments.search import run_search
 from utils.experiments.search_log import SearchLog
 from utils.experiments.space import log_range
-from utils.recipes import Recipe
 from utils.runs.run import Run
-from utils.training.effort import Effort
 
 SPACE = {"lr": log_range(0.01, 10.0), "network_settings.channels": [2, 4, 8]}
 TRIALS = {"small": 5, "long": 14}  # with Optuna, the first ten are drawn at random
-PACE = 0.004  # seconds that each batch takes longer, so that kills find them under way
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills children that it forks")
 
@@ -54,10 +41,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ki
     ],
 )
 def test_a_search_killed_at_random_times_trains_each_trial_once(tmp_path, kills, processes, size, record_property):
-    command = [sys.executable, __file__, tmp_path, str(kills), "0", str(processes), size]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    seen = json.loads(ended.stdout.splitlines()[-1])
+    seen = result_of(__file__, tmp_path, kills, 0, processes, size)
     trials = f"{seen['once']} of {seen['trials']} trials trained once, {seen['in_mid_trial']} kills in mid-trial"
     same = f"{seen['same']} of {seen['searches']} searches with the same trials and the same best as undisturbed"
     record_property("says", f"{seen['kills']} kills of {processes} processes with a search ({seen['by']}); {trials}")
@@ -67,57 +51,11 @@ def test_a_search_killed_at_random_times_trains_each_trial_once(tmp_path, kills,
     assert seen["same"] == seen["searches"] or processes > 1
 
 
-class Slow:
-    """A callback that takes its time."""
-
-    def after_batch(self, training):
-        time.sleep(PACE)
-
-
 def run(folder, size):
     """Run the search in this process, in a run log of this folder; return its table."""
     os.environ.update(COURSEWORK_RUNS=str(folder), CI="1")
-    train = Recipe.train
-    Recipe.train = lambda recipe, *args, callbacks=(), **how: train(
-        recipe, *args, callbacks=[*callbacks, Slow()], **how
-    )
-    options = {"data": DATA, "effort": Effort("all"), "device": "cpu", "precision": "fp32", "save_every": 0.0}
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            return run_search(RECIPE.change(num_epochs=4), SPACE, trials=TRIALS[size], prune=True, **options)
-    finally:
-        Recipe.train = train
-
-
-def start(folder, size):
-    """Fork a process that runs the search; return its number."""
-    child = os.fork()
-    if not child:
-        tqdm.set_lock(threading.RLock())  # the one it inherits lies in shared memory: a killed process may hold it
-        code = 1
-        try:
-            run(folder, size)
-            code = 0
-        except BaseException:
-            traceback.print_exc()  # nobody else tells of it
-        finally:
-            os._exit(code)
-    return child
-
-
-def kill_until_done(folder, size, clock, length, kills, processes):
-    """Run a search in so many processes, kill up to `kills` of them; return how many were killed."""
-    killed, done = 0, False
-    while not done:
-        children = [start(folder, size) for _ in range(processes)]
-        if killed < kills:
-            time.sleep(clock.uniform(0, length / 3))
-            os.kill(children[0], signal.SIGKILL)
-        codes = [os.waitpid(child, 0)[1] for child in children]
-        assert set(codes) <= {0, signal.SIGKILL}, f"an attempt failed with status {codes}"
-        killed += codes.count(signal.SIGKILL)
-        done = signal.SIGKILL not in codes
-    return killed
+    with contextlib.redirect_stdout(io.StringIO()):
+        return run_search(SLOW_RECIPE.change(num_epochs=4), SPACE, trials=TRIALS[size], prune=True, **FOR_TRIALS)
 
 
 def kill_until(top, kills, seed, processes, size):
@@ -131,7 +69,8 @@ def kill_until(top, kills, seed, processes, size):
     expected_log = lines(top / "whole")
     while seen["kills"] < kills:
         folder = top / str(seen["searches"])
-        seen["kills"] += kill_until_done(folder, size, clock, length, kills - seen["kills"], processes)
+        work = functools.partial(run, folder, size)
+        seen["kills"] += kill_until_done(work, processes, kills - seen["kills"], length / 3, clock)
         table, log = run(folder, size), lines(folder)  # a look: nothing is left to do
         check(folder, table, log, seen)
         best = table[table["state"] == "finished"]["val_acc"].idxmax()

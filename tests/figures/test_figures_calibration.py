@@ -1,7 +1,6 @@
 """The figures of calibration: every bin in its place, and the best temperature marked."""
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
 from figure_checks import check_whole
 
@@ -30,28 +29,6 @@ def test_reliability_diagrams_stand_side_by_side_and_mark_bins_of_few_images():
     assert gaps == [pytest.approx(gap) for gap in ([60, 70], [90, 80])]
     assert "first" in left.get_title(loc="left") and "0.100" in left.get_title(loc="left")
     check_whole(figure)
-
-
-def test_gaps_are_visible_on_the_bars_without_colours():
-    ax = show_reliability({"": BINS}).axes[0]
-    grey = [0.299, 0.587, 0.114]
-    bar = max(ax.patches, key=lambda bar: bar.get_x()).get_facecolor()[:3] @ np.array(grey)
-    gap = ax.collections[0].get_color()[0][:3] @ np.array(grey)
-    assert bar - gap > 0.2
-
-
-@pytest.mark.parametrize("size", [None, (4.4, 4.4)], ids=["notebook", "report"])
-def test_the_legend_of_a_reliability_diagram_hides_no_bar(size):
-    high = ([3, 3, 400, 700], [0.2, 0.4, 0.6, 0.9], [1.0, 0.95, 0.97, 0.99], 0.1)
-    figure = show_reliability({"": high}, title="Finding")
-    if size:
-        figure.set_size_inches(size)
-    figure.canvas.draw()
-    legends = [*figure.legends, *(ax.get_legend() for ax in figure.axes if ax.get_legend())]
-    (place,) = (legend.get_window_extent() for legend in legends)
-    assert not any(place.overlaps(ax.get_tightbbox()) for ax in figure.axes)
-    assert place.x0 >= 0 and place.x1 <= figure.bbox.x1
-    assert len(legends[0].get_texts()) == 4
 
 
 def test_each_curve_of_a_temperature_marks_its_minimum_and_the_temperature_of_the_diagram():

@@ -78,12 +78,6 @@ def test_the_labels_of_a_computation_graph_touch_no_box():
     assert len(labels) == 4 and boxes and not any(label.overlaps(box) for label in labels for box in boxes)
 
 
-def test_start_and_minimum_of_paths_are_in_the_legend():
-    for draw in (show_paths, show_valleys):
-        named = [text.get_text() for text in draw(bowl, WALKS, goal=GOAL).legends[0].texts]
-        assert named[0] == "start" and named[-1] == "minimum"
-
-
 def test_each_path_has_a_column_with_its_steps_above_and_its_heights_below():
     figure = show_paths(bowl, WALKS, goal=GOAL, title="Finding")
     above, below = figure.axes[:2], figure.axes[2:]

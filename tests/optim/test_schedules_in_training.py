@@ -1,5 +1,7 @@
-"""Schedules and the search for a rate within the training loop: what it is told, and what it leaves as it was."""
+"""Schedules in a training: what they do to the optimizer, and resuming at every batch."""
 
+import io
+import json
 import types
 import warnings
 
@@ -7,68 +9,186 @@ import pytest
 import torch
 from torch import nn
 
-from utils.data.augment import Crop, Flip
-from utils.data.cifar10 import Split
-from utils.data.loader import BatchLoader
 from utils.errors import CourseworkError
 from utils.my_utils import train_ch3
 from utils.optim.optimizers import make_optimizer
-from utils.optim.range_test import find_lr
 from utils.optim.schedules import SCHEDULES, lr_curve, make_schedule
 from utils.runs.same_training import settings_of
-from utils.training.step import Step
 
-LR, EPOCHS, BATCHES = 0.1, 10, 12
+LR, EPOCHS = 0.1, 10
 NAMES = list(SCHEDULES)
 BY_EPOCH = [name for name, (_, each, _) in SCHEDULES.items() if each == "epoch"]
+LOSSES = [1.0, 0.9, 0.95, 0.95, 0.8, 0.9, 0.9, 0.9, 0.9, 0.9]
 
 
-class Bowl(nn.Module):
-    """A network whose loss is a bowl, ten times as steep one way: SGD comes down only with lr < 2 / curvature."""
+class Run:
+    """An optimizer of two groups with its schedule, driven as train_ch3 drives them, and all that it set."""
 
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor([3.0, -2.0]))
+    def __init__(self, name, lr=LR, optimizer="muon", state=None, **settings):
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))
+        self.optimizer = make_optimizer(optimizer, self.net, lr)
+        if state:  # before the schedule is made
+            self.optimizer.load_state_dict(state)
+        self.schedule = make_schedule(name, self.optimizer, num_epochs=EPOCHS, batches=3, **settings)
+        self.training = types.SimpleNamespace(watched="val", history=types.SimpleNamespace(rows=[]))
 
-    def forward(self, X):
-        return self.weight + X
+    def drive(self, begin, end):
+        """Go from batch to batch; return what the schedule moves, of each group, as it is for each batch."""
+        seen = []
+        for i in range(begin, end):
+            groups = self.optimizer.param_groups
+            seen.append([(g["lr"], g.get("momentum"), g.get("betas")) for g in groups])
+            for parameter in self.net.parameters():
+                parameter.grad = torch.ones_like(parameter)
+            self.optimizer.step()
+            self.schedule.after_batch(self.training)
+            if i % 3 == 2:
+                self.training.history.rows.append({"val_loss": LOSSES[i // 3]})
+                self.schedule.after_epoch(self.training)
+        return seen
 
 
-def bowl_batches(count=7):
-    """Return batches that each shake the bowl a little."""
-    generator = torch.Generator().manual_seed(0)
-    return [(0.1 * torch.randn(4, 2, generator=generator), torch.zeros(4, dtype=torch.int64)) for _ in range(count)]
+def saved(*states):
+    file = io.BytesIO()
+    torch.save(states, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
 
 
-def bowl(curvature):
-    return lambda y_hat, y: curvature / 2 * (y_hat.square() @ torch.tensor([1.0, 0.1])).mean()
-
-
-def small_net(dropout=0.2):
-    torch.manual_seed(0)
-    body = nn.Conv2d(3, 8, 3, stride=4), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(dropout), nn.Flatten()
-    return nn.Sequential(*body, nn.Linear(8 * 64, 10))
-
-
-def small_loader(count=30, batch_size=8):
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    split = Split(images, torch.arange(count) % 10)
-    return BatchLoader(split, batch_size, augment=(Flip(), Crop(4)), shuffle=True)
+@pytest.mark.parametrize("optimizer", ["muon", "adam"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_schedule_goes_on_exactly_from_any_batch_in_whatever_order_it_is_loaded(name, optimizer):
+    settings = {"patience": 1} if name == "plateau" else {}
+    whole = Run(name, optimizer=optimizer, **settings).drive(0, 3 * EPOCHS)
+    for stop in range(3 * EPOCHS + 1):
+        first = Run(name, optimizer=optimizer, **settings)
+        assert first.drive(0, stop) == whole[:stop]
+        mine, other = saved(first.schedule.state_dict(), first.optimizer.state_dict())
+        for order in ("schedule last", "schedule first", "optimizer before the schedule is made"):
+            second = Run(name, optimizer=optimizer, state=other if "before" in order else None, **settings)
+            if order == "schedule last":
+                second.optimizer.load_state_dict(other)
+            second.schedule.load_state_dict(mine)
+            if order == "schedule first":
+                second.optimizer.load_state_dict(other)
+            assert second.drive(stop, 3 * EPOCHS) == whole[stop:]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_training_follows_the_curve_without_a_warning(name):
-    net, train_iter = Bowl(), bowl_batches(4)
+def test_saving_and_loading_leave_the_state_that_was_given_alone(name):
+    run = Run(name)
+    run.drive(0, 5)
+    state = run.schedule.state_dict()
+    before = saved(state)[0]
+    run.drive(5, 9)
+    Run(name).schedule.load_state_dict(state)
+    assert state == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_groups_keep_the_proportions_of_their_rates(name):
+    run = Run(name)
+    rates = 0.1, 0.4
+    run.optimizer = torch.optim.SGD(
+        [{"params": [p], "lr": lr} for p, lr in zip(run.net[0].parameters(), rates, strict=True)]
+    )
+    run.schedule = make_schedule(name, run.optimizer, num_epochs=EPOCHS, batches=3)
+    for (one, *_), (other, *_) in run.drive(0, 3 * EPOCHS):
+        assert other == pytest.approx(4 * one)
+
+
+@pytest.mark.parametrize("name", ["cyclic", "one_cycle"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_momentum_moves_against_the_rate_but_only_where_there_is_some(name, momentum):
+    run = Run(name)
+    run.optimizer = torch.optim.SGD(run.net.parameters(), lr=LR, momentum=momentum)
+    run.schedule = make_schedule(name, run.optimizer, num_epochs=EPOCHS, batches=3)
+    lrs, momenta = zip(*[groups[0][:2] for groups in run.drive(0, 3 * EPOCHS)], strict=True)
+    if momentum:
+        assert momenta[lrs.index(max(lrs))] == min(momenta) < max(momenta) == momenta[lrs.index(min(lrs[:5]))]
+    else:
+        assert set(momenta) == {0.0}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_after_its_end_a_schedule_stays_where_it_is(name):
+    run = Run(name)
+    run.drive(0, 3 * EPOCHS)
+    end = run.optimizer.param_groups[0]["lr"]
+    for _ in range(9):
+        run.schedule.after_batch(run.training)
+    if name != "plateau":
+        run.schedule.after_epoch(run.training)
+    assert run.optimizer.param_groups[0]["lr"] == end
+
+
+def test_a_loaded_schedule_ends_where_it_was_planned_to_end():
+    run = Run("cosine")
+    run.drive(0, 20)
+    schedule = make_schedule("cosine", run.optimizer, num_epochs=2 * EPOCHS, batches=3)
+    schedule.load_state_dict(run.schedule.state_dict())
+    run.schedule = schedule
+    run.drive(20, 3 * EPOCHS)
+    for _ in range(5):
+        schedule.after_batch(run.training)
+    assert run.optimizer.param_groups[0]["lr"] == 0
+
+
+def test_a_second_schedule_starts_from_the_rate_that_it_finds():
+    run = Run("one_cycle", optimizer="sgd")
+    run.optimizer.param_groups[0]["lr"] = 0.5
+    schedule = make_schedule("linear", run.optimizer, num_epochs=1, batches=4)
+    assert run.optimizer.param_groups[0]["lr"] == 0.5
+    schedule.after_batch(None)
+    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0.375)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_description_holds_every_setting_and_survives_json(name):
+    described = Run(name).schedule.describe()
+    assert json.loads(json.dumps(described)) == described
+    assert described["name"] == name and described["each"] == SCHEDULES[name][1]
+    assert described["steps"] == {"constant": None, "plateau": None}.get(name, 10 if name in BY_EPOCH else 30)
+    assert Run("plateau", patience=3).schedule.describe()["settings"]["factor"] == 0.1
+    described = {"name": "StepLR", "each": "epoch", "steps": None, "settings": {"step_size": 2}}
+    assert Run(torch.optim.lr_scheduler.StepLR, step_size=2).schedule.describe() == described
+
+
+def test_a_saved_schedule_of_another_kind_or_for_other_groups_is_refused():
+    state = Run("linear").schedule.state_dict()
+    for other in (Run("cosine"), Run("linear", optimizer="sgd")):
+        before = other.schedule.state_dict()
+        with pytest.raises(CourseworkError, match="another name, or another number"):
+            other.schedule.load_state_dict(state)
+        assert other.schedule.state_dict() == before
+
+
+def test_a_schedule_knows_the_peaks_of_all_groups_whatever_torch_writes_over_them():
+    def one_cycle(optimizer, steps):
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.4, steps)
+
+    assert Run(one_cycle).schedule.peaks == [0.4, 0.4]
+    assert Run("one_cycle").schedule.peaks == [LR, LR]
+    assert Run(torch.optim.lr_scheduler.StepLR, step_size=3).schedule.peaks == [LR, LR]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_follows_the_curve_without_a_warning_and_the_run_log_notes_the_rate_that_was_chosen(name):
+    X, y = torch.randn(4, 2), torch.zeros(4, dtype=torch.int64)
+    net, train_iter = nn.Linear(2, 2), [(X, y)] * 4
     optimizer = make_optimizer("sgd", net, 0.01, momentum=0.9)
     settings = {"patience": 0, "threshold": 0.9} if name == "plateau" else {}
-    schedule = make_schedule(name, optimizer, num_epochs=3, batches=len(train_iter), **settings)
-    seen = []
-    watcher = types.SimpleNamespace(after_batch=lambda training: seen.append(training.lr))
+    schedule = make_schedule(name, optimizer, num_epochs=3, batches=4, **settings)
+    seen, noted = [], []
+    watcher = types.SimpleNamespace(
+        after_batch=lambda training: seen.append(training.lr),
+        after_epoch=lambda training: noted.append(settings_of(training)["lr"]),
+    )
     first = optimizer.param_groups[0]["lr"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        options = {"callbacks": (schedule, watcher), "watched": "val", "curves": False}
+        options = {"callbacks": (schedule, watcher), "watched": "val", "curves": False, "record": False}
         history = train_ch3(net, train_iter, train_iter, nn.CrossEntropyLoss(), 3, optimizer, **options)
     losses = history["val_loss"] if name == "plateau" else None
     expected = lr_curve(name, 0.01, num_epochs=3, batches=4, losses=losses, **settings)[1]
@@ -76,161 +196,11 @@ def test_a_training_follows_the_curve_without_a_warning(name):
     # Schedules by epochs move after the callback has looked, and so it sees the batch's own rate.
     assert seen == (expected[:-1] if name in BY_EPOCH else expected[1:])
     assert optimizer.param_groups[0]["lr"] == expected[-1]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_run_log_notes_the_learning_rate_that_was_chosen(name):
-    net, noted = Bowl(), []
-    optimizer = make_optimizer("sgd", net, 0.005, momentum=0.9)
-    schedule = make_schedule(name, optimizer, num_epochs=2, batches=4)
-    watcher = types.SimpleNamespace(after_epoch=lambda training: noted.append(settings_of(training)["lr"]))
-    options = {"callbacks": (schedule, watcher), "curves": False, "record": False}
-    train_ch3(net, bowl_batches(4), bowl_batches(4), nn.CrossEntropyLoss(), 2, optimizer, **options)
-    assert noted == [0.005, 0.005]
+    assert noted == [0.01] * 3
 
 
 def test_a_step_left_out_by_a_grad_scaler_brings_no_warning():
-    optimizer = make_optimizer("sgd", Bowl(), LR)
-    schedule = make_schedule("cosine", optimizer, num_epochs=1, batches=4)
+    schedule = Run("cosine").schedule
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         schedule.after_batch(None)  # before any step of the optimizer
-
-
-# The search for a rate.
-
-
-def plain(value):
-    """Return a copy in which tensors are lists, to be compared exactly."""
-    if isinstance(value, torch.Tensor):
-        return value.tolist()
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-@pytest.mark.parametrize(
-    "name, step, trained",
-    [("sgd", None, False), ("adam", None, True), ("muon", Step(clip_norm=1.0), True), ("sgd", Step("bf16"), True)],
-)
-def test_the_search_leaves_everything_bit_by_bit_as_it_was(name, step, trained):
-    net, train_iter = small_net(), small_loader()
-    optimizer = make_optimizer(name, net, 0.02, **({"momentum": 0.9} if name == "sgd" else {}))
-    options = {"step": step} if step else {}
-    if trained:
-        schedule = make_schedule("cosine", optimizer, num_epochs=4, batches=4)  # it wraps optimizer.step
-        settings = {"callbacks": (schedule,), "curves": False, **options}
-        train_ch3(net, train_iter, None, nn.CrossEntropyLoss(), 1, optimizer, **settings)
-    net[1].eval()
-
-    def everything():
-        gradients = [p.grad for p in net.parameters()]
-        modes, ids = [m.training for m in net.modules()], [id(p) for p in net.parameters()]
-        tensors = [net.state_dict(), optimizer.state_dict(), gradients, torch.get_rng_state()]
-        return plain([*tensors, modes, ids, train_iter.epoch, step and step.state_dict()])
-
-    before = everything()
-    found = find_lr(net, train_iter, nn.CrossEntropyLoss(), optimizer, steps=20, **options)
-    assert len(found.losses) >= 10 and everything() == before
-
-
-def test_an_error_on_the_way_leaves_everything_as_it_was_too():
-    net, train_iter = small_net(), small_loader()
-    optimizer = make_optimizer("sgd", net, 0.02)
-    before, rng = plain([net.state_dict(), optimizer.state_dict()]), torch.get_rng_state()
-    calls = []
-
-    def loss(y_hat, y):
-        calls.append(torch.rand(()))
-        if len(calls) == 6:
-            raise KeyboardInterrupt
-        return nn.functional.cross_entropy(y_hat, y)
-
-    with pytest.raises(KeyboardInterrupt):
-        find_lr(net, train_iter, loss, optimizer)
-    assert plain([net.state_dict(), optimizer.state_dict()]) == before
-    assert torch.equal(torch.get_rng_state(), rng) and train_iter.epoch == 0 and net.training
-
-
-@pytest.mark.parametrize("curvature", [0.5, 5.0, 50.0])
-def test_in_a_bowl_the_search_finds_rates_that_converge_and_stops_where_none_does(curvature):
-    net = Bowl()
-    batches = bowl_batches()
-    optimizer = make_optimizer("sgd", net, 1.0)
-    found = find_lr(net, batches, bowl(curvature), optimizer, low=1e-4 / curvature, high=100 / curvature)
-    limit = 2 / curvature
-    assert 0.001 * limit < found.suggestion < 0.5 * limit
-    assert found.tenth < 0.5 * limit
-    assert found.tenth == found.lrs[found.smoothed.index(min(found.smoothed))] / 10
-    assert len(found.losses) < 100 and found.lrs[-1] > 0.2 * limit
-    means = [sum(found.losses[max(0, i - 4) : i + 1]) / min(i + 1, 5) for i in range(len(found.losses))]
-    exploded = [value > 4 * min(means[: i + 1]) for i, value in enumerate(found.losses)]
-    assert exploded == [False] * (len(found.losses) - 1) + [True]
-    assert found.lrs[0] == pytest.approx(1e-4 / curvature) and found.lrs == sorted(set(found.lrs))
-    assert found.losses[0] == pytest.approx(bowl(curvature)(net(batches[0][0]), None).item())
-    steepest = found.lrs.index(found.suggestion)
-    drops = [a - b for a, b in zip(found.smoothed, found.smoothed[2:], strict=False)]
-    assert drops[steepest - 1] == pytest.approx(max(drops[: found.smoothed.index(min(found.smoothed)) - 1]))
-
-
-def test_the_search_goes_through_several_epochs_if_it_must_and_all_the_way_if_nothing_explodes():
-    net, train_iter = small_net(), small_loader()
-    epochs = []
-
-    def loss(y_hat, y):
-        epochs.append(train_iter.epoch)
-        return nn.functional.cross_entropy(y_hat, y)
-
-    found = find_lr(net, train_iter, loss, make_optimizer("sgd", net, 0.1), high=1e-3, steps=14)
-    assert len(found.lrs) == len(found.losses) == len(found.smoothed) == 14
-    assert epochs == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 2
-    assert found.lrs[0] == pytest.approx(1e-6) and found.lrs[-1] == pytest.approx(1e-3)
-
-
-def test_all_groups_rise_together_and_each_batch_has_its_own_rate():
-    net, seen = Bowl(), []
-    other = nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([{"params": [net.weight], "lr": 0.1}, {"params": [other], "lr": 0.4}])
-
-    def step(net, X, y, loss, optimizer):
-        seen.append([group["lr"] for group in optimizer.param_groups])
-        return loss(net(X), y).detach(), net(X).detach()
-
-    batches = bowl_batches(1)
-    found = find_lr(net, batches, bowl(1.0), optimizer, steps=10, step=step)
-    assert [one for one, _ in seen] == pytest.approx(found.lrs)
-    assert [other for _, other in seen] == pytest.approx([4 * lr for lr in found.lrs])
-
-
-@pytest.mark.parametrize("step", [None, Step()], ids=["plain", "guarded"])
-def test_a_loss_that_is_no_number_any_more_ends_the_search(step):
-    calls = []
-
-    def loss(y_hat, y):
-        calls.append(1)
-        value = y_hat.square().mean()
-        return value * float("nan") if len(calls) > 8 else value
-
-    net = Bowl()
-    batches = bowl_batches(1)
-    options = {"step": step} if step else {}
-    found = find_lr(net, batches, loss, make_optimizer("sgd", net, 0.1), high=1e-3, **options)
-    assert len(found.losses) == 8 and len(calls) == 9
-
-
-@pytest.mark.parametrize(
-    "settings, told",
-    [
-        ({"low": 0}, "low to high"),
-        ({"low": 1.0, "high": 0.1}, "low to high"),
-        ({"steps": 2}, "10 or more"),
-        ({"train_iter": []}, "no batch"),
-        ({"loss": lambda y_hat, y: y_hat.sum() * float("nan")}, "not finite after 0 batches"),
-    ],
-)
-def test_a_search_that_can_find_nothing_is_refused(settings, told):
-    net = Bowl()
-    batches = bowl_batches(1)
-    given = {"train_iter": batches, "loss": bowl(1.0), "optimizer": make_optimizer("sgd", net, 0.1), **settings}
-    with pytest.raises(CourseworkError, match=told):
-        find_lr(net, **given)

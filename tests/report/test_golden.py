@@ -33,30 +33,22 @@ DIVERGED = {"kind": "diverged", "what": "The loss is NaN.", "epoch": 4, "batch":
 ATTEMPTS = [{"from": [0, 0], "how": None}, {"from": [1, 40], "how": None}]
 RUNS = {
     "finished": {},
-    "interrupted": {
-        "about": record(state="running", attempts=ATTEMPTS, git={"commit": "abc1234", "changed": True}),
-        "lines": metrics(3),
-        "faults": FAULTS,
-        "tested": {},
-    },
     "synthetic": {
         "about": record(data=SYNTHETIC, effort="demo", images=180, num_epochs=2, tests=[{}, {}]),
         "tested": evaluation(500, images=1000, data=SYNTHETIC, interval=None),
     },
-    "by_hand": {"about": record_by_hand(), "net": {}, "tested": {}},
-    "plain_diverged": {
-        "about": record(PLAIN, state="diverged", protocol="watch_test", watched="test", effort="demo"),
-        "lines": metrics(3, watched="test"),
-        "faults": [DIVERGED],
-        "net": plain_network(),
+    "by_hand": {
+        "about": record_by_hand(settings={"augment": ["Flip(p=0.5)", "Crop(padding=4, mode='zero')"]}),
+        "net": {},
         "tested": {},
     },
-    "first_version": {
-        "about": record(
-            {**RECIPE, "network": {"blocks": []}, "augment": ["Flip(p=0.5)", "Crop(padding=4, mode='zero')"]}
-        ),
-        "net": {},
-        "tested": evaluation(gates=None, views=None, robustness=None, mistakes=[]),
+    "plain_diverged": {
+        "about": record(PLAIN, state="diverged", protocol="watch_test", watched="test", effort="demo")
+        | {"attempts": ATTEMPTS, "git": {"commit": "abc1234", "changed": True}},
+        "lines": metrics(3, watched="test"),
+        "faults": [*FAULTS, DIVERGED],
+        "net": plain_network(),
+        "tested": {},
     },
     "unknown_layers": {
         "about": record_by_hand(seed=7),
@@ -66,7 +58,9 @@ RUNS = {
     },
     "twenty_classes": {
         "about": record(data={"name": "birds", "source": "image folder", "checksum": "12ab"}),
-        "tested": evaluation(classes=[f"bird {i}" for i in range(20)], images=2000),
+        "tested": evaluation(
+            classes=[f"bird {i}" for i in range(20)], images=2000, views=None, robustness=None, mistakes=[]
+        ),
     },
 }
 

@@ -124,7 +124,7 @@ def pieces(thing):
             yield from pieces(item)
     elif isinstance(thing, dict):
         for key, item in thing.items():
-            if key not in ("svg", "alt", "kind", "align", "to", "widths", "footer", "start"):
+            if key not in ("svg", "alt", "kind", "align", "to", "widths", "footer"):
                 yield from pieces(item)
 
 
@@ -133,20 +133,20 @@ def test_a_normal_run_fills_exactly_two_pages_and_an_appendix_its_own(written):
     assert as_pdf.pages(written["plain"][1]) == 3
 
 
-@pytest.mark.parametrize("fits", as_pdf.SIZES)
+@pytest.mark.parametrize("fits", [*as_pdf.SIZES, None])
 def test_the_largest_letters_that_fit_are_found(fits):
     tried = []
 
-    def at(size, halves):
+    def at(size):
         tried.append(size)
-        return b"/Type /Page " * (2 if size <= fits else 3)
+        return b"/Type /Page " * (2 if fits and size <= fits else 3)
 
-    assert as_pdf._largest(at, "no") == fits
+    assert as_pdf._largest(at) == fits
     assert len(tried) <= 5
 
 
 def test_no_letters_are_found_where_none_fit():
-    assert as_pdf._largest(lambda size, halves: b"/Type /Page " * 3, "no") is None
+    assert as_pdf._largest(lambda size: b"/Type /Page " * 3) is None
 
 
 @pytest.mark.parametrize("name", ["gated", "plain", "hostile"])
@@ -184,7 +184,7 @@ def test_every_picture_has_a_size_and_says_in_words_what_it_shows(documents, wri
     images = [attrs for tag, attrs in Page(written[name][0]).tags if tag == "img"]
     assert len(images) == (5 if name == "gated" else 4)
     assert all(len(image["alt"]) > 40 and int(image["width"]) > 100 for image in images)
-    inputs = {"document": json.dumps(documents[name]), "size": "9", "halves": "no", "spread": "yes"}
+    inputs = {"document": json.dumps(documents[name]), "size": "9", "spread": "yes"}
     in_pdf = json.loads(typst.query(as_pdf.TEMPLATE, "image", field="alt", sys_inputs=inputs))
     assert in_pdf == [image["alt"] for image in images]
 
@@ -208,14 +208,6 @@ def test_hostile_words_run_no_typst(written, tmp_path):
     assert '#read("/etc/passwd")' in text and "#panic(" in text
     assert "root:" not in text
     assert b"javascript:" not in written["hostile"][1] and b"file:///" not in written["hostile"][1]
-
-
-def test_more_words_make_more_pages_and_none_is_lost(tmp_path, blank_figures):
-    words = {
-        "training.md": "\n\n".join(f"Paragraph {i} of many, with words to fill a line or two. " * 3 for i in range(80))
-    }
-    pdf = as_pdf.write(content(fake_run(tmp_path / "run", words=words)))
-    assert as_pdf.pages(pdf) > 2
 
 
 @pytest.mark.skipif(not shutil.which("pdftotext"), reason="needs pdftotext")
@@ -275,10 +267,10 @@ EVIL = 'a|b*c* [x](javascript:y) <script>z</script> ![](words/../run.json) {{ 7 
 
 
 def test_names_in_a_record_are_text_and_nothing_else(tmp_path, blank_figures):
-    evil_data = {"name": f"::: start appendix\n{EVIL}", "source": "image folder", "checksum": EVIL}
+    evil_data = {"name": f"::: appendix\n{EVIL}", "source": "image folder", "checksum": EVIL}
     layers = [{**entry, "text": EVIL, "name": EVIL} for entry in network()["layers"]]
     about = record(
-        {**RECIPE, "augment": [EVIL, {EVIL: {EVIL: EVIL}}], "loss": EVIL, "optimizer": EVIL, "schedule": EVIL},
+        {**RECIPE, "augment": [{EVIL: {EVIL: EVIL}}], "loss": EVIL, "optimizer": EVIL, "schedule": EVIL},
         data=evil_data,
     )
     about |= {"system": EVIL, "device": EVIL, "git": {"commit": EVIL}, "state": "failed", "unsaved": EVIL}

@@ -95,7 +95,7 @@ def test_each_row_of_a_batch_belongs_to_one_process(group, count, processes):
     step.processes = processes
     rows = []
     for step.rank in range(processes):
-        rows.append(range(count)[step.rows(count)])
+        rows.append(range(count)[step.part(count)])
     assert [row for own in rows for row in own] == [*range(count)]
     assert max(map(len, rows)) - min(map(len, rows)) <= 1
 

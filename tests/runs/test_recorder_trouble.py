@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 import torch.nn.functional as F
@@ -78,9 +77,13 @@ def test_an_attempt_that_fails_in_its_first_batch_is_counted(data, tiny):
 
 @pytest.mark.parametrize(
     ("error", "state"),
-    [(DivergedError("The loss is nan.", next_step="x"), "diverged"), (ValueError("mine"), "failed")],
+    [
+        (DivergedError("The loss is nan.", next_step="x"), "diverged"),
+        (ValueError("mine"), "failed"),
+        (KeyboardInterrupt(), "stopped"),
+    ],
 )
-def test_a_failure_is_noted_with_its_place_and_its_images(error, state):
+def test_a_failure_is_noted_with_its_place_and_an_interrupt_is_a_stop(error, state):
     with pytest.raises(type(error)):
         train(Raise(error))
     run = find("last")
@@ -97,12 +100,6 @@ def test_a_diverged_runs_fault_names_the_batch():
     (fault,) = find("last").faults
     assert caught.value.where == f"epoch {fault['epoch']}, batch {fault['batch']}, learning rate 1e+30"
     assert runs.table().loc[find("last").name, "state"] == "diverged"
-
-
-def test_an_interrupt_is_a_stop():
-    with pytest.raises(KeyboardInterrupt):
-        train(Raise(KeyboardInterrupt()))
-    assert find("last").state == "stopped"
 
 
 def test_memory_that_runs_out_and_checkpoints_that_cannot_be_written_are_faults():
@@ -175,23 +172,6 @@ def test_a_ledger_that_cannot_be_written_warns_once_and_the_training_goes_on(tmp
     with pytest.warns(RecordWarning, match="could not be written") as caught:
         history = train()
     assert len(history) == 2 and len([w for w in caught if w.category is RecordWarning]) == 1
-
-
-def test_a_disk_that_is_full_for_a_moment_warns_and_leaves_no_gap(monkeypatch):
-    real, calls = ledger.append_lines, []
-
-    def full(path, rows):
-        calls.append(path)
-        if len(calls) == 3:  # the attempt and the first epoch are in
-            raise OSError(28, "No space left on device")
-        real(path, rows)
-
-    monkeypatch.setattr(ledger, "append_lines", full)
-    with pytest.warns(RecordWarning, match="No space left"):
-        history = train(epochs=3)
-    assert len(history) == 3
-    run = find("last")
-    assert run.state == "finished" and run.history().rows == history.rows  # the row was written later
 
 
 @pytest.mark.parametrize("name", ["network", "é" * 400, "x" * 400])
@@ -269,17 +249,3 @@ def test_an_error_in_the_training_is_not_hidden_by_one_in_on_end():
     with pytest.warns(UserWarning, match="on_end of a student"), pytest.raises(ValueError, match="mine"):
         train(Raise(ValueError("mine")), Fails(NORMAL))
     assert find("last").state == "failed"
-
-
-def test_a_claim_that_cannot_be_released_is_a_warning(monkeypatch, ledger_folder):
-    real = Path.unlink
-
-    def unlink(path, *args, **options):
-        if path.name == NAME:
-            raise OSError(30, "Read-only file system")
-        real(path, *args, **options)
-
-    monkeypatch.setattr(Path, "unlink", unlink)
-    with pytest.warns(RecordWarning, match="Read-only"):
-        history = train(record="mine")
-    assert len(history) == 2 and find("mine").state == "finished"

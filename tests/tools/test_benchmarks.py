@@ -1,39 +1,24 @@
 """The benchmarks: each really measures, in seconds, and what readers see is made of the committed records alone."""
 
-import copy
-import io
 import json
 import sys
 
 import pytest
 import torch
-from PIL import Image
+from suites import ROOT, run_python
 from torch import nn
 
-from tools.bench import (
-    _parts,
-    _shared,
-    _ways,
-    data_path,
-    gated_conv,
-    loop,
-    page,
-    recipes,
-    run_log,
-    small_maps,
-    startup,
-    where,
-)
+from tools.bench import _parts, _shared, _ways, data_path, gated_conv, loop, page, recipes, where
 from utils.data.augment import Shrink
 from utils.errors import CourseworkError
 from utils.models import GatedBlock
 from utils.models.gated import GatedConv, set_form
 from utils.recipes import OURS, SYSTEMS, find_system
 
-pytestmark = pytest.mark.usefixtures("one_thread", "close_figures")
+pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 ONE_OF_OURS = min(OURS.values(), key=lambda recipe: recipe.macs()).name
-SETTINGS = {module: {} for module in (data_path, gated_conv, small_maps, loop, startup, run_log)} | {
+SETTINGS = {module: {} for module in (data_path, gated_conv, loop)} | {
     where: {"systems": f"dropout_cnn,{ONE_OF_OURS}"},
     recipes: {"systems": ONE_OF_OURS},
 }
@@ -63,14 +48,12 @@ def measured():
 
 
 @pytest.mark.parametrize("module", SETTINGS, ids=_shared.name_of)
-def test_each_benchmark_runs_and_shows_its_tables_and_its_figure(measured, module):
+def test_each_benchmark_runs_and_shows_its_tables(measured, module):
     record = measured(module)
     assert record["benchmark"] == _shared.name_of(module) and record["device"] == "cpu" and record["machine"]
     for table in module.tables(record):
         assert table.rows and all(len(row) == len(table.header) for row in table.rows)
         assert "nan" not in table.markdown() and "inf" not in table.markdown()
-    picture = Image.open(io.BytesIO(page.draw(module, {"cpu": record, "cuda": None})))
-    assert picture.width > 800 and picture.info["Source"] == page.digest({"cpu": record, "cuda": None})
 
 
 @pytest.mark.parametrize("module", [module for module in SETTINGS if module is not where], ids=_shared.name_of)
@@ -118,20 +101,6 @@ KNOWN = {  # a record whose figures can be worked out in the head, and the row t
         {"rows": [{"system": "s", "macs": 10, "images_per_s": {"baseline": [2], "ours": [5]}, "peak_bytes": SIZES}]}
         | {"matrix_macs_per_s": 300},
         ("s", "2", "5", "2.50", "50 %"),
-    ),
-    small_maps: (
-        {"rows": [{"widths": (5, 10), "batch_size": 2, "ms": {"conv": [6, 3, 9], "matrix": [2]}}]}
-        | {"matrix_macs_per_s": 4.8e6},
-        ("5 → 10, 2 images", "6.0", "2.0", "3.00", "50 %"),
-    ),
-    startup: (
-        {
-            "rows": [
-                {"case": name, "seconds": [4 - i], "peak_bytes": [2**20]}
-                for i, name in enumerate(["make help", "python"])
-            ]
-        },
-        ("make help", "4.00", "+1.00", "1"),
     ),
 }
 
@@ -241,8 +210,7 @@ def test_ways_take_turns_in_either_order():
 
 def test_the_most_memory_of_a_process_is_its_own_and_not_that_of_the_one_that_started_it():
     code = "import tools.bench._memory as m; x = bytearray(2**26); del x; print(m.resident(), m.resident(most=True))"
-    _, line = _shared.in_new_process(code)
-    now, most = map(int, line.split())
+    now, most = map(int, run_python("-c", code, cwd=ROOT).stdout.split())
     here = torch.ones(2**26)  # 256 MB
     assert most < 2**27 <= here.nbytes
     if sys.platform == "linux":
@@ -256,7 +224,7 @@ def own_records(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("words", [["--check"], ["--quick"], ["--repeats", "1"], ["--no-record"]], ids=str)
+@pytest.mark.parametrize("words", [["--check"], ["--repeats", "1"]], ids=str)
 def test_a_trial_leaves_the_committed_record_alone(own_records, words, capsys):
     assert _shared.main(data_path, words) == 0
     assert list(own_records.iterdir()) == [] and "No record" in capsys.readouterr().out
@@ -272,72 +240,18 @@ def test_a_full_run_writes_the_record_of_its_device(own_records, words):
     assert json.loads((own_records / "of trials" / "a.json").read_text())["settings"]["images"] == 64
 
 
-class Cut(Exception):
-    pass
-
-
-@pytest.mark.parametrize("level", ["full", "quick"])
-def test_a_benchmark_that_is_interrupted_resumes_with_the_next_row(own_records, monkeypatch, level):
-    monkeypatch.setenv("COURSEWORK_RUNS", str(own_records / "runs"))
-    done = []
-
-    def row_of(name, last="c"):
-        if name == last:
-            raise Cut
-        done.append(name)
-        return {"name": name}
-
-    where_from = recipes, CPU, _shared.settings_of(recipes, level), ["a", "b", "c"]
-    with pytest.raises(Cut):
-        _shared.row_by_row(*where_from, row_of)
-    rows = _shared.row_by_row(*where_from, lambda name: row_of(name, last=None))
-    assert rows == [{"name": name} for name in "abc"]
-    assert done == [*"abc"] if level == "full" else [*"ababc"]  # of a trial nothing is kept
-    assert list(own_records.glob("runs/*")) == []
-
-
-def test_rows_of_another_machine_or_day_are_measured_anew(own_records, monkeypatch):
-    monkeypatch.setenv("COURSEWORK_RUNS", str(own_records / "runs"))
-    settings = _shared.settings_of(recipes, "full")
-
-    def row_of(name):
-        if name == "b":
-            raise Cut
-        return {"name": name}
-
-    with pytest.raises(Cut):
-        _shared.row_by_row(recipes, CPU, settings, ["a", "b"], row_of)
-    monkeypatch.setattr(_shared, "machine", lambda device: "another")
-    assert _shared.row_by_row(recipes, CPU, settings, ["a"], lambda name: {"name": "anew"}) == [{"name": "anew"}]
-
-
 def test_a_system_that_there_is_not_is_named_without_a_traceback(capsys):
     assert _shared.main(where, ["--systems", "resnet"]) == 1
     assert "resnet" in capsys.readouterr().err
 
 
-def test_the_committed_pages_and_figures_are_what_the_records_give(committed):
-    assert page.stale(committed) == [], "run python -m tools.bench.page"
+def test_the_committed_page_is_what_the_records_give(committed):
+    assert page.PAGE.read_text(encoding="utf-8") == page.page(committed), "run python -m tools.bench.page"
 
 
 def test_every_committed_record_lies_where_the_page_looks_for_it(committed):
     names = {f"{_shared.name_of(module)}-{kind}.json" for module in committed for kind in _shared.DEVICES}
     assert {path.name for path in _shared.RECORDS.glob("*.json")} <= names
-
-
-@pytest.mark.parametrize("spoil", ["record", "page"])
-def test_what_is_stale_is_found(committed, tmp_path, monkeypatch, spoil):
-    copied = tmp_path / "PAGE"
-    copied.write_text(page.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
-    monkeypatch.setattr(page, "PAGE", copied)
-    records = {module: copy.deepcopy(each) for module, each in committed.items()}
-    if spoil == "record":
-        rates = records[data_path]["cpu"]["rows"][0]["images_per_s"]
-        rates["BatchLoader"] = [2 * rate for rate in rates["BatchLoader"]]
-        assert page.stale(records) == [page.figure_path(data_path), page.PAGE]
-    else:
-        copied.write_text(copied.read_text(encoding="utf-8").replace("| CPU", "| cpu", 1), encoding="utf-8")
-        assert page.stale(records) == [page.PAGE]
 
 
 @pytest.mark.parametrize("missing", _shared.DEVICES)
@@ -352,14 +266,6 @@ def test_a_device_without_a_record_is_not_yet_run(measured, missing):
     assert page.headline_table({data_path: {present: measured(data_path), missing: None}}).count("not yet run") == 1
 
 
-def test_a_trial_is_called_one_wherever_its_figures_are_shown(measured):
-    full = measured(data_path) | {"settings": _shared.settings_of(data_path, "full")}
-    for record, count in ((measured(data_path), 1), (full, 0)):
-        records = {"cpu": record, "cuda": None}
-        assert page.section(data_path, records).count(page.TRIAL) == count
-        assert page.headline_table({data_path: records}).count(page.TRIAL) == count
-
-
 WITH_CUDA_GRAPH = {"bare": [800], "ours": [600], "guarded": [400], loop.CUDA_GRAPH: [2400], "course": [200]}
 
 
@@ -372,13 +278,11 @@ def test_what_only_a_gpu_does_has_no_figure_of_a_cpu(measured):
         if "CUDA graphs" in line
     ]
     assert line.endswith("| – | 3.00 |")
-    both = {"cpu": measured(loop), "cuda": on_gpu}
-    assert Image.open(io.BytesIO(page.draw(loop, both))).width > 800
 
 
-def test_without_any_record_there_is_neither_table_nor_figure():
+def test_without_any_record_there_is_no_table():
     shown = page.section(data_path, dict.fromkeys(_shared.DEVICES))
-    assert shown.count("not yet run") == len(_shared.DEVICES) and "|" not in shown and "![" not in shown
+    assert shown.count("not yet run") == len(_shared.DEVICES) and "|" not in shown
 
 
 @pytest.mark.parametrize("module", SETTINGS, ids=_shared.name_of)
@@ -390,7 +294,6 @@ def test_two_devices_stand_in_one_table_or_below_each_other(measured, module):
         columns = 2 * numbers if numbers <= page.BESIDE else numbers
         assert {line.count("|") for line in lines} == {columns + 2}
         assert "not yet run" not in text
-    assert Image.open(io.BytesIO(page.draw(module, both))).width > 800
 
 
 def test_no_image_is_shrunk_where_speed_is_measured():

@@ -47,7 +47,7 @@ def suite(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ran(suite):
     """Return what a first run over all of them said."""
-    return run_python("-m", "tools.run", cwd=suite, CIFAR10_SOURCE="drawn")
+    return run_python("-m", "tools.run", cwd=suite, CIFAR10_SOURCE="synthetic")
 
 
 def executed(suite, name):
@@ -81,7 +81,7 @@ def test_a_good_notebook_leaves_a_copy_with_its_outputs_and_seconds(suite, ran):
 
 
 def test_chosen_notebooks_are_run_and_a_report_that_they_wrote_is_named_at_the_end(suite, tmp_path):
-    environ = {"CIFAR10_SOURCE": "drawn", "COURSEWORK_RUNS": str(tmp_path)}
+    environ = {"CIFAR10_SOURCE": "synthetic", "COURSEWORK_RUNS": str(tmp_path)}
     done = run_python("-m", "tools.run", "03", cwd=suite, **environ)
     assert done.returncode == 0 and "01_good" not in done.stdout
     assert "75.12 % of 10,000 test images" in done.stdout and "74.2 to 76.0 %" in done.stdout
@@ -92,13 +92,13 @@ def test_chosen_notebooks_are_run_and_a_report_that_they_wrote_is_named_at_the_e
 
 def test_a_relative_folder_of_runs_is_relative_to_where_the_run_was_started(suite):
     path = add_notebook(suite, "07_where", "from os import environ\nprint(environ['COURSEWORK_RUNS'])")
-    run_python("-m", "tools.run", "07", cwd=suite, CIFAR10_SOURCE="drawn", COURSEWORK_RUNS="some runs")
+    run_python("-m", "tools.run", "07", cwd=suite, CIFAR10_SOURCE="synthetic", COURSEWORK_RUNS="some runs")
     path.unlink()
     assert executed(suite, "07_where")[-1].outputs[0].text == f"{suite / 'some runs'}\n"
 
 
 def test_a_dead_kernel_is_reported(suite):
-    done = run_python("-m", "tools.run", "04", cwd=suite, CIFAR10_SOURCE="drawn")
+    done = run_python("-m", "tools.run", "04", cwd=suite, CIFAR10_SOURCE="synthetic")
     assert done.returncode == 1
     assert "04_dies, cell 2 of 2" in done.stdout and "kernel died" in done.stdout
 
@@ -114,7 +114,7 @@ def test_in_place_rewrites_a_fit_notebook_and_leaves_an_unfit_one_as_it_was(tmp_
     fit = add_notebook(suite, "01_fit", "print('x')")
     unfit = add_notebook(suite, "02_unfit", "import os; print(os.getcwd())")
     before = unfit.read_text(encoding="utf-8")
-    done = run_python("-m", "tools.run", "--in-place", cwd=suite, CIFAR10_SOURCE="drawn")
+    done = run_python("-m", "tools.run", "--in-place", cwd=suite, CIFAR10_SOURCE="synthetic")
     assert done.returncode == 1 and "a path of this machine" in done.stdout
     assert 'make notebooks ARGS="02"' in done.stdout
     assert notebooks.read(fit).cells[-1].outputs[0].text == "x\n"
@@ -213,7 +213,7 @@ def test_the_status_names_the_cell_and_how_far_its_training_is():
 def test_a_folder_of_pages_that_cannot_be_written_is_named_without_a_traceback(suite):
     (suite / "runs").rename(suite / "elsewhere")
     (suite / "runs").touch()
-    done = run_python("-m", "tools.run", "01", cwd=suite, CIFAR10_SOURCE="drawn")
+    done = run_python("-m", "tools.run", "01", cwd=suite, CIFAR10_SOURCE="synthetic")
     (suite / "runs").unlink()
     (suite / "elsewhere").rename(suite / "runs")
     assert done.returncode == 1 and "coursework" in done.stderr and "Traceback" not in done.stderr

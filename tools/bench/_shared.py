@@ -1,8 +1,7 @@
 """What all benchmarks share: their command line, settings, timing in turns, and records.
 
-A benchmark is a module with a docstring for the page, TITLE, SETTINGS and four functions: measure(device, settings)
-returns the facts of its record, tables(record) shows them, headlines(record) names the ratios that README.md repeats,
-and draw(records) makes the figure of {"cpu": record, "cuda": record or None}.
+A benchmark is a module with a docstring for the page, TITLE, SETTINGS and three functions: measure(device, settings)
+returns the facts of its record, tables(record) shows them, and headlines(record) names the ratios at the page's top.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import argparse
 import datetime
 import json
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,7 +20,6 @@ import torch
 from utils.devices import describe, try_gpu
 from utils.errors import CourseworkError
 from utils.files import read_json, write_json
-from utils.runs.run import trainings
 from utils.training.cuda_graph import FIRST
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,10 +30,9 @@ median = statistics.median
 
 
 class Setting(NamedTuple):
-    """A setting's value for the record, for a rehearsal and for a test, and what it means."""
+    """A setting's value for the record and for a check, and what it means."""
 
     full: object
-    quick: object
     check: object
     help: str
 
@@ -58,9 +54,8 @@ def main(module, argv=None):
     """Measure as the command line says, print the tables, keep the record; return an exit code."""
     args = parse(module, argv)
     device = try_gpu()
-    level = "check" if args.check else "quick" if args.quick else "full"
     given = {name: getattr(args, name) for name in module.SETTINGS if getattr(args, name) is not None}
-    settings = settings_of(module, level) | given
+    settings = settings_of(module, "check" if args.check else "full") | given
     print(f"{name_of(module)}: {machine(device)}, torch {torch.__version__}", flush=True)
     try:
         record = measured(module, device, settings)
@@ -70,7 +65,7 @@ def main(module, argv=None):
     for table in module.tables(record):
         print(f"\n{table.caption}\n\n{table.markdown()}")
     path = Path(args.json) if args.json else record_path(module, device.type)
-    if args.json or (settings == settings_of(module, "full") and not args.no_record):
+    if args.json or settings == settings_of(module, "full"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, record)
         print(f"\nwritten: {path}")
@@ -80,14 +75,10 @@ def main(module, argv=None):
 
 
 def parse(module, argv):
-    """Read the command line: a level, any setting by its name, where the record goes."""
+    """Read the command line: --check, any setting by its name, where the record goes."""
     parser = argparse.ArgumentParser(description=module.__doc__.splitlines()[0], prog=f"tools.bench.{name_of(module)}")
-    levels = parser.add_mutually_exclusive_group()
-    levels.add_argument("--quick", action="store_true", help="a rehearsal: fewer turns, no record")
-    levels.add_argument("--check", action="store_true", help="only check that it works: seconds, no record")
-    records = parser.add_mutually_exclusive_group()
-    records.add_argument("--no-record", action="store_true", help="leave the committed record alone")
-    records.add_argument("--json", metavar="PATH", help="write the record to this file instead")
+    parser.add_argument("--check", action="store_true", help="only check that it works: seconds, no record")
+    parser.add_argument("--json", metavar="PATH", help="write the record to this file instead")
     for name, setting in module.SETTINGS.items():
         text = f"{setting.help} ({setting.full or 'all'})"
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(setting.full), help=text)
@@ -95,43 +86,16 @@ def parse(module, argv):
 
 
 def settings_of(module, level):
-    """Return {setting: value} at a level: full, quick or check."""
+    """Return {setting: value} at a level: full or check."""
     return {name: getattr(setting, level) for name, setting in module.SETTINGS.items()}
 
 
 def measured(module, device, settings):
     """Return a whole record: the machine and the settings, then what the benchmark measures."""
-    facts = facts_of(module, device, settings)
-    return json.loads(json.dumps(facts | module.measure(device, settings)))  # as it is when read back
-
-
-def facts_of(module, device, settings):
-    """Return what a record says beside the figures."""
     facts = {"benchmark": name_of(module), "device": device.type, "machine": machine(device)}
     facts |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
-    return facts | {"date": datetime.date.today().isoformat(), "settings": settings}
-
-
-def row_by_row(module, device, settings, names, row_of):
-    """Return row_of(name) for each name; a measurement for a record that was interrupted resumes with the next row.
-
-    The finished rows are kept in the folder of the run log, for the same machine, day and settings only.
-    """
-    path, facts = trainings() / f"{record_path(module, device.type).stem}.rows.json", facts_of(module, device, settings)
-    is_kept = settings == settings_of(module, "full")
-    kept = (read_json(path) if is_kept else None) or {}
-    rows = kept["rows"] if kept.get("facts") == facts else {}
-    for name in names:
-        if name in rows:
-            note(f"{name}: measured before, as {path} has it")
-            continue
-        rows[name] = row_of(name)
-        if is_kept:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, {"facts": facts, "rows": rows})
-    if is_kept:
-        path.unlink()
-    return list(rows.values())
+    facts |= {"date": datetime.date.today().isoformat(), "settings": settings}
+    return json.loads(json.dumps(facts | module.measure(device, settings)))  # as it is when read back
 
 
 def name_of(module):
@@ -213,17 +177,6 @@ def copy_rate(device, size=2**27, repeats=5):
 def note(text):
     """Say how far a long measurement has come."""
     print(f"  {text}", flush=True)
-
-
-def in_new_process(code):
-    """Run Python code in a fresh process in the suite's folder; return (seconds, the last line it printed)."""
-    begun = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    seconds = time.perf_counter() - begun
-    if done.returncode:
-        what = f"A process of a benchmark failed: {done.stderr[-500:].strip().rpartition(chr(10))[2]}"
-        raise CourseworkError(what, where=code, next_step="Run the code by hand; requirements.txt names what it needs.")
-    return seconds, done.stdout.strip().rpartition("\n")[2]
 
 
 def ratio(numerators, denominators):

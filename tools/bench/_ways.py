@@ -1,4 +1,4 @@
-"""Train a recipe in two ways, each in a process of its own that trains when told to.
+"""Train a recipe in two ways, each in a separate process that trains when told to.
 
 The baseline is what the reports wrote: a Dataset, torchvision's transforms and a DataLoader with worker
 processes (torch_loader), float32, k convolutions for a gated one, and the loss and the right answers read as numbers
@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 
 from tools.bench._memory import resident
+from tools.bench._torch_loader import torch_loader
 from utils.data.augment import AlternatingFlip, Flip, Shrink
 from utils.data.cifar10 import Cifar10, Split
-from utils.data.loader import torch_loader
 from utils.errors import CourseworkError
 from utils.models.gated import set_form
 from utils.optim.losses import make_loss

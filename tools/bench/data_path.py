@@ -13,18 +13,18 @@ import sys
 
 import torch
 
-from tools.bench import _figures
 from tools.bench._shared import Setting, Table, copy_rate, in_turns, main, median, note, ratio, span, with_spread
+from tools.bench._torch_loader import torch_loader
 from utils.data.augment import ColorJitter, Crop, Flip
 from utils.data.cifar10 import Split
-from utils.data.loader import BatchLoader, torch_loader
+from utils.data.loader import BatchLoader
 
 TITLE = "Batches"
 SETTINGS = {
-    "images": Setting(10_000, 5_000, 64, "in a pass"),
-    "batch_size": Setting(512, 512, 16, "of both ways"),
-    "repeats": Setting(5, 2, 1, "of every measurement"),
-    "workers": Setting(2, 2, 1, "of the DataLoader"),
+    "images": Setting(10_000, 64, "in a pass"),
+    "batch_size": Setting(512, 16, "of both ways"),
+    "repeats": Setting(5, 1, "of every measurement"),
+    "workers": Setting(2, 1, "of the DataLoader"),
 }
 CASES = {
     "flip + crop": (Flip(), Crop(4)),
@@ -90,20 +90,6 @@ def headlines(record):
     gains = [gain(row["images_per_s"]) for row in record["rows"]]
     workers = f"{record['settings']['workers']} worker processes"
     return {f"`BatchLoader` against a `DataLoader` with {workers}, images/s": span(gains)}
-
-
-def draw(records):
-    panels, gains = {}, []
-    for kind, record in _figures.present(records):
-        gains += [gain(row["images_per_s"]) for row in record["rows"]]
-        cases = {
-            row["case"]: {way: median(rates) for way, rates in row["images_per_s"].items()} for row in record["rows"]
-        }
-        panels[f"{kind}: images/s"] = {
-            case: {way: (rate, f"{rate:,.0f}") for way, rate in rates.items()} for case, rates in cases.items()
-        }
-    title = f"Batches made whole on the device come {span(gains, '{:.0f}')} times as fast"
-    return _figures.bars(panels, title=title, records=records)
 
 
 if __name__ == "__main__":

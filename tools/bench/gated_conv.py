@@ -6,7 +6,7 @@ The loop is the formula as it is written: k convolutions, each scaled, and their
 blocks of a network of widths 3 to 1024 that halves its maps after every second block, which are those of report A's,
 with five branches of 3x3; then come five of `best_gated` with its two branches of 1x1. The rule
 `utils.models.gated.choose_form` rests on this table. "auto" is what a network gets: the form that the rule names, in
-bold, and over maps of 2x2 on a CPU a loop of matrix products (see the next table). The limit is one convolution of
+bold, and over maps of 2x2 on a CPU a loop of matrix products. The limit is one convolution of
 the same shape without a gate. Everything is in the device's best precision and laid out in memory as for training; on
 a GPU it is a CUDA graph, as in training, with four times as many images. Whole networks take a step without
 the optimizer.
@@ -22,7 +22,6 @@ import sys
 import torch
 import torch.nn.functional as F
 
-from tools.bench import _figures
 from tools.bench._shared import Setting, Table, captured, main, median, milliseconds, note, ratio, span
 from utils.devices import keep_memory
 from utils.models.convolution import use_fast_convolutions
@@ -33,10 +32,10 @@ from utils.training.step import DTYPES, best_precision
 
 TITLE = "Gated convolutions"
 SETTINGS = {
-    "batch_size": Setting(64, 32, 2, "images"),
-    "shapes": Setting(0, 0, 1, "how many of all; 0 is all"),
-    "networks": Setting(0, 0, 1, "how many of the gated ones, the smallest first; 0 is all"),
-    "repeats": Setting(5, 2, 1, "of every measurement"),
+    "batch_size": Setting(64, 2, "images"),
+    "shapes": Setting(0, 1, "how many of all; 0 is all"),
+    "networks": Setting(0, 1, "how many of the gated ones, the smallest first; 0 is all"),
+    "repeats": Setting(5, 1, "of every measurement"),
 }
 CHANNELS_OF_A = (3, 32, 64, 64, 128, 128, 256, 256, 512, 512, 1024)
 SHAPES = [((3,) * 5, c, d, 32 >> i // 2) for i, (c, d) in enumerate(itertools.pairwise(CHANNELS_OF_A))]
@@ -156,26 +155,9 @@ def _cell(row, name):
     return f"**{text}**" if name == row["named"] else text
 
 
-def gains(record):
-    """Return {label: how many times as fast as the loop} of single convolutions, and of whole networks."""
-    single = {label(row): ratio(row["ms"]["loop"], row["ms"]["auto"]) for row in record["rows"]}
-    return single, {row["system"]: ratio(row["ms"]["loop"], row["ms"]["auto"]) for row in record["networks"]}
-
-
 def headlines(record):
-    return {"gated networks, auto against the loop, forward and backward": span(gains(record)[1].values(), "{:.2f}")}
-
-
-def draw(records):
-    captions = ("one gated convolution, times as fast as the loop", "whole networks, times as fast as with loops")
-    panels, networks = {caption: {} for caption in captions}, []
-    for kind, record in _figures.present(records):
-        networks += gains(record)[1].values()
-        for bars, found in zip(panels.values(), gains(record), strict=True):
-            for name, value in found.items():
-                bars.setdefault(name, {})[kind] = (value, f"{value:.2f}")
-    title = f"Whole gated networks run {span(networks, '{:.2f}')} times as fast in the form that suits each shape"
-    return _figures.bars(panels, title=title, lines={1: "the loop"}, records=records)
+    gains = [ratio(row["ms"]["loop"], row["ms"]["auto"]) for row in record["networks"]]
+    return {"gated networks, auto against the loop, forward and backward": span(gains, "{:.2f}")}
 
 
 if __name__ == "__main__":

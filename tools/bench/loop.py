@@ -23,7 +23,6 @@ import time
 import torch
 from torch import nn
 
-from tools.bench import _figures
 from tools.bench._shared import Setting, Table, in_turns, main, median, note, ratio, seconds_of, span, turn_of
 from utils.data.cifar10 import Split
 from utils.data.loader import BatchLoader
@@ -36,11 +35,11 @@ from utils.training.step import Step
 
 TITLE = "The loop"
 SETTINGS = {
-    "batch_size": Setting(64, 64, 2, "images"),
-    "seconds": Setting(1.0, 0.3, 0.0, "of each turn, about, and one batch at least; on a GPU a third"),
-    "repeats": Setting(5, 2, 1, "turns of each loop"),
-    "saves": Setting(3, 1, 1, "checkpoints of each system"),
-    "systems": Setting(0, 0, 1, "how many systems save one, the smallest first; 0 is all"),
+    "batch_size": Setting(64, 2, "images"),
+    "seconds": Setting(1.0, 0.0, "of each turn, about, and one batch at least; on a GPU a third"),
+    "repeats": Setting(5, 1, "turns of each loop"),
+    "saves": Setting(3, 1, "checkpoints of each system"),
+    "systems": Setting(0, 1, "how many systems save one, the smallest first; 0 is all"),
 }
 INTERVAL = 60.0  # seconds between two checkpoints, for the share that saving takes
 
@@ -209,19 +208,6 @@ def headlines(record):
             [_over_course(row) for row in record["loops"]], "{:.2f}"
         ),
     }
-
-
-def draw(records):
-    panels, shares = {}, []
-    for kind, record in _figures.present(records):
-        shares += [100 * share for share in _over_bare(record)]
-        panels[f"{kind}: images/s as a share of the bare loop's"] = bars = {}
-        for row in record["loops"]:
-            rates = row["images_per_s"]
-            found = {way: ratio(rates[way], rates["bare"]) for way in rates if way != "bare"}
-            bars[row["network"]] = {way: (value, f"{value:.2f}") for way, value in found.items()}
-    title = f"Measuring loss and accuracy (ours) keeps {span(shares, '{:.0f}')} % of a bare loop's speed"
-    return _figures.bars(panels, title=title, lines={1: "the bare loop"}, records=records)
 
 
 if __name__ == "__main__":

@@ -1,39 +1,26 @@
-"""Write the pages and figures of the benchmarks from their records.
+"""Write the page of the benchmarks, results/speed/README.md, from their records.
 
-    python -m tools.bench.page
-
-writes results/speed/README.md and the figures beside it.
+python -m tools.bench.page
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import io
 import sys
 
-import matplotlib
-
-matplotlib.use("agg")
-
-import matplotlib.pyplot as plt
-from PIL import Image
-
-from tools.bench import _figures
-from tools.bench._shared import DEVICES, ROOT, name_of, read_records, settings_of
+from tools.bench._shared import DEVICES, RECORDS, read_records
 from utils.files import write_bytes
 
-ORDER = ("recipes", "data_path", "gated_conv", "small_maps", "loop", "where", "startup", "run_log")
-FIGURES = ROOT / "results" / "speed"
-PAGE = FIGURES / "README.md"
-NOT_RUN, TRIAL = "not yet run", "a trial with other settings than the benchmark's own"
+ORDER = ("recipes", "data_path", "gated_conv", "loop", "where")
+PAGE = RECORDS / "README.md"
+NOT_RUN = "not yet run"
 BESIDE = 5  # columns of numbers; a wider table has the devices below each other
 TOP = """\
 # Benchmarks
 
-`make bench` runs all of these, `make bench ARGS="loop"` one of them, `make bench ARGS="--quick"` a rehearsal that keeps
+`make bench` runs all of these, `make bench ARGS="loop"` one of them, `make bench ARGS="--check"` a rehearsal that keeps
 no record. Each figure is a ratio to a rival that took turns with it in the same run, or stands beside the limit that
-was measured there. The tables and figures are made from the records in this folder by `python -m tools.bench.page`.
+was measured there. The tables are made from the records in this folder by `python -m tools.bench.page`.
 
 The baseline is a `DataLoader`, float32, and k convolutions for a gated convolution with k branches. Our training
 computes in the fastest precision of the device and uses CUDA graphs on a GPU. The GPU's figures, and those of a CPU
@@ -42,14 +29,9 @@ that are older than 30 November 2026, are of an earlier form of the code.
 
 
 def main():
-    """Write the page and its figures; return an exit code."""
-    found = all_records()
-    FIGURES.mkdir(exist_ok=True)
-    for module, records in found.items():
-        if any(records.values()):
-            write_bytes(figure_path(module), draw(module, records))
-    write_bytes(PAGE, page(found).encode())
-    print(f"written: {PAGE}, {FIGURES}")
+    """Write the page; return an exit code."""
+    write_bytes(PAGE, page(all_records()).encode())
+    print(f"written: {PAGE}")
     return 0
 
 
@@ -67,28 +49,20 @@ def page(found):
 
 
 def section(module, records):
-    """Return what the page says of one benchmark: its docstring, its machines, its tables, its figure."""
+    """Return what the page says of one benchmark: its docstring, its machines, its tables."""
     lines = [f"## {module.TITLE}\n", module.__doc__.rstrip() + "\n"]
     for kind, record in records.items():
-        lines.append(f"- {DEVICES[kind]}: {conditions(module, record) if record else NOT_RUN}")
+        lines.append(f"- {DEVICES[kind]}: {conditions(record) if record else NOT_RUN}")
     for table in joined(module, records):
         lines.append(f"\n{table}")
-    if any(records.values()):
-        lines.append(f"\n![{alt_text(module)}]({name_of(module)}.png)")
     return "\n".join(lines) + "\n"
 
 
-def conditions(module, record):
+def conditions(record):
     """Return a record's machine, date and settings as one line."""
     settings = ", ".join(f"{name} {value or 'all'}" for name, value in record["settings"].items())
     facts = [record["machine"], f"torch {record['torch']}", *([record["precision"]] if "precision" in record else [])]
-    about = f"{', '.join(facts)}, {record['date']}; threads {record['threads']}, {settings}"
-    return about + (f"; **{TRIAL}**" if is_trial(module, record) else "")
-
-
-def is_trial(module, record):
-    """Tell whether a record was made with other settings than the benchmark's own."""
-    return record["settings"] != settings_of(module, "full")
+    return f"{', '.join(facts)}, {record['date']}; threads {record['threads']}, {settings}"
 
 
 def joined(module, records):
@@ -133,43 +107,7 @@ def headline_table(found):
                 claims.setdefault(claim, empty)[kind] = value
     lines = [f"| | {' | '.join(DEVICES.values())} |", "|---|" + "---:|" * len(DEVICES)]
     lines += [f"| {claim} | {' | '.join(values[kind] for kind in DEVICES)} |" for claim, values in claims.items()]
-    trials = [module.TITLE for module, each in found.items() if any(r and is_trial(module, r) for r in each.values())]
-    return "\n".join([*lines, *([f"\n*{TRIAL}: {', '.join(trials)}*"] if trials else [])])
-
-
-def alt_text(module):
-    return f"{module.TITLE}: the tables above as bars"
-
-
-def figure_path(module):
-    return FIGURES / f"{name_of(module)}.png"
-
-
-def draw(module, records):
-    """Return a figure as a PNG that carries the digest of the records it shows."""
-    with _figures.style():
-        figure, out = module.draw(records), io.BytesIO()
-        figure.savefig(out, format="png", dpi=120, metadata={"Software": None, "Source": digest(records)})
-        plt.close(figure)
-    return out.getvalue()
-
-
-def digest(records):
-    """Return 16 hexadecimal digits of what the records say."""
-    return hashlib.sha256(repr(records).encode()).hexdigest()[:16]
-
-
-def stale(found):
-    """List the committed files that are not what the records now give."""
-    files = []
-    for module, records in found.items():
-        path = figure_path(module)
-        shown = Image.open(path).info.get("Source") if path.exists() else None
-        if any(records.values()) and shown != digest(records):
-            files.append(path)
-    if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page(found):
-        files.append(PAGE)
-    return files
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

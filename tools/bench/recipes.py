@@ -17,20 +17,19 @@ from __future__ import annotations
 
 import sys
 
-from tools.bench import _figures
-from tools.bench._shared import Setting, Table, main, matrix_rate, median, note, ratio, row_by_row, span, turn_of
+from tools.bench._shared import Setting, Table, main, matrix_rate, median, note, ratio, span, turn_of
 from tools.bench._ways import Way
 from utils.recipes import OURS, SYSTEMS, find_system
 from utils.training.step import DTYPES, best_precision
 
 TITLE = "Training the recipes"
 SETTINGS = {
-    "systems": Setting("", "", "dropout_cnn", "names of systems, with commas"),
-    "images": Setting(50_000, 50_000, 64, "in an epoch"),
-    "batch_size": Setting(0, 0, 4, "instead of each recipe's; 0 leaves it, up to 1,000 on a CPU"),
-    "workers": Setting(2, 2, 1, "of the DataLoader"),
-    "repeats": Setting(3, 2, 1, "turns of each way"),
-    "seconds": Setting(3.0, 1.0, 0.0, "of each turn, about, and one batch at least; on a GPU a third"),
+    "systems": Setting("", "dropout_cnn", "names of systems, with commas"),
+    "images": Setting(50_000, 64, "in an epoch"),
+    "batch_size": Setting(0, 4, "instead of each recipe's; 0 leaves it, up to 1,000 on a CPU"),
+    "workers": Setting(2, 1, "of the DataLoader"),
+    "repeats": Setting(3, 1, "turns of each way"),
+    "seconds": Setting(3.0, 0.0, "of each turn, about, and one batch at least; on a GPU a third"),
 }
 WAYS = ("baseline", "ours")
 READY = 2  # batches that a worker of a DataLoader makes ahead
@@ -41,13 +40,7 @@ def measure(device, settings):
     """Return {"rows", "precision", "matrix_macs_per_s"}."""
     systems = settings["systems"].split(",") if settings["systems"] else [*SYSTEMS, *OURS]
     precision = best_precision(device)
-    rows = row_by_row(
-        sys.modules[__name__],
-        device,
-        settings,
-        systems,
-        lambda name: measure_recipe(find_system(name), device, settings),
-    )
+    rows = [measure_recipe(find_system(name), device, settings) for name in systems]
     rate = matrix_rate(device, DTYPES[precision])
     return {"rows": rows, "precision": precision, "matrix_macs_per_s": rate}
 
@@ -119,25 +112,6 @@ def headlines(record):
     groups = {"the five reported recipes": SYSTEMS, "our recipes": OURS}
     found = {text: [rows[name] for name in names if name in rows] for text, names in groups.items()}
     return {f"{text} against the baseline, images/s": span(gains, "{:.2f}") for text, gains in found.items() if gains}
-
-
-def draw(records):
-    panels = {}
-    for kind, record in _figures.present(records):
-        bars = {}
-        for row in record["rows"]:
-            baseline, ours = (median(row["images_per_s"][way]) for way in WAYS)
-            bars[row["system"]] = {"ours": (ours / baseline, f"{ours / baseline:.2f}   {baseline:,.0f} → {ours:,.0f}")}
-        panels[f"{kind}: images/s, times the baseline's"] = bars
-        bars = {row["system"]: {way: _mib(row, way) for way in WAYS} for row in record["rows"]}
-        panels[f"{kind}: peak memory, MiB"] = bars
-    gains = [gain(row["images_per_s"]) for _, record in _figures.present(records) for row in record["rows"]]
-    title = f"Ours trains {span(gains)} times as fast as the baseline"
-    return _figures.bars(panels, title=title, lines={1: "the baseline"}, columns=2, records=records)
-
-
-def _mib(row, way):
-    return row["peak_bytes"][way] / 2**20, f"{row['peak_bytes'][way] / 2**20:,.0f}"
 
 
 if __name__ == "__main__":

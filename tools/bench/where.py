@@ -17,7 +17,6 @@ import time
 
 import torch
 
-from tools.bench import _figures
 from tools.bench._parts import PARTS, label, shares
 from tools.bench._shared import Setting, Table, main, note
 from tools.bench._ways import noise, of_whole_images, ours
@@ -25,11 +24,10 @@ from utils.recipes import OURS, SYSTEMS, find_system
 from utils.training.step import best_precision
 
 TITLE = "Where the time goes"
-OF = {"cpu": "a training step's time", "cuda": "the time that a step's kernels run"}
 SETTINGS = {
-    "systems": Setting("", "", "dropout_cnn", "names of systems, with commas"),
-    "batch_size": Setting(0, 0, 4, "instead of each recipe's own; 0 leaves it"),
-    "steps": Setting(2, 1, 1, "to warm up, and as many on the clock, before the profiled one"),
+    "systems": Setting("", "dropout_cnn", "names of systems, with commas"),
+    "batch_size": Setting(0, 4, "instead of each recipe's own; 0 leaves it"),
+    "steps": Setting(2, 1, "to warm up, and as many on the clock, before the profiled one"),
 }
 
 
@@ -88,16 +86,6 @@ def tables(record):
 
 def headlines(record):
     return {}
-
-
-def draw(records):
-    panels, convolving = {}, {}
-    for kind, record in _figures.present(records):
-        panels[f"{kind}: share of {OF[record['device']]}"] = {row["system"]: row["shares"] for row in record["rows"]}
-        shares = [sum(v for part, v in row["shares"].items() if "convolution" in part) for row in record["rows"]]
-        convolving[kind] = f"{100 * min(shares):.0f} to {100 * max(shares):.0f} % of {OF[record['device']]}"
-    title = "Convolutions take " + ",\n".join(f"on a {kind} {share}" for kind, share in convolving.items())
-    return _figures.stacks(panels, PARTS, title=title, records=records)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.data.cifar10 import Cifar10, load_cifar10
-from utils.data.sources import Images, is_synthetic
+from utils.data.sources import Images
 
 CHANGED = 1000  # test images that are also predicted mirrored and shifted by a pixel
 SHOWN = "/images"  # where a child sees them
@@ -26,7 +26,7 @@ class TestSet:
     @property
     def has_bands(self) -> bool:
         """Whether an accuracy on these images belongs to a band of the marking scheme."""
-        return not is_synthetic(self.data.source)
+        return self.data.source != "synthetic"
 
 
 def prepare(folder: Path, with_training_images: bool = False) -> TestSet:
@@ -38,7 +38,7 @@ def prepare(folder: Path, with_training_images: bool = False) -> TestSet:
     images, labels = data.test.images.numpy()[order], data.test.labels.numpy()[order]
     np.save(folder / TEST, images)
     np.save(folder / CHANGED_TEST, changed(images[:CHANGED], rng))
-    synthetic = data if is_synthetic(data.source) else load_cifar10(source="synthetic")
+    synthetic = data if data.source == "synthetic" else load_cifar10(source="synthetic")
     splits = [split for name in ("train", "test") for split in (getattr(synthetic, name),)]
     arrays = [array.numpy() for split in splits for array in (split.images, split.labels)]
     np.savez(folder / SYNTHETIC, **dict(zip(Images._fields, arrays, strict=True)))

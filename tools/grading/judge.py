@@ -204,7 +204,7 @@ def weighted_sum(session, rng, name: str, drawn: dict):
         1
     ]
     if len(shapes) != k:
-        raise Unclear(f"{name} has {k} gate weights, but it calls {len(shapes)} branches that are modules of their own")
+        raise Unclear(f"{name} has {k} gate weights, but it calls {len(shapes)} branches that are separate modules")
     shape = (IMAGES, *shapes[0][1:])
     ensure(all(other[1:] == shapes[0][1:] for other in shapes), f"The branches of {name} have different shapes.")
     B = rng.normal(size=(k, *shape)).astype(np.float32)

@@ -16,7 +16,7 @@ def mark_run(marking):
     if marking.run is None:
         marking.refuse(["curves", "test_accuracy"], "There is no run folder.")
         return None
-    with marking.session() as session:  # a child of its own, in which no code of the student ever runs
+    with marking.session() as session:  # a new child, in which no code of the student ever runs
         folder = session.path(marking.path_of_run())
         try:
             marking.facts = session.ask("child_run.read_run", folder=folder)

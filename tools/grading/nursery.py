@@ -53,7 +53,6 @@ def environment(home: str, threads: int) -> dict:
         "COURSEWORK_EFFORT": "check",
         "COURSEWORK_RUNS": f"{home}/runs",
         "CIFAR10_SOURCE": "synthetic",
-        "CIFAR10_CACHE": f"{home}/.cache/images",
         "CI": "true",  # no live figures
         "MPLBACKEND": "agg",
         "OMP_NUM_THREADS": str(threads),

@@ -35,5 +35,5 @@ def style() -> str:
 
 
 def script() -> str:
-    """Return the script: copying code, search, the marked heading."""
+    """Return the script: copying code, search."""
     return (FOLDER / "page.js").read_text(encoding="utf-8")

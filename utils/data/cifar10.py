@@ -13,17 +13,19 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-import shutil
-import textwrap
 
 import numpy as np
 import torch
 
-from utils.data.sources import CLASSES, Images, download, find, is_synthetic, synthetic
+from utils.data.sources import CLASSES, Images, download, find, synthetic
 from utils.errors import DataError, DownloadError
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "data"
 SOURCES = ("auto", "cifar10", "synthetic")
+NOTICE = """\
+These are SYNTHETIC IMAGES, not CIFAR-10: ten classes of simple shapes under the
+same names. The whole suite works with them, but no result on them says anything
+about CIFAR-10."""
 SHARED_LIMIT = 0.01  # the fraction of test images that may also be in the training set; CIFAR-10 itself has a few
 
 
@@ -76,8 +78,8 @@ def load_cifar10(root=None, source="auto") -> Cifar10:
     """
     if source == "auto" and root is None:
         source = os.environ.get("CIFAR10_SOURCE") or source
-    if is_synthetic(source):
-        return _to_data(_synthetic())  # also by its old spelling, "drawn"
+    if source == "synthetic":
+        return _to_data(_synthetic())
     if source not in SOURCES:
         raise DataError(f"There is no source '{source}'.", next_step="Choose one of " + ", ".join(SOURCES) + ".")
     root = root or os.environ.get("CIFAR10_ROOT")
@@ -106,19 +108,6 @@ def class_rows(split, classes, name) -> torch.Tensor:
     """Return the rows of one class, or of every class when name is "all"."""
     rows = torch.arange(len(split))
     return rows if name == "all" else rows[split.labels.cpu() == classes.index(name)]
-
-
-def channel_statistics(images, chunk=5000) -> dict:
-    """Return for each channel, in [0, 1]: the mean, the std of all pixels, and the mean of the std in each image."""
-    image_means, image_squares, image_stds = [], [], []
-    for images_chunk in images.split(chunk):  # all of CIFAR-10 as float64 would take 1.2 GB
-        values = images_chunk.flatten(2).to(torch.float64) / 255
-        image_means.append(values.mean(2))
-        image_squares.append(values.square().mean(2))
-        image_stds.append(values.std(2, correction=0))
-    mean, square, mean_std = (torch.cat(values).mean(0) for values in (image_means, image_squares, image_stds))
-    std = (square - mean.square()).sqrt()
-    return {"mean": mean.tolist(), "std of all pixels": std.tolist(), "mean of the images' own stds": mean_std.tolist()}
 
 
 def stratified_split(split, held_out, seed=0) -> tuple:
@@ -200,18 +189,4 @@ def _print_set_aside(set_aside):
 
 
 def _print_notice(error):
-    """Print that these images are not CIFAR-10, between two rules; a line with a path stays whole, to be copied."""
-    width = min(100, shutil.get_terminal_size((100, 24)).columns)
-    paragraphs = (
-        "These are SYNTHETIC IMAGES, not CIFAR-10: ten classes of simple shapes under the same names. "
-        "The whole suite works with them, but no result on them says anything about CIFAR-10.",
-        f"Why:  {error.what}",
-        f"Next: {error.next_step}",
-    )
-    lines = []
-    for line in "\n".join(paragraphs).splitlines():
-        has_path = str(DATA) in line
-        lines += (
-            [line.strip()] if has_path else textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
-        )
-    print("\n".join(["=" * width, *lines, "=" * width]))
+    print("\n".join(["=" * 80, NOTICE, f"Why:  {error.what}", f"Next: {error.next_step}", "=" * 80]))

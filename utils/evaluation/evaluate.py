@@ -55,7 +55,6 @@ def evaluate(
     loss: Callable | None = None,
     *,
     classes: Iterable | None = None,
-    predict: Callable | None = None,
     network: Callable | None = None,
     effort=None,
 ) -> dict:
@@ -64,8 +63,7 @@ def evaluate(
     A network is any nn.Module that returns scores (B, classes); data is any iterable of batches, and nothing is
     written. The record contains accuracy, its 95 % interval, loss, top-k, confusion, per-class metrics, calibration,
     the most confident mistakes ("row" counts the images of data) and the mean output of each submodule called `gate`.
-    loss: by default cross-entropy. If predict is given, predict(net, X) is called in place of net(X). classes: names
-    that replace those of the data.
+    loss: by default cross-entropy. classes: names that replace those of the data.
 
     A training is a Trained, a Run or the name of a run: see evaluate_run. Its own loss and test images are used. For a
     Run, data may be the images that it was trained on, as load_cifar10 returns them; network is the class of its
@@ -77,7 +75,7 @@ def evaluate(
                 f"data must be an iterable of batches (X, y), but is a {type(data).__name__}.",
                 next_step="Give a loader, such as BatchLoader(data.test, 500) or a DataLoader.",
             )
-        return plain(_measure(net_or_run, data, loss, predict, classes))
+        return plain(_measure(net_or_run, data, loss, None, classes))
     if isinstance(net_or_run, (str, Run)):
         from utils.recipes import load_run
 
@@ -88,10 +86,10 @@ def evaluate(
             f"An object of the class {type(net_or_run).__name__} cannot be evaluated.",
             next_step="Give an nn.Module and a loader, the result of Recipe.train, or the name of a run.",
         )
-    if not (data is None and loss is None and predict is None):
+    if data is not None or loss is not None:
         raise CourseworkError(
             "A training is always measured on its own test images and with its own loss.",
-            where="data, loss or predict",
+            where="data or loss",
             next_step="Leave them out, or give the network instead of the training: evaluate(trained.net, data_iter).",
         )
     return evaluate_run(net_or_run, effort, classes)

@@ -14,19 +14,19 @@ from utils.evaluation.metrics import calibration
 from utils.figures.calibration import show_temperature
 
 COLUMNS = ("count", "confidence", "accuracy", "ece")
-STEP = 0.05
+LOW, HIGH, STEP = 0.2, 3.0, 0.05  # of the slider
 STATIC = "(The temperature can be changed here once the notebook runs in JupyterLab or Colab.)"
 
 
-def slide_temperature(y_hat: torch.Tensor, y: torch.Tensor, *, low=0.2, high=3.0, title=None):
+def slide_temperature(y_hat: torch.Tensor, y: torch.Tensor, *, title=None):
     """Show the reliability diagram of softmax(y_hat / T) for logits (n, classes) and labels, with a slider for T.
 
     The curves beside it show the expected calibration error and the cross-entropy at every T of the slider.
     """
-    options = {"min": low, "max": high, "step": STEP, "readout_format": ".2f", "continuous_update": False}
+    options = {"min": LOW, "max": HIGH, "step": STEP, "readout_format": ".2f", "continuous_update": False}
     layout = ipywidgets.Layout(width="520px")
     slider = ipywidgets.FloatSlider(value=1.0, description="T", layout=layout, **options)
-    temperatures = torch.arange(low, high + STEP / 2, STEP).tolist()
+    temperatures = torch.arange(LOW, HIGH + STEP / 2, STEP).tolist()
     errors = [calibration((y_hat / T).softmax(1), y)["ece"] for T in temperatures]
     losses = [F.cross_entropy(y_hat / T, y).item() for T in temperatures]
     curves = {"ECE": (temperatures, errors), "cross-entropy": (temperatures, losses)}

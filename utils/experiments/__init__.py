@@ -1,8 +1,6 @@
 """Experiments (notebook 06): grids and searches, intervals and tests, and our accuracies beside reported ones."""
 
-from utils.experiments.beside_reports import beside_reported, beside_table, comparison_table
 from utils.experiments.choose import choose_seeds
-from utils.experiments.compare import Group, differences, find_ablations, group_runs
 from utils.experiments.grid import run_grid
 from utils.experiments.intervals import sign_test, t_interval
 from utils.experiments.page import write_page
@@ -14,24 +12,17 @@ from utils.experiments.plots import (
     show_search,
     show_tails,
 )
-from utils.experiments.records import gate_differences, read_records, results_table
+from utils.experiments.records import beside_reported, gate_differences, read_records
 from utils.experiments.search import run_search
 from utils.experiments.space import linear_range, log_range
 
 __all__ = [
-    "Group",
     "beside_reported",
-    "beside_table",
     "choose_seeds",
-    "comparison_table",
-    "differences",
-    "find_ablations",
     "gate_differences",
-    "group_runs",
     "linear_range",
     "log_range",
     "read_records",
-    "results_table",
     "run_grid",
     "run_search",
     "show_continued",

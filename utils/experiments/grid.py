@@ -18,7 +18,7 @@ from utils.experiments.trial import (
     axis_values,
     is_free,
     make_trial,
-    shared_arguments,
+    split_arguments,
     train_trial,
     train_when_free,
     trial_row,
@@ -31,12 +31,8 @@ def run_grid(
     recipe: Recipe,
     axes: dict,
     *,
-    data=None,
-    effort=None,
     name=None,
     retries=1,
-    device=None,
-    parent=None,
     engine=None,
     resources=None,
     **options,
@@ -46,12 +42,12 @@ def run_grid(
     An axis is a field of the recipe ("lr", "network"), an entry of a field ("network_settings.width"), seed, protocol
     or precision. Its values are a list, or a dict {label: value}. If the grid is run again, finished trials are not
     trained again, interrupted ones resume, and failed ones are tried again, `retries` times in total. The row of a
-    failed trial contains the reason. Trials that another process is training are skipped. options are further arguments
-    of Recipe.train. With engine="ray", each trial is a task on a Ray cluster, and resources are those of one trial:
-    {"CPU": 1, "GPU": 0.5}.
+    failed trial contains the reason. Trials that another process is training are skipped. options are arguments of
+    Recipe.train, such as data, effort and device. With engine="ray", each trial is a task on a Ray cluster, and
+    resources are those of one trial: {"CPU": 1, "GPU": 0.5}.
     """
     name = name or f"{recipe.name}: {' x '.join(axes)}"
-    arguments = shared_arguments(name, data, effort, device, parent)
+    arguments, options = split_arguments(name, **options)
     trials = make_trials(recipe, axes, arguments, options)
     errors = {}
     with progress_bar(name, len(trials)) as bar:

@@ -12,15 +12,11 @@ import html
 import io
 import math
 import re
-import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
-from utils.experiments.beside_reports import beside_reported, beside_table, comparison_table
-from utils.experiments.compare import group_runs, is_synthetic, percent_text
-from utils.experiments.plots import UNITS, curve_of, mark_watched, set_curve_axes, show_best_runs, watched_of
 from utils.figures.style import STYLE
 from utils.files import write_bytes
 from utils.runs.run import all_runs, trainings
@@ -63,8 +59,7 @@ HINTS = {
     "parent": "the run whose weights it began with",
 }
 CURVE_POINTS = 40  # of the points of a longer curve, only some are drawn
-LISTED_PROBLEMS = 10  # so many unreadable runs are named above the figures; the table contains all
-CURVE_TITLES = {"epoch": "Accuracy by epoch", "seconds": "Accuracy by seconds of training"}
+UNITS = {"epoch": "epoch", "seconds": "seconds of training"}  # of the two figures
 
 
 def write_page(folder: str | Path | None = None) -> Path:
@@ -87,11 +82,9 @@ def comparison_page(folder: str | Path | None = None) -> str:
         "policy": policy,
         "style": _read("page.css"),
         "script": script,
-        "about": _about(runs),
-        "problems": _problems(rows),
+        "about": _about(runs, rows),
         "figures": _figures(runs),
         "runs": _runs_table(runs, rows),
-        "reported": _reported(group_runs(runs)),
     }
     # The template is text, name, text, name, ..., text. Inserted contents are not searched for names.
     pieces = _read("page.html").split("@@")
@@ -102,34 +95,29 @@ def _read(name):
     return (HERE / name).read_text(encoding="utf-8")
 
 
-def _about(runs):
+def _about(runs, rows):
     if not runs:
         return "There are no runs yet. Every training appears here once it has begun."
     written = datetime.datetime.now().astimezone().strftime("%d %B %Y, %H:%M")
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
-    synthetic = sum(map(is_synthetic, runs))
+    synthetic = sum(map(_is_synthetic, runs))
     about = f"{count}, written on {written}."
     if synthetic:
         about += f" {synthetic} of them on synthetic images (marked ✎): their accuracies say nothing about CIFAR-10."
+    unreadable = sum(bool(row["problem"]) for row in rows)
+    if unreadable:
+        about += f" {unreadable} of them can't be read: the last column of the table says why."
     return about
 
 
-def _problems(rows):
-    """Return a list of the runs that can't be read, with the reasons, as HTML."""
-    problems = [f"{row['run']}: {row['problem']}" for row in rows if row["problem"]]
-    if not problems:
-        return ""
-    more = len(problems) - LISTED_PROBLEMS
-    shown = [*problems[:LISTED_PROBLEMS], *([f"and {more} more, which the table below lists"] if more > 0 else [])]
-    items = "".join(f"<li>{html.escape(problem)}</li>" for problem in shown)
-    return f'<p>Runs that can\'t be read: {len(problems)}.</p>\n<ul class="problems">{items}</ul>'
+def _is_synthetic(run):
+    return (run.record.get("data") or {}).get("source") == "synthetic"
 
 
 def _figures(runs):
-    """Return the three figures as HTML."""
+    """Return the figures as HTML."""
     with plt.rc_context(STYLE):
-        figures = {CURVE_TITLES[unit]: _curves(runs, unit) for unit in UNITS}
-        figures["Best accuracy by run"] = _svg(show_best_runs(runs, count=12))
+        figures = {f"Accuracy by {text}": _curves(runs, unit) for unit, text in UNITS.items()}
     return "\n".join(f"<figure><figcaption>{title}</figcaption>{svg}</figure>" for title, svg in figures.items())
 
 
@@ -139,12 +127,16 @@ def _curves(runs, unit):
     matplotlib draws only the axes: with a curve for each of hundreds of runs, it would need long and write much.
     """
     figure, ax = plt.subplots(figsize=(5.2, 3.4))
-    curves = [[point for point in curve_of(run, unit) if not math.isnan(sum(point))] for run in runs]
+    curves = [_curve(run, unit) for run in runs]
     points = [point for curve in curves for point in curve]
     if points:
         ax.update_datalim(points)
         ax.autoscale_view()
-    set_curve_axes(ax, runs, unit)
+    if unit == "epoch":
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel=UNITS[unit], ylabel="validation accuracy (%)")
+    ax.set_xlim(left=0)
+    ax.grid(axis="y")
     svg = _svg(figure)  # only now, the position of the axes is known
     scale, height = 72 / figure.dpi, 72 * figure.get_figheight()
     lines = []
@@ -159,11 +151,16 @@ def _curves(runs, unit):
     return svg.replace("</svg>", "\n".join([*lines, "</svg>"]))
 
 
+def _curve(run, unit):
+    """Return the points of a learning curve: ("epoch" or "seconds", watched accuracy in percent)."""
+    points = [(row.get(unit), row.get(f"{run.watched}_acc")) for row in run.rows]
+    return [(x, 100 * accuracy) for x, accuracy in points if None not in (x, accuracy) and not math.isnan(x + accuracy)]
+
+
 def _svg(figure):
     """Return a figure as SVG for the page, and close it."""
     file = io.StringIO()
-    with warnings.catch_warnings(), plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": str(figure.number)}):
-        warnings.simplefilter("ignore")  # about characters that are missing in matplotlib's font, but not in browsers
+    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": str(figure.number)}):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     plt.close(figure)
     svg = file.getvalue()
@@ -177,64 +174,36 @@ def _runs_table(runs, rows):
     """Return the table of runs as HTML, newest first; the script adds the controls for sorting and filtering."""
     headings = []
     for key in COLUMNS:
-        marks = " data-setting" if key in SETTINGS else ""
-        marks += " data-percent" if key in PERCENTAGES else ""
+        mark = " data-setting" if key in SETTINGS else ""
         hint = HINTS.get(key, "")
-        headings.append(f'<th scope="col" title="{hint}" data-key="{key}"{marks}>{key.replace("_", " ")}</th>')
-    watched = watched_of(runs)
-    lines = [_run_line(i, run, row, watched) for i, (run, row) in enumerate(zip(runs, rows, strict=True))][::-1]
+        headings.append(f'<th scope="col" title="{hint}" data-key="{key}"{mark}>{key.replace("_", " ")}</th>')
+    lines = [_run_line(i, run, row) for i, (run, row) in enumerate(zip(runs, rows, strict=True))][::-1]
     head = f"<thead><tr>{''.join(headings)}</tr></thead>"
     return f'<table id="runs">{head}<tbody>\n{"".join(lines)}</tbody></table>'
 
 
-def _run_line(i, run, row, watched):
+def _run_line(i, run, row):
     values = row | {"network": run.network_name}
     cells = []
     for key in COLUMNS:
-        shown = _cell_text(key, values[key])
-        text = html.escape(shown)
+        text = html.escape(_cell_text(key, values[key]))
+        number = f' data-value="{values[key]}"' if text and is_number(values[key]) else ""  # the script sorts by it
         if key == "state":
             text = f'<span class="state-{text}">{SYMBOLS.get(values[key], "?")} {text}</span>'
-        if key == "data" and is_synthetic(run):
+        if key == "data" and _is_synthetic(run):
             text = f"✎ {text}"
-        cells.append(f"<td{_number_shown(key, values[key], shown)}>{text}</td>")
+        cells.append(f"<td{number}>{text}</td>")
     report = " data-report" if (run.folder / "report.html").is_file() else ""
-    legend = html.escape(mark_watched(run, row["label"], watched))
+    legend = html.escape(row["label"] + (" (test accuracy)" if run.watched == "test" else ""))
     name = html.escape(run.name)
     return f'<tr data-run="{name}" data-legend="{legend}" data-curve="{i}"{report}>{"".join(cells)}</tr>\n'
-
-
-def _number_shown(key, value, text):
-    """Return the attribute with the number in a cell, as it is shown: the script sorts and compares by it."""
-    if not text or not is_number(value):
-        return ""
-    if key in PERCENTAGES:
-        value = round(value, 4)
-    return f' data-value="{value:.6g}"' if isinstance(value, float) else f' data-value="{value}"'
 
 
 def _cell_text(key, value):
     if value is None or value != value:
         return ""
     if key in PERCENTAGES:
-        return percent_text(value)
+        return f"{100 * value:.2f} %"
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _reported(groups):
-    """Return our accuracies beside the reported ones as HTML: a table of reports A to E, and two tables to unfold."""
-    parts = [_table(beside_reported(groups))]
-    for letter in ("C", "D"):
-        rows = beside_table(letter, groups)
-        complete = sum(row["is_complete"] is True for row in rows)
-        title = f"Report {letter}'s table: {len(rows)} runs, {complete} of them run in full here"
-        parts.append(f"<details><summary>{title}</summary>{_table(rows)}</details>")
-    return "\n".join(parts)
-
-
-def _table(rows):
-    with pd.option_context("display.max_colwidth", None):
-        table = comparison_table(rows).reset_index().to_html(index=False, border=0, escape=True)
-    return f'<div class="wide reported">{table}</div>'

@@ -1,81 +1,20 @@
-"""Figures of experiments: learning curves, intervals, power, searches, our accuracies beside reported ones."""
+"""Figures of experiments: continued trainings, intervals, power, searches, our accuracies beside reported ones."""
 
 from __future__ import annotations
-
-import math
 
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
-from utils.experiments.beside_reports import ours_text
-from utils.experiments.compare import KINDS, is_synthetic
 from utils.figures.style import COLOURS, DASHES, signed
-from utils.runs.labels import label_runs
 
 GREY = "#595959"
 SPLITS = {"val": "validation", "test": "test"}
-UNITS = {"epoch": "epoch", "seconds": "seconds of training"}
 MEASURED = {  # what each protocol means for the images of an accuracy
     "validation": "some training images held out",
     "watch_test": "test images measured after each epoch",
     "train_on_all": "test images measured once",
 }
 FEW_BARS = 12  # more have no room for the numbers
-
-
-def watched_of(runs) -> str:
-    """Return the images of which an axis shows the accuracy: "val", or "test" if no run has any other."""
-    return "test" if runs and all(run.watched == "test" for run in runs) else "val"
-
-
-def mark_watched(run, label: str, watched: str) -> str:
-    """Return a run's label; if its accuracy is not that of the axis, the label says so."""
-    return label if run.watched == watched else f"{label} ({SPLITS.get(run.watched, run.watched)} accuracy)"
-
-
-def curve_of(run, unit: str) -> list[tuple]:
-    """Return the points of a learning curve: ("epoch" or "seconds", watched accuracy in percent)."""
-    points = [(row.get(unit), row.get(f"{run.watched}_acc")) for row in run.rows]
-    return [(x, 100 * accuracy) for x, accuracy in points if x is not None and accuracy is not None]
-
-
-def set_curve_axes(ax, runs, unit):
-    """Label the axes of learning curves, and let them begin at 0."""
-    if unit == "epoch":
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set(xlabel=UNITS[unit], ylabel=_accuracy_label(runs))
-    ax.set_xlim(left=0)
-    ax.grid(axis="y")
-
-
-def show_best_runs(runs, *, count=20, title=None):
-    """Draw the best watched accuracy of each run, for the best `count` of them."""
-    best = []
-    for run in runs:
-        accuracies = [accuracy for _, accuracy in curve_of(run, "epoch") if not math.isnan(accuracy)]
-        if accuracies:
-            best.append((max(accuracies), run))
-    best = sorted(best, key=lambda pair: pair[0], reverse=True)[:count]
-    figure, ax = plt.subplots(figsize=(5.2, 1.3 + 0.24 * max(len(best), 4)))
-    beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
-    shown, labels = [run for _, run in best], label_runs(runs)
-    watched = watched_of(shown)
-    for i, (accuracy, run) in enumerate(best):
-        marker = "^" if is_synthetic(run) else "o"
-        fill = COLOURS[0] if run.watched == watched else "white"
-        ax.plot(accuracy, i, marker, color=COLOURS[0], markerfacecolor=fill, markersize=6)
-        ax.annotate(f"{accuracy:.1f}", (accuracy, i), **beside)
-    ax.set_yticks(range(len(best)), [plain_label(labels[run.name], 28) for run in shown], fontsize=9)
-    xlabel = f"best {SPLITS[watched]} accuracy (%)"
-    if any(run.watched != watched for run in shown):
-        xlabel += "\nhollow: test accuracy"
-    if any(is_synthetic(run) for run in shown):
-        xlabel += "\ntriangle: synthetic images"
-    ax.set(ylim=(max(len(best), 1) - 0.5, -0.5), xlabel=xlabel)
-    ax.margins(x=0.2)
-    ax.grid(axis="both")
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
 
 
 def show_continued(parents, children, *, title=None):
@@ -96,7 +35,7 @@ def show_continued(parents, children, *, title=None):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set(title=f"seed {parent.record['seed']}", xlabel="epoch")
         ax.grid(axis="y")
-    axes[0, 0].set_ylabel(_accuracy_label(parents))
+    axes[0, 0].set_ylabel(f"{SPLITS[parents[0].watched]} accuracy (%)")
     _legend(figure, axes[0, 0], ncols=3)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
@@ -139,7 +78,7 @@ def show_intervals(rows, *, xlabel="difference (points)", title=None):
         for i, row in enumerate(group):
             _draw_interval(ax, i, row)
         ax.axvline(0, color="black", linewidth=1, linestyle="--")
-        ax.set_yticks(range(len(group)), [plain_label(label.format_map(row), 120) for row in group])
+        ax.set_yticks(range(len(group)), [label.format_map(row) for row in group])
         ax.set(ylim=(len(group) - 0.5, -0.5), title=heading)
         ax.grid(axis="x")
     ax.set_xlabel(f"{xlabel}, {images.pop()}" if len(images) == 1 else xlabel)
@@ -205,25 +144,22 @@ def show_reported(rows, *, title=None):
     Conditions that all of ours share stand once under the axis, the others beside each row.
     """
     figure, ax = plt.subplots(figsize=(8.8, 1.4 + 0.5 * len(rows)))
-    complete = [_conditions(row) for row in rows if row["is_complete"]]
-    shared = [fact for fact in (complete[0] if complete else []) if all(fact in facts for facts in complete)]
+    measured = [row for row in rows if row["mean"] is not None]
+    shared = _conditions(measured[0]) if measured else []
+    shared = [fact for fact in shared if all(fact in _conditions(row) for row in measured)]
     for i, row in enumerate(rows):
         reported = 100 * row["reported"]
         ax.plot(reported, i, "s", color=COLOURS[0], markersize=8, label="" if i else "reported (test, CIFAR-10)")
-        if row["is_complete"]:
+        text = "not yet run"
+        if row["mean"] is not None:
             ours = 100 * row["mean"]
             ax.plot([reported, ours], [i, i], color="#BBBBBB", linestyle="-", linewidth=1.5, zorder=1)
-            label = f"ours ({row['kind']})"
-            is_new = label not in ax.get_legend_handles_labels()[1]
-            look = {"marker": "o" if row["kind"] == KINDS["test"] else "D", "linestyle": ""}
-            ax.plot(ours, i, color=COLOURS[1], markersize=9, label=label if is_new else "", **look)
+            look = {"marker": "o", "linestyle": "", "label": "ours (test)" if row is measured[0] else ""}
+            ax.plot(ours, i, color=COLOURS[1], markersize=9, **look)
             text = "\n".join(fact for fact in _conditions(row) if fact not in shared)
-        else:
-            text = ours_text(row)
         ax.annotate(text, (1.01, i), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=GREY)
     ax.set_yticks(range(len(rows)), [f"{row['report']}  {row['system']}" for row in rows])
-    is_marked = any(row["is_complete"] and row["kind"] != KINDS["test"] for row in rows)
-    xlabel = "test accuracy (%), where not marked" if is_marked else "test accuracy (%)"
+    xlabel = "test accuracy (%)"
     ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{xlabel}\nours: {', '.join(shared)}" if shared else xlabel)
     ax.margins(x=0.08)
     ax.grid(axis="x")
@@ -235,19 +171,6 @@ def show_reported(rows, *, title=None):
 def _conditions(row):
     """Return the conditions of our accuracy: images, protocol and number of epochs."""
     return [row["data"], MEASURED[row["protocol"]], f"{row['epochs']} epochs"]
-
-
-def plain_label(text: str, longest: int = 60) -> str:
-    """Return a label for matplotlib: a long text is cut, and dollar signs do not start a formula."""
-    if len(text) > longest:
-        text = f"{text[: longest - 1]}…"
-    return text.encode("utf-8", "replace").decode().replace("$", r"\$")
-
-
-def _accuracy_label(runs):
-    watched = watched_of(runs)
-    is_marked = any(run.watched != watched for run in runs)
-    return f"{SPLITS[watched]} accuracy (%)" + (", where not marked" if is_marked else "")
 
 
 def _legend(figure, ax, ncols):

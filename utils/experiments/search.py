@@ -25,7 +25,7 @@ from utils.experiments.trial import (
     is_due,
     is_free,
     make_trial,
-    shared_arguments,
+    split_arguments,
     train_trial,
     trial_row,
 )
@@ -42,12 +42,8 @@ def run_search(
     seed=0,
     prune=False,
     sampler="auto",
-    data=None,
-    effort=None,
     name=None,
     retries=1,
-    device=None,
-    parent=None,
     engine=None,
     resources=None,
     **options,
@@ -69,7 +65,7 @@ def run_search(
         what = "A search compares trials on held-out training images, so that the test images stay unused."
         raise CourseworkError(what, where=f"protocol={options['protocol']!r}", next_step="Leave protocol out.")
     name = name or f"{recipe.name}: search over {', '.join(space)}"
-    arguments = shared_arguments(name, data, effort, device, parent)
+    arguments, options = split_arguments(name, **options)
     search = Search(recipe, space, trials, seed, prune, sampler, retries, arguments, options | {"seed": seed})
     with progress_bar(name, trials) as bar:
         if run_tasks := task_runner(engine, resources, arguments["device"]):

@@ -76,12 +76,13 @@ class SkipIfTrained:
             raise AlreadyTrained
 
 
-def shared_arguments(name, data, effort, device, parent) -> dict:
-    """Return the arguments of Recipe.train that all trials of a grid or a search have in common."""
+def split_arguments(name, *, data=None, effort=None, device=None, parent=None, **options) -> tuple[dict, dict]:
+    """Split arguments of Recipe.train into those that are the same for all trials, with their defaults, and others."""
     data, device = data or load_cifar10(), torch.device(device or try_gpu())
     effort = effort if isinstance(effort, Effort) else choose_effort(effort, device)
     parent = find(parent) if isinstance(parent, str) else parent
-    return {"data": data, "effort": effort, "device": device, "parent": parent, "sweep": name, "curves": False}
+    shared = {"data": data, "effort": effort, "device": device, "parent": parent, "sweep": name, "curves": False}
+    return shared, options
 
 
 def make_trial(recipe, settings: dict, arguments, options, search=None, callbacks=()) -> Trial:

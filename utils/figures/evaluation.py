@@ -174,10 +174,11 @@ def show_drops(changes, *, title=None):
     return figure
 
 
-def show_mistakes(images, maps, captions, *, columns=4, title=None):
+def show_mistakes(images, maps, captions, *, title=None):
     """Draw images, uint8 (n, 3, h, w), each beside a copy with its Grad-CAM map (n, h, w): 0 is blue, 1 is yellow."""
     pictures = np.asarray(images).transpose(0, 2, 3, 1) / 255
     lit = _lit(pictures, np.asarray(maps))
+    columns = 4
     rows = math.ceil(len(pictures) / columns)
     figure, axes = plt.subplots(rows, columns, figsize=(2.35 * columns, 1.55 * rows + 0.35), squeeze=False)
     for ax in axes.flat:

@@ -11,6 +11,7 @@ from matplotlib.patches import FancyBboxPatch
 from utils.figures.style import COLOURS, DASHES
 
 GREY = "#999999"
+LOSS = "validation loss (nats)"
 BROWN = "#A04000"  # COLOURS[1], dark enough for text
 
 
@@ -102,9 +103,9 @@ def show_paths(height, paths, *, goal, x=(-2.7, 3.4), y=(-0.6, 2.6), title=None)
     return figure
 
 
-def show_valleys(height, paths, *, goal, x=(-2.7, 3.2), y=(-1.6, 3.6), columns=4, title=None):
-    """Draw each path {name: points (steps + 1, 2)} in a panel of its own, with its first and its last height."""
-    columns = min(columns, len(paths))
+def show_valleys(height, paths, *, goal, x=(-2.7, 3.2), y=(-1.6, 3.6), title=None):
+    """Draw each path {name: points (steps + 1, 2)} in a separate panel, with its first and its last height."""
+    columns = min(4, len(paths))
     rows = -(-len(paths) // columns)
     width, height_of_row = (2.75, 2.2) if columns > 1 else (5.5, 3.1)
     shape = {"figsize": (width * columns, height_of_row * rows + 0.4), "sharex": True, "sharey": True}
@@ -171,7 +172,7 @@ def show_circles(matrices, *, title=None):
     return figure
 
 
-def show_losses(curves, *, every=1, levels=None, xlabel="batches", ylabel="training loss (nats)", title=None):
+def show_losses(curves, *, every=1, levels=None, title=None):
     """Draw {name: curves (seeds, points)}: thin lines for single seeds, a thick one for their mean.
 
     every: batches between two points. levels is {name: the lowest possible value of this curve}.
@@ -191,7 +192,7 @@ def show_losses(curves, *, every=1, levels=None, xlabel="batches", ylabel="train
                 "pad": 0.5,
             }  # so that no line of the grid crosses the text
             ax.annotate(f"lowest possible, {name}", (0, levels[name]), (4, 4), bbox=box, **place)
-    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.set(xlabel="batches", ylabel="training loss (nats)")
     ax.set_xlim(left=0)
     ax.grid(axis="y")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4, handlelength=3.5, fontsize=9)
@@ -199,7 +200,7 @@ def show_losses(curves, *, every=1, levels=None, xlabel="batches", ylabel="train
     return figure
 
 
-def show_comparison(searched, final, *, guess=None, ylabel="validation loss (nats)", title=None):
+def show_comparison(searched, final, *, guess=None, title=None):
     """Draw the search {name: {learning rate: value}} and, beside it, {name: values of other seeds} at each one's best.
 
     A ring marks the lowest value of each search; a vertical line marks the mean over the other seeds. guess is the
@@ -221,7 +222,7 @@ def show_comparison(searched, final, *, guess=None, ylabel="validation loss (nat
             [np.mean(final[name])] * 2, (number - 0.3, number + 0.3), color="black", linestyle="-", linewidth=1.5
         )
     lowest = min(min(values.values()) for values in searched.values())
-    axes[0].set(xscale="log", xlabel="learning rate", ylabel=ylabel)
+    axes[0].set(xscale="log", xlabel="learning rate", ylabel=LOSS)
     axes[0].set_ylim(top=min(highest + 0.05, lowest + 1.2))  # a loss that diverged would flatten the other curves
     if guess is not None:
         axes[0].axhline(guess, color="#555555", linestyle=":", linewidth=1.4, zorder=0)
@@ -231,9 +232,7 @@ def show_comparison(searched, final, *, guess=None, ylabel="validation loss (nat
     axes[0].grid(axis="y")
     lines, labels = axes[0].get_legend_handles_labels()
     figure.legend(lines, labels, loc="outside lower center", ncols=5, handlelength=3.5, fontsize=9)
-    axes[1].set(
-        xlabel=ylabel, yticks=range(len(searched)), yticklabels=list(searched), ylim=(len(searched) - 0.5, -0.5)
-    )
+    axes[1].set(xlabel=LOSS, yticks=range(len(searched)), yticklabels=list(searched), ylim=(len(searched) - 0.5, -0.5))
     axes[1].set_title("at that rate, other seeds (line: mean)", fontsize=10, loc="left")
     axes[1].grid(axis="x")
     figure.suptitle(title, x=0.01, ha="left")

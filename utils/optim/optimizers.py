@@ -19,7 +19,7 @@ EXPLANATIONS = {  # for the report, which adds the settings and the full stop
     "sgd": "Stochastic gradient descent takes a step against the gradient of each batch",
     "adam": (
         "Adam divides a running mean of the gradients by the root of a running mean of their squares, which gives every"
-        " parameter a step size of its own"
+        " parameter its own step size"
     ),
     "adamw": (
         "AdamW takes steps like Adam's, but subtracts the weight decay from the weights themselves instead of adding it"

@@ -45,9 +45,12 @@ def load_run(
     """
     run = find(run) if isinstance(run, str) else run
     device = torch.device(device or try_gpu())
+    if not run.record:
+        next_step = "Restore the record or train again."
+        raise CourseworkError(f"{run.name} can't be loaded: {run.problem}", where=run.folder, next_step=next_step)
     if data is None and not run.record.get("data"):
         raise CourseworkError(
-            f"{run.name} was trained on images of your own loader, which its record does not name.",
+            f"{run.name} was trained on the images of your own loader, which its record does not name.",
             where=run.folder,
             next_step="Measure the network on your own test images: evaluate(net, test_iter). Or give data=...",
         )
@@ -102,12 +105,6 @@ def require_same_images(run: Run, data) -> None:
 def recipe_of(run: Run, network=None) -> Recipe:
     """Return the Recipe in a run's record; for a run without a recipe, make one from its recorded settings."""
     record = run.record
-    if (record.get("recipe") or {}).get("network") and not isinstance(record["recipe"]["network"], str):
-        raise CourseworkError(
-            f"{run.name} was trained by the first version of the suite, which recorded networks in another format.",
-            where=run.folder,
-            next_step="You can list, plot and compare this run. To use its network, train it again.",
-        )
     facts = dict(record.get("recipe") or {})
     summary = run.network or {}
     path = facts.pop("network", None) or summary.get("path")

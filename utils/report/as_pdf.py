@@ -17,7 +17,7 @@ SIZES = [size / 8 for size in range(84, 63, -1)]  # points, largest first
 USUAL = 9.5  # points, used if even the smallest size needs more pages
 LONGEST, PIECE = 28, 6  # words of more letters may be broken, into pieces of this many letters
 
-NO_TEXT = ("kind", "align", "svg", "to", "alt", "start")  # keys of a block that are not printed
+NO_TEXT = ("kind", "align", "svg", "to", "alt")  # keys of a block that are not printed
 
 
 def write(document: dict, is_spread: bool = True) -> bytes:
@@ -25,8 +25,7 @@ def write(document: dict, is_spread: bool = True) -> bytes:
 
     If the sections are spread, what is left of a page goes between them; otherwise it stays at the end.
 
-    The second page starts where the first is full, or with the marked section if that allows a larger font size. An
-    appendix starts on a new page, which is not counted.
+    An appendix starts on a new page, which is not counted.
     """
     import typst
 
@@ -38,25 +37,23 @@ def write(document: dict, is_spread: bool = True) -> bytes:
     is_enough = {ord(sign) for sign in texts["all"]} <= FT2Font(str(fonts / "DejaVuSans.ttf")).get_charmap().keys()
     compiler = typst.Compiler(TEMPLATE, font_paths=[fonts], ignore_system_fonts=is_enough)
 
-    def compile_at(size, halves, text="body"):
-        inputs = {"document": texts[text], "size": str(size), "halves": halves, "spread": "yes" if is_spread else "no"}
+    def compile_at(size, text="body"):
+        inputs = {"document": texts[text], "size": str(size), "spread": "yes" if is_spread else "no"}
         return compiler.compile(format="pdf", sys_inputs=inputs)
 
-    fitting = {halves: _largest(compile_at, halves) for halves in ("no", "yes")}
-    halves = max(fitting, key=lambda halves: fitting[halves] or 0)
-    return compile_at(fitting[halves] or USUAL, halves if fitting[halves] else "no", "all")
+    return compile_at(_largest(compile_at) or USUAL, "all")
 
 
 def _body(document):
-    return [section for section in document["sections"] if section["start"] != "appendix"]
+    return [section for section in document["sections"] if not section["is_appendix"]]
 
 
-def _largest(compile_at, halves):
+def _largest(compile_at):
     """Return the largest of the SIZES with which the report fits on two pages (binary search), or None."""
     low, high, best = 0, len(SIZES) - 1, None
     while low <= high:
         middle = (low + high) // 2
-        if pages(compile_at(SIZES[middle], halves)) <= PAGES:
+        if pages(compile_at(SIZES[middle])) <= PAGES:
             best, high = SIZES[middle], middle - 1
         else:
             low = middle + 1

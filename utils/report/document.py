@@ -86,20 +86,20 @@ def read_report(text: str, insert: Callable[[str, str, str], list[dict]]) -> dic
         "about": about["text"],
         "sections": [],
     }
-    start = None
+    is_appendix = False
     for block in blocks[3:]:
-        if block["kind"] == "start":
-            start = block["at"]
+        if block["kind"] == "appendix":
+            is_appendix = True
         elif block["kind"] == "heading" and block["level"] == 2:
-            document["sections"].append({"title": plain_text(block["text"]), "start": start, "blocks": []})
-            start = None
+            section = {"title": plain_text(block["text"]), "is_appendix": is_appendix, "blocks": []}
+            document["sections"].append(section)
         else:
             document["sections"][-1]["blocks"].append(block)
     return document
 
 
 def _run_commands(text):
-    """Return the blocks of a report's Markdown, after its commands for rows, tables and page starts were applied."""
+    """Return the blocks of a report's Markdown, after its commands for rows, tables and the appendix were applied."""
     first, *rest = COMMAND.split(text)
     blocks = _blocks(_parse(first), with_pictures=True)
     row, outer = None, None
@@ -115,8 +115,8 @@ def _run_commands(text):
         elif name == "end":
             outer.append(row)
             blocks = outer
-        elif name == "start":
-            blocks.append({"kind": "start", "at": settings[0]})
+        elif name == "appendix":
+            blocks.append({"kind": "appendix"})
         elif name == "table":
             new[0] |= _table_settings(settings)
         else:

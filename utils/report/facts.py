@@ -40,7 +40,6 @@ def facts(run: Run) -> dict:
             "state": run.state,
             "problem": run.problem,
             "by_hand": not record.get("recipe"),
-            "first_version": isinstance(_recipe(run).get("network"), dict),
             **{name: record.get(name) for name in names},
             "data": data,
             "loader": _loader(run),
@@ -103,7 +102,7 @@ def _loader(run):
 
 def _augmentation(entry):
     """Return the name and the text of an augmentation, such as Crop and Crop(padding=4), from any form of record."""
-    if isinstance(entry, str):  # in the first version, and in a training without a recipe
+    if isinstance(entry, str):  # in a training without a recipe
         return {"name": entry.partition("(")[0], "text": entry}
     ((name, settings),) = entry.items()
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
@@ -254,8 +253,7 @@ def _reported(run):
         {**recipe, "augment": [_augmentation(entry) for entry in recipe.get("augment") or ()]}
         for recipe in (theirs, _recipe(run))
     ]
-    ignored = ("network", "network_settings") if isinstance(_recipe(run).get("network"), dict) else ()
-    differences = [name for name in theirs if name not in ignored and recipes[0][name] != recipes[1].get(name)]
+    differences = [name for name in theirs if recipes[0][name] != recipes[1].get(name)]
     return {
         "report": system.report,
         "short": system.report.partition(",")[0],

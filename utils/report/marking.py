@@ -75,7 +75,7 @@ def backbone_faults(network: dict) -> list[str]:
     layers = network["layers"]
     gated = [position for position, layer in enumerate(layers) if layer["gated"]]
     if not gated and network.get("gates"):
-        return ["its gate is not part of a block of its own, so the structure has to be judged from its source text"]
+        return ["its gate is not part of a separate block, so the structure has to be judged from its source text"]
     if not gated:
         return ["it has no gated block"]
     faults = []

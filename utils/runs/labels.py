@@ -82,9 +82,6 @@ def setting_text(name: str, run: Run) -> str:
         return run.data
     if name == "parent" and value:
         return DIGEST.sub("", value)
-    if isinstance(value, dict):  # a network of the first version
-        parameters = run.record.get("parameters")
-        return f"{parameters:,} parameters" if parameters else "a network"
     if isinstance(value, list):
         items = [next(iter(item)) if isinstance(item, dict) and item else str(item).partition("(")[0] for item in value]
         return ", ".join(items) or "none"

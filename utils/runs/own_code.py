@@ -111,7 +111,7 @@ def _reached(todo: list) -> Iterator[Callable]:
 
 
 def _code_in(items: Iterable) -> list[Callable]:
-    """Return the classes and functions behind these objects; values without code of their own are left out."""
+    """Return the classes and functions behind these objects; values without code are left out."""
     codes = []
     for item in items:
         if isinstance(item, functools.partial):

@@ -29,7 +29,11 @@ from utils.training.step import Step
 
 
 class Processes:
-    """The processes that share a training: this one's number `rank`, their number `count`, and this one's device."""
+    """The processes that share a training, as one of them sees it.
+
+    rank: its number among all `count` processes, from 0; local_rank: its number among those of its machine. These are
+    torch's words. device: the device that it computes on.
+    """
 
     def __init__(self, device, rank=0, count=1, local_rank=0):
         self.device = device
@@ -117,7 +121,7 @@ def _own_device(device, local_rank):
         return device
     gpus = torch.cuda.device_count() if device.type == "cuda" else 1
     if local_rank >= gpus or device.type != "cuda":
-        what = f"Each process needs a GPU of its own that NCCL can use, but this machine has {gpus} ({device.type})."
+        what = f"Each process needs its own GPU, one that NCCL can use, but this machine has {gpus} ({device.type})."
         next_step = "Start as many processes as there are NVIDIA GPUs (--nproc-per-node), or use the CPU: device cpu."
         raise CourseworkError(what, where=f"process {local_rank} of this machine", next_step=next_step)
     torch.cuda.set_device(local_rank)

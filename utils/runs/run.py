@@ -161,17 +161,15 @@ class Run:
 
     @property
     def network(self):
-        """The content of network.json, or None: runs of the first version have no such file."""
+        """The content of network.json, or None."""
         return self._network[0]
 
     @property
     def network_name(self) -> str:
         """The name of the network: its name or import path in the recipe, or its class; "" if it is unknown."""
-        name = (self.record.get("recipe") or {}).get("network")
-        if isinstance(name, str):
-            return name
         summary = self.network or {}
-        return summary.get("path") or summary.get("class") or ""
+        name = (self.record.get("recipe") or {}).get("network")
+        return name or summary.get("path") or summary.get("class") or ""
 
     @functools.cached_property
     def settings(self) -> dict:
@@ -211,7 +209,7 @@ def _flat(fields):
     """Return a dict of dicts as one dict, {"field.entry": value}."""
     flat = {}
     for field, value in fields.items():
-        if isinstance(value, dict) and field != "network":  # in the first version a network was a dict of layers
+        if isinstance(value, dict):
             flat |= {f"{field}.{entry}": item for entry, item in value.items()}
         else:
             flat[field] = value

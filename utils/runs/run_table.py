@@ -84,10 +84,7 @@ def tested_accuracy(run: Run) -> float | None:
     tests = run.record.get("tests") or ()
     single = [test.get("accuracy") for test in tests if test.get("views") == "plain"]
     watched = [run.rows[-1].get("test_acc")] if run.rows else []
-    # The first version did not record `views`, so such an accuracy may be one with test-time augmentation: it is used
-    # only if there is no other.
-    unnamed = [test.get("accuracy") for test in tests if test.get("views") is None]
-    known = [accuracy for accuracy in (*single[-1:], *watched, *unnamed[-1:]) if accuracy is not None]
+    known = [accuracy for accuracy in (*single[-1:], *watched) if accuracy is not None]
     return known[0] if known else None
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from utils.files import read_lines
-from utils.runs.earlier_words import in_present_words
 
 LARGEST = 2**64  # a seed may be as large; a larger whole number is damage
 DEEPEST = 40  # levels of lists and objects
@@ -53,9 +52,7 @@ def is_fraction(value) -> bool:
 
 
 def is_augmentation(value) -> bool:
-    """Return whether a value describes an augmentation: {name: settings}; in the first version it was a text."""
-    if isinstance(value, str):
-        return True
+    """Return whether a value describes an augmentation: {name: settings}."""
     if not isinstance(value, dict) or len(value) != 1:
         return False
     (settings,) = value.values()
@@ -69,19 +66,18 @@ FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 WHOLE = Kind("a whole number", lambda value: is_number(value) and isinstance(value, int))
 NUMBER = Kind("a number", is_number)
 FRACTION = Kind("a fraction from 0 to 1", is_fraction)
-NETWORK = Kind("a text or an object", lambda value: isinstance(value, (str, dict)))  # an object in the first version
 AUGMENTATION = Kind("an augmentation", is_augmentation)
+OF_VERSION_1 = Kind("absent: version 1.0 wrote this run, so train it again", lambda value: value is None)
 OBJECT = {...: ANYTHING}
 
 # In these tables {"name": type} is an object that may have further fields, {...: type} gives the type of all other
 # fields, [type] is a list of any length, and (type, type) a list of this length.
-IMAGES = optional(TEXT, "name", "source", "checksum")
+IMAGES = optional(TEXT, "name", "source", "checksum") | optional(OF_VERSION_1, "fingerprint")
 RECIPE_FIELDS = {
-    **optional(TEXT, "name", "loss", "optimizer", "schedule", "views", "network_code"),
+    **optional(TEXT, "name", "loss", "optimizer", "schedule", "views", "network", "network_code"),
     **optional(NUMBER, "lr", "clip_norm", "clip_value", "average", "num_epochs"),
     **optional(OBJECT, "network_settings", "loss_settings", "optimizer_settings", "schedule_settings"),
     **optional([NUMBER], "mean", "std"),
-    **optional(NETWORK, "network"),
     **optional([AUGMENTATION], "augment"),
     **optional(WHOLE, "batch_size"),
 }
@@ -92,7 +88,7 @@ RUN_FIELDS = {
     **optional(TEXT, "precision", "device", "torch", "python", "parent", "sweep", "unsaved"),
     **optional(WHOLE, "seed", "images", "test_images", "watched_images", "parameters", "macs"),
     **optional(NUMBER, "num_epochs", "batches", "seconds"),
-    "settings": Maybe({"augment": Maybe([AUGMENTATION]), ...: ANYTHING}),
+    "settings": Maybe({"augment": Maybe([TEXT]), ...: ANYTHING}),
     "data": Maybe(IMAGES),
     "recipe": Maybe(RECIPE_FIELDS),
     "git": Maybe({"commit": Maybe(TEXT), "changed": Maybe(FLAG)}),
@@ -153,8 +149,6 @@ FAULT_FIELDS = optional(TEXT, "when", "kind", "what") | optional(NUMBER, "epoch"
 def read_checked(path: Path, fields: dict, agrees: Callable | None = None) -> tuple[dict | None, str | None]:
     """Return (content, None), or (None, the reason why a file can't be read), or (None, None) if there is no file.
 
-    The names of earlier versions are replaced by the present ones.
-
     agrees(content) returns what does not fit together, or None.
     """
     try:
@@ -169,7 +163,6 @@ def read_checked(path: Path, fields: dict, agrees: Callable | None = None) -> tu
         return None, f"{path.name} is damaged: it is not JSON."
     if not isinstance(content, dict):
         return None, f"{path.name} is damaged: its content must be an object."
-    content = in_present_words(content)
     problem = depth_problem(content) or type_problem(content, fields) or (agrees and agrees(content))
     return (None, f"{path.name} is damaged: {problem}.") if problem else (content, None)
 

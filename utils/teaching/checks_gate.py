@@ -160,7 +160,7 @@ def _weights(a, count, k):
 @exercise(
     "02.net",
     "a whole network",
-    softmax_at_end="The network ends in a softmax. The loss applies one of its own: return the scores.",
+    softmax_at_end="The network ends in a softmax. The loss applies one, too: return the scores.",
     hidden_blocks="Some blocks have no parameters that PyTorch knows. It does not look into plain lists.",
     channels_ignored="The argument `channels` does not set the number and the widths of the blocks.",
     classes_ignored="The last layer does not follow the argument `num_classes`.",

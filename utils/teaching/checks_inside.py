@@ -17,7 +17,7 @@ from utils.teaching.expect import call, compare, ensure, hint_is, is_close, numb
     early_relu="The ReLU comes after the sum over the channels.",
     all_classes="The gradient of one score per image is wanted, that of its label.",
     predicted="The map belongs to the class that is asked for, not to the predicted one.",
-    one_label="Each image has a label of its own. You use the first one for all.",
+    one_label="Each image has its own label. You use the first one for all.",
     all_labels="You take the labels of all images for each image. Only its own is wanted: look at `gather`.",
     softmax="The gradient of the score is wanted, before any softmax.",
     summed="The weight of a channel is the mean of its gradient, not the sum.",
@@ -65,7 +65,7 @@ def examine_grad_cam(answer):
     inverse="The fraction is upside down.",
     first_branch="All branches count: add up their variances before you divide.",
     means_of_ratios="Add up both variances over the branches first, and divide then.",
-    pooled="Each branch has a variance of its own. Over which dimension do you take it?",
+    pooled="Each branch has its own variance. Over which dimension do you take it?",
     deviations="Variances are compared here, not standard deviations.",
     not_means="The second result is one row of mean weights for each class.",
 )

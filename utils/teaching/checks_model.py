@@ -114,7 +114,7 @@ def _seen(layers):
     "batch normalisation in training mode",
     sample_variance="The variance of batch norm divides by the number of values, not by that number minus one.",
     per_image="Each image is normalised by itself. Which dimensions do the mean and the variance run over?",
-    per_position="Every pixel has a mean of its own here. A channel has one mean, over all images and positions.",
+    per_position="Every pixel has its own mean here. A channel has one mean, over all images and positions.",
     all_channels="All channels share one mean here. Each channel needs its own.",
     no_root="You divide by the variance. Look at the root in the formula.",
     no_scale="gamma and beta are missing, or do not belong to the channels. They have one number per channel.",

@@ -44,7 +44,7 @@ def compare_steps(answer, right, mistakes, **settings):
     places = places_of(answer, **settings)
     ensure(not is_close(places, torch.ones(4, 3)), "in_place")
     compare(tensor_of(places, (4, 3)), right, {"uphill": 2 - right} | mistakes)
-    ensure(is_close(places_of(answer, **settings), right), "shared")  # a second weight, with a state of its own
+    ensure(is_close(places_of(answer, **settings), right), "shared")  # a second weight, with its own state
 
 
 @exercise("03.sgd", "a step of SGD", **STEP_HINTS)

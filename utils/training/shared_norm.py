@@ -1,7 +1,7 @@
-"""Batch norm over a batch that several processes share: `with SharedNorms(images): net(own_rows)`.
+"""Batch norm over a batch that several processes share: `with SharedNorms(images): net(own_images)`.
 
-Each process holds some rows of the batch, and mean and variance are those of all rows. torch's nn.SyncBatchNorm does
-the same, but only on GPUs.
+Each process holds a part of the batch, and mean and variance are those of the whole batch. torch's nn.SyncBatchNorm
+does the same, but only on GPUs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class SharedNorms(TorchFunctionMode):
-    """A context in which F.batch_norm, and so every batch norm of any network, computes with all processes' rows.
+    """A context in which F.batch_norm, and so every batch norm of any network, computes with all processes' images.
 
     images: the number of images in the whole batch.
     """
@@ -43,7 +43,7 @@ class SharedNorms(TorchFunctionMode):
 
 
 class _SharedNorm(torch.autograd.Function):
-    """Return (normalised X, mean, unbiased variance); the gradients of weight and bias are those of the own rows."""
+    """Return (normalised X, mean, unbiased variance); the gradients of weight and bias are those of this part."""
 
     @staticmethod
     def forward(ctx, X, weight, bias, eps):

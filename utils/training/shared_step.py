@@ -1,7 +1,7 @@
-"""The training step of several processes, each of which computes some rows of every batch: SharedStep(Step("bf16")).
+"""The training step of several processes, each of which computes a part of every batch: SharedStep(Step("bf16")).
 
-Every process has the whole batch. It computes the scores of its own rows, gets those of the other rows, and then
-computes the loss of the whole batch, so any loss and any metric gets what it would get in a single process. The
+Every process has the whole batch. It computes the scores of its part of the images, gets those of the other images, and
+then computes the loss of the whole batch, so any loss and any metric gets what it would get in a single process. The
 gradients are added up over the processes before they are clipped.
 """
 
@@ -31,11 +31,11 @@ class SharedStep(Step):
     def __init__(self, step):
         settings = {"clip_norm": step.clip_norm, "clip_value": step.clip_value, "guard": step.guard}
         super().__init__(step.precision, micro_batch=step.micro_batch, **settings)
-        self.rank = dist.get_rank()
+        self.rank = dist.get_rank()  # the number of this process, from 0
         self.processes = dist.get_world_size()
         self._used = None  # the parameters that the first batch gave a gradient
 
-    def rows(self, count):
+    def part(self, count):
         """Return the slice of a batch of `count` images that this process computes; it may be empty."""
         most, remainder = divmod(count, self.processes)
         start = self.rank * most + min(self.rank, remainder)
@@ -54,7 +54,7 @@ class SharedStep(Step):
     def _gradients(self, net, X, y, loss, optimizer, size):
         if self._used is None:
             what = "The processes do not have the same labels in their first batch."
-            advice = "Give all the same loader and seed. Each process then takes its own rows of each batch."
+            advice = "Give all the same loader and seed. Each process then takes its part of each batch."
             _require_equal(zlib.crc32(y.cpu().contiguous().numpy().tobytes()), what, "train_iter", advice)
         results = super()._gradients(net, X, y, loss, optimizer, size)
         self._add_gradients(net)
@@ -78,14 +78,14 @@ class SharedStep(Step):
                 gradient.copy_(values.view_as(gradient))
 
     def _forward(self, net, X):
-        """Return the scores of all rows; only those of the own rows have a gradient here."""
-        rows = self.rows(len(X))
+        """Return the scores of all images; only those of this process's part have a gradient here."""
+        part = self.part(len(X))
         with self._own_randomness(net, X.device), SharedNorms(len(X)):
-            own = super()._forward(net, X[rows])
+            own = super()._forward(net, X[part])
         scores = own.new_zeros(len(X), *own.shape[1:])
-        scores[rows] = own.detach()
-        dist.all_reduce(scores)  # the sum of the own scores and zeros from all other processes
-        return torch.cat([scores[: rows.start], own, scores[rows.stop :]])
+        scores[part] = own.detach()
+        dist.all_reduce(scores)  # the sum of these scores and of zeros from all other processes
+        return torch.cat([scores[: part.start], own, scores[part.stop :]])
 
     @contextlib.contextmanager
     def _own_randomness(self, net, device):

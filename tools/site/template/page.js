@@ -1,4 +1,4 @@
-// Copy buttons, the marked page and heading, scrolling boxes for the keyboard, and the search. Everything else works without it.
+// Copy buttons, the marked page, scrolling boxes for the keyboard, and the search. Everything else works without it.
 "use strict";
 
 for (const pre of document.querySelectorAll("pre.code")) {
@@ -29,29 +29,8 @@ const pages = document.querySelector("#pages");
 const here = pages?.querySelector("[aria-current]");
 if (here && here.offsetTop > pages.clientHeight) pages.scrollTop = here.offsetTop - pages.clientHeight / 2;
 
-const entries = new Map();
 for (const link of document.querySelectorAll("#contents a")) {
-  entries.set(decodeURIComponent(link.hash.slice(1)), link);
   link.addEventListener("click", () => link.closest(":popover-open")?.hidePopover());
-}
-
-const headings = [...document.querySelectorAll("main :is(h2, h3)[id]")].filter((heading) => entries.has(heading.id));
-
-function markHeading() {
-  const above = headings.filter((heading) => heading.getBoundingClientRect().top < 120);
-  for (const link of entries.values()) link.removeAttribute("aria-current");
-  const link = above.length && entries.get(above[above.length - 1].id);
-  if (link) link.setAttribute("aria-current", "location");
-}
-
-if (headings.length) {
-  let isPlanned = false;
-  addEventListener("scroll", () => {
-    if (isPlanned) return;
-    isPlanned = true;
-    requestAnimationFrame(() => ((isPlanned = false), markHeading()));
-  });
-  markHeading();
 }
 
 const button = document.querySelector(".search-menu");

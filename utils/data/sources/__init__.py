@@ -7,11 +7,6 @@ import numpy as np
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def is_synthetic(source) -> bool:
-    """Return True if a `source`, of a Cifar10 or in a record, means synthetic images; "drawn" is the old name."""
-    return source in ("synthetic", "drawn")
-
-
 class Images(NamedTuple):
     """The images of a source, uint8 (n, 3, 32, 32), and labels, int64 (n,), for training and for testing."""
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import pathlib
 from typing import NamedTuple
 
-import numpy as np
-
-from utils.data.sources import CLASSES, Images, archives, cache, official, pictures
+from utils.data.sources import CLASSES, Images, archives, official, pictures
 from utils.errors import DataError
 
 ATTACHED = pathlib.Path("/kaggle/input")  # where Kaggle shows the data sets that are attached to a notebook
@@ -76,8 +73,8 @@ def read(path):
         return Found("official", "CIFAR-10", official.read_batches(path))
     if path.name in official.ARCHIVES:
         return Found("official", "CIFAR-10", official.read_archive(path))
-    images, notes = _decoded(path, CLASSES)
-    return Found("image folder", picture_name(path, images, notes["formats"]), images, notes["set_aside"])
+    images, set_aside, _ = pictures.read_image_folder(path, CLASSES)
+    return Found("image folder", f"CIFAR-10 from image folder {path.name}", images, tuple(set_aside))
 
 
 def read_own(path):
@@ -91,33 +88,5 @@ def read_own(path):
             where=path,
             next_step="Put each picture into train/<class>/ or test/<class>/. For CIFAR-10, use load_cifar10.",
         )
-    images, notes = _decoded(readable, None)
-    return Found("image folder", f"images of {path.name}", images, notes["set_aside"], tuple(notes["classes"]))
-
-
-def _decoded(path, classes):
-    """Return (Images, notes) of an image folder, from the cache if it was decoded before."""
-    key = pictures.content_hash(path)
-    if classes is None:
-        key += "-any-class"  # read_own also uses pictures of other sizes, so its result is cached separately
-    images, notes = cache.remember(key, functools.partial(_decode, path, classes))
-    notes["set_aside"] = tuple((file, reason) for file, reason in notes["set_aside"])
-    return images, notes
-
-
-def _decode(path, classes):
-    print(f"Decoding the pictures of {path.name}. The result is cached, so this is done only once.")
-    images, set_aside, formats, classes = pictures.read_image_folder(path, classes)
-    return images, {"set_aside": set_aside, "formats": formats, "classes": classes}
-
-
-def picture_name(path, images, formats):
-    """Return an image folder's name for titles; it is never only "CIFAR-10", since its pixels can't be checked."""
-    is_complete = all(
-        np.array_equal(np.bincount(labels, minlength=10), np.full(10, count))
-        for labels, count in ((images.train_labels, 5000), (images.test_labels, 1000))
-    )
-    if is_complete and formats == ["JPEG"]:
-        return "JPEG copies of CIFAR-10"
-    name = f"CIFAR-10 from image folder {path.name}"
-    return name if is_complete else f"part of {name}"
+    images, set_aside, classes = pictures.read_image_folder(readable)
+    return Found("image folder", f"images of {path.name}", images, tuple(set_aside), classes)

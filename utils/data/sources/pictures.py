@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import collections
-import hashlib
 import io
 import itertools
-import os
 import pathlib
 import struct
 
@@ -14,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from utils.data.sources import CLASSES, Images
-from utils.data.sources.archives import blocks, read_files
+from utils.data.sources.archives import read_files
 from utils.errors import DataError
 
 SIZE = (32, 32)
@@ -30,51 +28,34 @@ CIFAR10_LAYOUT = (
 )
 
 
-def content_hash(path):
-    """Return the sha256 of an archive, or of a folder's train/ and test/; it does not depend on the path."""
-    path = pathlib.Path(path)
-    digest = hashlib.sha256()
-    if path.is_file():
-        for block in blocks(path):
-            digest.update(block)
-        return digest.hexdigest()
-    for name, content in _files(path):
-        digest.update(hashlib.sha256(os.fsencode(name)).digest() + hashlib.sha256(content).digest())
-    return digest.hexdigest()
-
-
 def read_image_folder(path, classes=None):
-    """Decode all pictures; return (Images, [(file, reason) of each unusable one], formats, class names).
+    """Decode all pictures; return (Images, [(file, reason) of each unusable one], class names).
 
     If classes are given (CIFAR-10's), other folders raise an error and only pictures of 32 x 32 pixels are used.
     Otherwise every folder is a class, and a picture of another size is cropped to its middle square and resized to
-    32 x 32. formats lists those that occur, "JPEG" and "PNG".
+    32 x 32.
     """
-    pictures, set_aside, formats, names = {}, [], set(), set()
+    pictures, set_aside, names = {}, [], set()
     # One after the other: with small pictures, threads wait for each other (30 % slower with two), and worker processes
     # would fail in a student's script without the line `if __name__ == "__main__"`.
     for name, content in _pictures(path, classes):
         reason = _misplaced(name)
         if reason is None:
             names.add(_split_and_class(name)[1])
-            file_format, pixels, reason = _decode(name, content, resize=classes is None)
+            pixels, reason = _decode(name, content, resize=classes is None)
         if reason is None:
             pictures[_split_and_class(name) + (name,)] = pixels
-            formats.add(file_format)
         else:
             set_aside.append((name.encode(errors="replace").decode(), reason))  # without characters that print rejects
     if classes is None:
         classes = tuple(sorted(names))
     _check(path, pictures, set_aside, classes)
     images = Images(*(array for split in SPLITS for array in _gather(pictures, split, classes)))
-    return images, sorted(set_aside), sorted(formats), classes
+    return images, sorted(set_aside), classes
 
 
 def _files(path):
-    """Yield (name, bytes) of all files in an archive, or below a folder's train/ and test/.
-
-    Other files in the folder, such as the cache of decoded pictures, are not read.
-    """
+    """Yield (name, bytes) of all files in an archive, or below a folder's train/ and test/."""
     path = pathlib.Path(path)
     if path.is_file():
         yield from read_files(path)
@@ -125,21 +106,21 @@ def _pictures(path, classes):
 
 
 def _decode(name, content, resize=False):
-    """Return ("JPEG" or "PNG", uint8 (32, 32, 3), None), or (None, None, the reason why it can't be used)."""
+    """Return (uint8 (32, 32, 3), None), or (None, the reason why it can't be used)."""
     if not name.lower().endswith(PICTURES):
-        return None, None, "not a PNG or JPEG file by its name"
+        return None, "not a PNG or JPEG file by its name"
     try:
         picture = Image.open(io.BytesIO(content), formats=("PNG", "JPEG"))
     except UNREADABLE:
-        return None, None, "not a PNG or JPEG picture" if content else "an empty file"
+        return None, "not a PNG or JPEG picture" if content else "an empty file"
     with picture:
         if reason := _unusable(picture, resize):
-            return None, None, reason
+            return None, reason
         try:
             rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
-            return picture.format, np.asarray(middle_square(rgb, SIZE)), None
+            return np.asarray(middle_square(rgb, SIZE)), None
         except UNREADABLE:
-            return None, None, "damaged: it begins like a picture but cannot be decoded"
+            return None, "damaged: it begins like a picture but cannot be decoded"
 
 
 def middle_square(picture, size):

@@ -1,6 +1,6 @@
 """Draw the synthetic images, which replace CIFAR-10 if it is not available; they are the same on every machine.
 
-Random numbers are a hash of (seed, split, class, image), since numpy's generators may change between versions. Pixels
+Random numbers are a hash of (split, class, image), since numpy's generators may change between versions. Pixels
 are computed only with + - * / sqrt, min, max, abs, floor and comparisons, whose rounding IEEE 754 defines; the last bit
 of a sine, a power or a sum of floats depends on the library and the processor.
 
@@ -15,10 +15,9 @@ import concurrent.futures
 import numpy as np
 
 from utils.data.sources.synthetic_shapes import FIGURES, GAP, PALETTE, box, ellipse, fold, unit
-from utils.errors import DataError, check_count
 
 SPLITS = ("train", "test")
-LAST_SEED = 2**64 - 1
+SIZE = 32  # pixels a side
 CHUNK = 50  # images painted together: enough that numpy's calls take little time, few enough for the processor's cache
 JITTER = 0.1  # the largest random change of each number of a figure, as a fraction of it
 
@@ -39,10 +38,10 @@ def _numbers(keys, count):
     return _mix(keys + np.arange(1, count + 1, dtype=np.uint64)[:, None] * STEP)
 
 
-def _image_keys(seed, split, name, count):
+def _image_keys(split, name, count):
     """Return the keys of the first `count` images of a class; an image depends only on its key."""
     key = np.zeros(1, np.uint64)
-    for number in (seed, SPLITS.index(split), list(FIGURES).index(name)):
+    for number in (0, SPLITS.index(split), list(FIGURES).index(name)):
         key = _mix(_mix(key) + np.uint64(number))
     return _numbers(key, count)[:, 0]
 
@@ -186,43 +185,34 @@ def _expose(keys, canvas):
     return (unit(canvas) * 255 + 0.5).astype(np.uint8)
 
 
-def _paint(name, keys, size):
-    """Paint one image of a class for each key, uint8 (n, 3, size, size)."""
-    axis = (np.arange(size, dtype=np.float32) * 2 + (1 - size)) / size
+def _paint(name, keys):
+    """Paint one image of a class for each key, uint8 (n, 3, 32, 32)."""
+    axis = (np.arange(SIZE, dtype=np.float32) * 2 + (1 - SIZE)) / SIZE
     x, y = (np.tile(plane.ravel(), (len(keys), 1)) for plane in np.meshgrid(axis, axis))
     colours = _colours(keys)
     canvas = _background(keys, x, y, colours["ground"], colours["second"])
     u, v, scale = _figure_coordinates(keys, x, y)
-    focus = Dice(keys, "focus").roll(0.6, 1.1) * (size / 2)
+    focus = Dice(keys, "focus").roll(0.6, 1.1) * (SIZE / 2)
     _figure(keys, canvas, u, v, scale * focus, FIGURES[name], colours)
     _occlude(keys, canvas, x, y, focus)
-    return _expose(keys, canvas).transpose(1, 0, 2).reshape(-1, 3, size, size)
+    return _expose(keys, canvas).transpose(1, 0, 2).reshape(-1, 3, SIZE, SIZE)
 
 
-def draw_class(name, count, *, seed=0, split="train", size=32):
-    """Draw the first images of one class, uint8 (count, 3, size, size)."""
-    if name not in FIGURES or split not in SPLITS:
-        raise DataError(
-            f"There is no synthetic class {name!r} in split {split!r}.",
-            where="utils.data.sources.synthetic",
-            next_step=f"Choose one of {', '.join(FIGURES)}; the splits are {' and '.join(SPLITS)}.",
-        )
-    seed = check_count("seed", seed, 0, LAST_SEED)
-    count = check_count("count", count, 0)
-    size = check_count("size", size, 1)
-    return _paint(name, _image_keys(seed, split, name, count), size)
+def draw_class(name, count):
+    """Draw the first training images of one class, uint8 (count, 3, 32, 32)."""
+    return _paint(name, _image_keys("train", name, count))
 
 
-def _draw_split(pool, seed, split, per_class, size):
+def _draw_split(pool, split, per_class):
     """Return the images and labels of one split in their shuffled order, painted chunk by chunk."""
-    keys = np.stack([_image_keys(seed, split, name, per_class) for name in FIGURES])
+    keys = np.stack([_image_keys(split, name, per_class) for name in FIGURES])
     # Sorting by a hash shuffles the images; the order of any two images does not depend on the number of others.
     order = np.argsort(_mix(~keys).ravel(), kind="stable")
     rows = np.argsort(order, kind="stable").reshape(keys.shape)
-    images = np.empty((keys.size, 3, size, size), np.uint8)
+    images = np.empty((keys.size, 3, SIZE, SIZE), np.uint8)
 
     def paint(name, keys, rows):
-        images[rows] = _paint(name, keys, size)
+        images[rows] = _paint(name, keys)
 
     chunks = [slice(start, start + CHUNK) for start in range(0, per_class, CHUNK)]
     jobs = [
@@ -235,17 +225,12 @@ def _draw_split(pool, seed, split, per_class, size):
     return images, np.repeat(np.arange(len(FIGURES)), per_class)[order].astype(np.int64)
 
 
-def draw(seed=0, train_per_class=1000, test_per_class=200, size=32, threads=2):
+def draw(train_per_class=1000, test_per_class=200):
     """Return train images, train labels, test images, test labels: uint8 (n, 3, size, size) and int64 (n,).
 
-    An image depends only on (seed, split, class, its number in the class), so a smaller set is part of a larger one.
+    An image depends only on (split, class, its number in the class), so a smaller set is part of a larger one.
     """
-    seed = check_count("seed", seed, 0, LAST_SEED)
-    train = check_count("train_per_class", train_per_class, 0)
-    test = check_count("test_per_class", test_per_class, 0)
-    size = check_count("size", size, 1)
-    threads = check_count("threads", threads, 1)
     # After freeing one large block, glibc keeps freed pages; otherwise page faults take half the time of a first call.
     np.empty(1 << 24, np.uint8)
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        return (*_draw_split(pool, seed, "train", train, size), *_draw_split(pool, seed, "test", test, size))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        return (*_draw_split(pool, "train", train_per_class), *_draw_split(pool, "test", test_per_class))
