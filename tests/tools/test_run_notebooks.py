@@ -75,7 +75,7 @@ def test_a_failed_notebook_is_saved_as_far_as_it_ran(suite, ran):
 def test_a_good_notebook_leaves_a_copy_with_its_outputs_and_seconds(suite, ran):
     setup, figure, source = executed(suite, "01_good")
     assert setup.outputs[0].text == "ready\n"
-    assert source.outputs[0].text == "kernel sees drawn\n"
+    assert source.outputs[0].text == "kernel sees synthetic\n"
     assert [cell.execution_count for cell in (setup, figure, source)] == [1, 2, 3]
     assert all(isinstance(cell.metadata.seconds, float) for cell in (setup, figure, source))
 
