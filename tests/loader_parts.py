@@ -8,7 +8,7 @@ import torch
 
 from utils.data.augment import Affine, AlternatingFlip, ColorJitter, Crop, Cutout, Flip
 from utils.data.cifar10 import Split
-from utils.data.loader import MEAN, STD, BatchLoader, torch_loader
+from utils.data.loader import MEAN, STD
 
 N = 50
 EVERYTHING = (
@@ -20,7 +20,6 @@ EVERYTHING = (
     ColorJitter(0.2, 0.2, 0.2, 0.1),
     Cutout(8),
 )
-IN_V2 = (Flip(), Crop(4), Affine(10), ColorJitter(0.2, 0.2, 0.2, 0.1), Cutout(8))
 Data = collections.namedtuple("Data", "train test")
 
 
@@ -53,10 +52,6 @@ def same(a, b):
 def normalised(images):
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     return (images.float() / 255 - mean) / std
-
-
-def both_ways(split=SPLIT, batch_size=16, **settings):
-    return BatchLoader(split, batch_size, **settings), torch_loader(split, batch_size, num_workers=0, **settings)
 
 
 def global_states():

@@ -1,15 +1,13 @@
-"""The loaders: what both promise of order and pixels, what BatchLoader promises of seeds, and what make_iters makes."""
+"""The loaders: what BatchLoader promises of order, pixels and seeds, and what make_iters makes."""
 
 import pytest
 import torch
 from loader_parts import (
     EVERYTHING,
-    IN_V2,
     NUMBERED,
     SPLIT,
     Data,
     N,
-    both_ways,
     global_states,
     make_split,
     normalised,
@@ -18,17 +16,16 @@ from loader_parts import (
 )
 
 from utils.data.augment import Crop, Flip
-from utils.data.cifar10 import Split, stratified_split
+from utils.data.cifar10 import stratified_split
 from utils.data.loader import BatchLoader, make_iters
 
 
-@pytest.mark.parametrize("way", [0, 1])
 @pytest.mark.parametrize(
     ("batch_size", "drop_last", "sizes"),
     [(16, False, [16, 16, 16, 2]), (16, True, [16] * 3), (25, True, [25, 25]), (64, False, [50]), (1, False, [1] * 50)],
 )
-def test_batches_have_the_promised_shapes_types_and_number(way, batch_size, drop_last, sizes):
-    loader = both_ways(batch_size=batch_size, drop_last=drop_last, augment=(Flip(),), shuffle=True)[way]
+def test_batches_have_the_promised_shapes_types_and_number(batch_size, drop_last, sizes):
+    loader = BatchLoader(SPLIT, batch_size, drop_last=drop_last, augment=(Flip(),), shuffle=True)
     batches = one_pass(loader)
     assert len(loader) == len(sizes)
     assert [tuple(X.shape) for X, _ in batches] == [(size, 3, 32, 32) for size in sizes]
@@ -36,16 +33,14 @@ def test_batches_have_the_promised_shapes_types_and_number(way, batch_size, drop
     assert {(X.dtype, y.dtype) for X, y in batches} == {(torch.float32, torch.int64)}
 
 
-@pytest.mark.parametrize("way", [0, 1])
-def test_without_shuffle_and_augmentation_the_images_come_in_order_normalised(way):
-    batches = one_pass(both_ways()[way])
+def test_without_shuffle_and_augmentation_the_images_come_in_order_normalised():
+    batches = one_pass(BatchLoader(SPLIT, 16))
     assert torch.allclose(torch.cat([X for X, _ in batches]), normalised(SPLIT.images), atol=1e-5)
     assert torch.equal(torch.cat([y for _, y in batches]), SPLIT.labels)
 
 
-@pytest.mark.parametrize("way", [0, 1])
-def test_a_shuffled_epoch_shows_every_image_once_with_its_label_and_another_epoch_another_order(way):
-    loader = both_ways(NUMBERED, shuffle=True)[way]
+def test_a_shuffled_epoch_shows_every_image_once_with_its_label_and_another_epoch_another_order():
+    loader = BatchLoader(NUMBERED, 16, shuffle=True)
     orders = []
     for _ in range(3):
         batches = one_pass(loader)
@@ -108,52 +103,36 @@ def test_no_random_state_of_the_caller_is_read_or_changed(monkeypatch):
         assert same(one_pass(loader), first)
 
 
-@pytest.mark.parametrize("way", [0, 1])
-def test_the_images_given_are_never_changed(way):
+def test_the_images_given_are_never_changed():
     split = make_split()
-    one_pass(both_ways(split, augment=IN_V2, shuffle=True)[way])
+    one_pass(BatchLoader(split, 16, augment=EVERYTHING, shuffle=True))
     assert torch.equal(split.images, SPLIT.images) and torch.equal(split.labels, SPLIT.labels)
 
 
-def test_both_ways_crop_and_flip_alike_on_average():
-    picture = Split(torch.zeros(2000, 3, 32, 32, dtype=torch.uint8), torch.zeros(2000, dtype=torch.int64))
-    picture.images[:, :, 8:12, 4:10] = 255
-    means = []
-    for loader in both_ways(picture, 2000, augment=(Flip(), Crop(4)), mean=(0, 0, 0), std=(1, 1, 1)):
-        means.append(next(iter(loader))[0].mean((0, 1)))
-    assert (means[0] - means[1]).abs().max() < 0.06
-    assert means[0].max() > 0.15 and means[0][:, 16:].max() > 0.15
-
-
-@pytest.mark.parametrize("workers", [None, 0])
-def test_make_iters_shuffles_and_augments_the_training_images_only(workers):
+def test_make_iters_shuffles_and_augments_the_training_images_only():
     data = Data(make_split(100), make_split(30, seed=1))
     train, val = stratified_split(data.train, 20, 5)
-    train_iter, val_iter, test_iter = make_iters(data, 16, augment=(Flip(1),), val=20, seed=5, workers=workers)
+    train_iter, val_iter, test_iter = make_iters(data, 16, augment=(Flip(1),), val=20, seed=5)
     for loader, split in ((val_iter, val), (test_iter, data.test)):
         X, y = (torch.cat(parts) for parts in zip(*one_pass(loader), strict=True))
         assert torch.allclose(X, normalised(split.images), atol=1e-5) and torch.equal(y, split.labels)
     X, y = (torch.cat(parts) for parts in zip(*one_pass(train_iter), strict=True))
     assert len(y) == 80 and not torch.equal(y, train.labels)
-    if workers is None:
-        assert torch.equal(y, BatchLoader(train, 80, shuffle=True, seed=5).batch(0, 0)[1])
+    assert torch.equal(y, BatchLoader(train, 80, shuffle=True, seed=5).batch(0, 0)[1])
     assert torch.equal(y.sort().values, train.labels.sort().values)
     expected = normalised(train.images.flip(3))
     assert torch.allclose(X.flatten(1).sum(1).sort().values, expected.flatten(1).sum(1).sort().values, rtol=1e-3)
-    assert isinstance(train_iter, BatchLoader) == (workers is None)
 
 
-@pytest.mark.parametrize("workers", [None, 0])
-def test_what_is_measured_may_come_in_other_batches_than_what_is_trained_on(workers):
+def test_what_is_measured_may_come_in_other_batches_than_what_is_trained_on():
     data = Data(make_split(100), make_split(30, seed=1))
-    iters = make_iters(data, 16, val=20, workers=workers, measured_at_a_time=10)
+    iters = make_iters(data, 16, val=20, measured_at_a_time=10)
     assert [max(len(y) for _, y in batches) for batches in iters] == [16, 10, 10]
 
 
-@pytest.mark.parametrize("workers", [None, 0])
-def test_without_validation_images_all_are_trained_on(workers):
+def test_without_validation_images_all_are_trained_on():
     data = Data(make_split(100), make_split(30, seed=1))
-    train_iter, val_iter, test_iter = make_iters(data, 16, val=0, workers=workers, mean=(0.5,) * 3, std=(0.5,) * 3)
+    train_iter, val_iter, test_iter = make_iters(data, 16, val=0, mean=(0.5,) * 3, std=(0.5,) * 3)
     assert val_iter is None
     assert sum(len(y) for _, y in train_iter) == 100
     X, _ = (torch.cat(parts) for parts in zip(*one_pass(test_iter), strict=True))

@@ -1,6 +1,5 @@
 """The ledger's records: every training leaves one, of all that it depends on, in the folder where it belongs."""
 
-import dataclasses
 import json
 import warnings
 
@@ -9,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from ledger_parts import SMALL, train
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from utils import runs
 from utils.data.augment import Shrink
 from utils.data.cifar10 import Split
-from utils.data.loader import BatchLoader, make_iters
+from utils.data.loader import BatchLoader
 from utils.files import read_lines
 from utils.my_utils import train_ch3
 from utils.runs import recorder as ledger
@@ -87,8 +87,9 @@ def test_a_recipes_record_holds_all_that_it_depends_on(data, tiny):
 
 def test_what_a_run_trained_on_is_known_from_any_loader(data):
     few = data.train.subset(torch.arange(60))
-    for workers in (None, 0):
-        train_iter, _, _ = make_iters(dataclasses.replace(data, train=few), 20, val=0, workers=workers)
+    with_origin = TensorDataset(few.images.float(), few.labels)
+    with_origin.origin = few.origin
+    for train_iter in (BatchLoader(few, 20), DataLoader(with_origin, 20)):
         net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
         train_ch3(net, train_iter, None, F.cross_entropy, 1, torch.optim.SGD(net.parameters(), 0.01), curves=False)
         record = find("last").record

@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 
 from tools.bench._memory import resident
+from tools.bench._torch_loader import torch_loader
 from utils.data.augment import AlternatingFlip, Flip, Shrink
 from utils.data.cifar10 import Cifar10, Split
-from utils.data.loader import torch_loader
 from utils.errors import CourseworkError
 from utils.models.gated import set_form
 from utils.optim.losses import make_loss

@@ -15,9 +15,10 @@ import torch
 
 from tools.bench import _figures
 from tools.bench._shared import Setting, Table, copy_rate, in_turns, main, median, note, ratio, span, with_spread
+from tools.bench._torch_loader import torch_loader
 from utils.data.augment import ColorJitter, Crop, Flip
 from utils.data.cifar10 import Split
-from utils.data.loader import BatchLoader, torch_loader
+from utils.data.loader import BatchLoader
 
 TITLE = "Batches"
 SETTINGS = {

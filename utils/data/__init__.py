@@ -10,7 +10,7 @@ For example:
 
 import importlib
 
-_NAMES = {  # by module; a module is imported when a name is used, since some need torchvision or matplotlib
+_NAMES = {  # by module; a module is imported when a name is used, since some need matplotlib
     "augment": (
         *("Affine", "AlternatingFlip", "ColorJitter", "Crop", "CutMix"),
         *("Cutout", "Flip", "Mixup", "RandAugment", "Shrink"),
@@ -18,7 +18,6 @@ _NAMES = {  # by module; a module is imported when a name is used, since some ne
     "browse": ("browse_images",),
     "cifar10": ("Split", "class_rows", "load_cifar10", "load_images", "stratified_split"),
     "loader": ("MEAN", "STD", "BatchLoader", "augmented", "make_iters"),
-    "dataset": ("torch_loader",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = list(_MODULE_OF)

@@ -9,8 +9,7 @@ Mixup and CutMix mix the images of a batch, and their labels. In place of `apply
 normalised images X and labels y (B, classes), the share of each class in each image. They come after all others.
 
 To add an augmentation, write its class in one of the modules that are imported here, and its explanation for the report
-below, and import it here and in data/__init__.py. If torchvision has the same one, add it to TRANSFORMS in
-data/dataset.py as well.
+below, and import it here and in data/__init__.py.
 """
 
 from __future__ import annotations

@@ -4,8 +4,6 @@ For example:
 
     loader = BatchLoader(data.train, 128, augment=(Flip(), Crop(4)), shuffle=True)
     X, y = loader.batch(epoch=0, i=3)
-
-A DataLoader with worker processes (torch_loader), the usual way, gives the same pixels without augmentation.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ import torch.nn.functional as F
 
 from utils.data.cifar10 import stratified_split
 from utils.data.counter_rng import Draws
-from utils.data.dataset import torch_loader
 from utils.data.order import MEAN, STD, Batches, checked_augment, checked_normalisation, checksum, split_mixing
 from utils.errors import require
 
@@ -34,24 +31,16 @@ def make_iters(
     val=5000,
     seed=0,
     device=None,
-    workers=None,
     mean=MEAN,
     std=STD,
     measured_at_a_time=None,
 ):
     """Return (train_iter, val_iter, test_iter) of data.train and data.test; only the first is shuffled and augmented.
 
-    val: the number of training images that are held out for validation; with val=0, val_iter is None. workers: None
-    makes BatchLoaders on the device, whose batches depend only on the seed; a number makes DataLoaders with this number
-    of worker processes, on the CPU. measured_at_a_time: the batch size of val_iter and test_iter.
+    val: the number of training images that are held out for validation; with val=0, val_iter is None.
+    measured_at_a_time: the batch size of val_iter and test_iter.
     """
-    if workers is None:
-        make = functools.partial(BatchLoader, mean=mean, std=std, seed=seed, device=device)
-    else:
-        on_cpu = device is None or torch.device(device).type == "cpu"
-        advice = "Leave workers out; or leave device out, and move each batch yourself."
-        require(on_cpu, "Worker processes can make batches only on the CPU.", f"device={str(device)!r}", advice)
-        make = functools.partial(torch_loader, mean=mean, std=std, num_workers=workers)
+    make = functools.partial(BatchLoader, mean=mean, std=std, seed=seed, device=device)
     measured_at_a_time = measured_at_a_time or batch_size
     train, val_iter = data.train, None
     if val:
