@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from utils.data import load_cifar10
-from utils.data.order import MEAN, STD
+from utils.data.loader import MEAN, STD
 from utils.models import GatedBlock
 from utils.models.gated import GatedConv
 from utils.my_utils import train_ch3

@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import functional as v2
 
 from utils.data.augment import Affine, AlternatingFlip, ColorJitter, Crop, Cutout, Flip, Shrink
 from utils.data.counter_rng import Draws
-from utils.data.order import MEAN, STD
+from utils.data.loader import MEAN, STD
 from utils.errors import CourseworkError
 
 

@@ -62,10 +62,9 @@ def test_epochs_are_augmented_anew():
 
 
 def test_batches_are_small_while_an_augmentation_shrinks_them():
-    loader = BatchLoader(SPLIT, 16, augment=(Flip(), Shrink(24, epochs=1)), shuffle=True, channels_last=True)
+    loader = BatchLoader(SPLIT, 16, augment=(Flip(), Shrink(24, epochs=1)), shuffle=True)
     sizes = [{X.shape[1:] for X, _ in loader} for _ in range(3)]
     assert sizes == [{(3, 24, 24)}, {(3, 32, 32)}, {(3, 32, 32)}]
-    assert loader.batch(0, 0)[0].is_contiguous(memory_format=torch.channels_last)
 
 
 def test_augmented_shows_what_a_batch_will_hold():
@@ -75,22 +74,6 @@ def test_augmented_shows_what_a_batch_will_hold():
     shown = augmented(SPLIT, rows, EVERYTHING, seed=3, epoch=2)
     std, mean = (torch.tensor(v).view(3, 1, 1) for v in (STD, MEAN))
     assert shown.dtype == torch.uint8 and torch.allclose((X * std + mean) * 255, shown.float(), atol=1e-3)
-
-
-@pytest.mark.parametrize("augment", [(), EVERYTHING], ids=["plain", "augmented"])
-def test_channels_last_changes_the_memory_and_no_value(augment):
-    plain = BatchLoader(SPLIT, 16, augment=augment)
-    last = BatchLoader(SPLIT, 16, augment=augment, channels_last=True)
-    assert same(one_pass(plain), one_pass(last))
-    X = last.batch(0, 0)[0]
-    assert X.is_contiguous(memory_format=torch.channels_last) and not X.is_contiguous()
-    assert plain.batch(0, 0)[0].is_contiguous()
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_a_batch_of_another_type_is_the_float32_batch_rounded(dtype):
-    X = BatchLoader(SPLIT, 16, augment=EVERYTHING).batch(0, 0)[0]
-    assert torch.equal(BatchLoader(SPLIT, 16, augment=EVERYTHING, dtype=dtype).batch(0, 0)[0], X.to(dtype))
 
 
 def test_mean_and_std_are_applied_channel_by_channel():

@@ -83,7 +83,6 @@ OTHERWISE = {
     "an argument of a function": ({"loss": functools.partial(scaled_loss, 2.0)}, "2.0"),
     "the images": ({"train_iter": loader_with(augment=(Flip(),), split=BRIGHTER)}, "images"),
     "the mean": ({"train_iter": loader_with(augment=(Flip(),), mean=(0.5, 0.5, 0.5))}, "mean"),
-    "the type of the images": ({"train_iter": loader_with(augment=(Flip(),), dtype=torch.float64)}, "dtype"),
     "the deviation": ({"train_iter": loader_with(augment=(Flip(),), std=(0.5, 0.5, 0.5))}, "std"),
 }
 

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import zlib
 
 import torch
 import torch.nn.functional as F
 
 from utils.data.cifar10 import stratified_split
-from utils.data.counter_rng import Draws
-from utils.data.order import MEAN, STD, Batches, checked_augment, checked_normalisation, checksum, split_mixing
-from utils.errors import require
+from utils.data.counter_rng import Draws, epoch_order
+from utils.data.loader_checks import check_split, checked_augment, checked_normalisation, split_mixing
+from utils.errors import check_count, require
 
+# Mean and standard deviation of CIFAR-10's training images, per channel, on a scale from 0 to 1.
+MEAN = (0.4914, 0.4822, 0.4465)
+STD = (0.2470, 0.2435, 0.2616)
 # On a CPU, a batch is made this many images at a time, so that intermediate values stay in the processor's cache.
 _CPU_CHUNK = 128
 
@@ -101,65 +105,73 @@ class BatchLoader:
         drop_last=False,
         seed=0,
         device=None,
-        dtype=torch.float32,
-        channels_last=False,
     ):
-        self._batches = Batches(split, batch_size, shuffle, drop_last, seed)
-        what = "Normalised images can't be whole numbers."
-        require(dtype.is_floating_point, what, f"dtype={dtype}", "Choose float32, float16 or bfloat16.")
+        check_split(split)
+        check_count("batch_size", batch_size, 1)
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.seed = seed
+        self.epoch = 0
+        self._first = 0  # the batch of this epoch with which the next pass starts
         self.augment = checked_augment(augment)
         self._changing, self._mixing = split_mixing(self.augment)
-        self.dtype = dtype
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         mean, std = checked_normalisation(mean, std)
         self.split = to_device(split, device)
         self._mean = torch.tensor(mean, device=self.split.images.device).view(3, 1, 1)
         self._std = torch.tensor(std, device=self.split.images.device).view(3, 1, 1)
         self._drawn_epoch = None
         self._order_and_params = None
+        what = f"drop_last=True leaves no batch, because all {len(split)} images do not fill one."
+        require(len(self), what, f"batch_size={batch_size}", "Choose a smaller batch_size, or drop_last=False.")
 
     def __len__(self):
-        return len(self._batches)
-
-    @property
-    def batch_size(self):
-        return self._batches.batch_size
-
-    @property
-    def epoch(self):
-        return self._batches.epoch
+        count = len(self.split)
+        return count // self.batch_size if self.drop_last else -(-count // self.batch_size)
 
     def set_position(self, epoch, batch=0):
         """Start the next pass with this batch of this epoch."""
-        self._batches.move_to(epoch, batch)
+        check_count("epoch", epoch, 0)
+        check_count("batch", batch, 0, len(self))
+        if batch == len(self):  # the position after the last batch is the start of the next epoch
+            epoch, batch = epoch + 1, 0
+        self.epoch, self._first = epoch, batch
 
     def indices(self, epoch, i):
         """Return the indices, in the split, of the images in batch i of an epoch."""
-        return self._batches.indices(epoch, i)
+        return self._order(epoch)[self._rows(epoch, i)]
 
     def describe(self):
         """Return everything that the batches depend on, as a dict."""
-        return self._batches.describe() | {
+        return {
+            "n": len(self.split),
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "drop_last": self.drop_last,
+            "seed": self.seed,
             "augment": self.augment,
             "mean": self._mean.flatten().tolist(),
             "std": self._std.flatten().tolist(),
-            "dtype": self.dtype,
+            "dtype": torch.float32,
             "images": self._checksum,
         }
 
     @functools.cached_property
     def _checksum(self):
-        return checksum(self.split)
+        """Return a checksum of all labels and of up to 64 images, evenly spread over the split."""
+        rows = torch.linspace(0, len(self.split) - 1, min(64, len(self.split))).long()
+        images = self.split.images[rows.to(self.split.images.device)].cpu().numpy().tobytes()
+        return zlib.crc32(self.split.labels.cpu().numpy().tobytes(), zlib.crc32(images))
 
     def __iter__(self):
         epoch = self.epoch
-        for i in range(self._batches.first, len(self)):
+        for i in range(self._first, len(self)):
             yield self.batch(epoch, i)
         self.set_position(epoch + 1)
 
     def batch(self, epoch, i):
         """Return batch i of an epoch, the same (X, y) as in a pass over the loader."""
-        rows = self._batches.rows(epoch, i)
+        rows = self._rows(epoch, i)
         order, params = self._draw(epoch)
         count = rows.stop - rows.start
         chunk = _CPU_CHUNK if order.device.type == "cpu" else count
@@ -168,8 +180,7 @@ class BatchLoader:
             chunk_rows = slice(rows.start + start, min(rows.start + start + chunk, rows.stop))
             images = self._make(order[chunk_rows], _of_rows(chunk_rows, params[: len(self._changing)]))
             if X is None:  # an augmentation may change the size, so it is known only now
-                shape = (count, *images.shape[1:])
-                X = torch.empty(shape, dtype=self.dtype, device=images.device, memory_format=self.memory_format)
+                X = images.new_empty((count, *images.shape[1:]))
             X[start : start + chunk].copy_(images)
         y = self.split.labels.index_select(0, order[rows])
         if self._mixing:
@@ -178,15 +189,26 @@ class BatchLoader:
                 X, y = op.mix(X, y, values)
         return X, y
 
+    def _rows(self, epoch, i):
+        """Return the slice of an epoch's order that is batch i."""
+        check_count("epoch", epoch, 0)
+        check_count("batch", i, 0, len(self) - 1)
+        return slice(i * self.batch_size, min((i + 1) * self.batch_size, len(self.split)))
+
+    def _order(self, epoch, device=None):
+        """Return the indices of all images in the order of an epoch."""
+        count = len(self.split)
+        return epoch_order(self.seed, epoch, count, device) if self.shuffle else torch.arange(count, device=device)
+
     def _draw(self, epoch):
         """Return an epoch's order and, in that order, the parameters of each augmentation.
 
         They are drawn for all images at once and cached until another epoch is needed, so that a batch needs no draws.
         """
         if self._drawn_epoch != epoch:
-            order = self._batches.order(epoch, self.split.images.device)
+            order = self._order(epoch, self.split.images.device)
             size = self.split.images.shape[-1]
-            pairs = _draws(self.augment, self._batches.seed, epoch, order)
+            pairs = _draws(self.augment, self.seed, epoch, order)
             self._order_and_params = order, [op.draw(draws, size) for op, draws in pairs]
             self._drawn_epoch = epoch
         return self._order_and_params

@@ -1,70 +1,13 @@
-"""The order of the images and the batches in each epoch, and checks of a loader's arguments."""
+"""Checks of a loader's arguments."""
 
 from __future__ import annotations
 
 import dataclasses
-import zlib
 
 import torch
 
-from utils.data.counter_rng import epoch_order
 from utils.data.geometry import Shrink
-from utils.errors import DataError, check_count, require
-
-# Mean and standard deviation of CIFAR-10's training images, per channel, on a scale from 0 to 1.
-MEAN = (0.4914, 0.4822, 0.4465)
-STD = (0.2470, 0.2435, 0.2616)
-
-
-class Batches:
-    """The order and the batches of each epoch, and the position at which the next pass starts."""
-
-    def __init__(self, split, batch_size, shuffle, drop_last, seed):
-        check_split(split)
-        check_count("batch_size", batch_size, 1)
-        self.n = len(split)
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.drop_last = drop_last
-        self.seed = seed
-        self.epoch = 0
-        self.first = 0  # the batch of this epoch with which the next pass starts
-        require(
-            len(self),
-            f"drop_last=True leaves no batch, because all {self.n} images do not fill one.",
-            f"batch_size={batch_size}",
-            "Choose a smaller batch_size, or drop_last=False.",
-        )
-
-    def __len__(self):
-        return self.n // self.batch_size if self.drop_last else -(-self.n // self.batch_size)
-
-    def order(self, epoch, device=None):
-        """Return the image indices in the order of an epoch."""
-        return epoch_order(self.seed, epoch, self.n, device) if self.shuffle else torch.arange(self.n, device=device)
-
-    def indices(self, epoch, i):
-        """Return the indices, in the split, of the images in batch i of an epoch."""
-        return self.order(epoch)[self.rows(epoch, i)]
-
-    def describe(self):
-        """Return the settings that the order and the batches depend on."""
-        names = ("n", "batch_size", "shuffle", "drop_last", "seed")
-        return {name: getattr(self, name) for name in names}
-
-    def rows(self, epoch, i):
-        """Return the slice of an epoch's order that is batch i."""
-        check_count("epoch", epoch, 0)
-        check_count("batch", i, 0, len(self) - 1)
-        return slice(i * self.batch_size, min((i + 1) * self.batch_size, self.n))
-
-    def move_to(self, epoch, batch):
-        """Start the next pass with this batch of this epoch."""
-        check_count("epoch", epoch, 0)
-        check_count("batch", batch, 0, len(self))
-        if batch == len(self):  # the position after the last batch is the start of the next epoch
-            epoch, batch = epoch + 1, 0
-        self.epoch, self.first = epoch, batch
+from utils.errors import DataError, require
 
 
 def check_split(split):
@@ -109,13 +52,6 @@ def split_mixing(augment):
     """Return (augmentations that change single images, augmentations that mix the images of a batch)."""
     mixing = [op for op in augment if hasattr(op, "mix")]
     return [op for op in augment if not hasattr(op, "mix")], mixing
-
-
-def checksum(split):
-    """Return a checksum of all labels and of up to 64 images, evenly spread over the split."""
-    rows = torch.linspace(0, len(split) - 1, min(64, len(split))).long()
-    images = split.images[rows.to(split.images.device)].cpu().numpy().tobytes()
-    return zlib.crc32(split.labels.cpu().numpy().tobytes(), zlib.crc32(images))
 
 
 def checked_normalisation(mean, std):

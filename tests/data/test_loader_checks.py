@@ -83,7 +83,6 @@ def test_no_augmentation_may_follow_one_that_shrinks():
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda: BatchLoader(SPLIT, 16, dtype=torch.int64),
         lambda: make_iters(Data(SPLIT, SPLIT), 16, val=N),
         lambda: BatchLoader(make_split(4, size=8), 4, augment=(Cutout(9),)).batch(0, 0),
     ],
