@@ -12,7 +12,7 @@ from collections.abc import Callable
 from torch import nn
 
 from utils.errors import CourseworkError
-from utils.optim.make import make, name_of, parameters_of
+from utils.optim.make import make
 
 
 class CrossEntropy(nn.CrossEntropyLoss):
@@ -67,21 +67,6 @@ def make_loss(choice: str | Callable, **settings) -> Callable:
                 next_step=f"Give the class {type(choice).__name__} in place of the object, or leave the settings out.",
             )
         return choice
-    if callable(choice) and not isinstance(choice, type) and _takes_scores_and_labels(choice):
+    if callable(choice) and not isinstance(choice, type):
         return functools.partial(choice, **settings) if settings else choice
-    loss = make("loss", LOSSES, choice, **settings)
-    if not callable(loss):
-        next_step = "Give a class or a function that returns a function of (y_hat, y), or such a function itself."
-        what = f"The loss '{name_of(choice)}' returned an object of type {type(loss).__name__}, which can't be called."
-        raise CourseworkError(what, next_step=next_step)
-    return loss
-
-
-def _takes_scores_and_labels(function):
-    """Return True for a loss, a function of (y_hat, y); False for a function that is called with settings only."""
-    parameters = parameters_of(function)
-    if parameters is None:  # a function written in C
-        return True
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    required = [p for p in positional if p.default is p.empty]
-    return len(required) == 2 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return make("loss", LOSSES, choice, **settings)
