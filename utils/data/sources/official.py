@@ -37,12 +37,12 @@ BATCHES = {
         "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
     },
 }
-PIXELS = 3 * 32 * 32
+
 # The function that numpy's pickles call; its module differs between numpy versions, so it is taken from an array.
-_RECONSTRUCT = np.zeros(0).__reduce__()[0]
+RECONSTRUCT = np.zeros(0).__reduce__()[0]
 ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy.core.multiarray", "_reconstruct"): RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): RECONSTRUCT,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
 }
@@ -73,14 +73,13 @@ def _assemble(folder, contents, path, batches):
     """Check the md5 of each batch before decoding it, and join the training batches in their order."""
     decoded = []
     for name, content in contents.items():
-        where = f"{path}: {name}"
         if content is None:
             raise DataError(
                 f"{name} is missing.", where=path, next_step="Download the archive again: all its files are needed."
             )
-        _check_md5(hashlib.md5(content).hexdigest(), batches[folder][name], where)
+        _check_md5(hashlib.md5(content).hexdigest(), batches[folder][name], f"{path}: {name}")
         read = read_bin if name.endswith(".bin") else read_pickle
-        decoded.append(read(content, where))
+        decoded.append(read(content))
     if not decoded:
         raise DataError("There are no CIFAR-10 batches in this archive.", where=path, next_step="Download it again.")
     images, labels = zip(*decoded, strict=True)
@@ -105,61 +104,23 @@ def _check_md5(md5, expected, where):
 
 
 class BatchUnpickler(pickle.Unpickler):
-    """An unpickler that makes numpy arrays and plain values, and raises an error for anything else."""
+    """An unpickler that makes numpy arrays and plain values, and nothing else."""
 
     def find_class(self, module, name):
-        try:
-            return ALLOWED[module, name]
-        except KeyError:
-            raise DataError(
-                f"The pickle imports {module}.{name}, which a CIFAR-10 batch does not need.",
-                next_step="Do not trust this file: it may be made to run harmful code. No code of it was run.",
-            ) from None
+        return ALLOWED[module, name]
 
 
-def read_pickle(content, where):
+def read_pickle(content):
     """Decode one batch of the Python edition: uint8 (n, 3, 32, 32) images and int64 (n,) labels."""
-    try:
-        with warnings.catch_warnings():
-            # numpy >= 2.4 warns about the format in which numpy wrote a dtype in 2009.
-            warnings.simplefilter("ignore")
-            batch = BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
-    except DataError as error:
-        raise DataError(error.what, where=where, next_step=error.next_step) from None
-    except Exception as error:  # a damaged pickle can raise almost anything
-        raise _damaged(f"The batch cannot be decoded ({type(error).__name__}: {error}).", where) from error
-    return _check_batch(batch, where)
+    with warnings.catch_warnings():
+        # numpy >= 2.4 warns about the format in which numpy wrote a dtype in 2009.
+        warnings.simplefilter("ignore")
+        batch = BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
+    return batch[b"data"].reshape(-1, 3, 32, 32), np.array(batch[b"labels"], dtype=np.int64)
 
 
-def read_bin(content, where):
+def read_bin(content):
     """Decode one batch of the binary edition: rows of one label byte and 3,072 pixel bytes."""
-    if not content or len(content) % (1 + PIXELS):
-        raise _damaged(f"{len(content):,} bytes are not a whole number of rows of {1 + PIXELS:,} bytes.", where)
-    rows = np.frombuffer(content, np.uint8).reshape(-1, 1 + PIXELS)
+    rows = np.frombuffer(content, np.uint8).reshape(-1, 1 + 3 * 32 * 32)
     # A copy of the pixels, because an array on a bytes object is read-only, and torch warns about such arrays.
-    return _check_batch({b"data": rows[:, 1:].copy(), b"labels": rows[:, 0].tolist()}, where)
-
-
-def _check_batch(batch, where):
-    """Raise an error, with the first bad row, unless data is uint8 (n, 3072) and labels are n numbers from 0 to 9."""
-    if not isinstance(batch, dict):
-        raise _damaged(f"The batch is a {type(batch).__name__} instead of a dictionary.", where)
-    data, labels = (batch.get(key, batch.get(key.decode())) for key in (b"data", b"labels"))
-    for key, value in (("data", data), ("labels", labels)):
-        if value is None:
-            raise _damaged(f"The batch has no key '{key}' (it has {sorted(map(str, batch))[:6]}).", where)
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != PIXELS:
-        form = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
-        raise _damaged(f"Key 'data' is {form} instead of uint8 (n, {PIXELS}).", where)
-    if not isinstance(labels, list) or len(labels) != len(data) or not labels:
-        entries = len(labels) if isinstance(labels, list) else type(labels).__name__
-        what = f"Key 'labels' has {entries} entries for {len(data)} images; there must be one for each, and not 0."
-        raise _damaged(what, where)
-    for index, label in enumerate(labels):
-        if type(label) is not int or not 0 <= label <= 9:
-            raise _damaged(f"Key 'labels', row {index}: {label!r} is not a whole number from 0 to 9.", where)
-    return data.reshape(-1, 3, 32, 32), np.array(labels, dtype=np.int64)
-
-
-def _damaged(what, where):
-    return DataError(what, where=where, next_step="It was not used. Delete the file and download the archive again.")
+    return rows[:, 1:].copy().reshape(-1, 3, 32, 32), rows[:, 0].astype(np.int64)
