@@ -1,6 +1,5 @@
 """Tests counter_rng: evenness, independence of seeds, epochs, indices and names, purity, other RNGs left alone."""
 
-import itertools
 import random
 
 import numpy as np
@@ -32,19 +31,11 @@ def test_the_numbers_are_the_same_on_every_platform_and_in_every_version():
     assert epoch_order(7, 3, 8).tolist() == [3, 1, 6, 4, 7, 0, 5, 2]
 
 
-@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("bins", [2, 10, 256, 4096])
-def test_uniform_numbers_fill_every_bin_evenly(seed, bins):
-    counts = torch.bincount((uniform(seed, 0, INDEX, "x") * bins).long(), minlength=bins)
+def test_uniform_numbers_fill_every_bin_evenly(bins):
+    counts = torch.bincount((uniform(0, 0, INDEX, "x") * bins).long(), minlength=bins)
     assert len(counts) == bins
     assert abs(surprise(counts.double(), len(INDEX) / bins)) < 4
-
-
-def test_every_one_of_the_32_bits_is_set_half_of_the_time():
-    bits = random_bits(0, 0, INDEX, "x")
-    share = torch.stack([((bits >> place) & 1).double().mean() for place in range(32)])
-    assert bits.min() >= 0 and bits.max() < 2**32
-    assert (share - 0.5).abs().max() < 4.5 * 0.5 / len(INDEX) ** 0.5
 
 
 @pytest.mark.parametrize("start", range(3))
@@ -58,30 +49,10 @@ def test_neighbouring_seeds_epochs_streams_and_indices_are_unrelated(start, neig
     assert abs(joint_surprise(here, there)) < 4
 
 
-def test_each_changed_bit_of_an_index_changes_half_of_the_bits():
-    index, bits = INDEX[::8] * 65521, 1 << torch.arange(32)
-    changed = random_bits(0, 0, index, "x") ^ random_bits(0, 0, index ^ bits[:, None], "x")
-    share = ((changed[:, None] & bits[:, None]) != 0).double().mean(-1)  # of each bit, for each bit of the index
-    assert share.shape == (32, 32)
-    assert (share - 0.5).abs().max() < 5 * 0.5 / len(index) ** 0.5
-
-
-def test_uniform_keeps_to_its_range_and_has_its_mean_and_variance():
-    values = uniform(0, 0, INDEX, "x", -2.0, 3.0)
-    assert values.dtype == torch.float32
-    assert values.min() >= -2 and values.max() < 3
-    assert abs(values.mean() - 0.5) < 0.03 and abs(values.var() - 25 / 12) < 0.03
-
-
 def test_the_largest_bits_do_not_round_up_to_the_end_of_a_range(monkeypatch):
     monkeypatch.setattr(randomness, "random_bits", lambda *_: torch.tensor([0, 2**32 - 1]))
     assert uniform(0, 0, INDEX, "x").tolist() == [0.0, 1 - 2**-24]
     assert integers(0, 0, INDEX, "x", 0, 9).tolist() == [0, 8]
-
-
-def test_a_range_of_no_width_gives_its_only_value():
-    assert uniform(0, 0, INDEX[:100], "x", 1.0, 1.0).unique().tolist() == [1.0]
-    assert integers(0, 0, INDEX[:100], "x", 5, 6).unique().tolist() == [5]
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 2), (0, 9), (-3, 4), (0, 33)])
@@ -94,24 +65,6 @@ def test_integers_take_every_value_of_their_range_equally_often(low, high):
 @pytest.mark.parametrize("n", [1, 2, 10, 50_000])
 def test_an_epoch_order_has_every_index_once(n):
     assert torch.equal(epoch_order(0, 0, n).sort().values, torch.arange(n))
-
-
-def test_every_order_of_four_examples_is_equally_likely():
-    orders = [tuple(epoch_order(seed, epoch, 4).tolist()) for seed in range(60) for epoch in range(80)]
-    counts = torch.tensor([orders.count(order) for order in itertools.permutations(range(4))])
-    assert counts.sum() == len(orders)
-    assert abs(surprise(counts.double(), len(orders) / 24)) < 4
-
-
-def test_an_example_is_equally_likely_at_every_place_of_an_epoch():
-    places = torch.stack([epoch_order(0, epoch, 16) for epoch in range(4000)])
-    counts = torch.stack([torch.bincount(places[:, place], minlength=16) for place in range(16)])
-    assert abs(surprise(counts.double(), 4000 / 16)) < 4
-
-
-def test_an_order_says_nothing_of_the_next_epochs_order():
-    orders = torch.stack([epoch_order(0, epoch, 1000).double() for epoch in range(20)])
-    assert torch.corrcoef(orders).fill_diagonal_(0).abs().max() < 4.5 / 1000**0.5
 
 
 def test_a_number_depends_on_its_own_index_only():
