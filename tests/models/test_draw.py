@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 import torchvision
-from matplotlib.patches import Circle
 from networks import small_gated
 from networks_by_hand import Gated, NetByHand, Wrapper
 from torch import nn
@@ -202,27 +201,6 @@ def test_a_drawn_block_names_its_parts_and_one_weight_for_each_branch():
     assert [text for text in shown if text.startswith("conv")] == [f"conv {n}x{n}, 32, ReLU" for n in (1, 3, 5)]
     assert {"gate: mean over the map, linear 3, softmax", "shortcut: conv 1x1, batch norm"} <= set(shown)
     assert {"X", "O", "16 channels", "32 channels", "batch norm LeakyReLU"} <= set(shown)
-
-
-def test_no_line_of_a_drawn_block_runs_through_two_weights():
-    (ax,) = draw_block(GatedBlock(16, 16, (3,) * 4)).axes
-    centres = [patch.center for patch in ax.patches if isinstance(patch, Circle)][:4]
-    for line in ax.lines:
-        points = list(zip(*line.get_data(), strict=True))
-        crossed = [c for c in centres if any(between(c, *ends) for ends in itertools.pairwise(points))]
-        assert len(crossed) <= 1
-
-
-def between(centre, start, end):
-    """Return True if a horizontal or vertical line from start to end passes through a circle's centre."""
-    (x, y), (x0, y0), (x1, y1) = centre, start, end
-    return min(x0, x1) <= x <= max(x0, x1) and min(y0, y1) <= y <= max(y0, y1)
-
-
-def test_each_step_of_a_branch_tells_its_channels():
-    branches = [nn.Sequential(conv(3, 8, 5), nn.ReLU(), conv(8, 16, 1)) for _ in range(2)]
-    shown = texts(draw_block(GatedBlock(3, 16, branches=branches)))
-    assert [text for text in shown if text.startswith("conv")] == ["conv 5x5, 8, ReLU", "conv 1x1, 16"] * 2
 
 
 def test_a_block_of_another_author_can_be_drawn():
