@@ -205,17 +205,14 @@ def make_schedule(
     *,
     num_epochs: int,
     batches: int,
-    each: str | None = None,
     **settings,
 ) -> Schedule:
     """Make a Schedule, a callback of train_ch3, for num_epochs epochs of `batches` batches.
 
     The current lr of each parameter group is its peak. choice is one of SCHEDULES, or a callable that is called with
     (optimizer, **settings) and returns one of torch's schedulers. If it has a parameter called steps (all batches of
-    the run), num_epochs or batches, it also gets this number.
-
-    each: "batch" or "epoch", when a scheduler from a callable steps. Default: after each batch if the callable has a
-    parameter `steps` or returns a OneCycleLR or CyclicLR; otherwise after each epoch, as torch suggests.
+    the run), num_epochs or batches, it also gets this number. The scheduler steps after each batch if the callable has
+    a parameter `steps` or returns a OneCycleLR or CyclicLR; otherwise after each epoch, as torch suggests.
     """
     check_count("num_epochs", num_epochs, 1)
     check_count("batches", batches, 1)
@@ -224,17 +221,15 @@ def make_schedule(
     _set(optimizer, "initial_lr", peaks)  # or torch would use the one of an earlier schedule
     try:
         if callable(choice):
-            return _from_callable(choice, optimizer, num_epochs, batches, each, settings, peaks)
-        return _from_name(choice, optimizer, num_epochs, batches, each, settings, peaks)
+            return _from_callable(choice, optimizer, num_epochs, batches, settings, peaks)
+        return _from_name(choice, optimizer, num_epochs, batches, settings, peaks)
     except CourseworkError:
         optimizer.param_groups[:] = groups_before
         raise
 
 
-def _from_name(name, optimizer, num_epochs, batches, each, settings, peaks):
+def _from_name(name, optimizer, num_epochs, batches, settings, peaks):
     makers = {name: maker for name, (maker, _, _) in SCHEDULES.items()}
-    what = f"each can't be chosen for the schedule '{name}'; only a scheduler from a callable has this option."
-    require(each is None, what, f"each={each!r}", "Leave each out, or give one of torch's schedulers.")
     maker_of("schedule", makers, name)  # raises an error for an unknown name
     each = SCHEDULES[name][1]
     steps = num_epochs * batches if each == "batch" else num_epochs
@@ -244,13 +239,7 @@ def _from_name(name, optimizer, num_epochs, batches, each, settings, peaks):
     return Schedule(name, scheduler, each, steps, defaults(makers[name]) | settings, peaks)
 
 
-def _from_callable(function, optimizer, num_epochs, batches, each, settings, peaks):
-    require(
-        each in (None, "batch", "epoch"),
-        'each must be "batch" or "epoch".',
-        f"each={each!r}",
-        'Choose "batch" or "epoch", or leave it out.',
-    )
+def _from_callable(function, optimizer, num_epochs, batches, settings, peaks):
     lengths = {"steps": num_epochs * batches, "num_epochs": num_epochs, "batches": batches}
     asked = {parameter.name for parameter in parameters_of(function) or []} - settings.keys()
     lengths = {name: length for name, length in lengths.items() if name in asked}
@@ -262,8 +251,7 @@ def _from_callable(function, optimizer, num_epochs, batches, each, settings, pea
         "schedule",
         "Make the scheduler with the function's first argument.",
     )
-    if each is None:
-        each = "batch" if "steps" in lengths or isinstance(scheduler, PER_BATCH) else "epoch"
+    each = "batch" if "steps" in lengths or isinstance(scheduler, PER_BATCH) else "epoch"
     if isinstance(scheduler, PER_BATCH):  # their peak is max_lr and not the optimizer's lr
         peaks = [float(group["max_lr"]) for group in optimizer.param_groups]
     # After this number of steps, OneCycleLR.step() raises an error.
