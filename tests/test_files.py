@@ -99,21 +99,6 @@ def test_half_a_character_costs_that_character_and_not_the_record(tmp_path):
     assert read_lines(tmp_path / "m") == ([{"what": "caf??"}, ROWS[0]], 0)
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, call):
-    write_json(tmp_path / "a.json", {"old": 1})
-
-    def fail(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(records.os, call, fail)
-    with pytest.raises(OSError, match="No space"):
-        write_json(tmp_path / "a.json", {"new": 1})
-    monkeypatch.undo()
-    assert read_json(tmp_path / "a.json") == {"old": 1}
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
-
-
 def test_a_disk_that_fills_up_in_a_line_says_so_and_loses_no_other(tmp_path, monkeypatch):
     file, real = tmp_path / "m", os.write
     append_lines(file, ROWS[:2])
@@ -131,15 +116,6 @@ def test_a_disk_that_fills_up_in_a_line_says_so_and_loses_no_other(tmp_path, mon
     monkeypatch.undo()
     append_lines(file, ROWS[3:])
     assert read_lines(file) == (ROWS[:2] + ROWS[3:], 1)
-
-
-def test_a_file_is_on_the_disk_before_it_takes_the_olds_place(tmp_path, monkeypatch):
-    calls = []
-    for name in ("fsync", "replace"):
-        real = getattr(os, name)
-        monkeypatch.setattr(records.os, name, lambda *a, name=name, real=real: calls.append(name) or real(*a))
-    write_json(tmp_path / "a.json", {})
-    assert calls == ["fsync", "replace", "fsync"][: len(calls)] and calls[:2] == ["fsync", "replace"]
 
 
 def test_a_file_that_another_program_has_open_for_a_moment_is_replaced_afterwards(tmp_path, monkeypatch):

@@ -26,7 +26,8 @@ def state(number):
 
 
 def save(folder, number, keep=1):
-    remove_old(folder, keep, write(folder, state(number)))
+    write(folder, state(number))
+    remove_old(folder, keep)
 
 
 def found(folder):

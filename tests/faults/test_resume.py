@@ -224,26 +224,6 @@ def test_more_epochs_than_before_go_on_where_the_schedule_allows_it(tmp_path):
     assert differences([Victim(epochs=3).train()["rows"]], [longer.result()["rows"]]) == []
 
 
-def test_resume_false_begins_anew_and_sets_aside_what_was_there(tmp_path):
-    broken(tmp_path, MIDDLE, seed=5)
-    (tmp_path / "checkpoint-00000-0000001-x.pt.1.partial").write_bytes(b"left by a kill")
-    old = {path.with_suffix(".old") for path in listed(tmp_path)}
-    fresh = Victim(tmp_path, resume=False)
-    assert differences(whole(), fresh.train()) == []
-    assert old < {*tmp_path.iterdir()} and not [*tmp_path.glob("*.partial")]
-    assert differences(whole(), Victim(tmp_path, 99).train()) == []
-
-
-def test_resume_false_begins_anew_even_where_all_is_damaged(tmp_path):
-    broken(tmp_path, MIDDLE)
-    for path in listed(tmp_path):
-        path.write_bytes(b"")
-    with pytest.raises(CheckpointError, match="resume=False"):
-        Victim(tmp_path).train()
-    assert differences(whole(), Victim(tmp_path, resume=False).train()) == []
-    assert differences(whole(), Victim(tmp_path, 99).train()) == []
-
-
 def interrupt(*_):
     signal.raise_signal(signal.SIGINT)
 

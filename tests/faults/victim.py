@@ -6,7 +6,6 @@ trains in FOLDER, or goes on there, and writes what came out; it exits with 3 wh
 """
 
 import argparse
-import math
 import pathlib
 import random
 import sys
@@ -133,7 +132,7 @@ class Victim:
         self.schedule = make_schedule("one_cycle", self.optimizer, num_epochs=EPOCHS, batches=BATCHES)
         self.step = Step(precision, clip_norm=1.0, cuda_graph=cuda_graph)
         self.average, self.best = Average(0.8), KeepBest()
-        self.checkpoints = Checkpoints(folder, **{"every": 0.0, "share": math.inf, **how}) if folder else None
+        self.checkpoints = Checkpoints(folder, **{"every": 0.0, **how}) if folder else None
 
     def train(self, *callbacks):
         """Train, or go on; return what came out."""

@@ -61,15 +61,6 @@ def test_moments_for_other_groups_of_weights_are_refused(data, tiny):
         tiny.change(optimizer_settings={"amsgrad": True}).train(data, parent=parent, **SMALL)
 
 
-def test_loading_a_run_draws_no_random_number_of_the_callers(data, tiny):
-    run = tiny.train(data, **SMALL).run
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    load_run(run, data, "cpu", network=small_cnn)
-    assert torch.equal(torch.rand(3), expected)
-
-
 @pytest.mark.parametrize("average", [None, 0.9])
 def test_a_run_is_loaded_as_it_was_trained(data, tiny, average):
     trained = tiny.change(average=average).train(data, **SMALL)

@@ -70,7 +70,7 @@ def shared_training(processes, folder=None, epochs=3, dropout=False, pause=0.0):
     average = Average(0.8)
     callbacks = [average, KeepBest(), FirstClass(), Pause(pause)]
     if folder is not None:
-        callbacks.append(Checkpoints(folder, every=0.0, share=1e9))  # after each batch
+        callbacks.append(Checkpoints(folder, every=0.0))  # after each batch
     step = Step(clip_norm=1.0)
     options = processes.options(step=step, callbacks=callbacks, record=folder is not None, curves=False)
     history = train_ch3(net, train_iter, val_iter, nn.CrossEntropyLoss(), epochs, optimizer, watched="val", **options)

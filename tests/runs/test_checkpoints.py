@@ -13,7 +13,7 @@ from utils.data.loader import BatchLoader
 from utils.my_utils import train_ch3
 from utils.optim.losses import make_loss
 from utils.runs import checkpoints
-from utils.runs.checkpoint_files import listed, newest, remove_old, write
+from utils.runs.checkpoint_files import listed, newest, write
 from utils.runs.checkpoints import Checkpoints, random_state, set_random_state
 from utils.training.average import Average
 
@@ -64,19 +64,14 @@ def test_it_saves_more_rarely_where_saving_takes_long(tmp_path, clock, monkeypat
         return write(*args)
 
     monkeypatch.setattr(checkpoints, "write", slow)
-    assert train(tmp_path, Pass(clock, 1.0), every=1.0, share=0.1) == [(0, 1), (0, 6), (1, 1), (1, 6), (2, 0)]
+    monkeypatch.setattr(checkpoints, "SHARE", 0.1)
+    assert train(tmp_path, Pass(clock, 1.0), every=1.0) == [(0, 1), (0, 6), (1, 1), (1, 6), (2, 0)]
 
 
 def test_it_keeps_the_newest_two(tmp_path, clock):
     train(tmp_path, Pass(clock, 1.0), every=6.0)
     assert [path.name[11:24] for path in listed(tmp_path)] == ["00002-0000000", "00001-0000008"]
     assert len([*tmp_path.iterdir()]) == 2
-
-
-def test_what_was_just_written_is_never_removed(tmp_path):
-    paths = [write(tmp_path, {"position": {"epoch": 0, "batch": i}, "about": {}}) for i in (3, 2, 1)]
-    remove_old(tmp_path, 1, paths[-1])
-    assert listed(tmp_path) == [paths[0], paths[2]]
 
 
 def test_of_places_the_later_one_is_newer_also_past_five_digits(tmp_path):
@@ -91,7 +86,6 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path):
     for path in others:
         path.write_text("mine")
     train(tmp_path)
-    train(tmp_path, resume=False, epochs=1)
     assert all(path.read_text() == "mine" for path in others)
 
 

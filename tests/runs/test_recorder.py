@@ -1,7 +1,6 @@
 """The ledger's records: every training leaves one, of all that it depends on, in the folder where it belongs."""
 
 import json
-import warnings
 
 import pytest
 import torch
@@ -14,7 +13,6 @@ from utils import runs
 from utils.data.augment import Shrink
 from utils.data.cifar10 import Split
 from utils.data.loader import BatchLoader
-from utils.files import read_lines
 from utils.my_utils import train_ch3
 from utils.runs import recorder as ledger
 from utils.runs.checkpoints import Checkpoints
@@ -102,13 +100,6 @@ def test_a_run_that_is_called_again_is_one_run_and_not_trained_again(data, tiny)
     tiny.train(data, **SMALL)
     assert ((first.folder / "run.json").read_bytes(), (first.folder / "metrics.jsonl").read_bytes()) == before
     assert len(runs.all_runs()) == 1
-
-
-def test_no_warning_in_an_ordinary_run(data, tiny):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        tiny.train(data, **SMALL)
-    assert read_lines(find("last").folder / "faults.jsonl") == ([], 0)
 
 
 def test_the_network_is_described_for_whole_images_even_if_the_first_batches_are_shrunk(tmp_path):

@@ -61,14 +61,6 @@ def test_a_run_whose_epochs_have_different_columns_hides_no_other():
     assert pd.isna(odd.val_acc) and pd.isna(odd.seconds) and pd.isna(odd.settled_s)
 
 
-def test_the_best_row_is_one_that_has_the_figure():
-    history = fold([{"epoch": 1}, {"epoch": 2, "val_loss": None}, {"epoch": 3, "val_loss": 2.0}, {"epoch": 4}])
-    assert history.best("val_loss")["epoch"] == 3
-    assert fold([{"epoch": 1}, {"epoch": 2, "val_loss": None}]).best("val_loss")["epoch"] == 2
-    with pytest.raises(KeyError, match="val_acc"):
-        history.best("val_acc")
-
-
 def rows(*accuracies):
     history = fold([{"epoch": i + 1, "val_acc": acc, "seconds": 10.0 * (i + 1)} for i, acc in enumerate(accuracies)])
     return settled(history, "val_acc")

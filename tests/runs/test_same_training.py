@@ -15,7 +15,6 @@ from utils.data.augment import Flip
 from utils.data.cifar10 import Split
 from utils.data.loader import BatchLoader
 from utils.errors import CheckpointError
-from utils.models.gated import GatedConv
 from utils.my_utils import train_ch3
 from utils.optim.losses import make_loss
 from utils.recipes import find_system
@@ -104,21 +103,6 @@ def test_nor_does_one_with_another_transform_in_its_dataset(tmp_path):
         train(tmp_path, train_iter=DataLoader(Normalised(0.4), 24, shuffle=True))
 
 
-def test_the_form_of_a_gated_convolution_may_change(tmp_path, capsys):
-    class Gated(nn.Module):
-        def __init__(self, form):
-            super().__init__()
-            torch.manual_seed(0)
-            self.conv, self.last = GatedConv(3, 6, (3, 3), form=form), nn.Linear(6, 10)
-
-        def forward(self, X):
-            return self.last(self.conv(X, torch.full((len(X), 2), 0.5)).mean((2, 3)))
-
-    train(tmp_path, net=Gated("loop"))
-    train(tmp_path, net=Gated("scaled"))
-    assert "This training is complete" in capsys.readouterr().out
-
-
 def test_a_function_in_a_layers_description_may_lie_elsewhere_in_memory(tmp_path, capsys):
     class Described(nn.Module):
         def extra_repr(self):
@@ -130,17 +114,6 @@ def test_a_function_in_a_layers_description_may_lie_elsewhere_in_memory(tmp_path
     for _ in range(2):
         train(tmp_path, net=net_with(at3=Described()))
     assert "This training is complete" in capsys.readouterr().out
-
-
-def test_a_callback_that_is_used_again_saves_again(tmp_path):
-    callback, kept = Checkpoints(tmp_path / "one"), []
-    for seed in (0, 1):
-        net, train_iter, _, optimizer = parts(count=48, seed=seed)
-        callback.folder = tmp_path / str(seed)
-        how = {"callbacks": [callback], "curves": False, "record": False}
-        train_ch3(net, train_iter, None, make_loss("cross_entropy"), 1, optimizer, **how)
-        kept.append(len(list(callback.folder.glob("*.pt"))))
-    assert kept == [1, 1]
 
 
 NET = """

@@ -72,13 +72,6 @@ def test_changed_requirements_are_installed_into_the_same_environment(workshop, 
     assert workshop.done == ["venv", "pip", "pip"]
 
 
-def test_another_python_in_the_environment_is_filled_again(workshop):
-    environment.environment()
-    workshop.version = "3.13.0 (main)"
-    environment.environment()
-    assert workshop.done == ["venv", "pip", "pip"]
-
-
 def test_an_environment_whose_python_is_gone_is_made_anew(workshop):
     environment.environment().unlink()
     environment.environment()

@@ -16,15 +16,6 @@ def test_the_pythons_that_are_refused_can_read_what_refuses_them(name):
     ast.parse((ROOT / "tools" / name).read_text(encoding="utf-8"), feature_version=(3, 6))
 
 
-def test_every_stage_is_run_and_judged_even_after_a_failure(capfd):
-    def leaves_with(code):
-        return [make.sys.executable, "-c", f"raise SystemExit({code})"]
-
-    assert make.stages({"style": leaves_with(1), "tests": leaves_with(0)}) == 1
-    assert capfd.readouterr().out.splitlines()[-2:] == [f"{'style':<24} FAILED (exit code 1)", f"{'tests':<24} ok"]
-    assert make.stages({"style": leaves_with(0)}) == 0
-
-
 def test_a_target_whose_files_are_not_there_is_not_listed(tmp_path):
     suite = make_suite(tmp_path / "suite")
     shutil.rmtree(suite / "tools" / "bench")
@@ -94,16 +85,6 @@ def test_a_folder_that_cannot_be_written_is_named_without_a_traceback(tmp_path):
         done = run_python(suite / "tools" / "make.py", target, cwd=tmp_path, **environ)
         assert done.returncode == 1 and name in done.stderr and "Traceback" not in done.stderr
         assert len(done.stderr.splitlines()) == 2
-
-
-@pytest.mark.parametrize("user", [0, 1000])
-def test_jupyterlab_is_told_if_root_starts_it(monkeypatch, user):
-    commands = []
-    monkeypatch.setattr(make, "environment", lambda: "python")
-    monkeypatch.setattr(make, "run", commands.append)
-    monkeypatch.setattr(make.os, "geteuid", lambda: user, raising=False)
-    make.lab(["--no-browser"])
-    assert ("--allow-root" in commands[0]) == (user == 0) and commands[0][-1] == "--no-browser"
 
 
 def test_an_unknown_target_names_the_known_ones(tmp_path):

@@ -264,13 +264,6 @@ def test_the_best_weights_are_put_back_at_the_end_and_are_those_of_the_checkpoin
     assert same(weights, short)
 
 
-def test_an_interrupted_training_keeps_its_own_weights(tmp_path):
-    whole = train(lambda optimizer: [KeepBest(restore=True)])
-    train(lambda optimizer: [KeepBest(restore=True), StopAfter(13)], folder=tmp_path)
-    resumed = train(lambda optimizer: [KeepBest(restore=True)], folder=tmp_path, seed=9)
-    assert same(whole[1].state_dict(), resumed[1].state_dict())
-
-
 def other_optimizer():
     return torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
 
@@ -328,9 +321,3 @@ def test_what_needs_watched_images_is_refused_without(make):
 def test_callbacks_must_be_a_list():
     with pytest.raises(CourseworkError, match="must be a list"):
         train(callbacks=EarlyStopping())
-
-
-@pytest.mark.parametrize("arguments", [{"patience": 0}, {"patience": 2.5}, {"patience": True}])
-def test_a_patience_that_is_no_number_of_epochs_is_refused(arguments):
-    with pytest.raises(CourseworkError, match="patience"):
-        EarlyStopping(**arguments)

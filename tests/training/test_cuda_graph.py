@@ -124,14 +124,6 @@ def test_a_recording_does_not_serve_another_training(recorder, change):
     assert work.calls == 1
 
 
-def test_a_network_with_hooks_is_not_recorded(recorder):
-    net, replayed, seen = nn.Sequential(nn.Linear(2, 2)), CudaGraphs(), []
-    net[0].register_forward_hook(lambda *_: seen.append(1))
-    for _ in range(FIRST + 3):
-        replayed.passes(Work(net, recorder), *batch(), (net,))
-    assert not recorder and len(seen) == FIRST + 3
-
-
 class Counting:
     """An optimizer that takes no step, but notes the rate of each that Python takes."""
 

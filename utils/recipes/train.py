@@ -55,7 +55,6 @@ def train_recipe(
     cuda_graph="auto",
     folder="auto",
     save_every: float = 60.0,
-    resume: bool = True,
     parent=None,
     sweep: str | None = None,
     callbacks=(),
@@ -106,7 +105,7 @@ def train_recipe(
         if folder is not None:
             record = record_of_training(recipe, facts, effort, sweep, images, loaders)
             callbacks.append(Recorder(folder, recipe.name, record))
-            callbacks.append(Checkpoints(folder, every=save_every, about=flattened(facts), resume=resume))
+            callbacks.append(Checkpoints(folder, every=save_every, about=flattened(facts)))
         history = train_ch3(
             net,
             train_iter,

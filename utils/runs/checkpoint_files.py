@@ -50,25 +50,16 @@ def load(content, where, next_step):
         raise CheckpointError(what, where=where, next_step=next_step) from None
 
 
-def remove_old(folder, keep, written):
-    """Remove all but the newest `keep` checkpoints; the one that was just written is never removed."""
+def remove_old(folder, keep):
+    """Remove all but the newest `keep` checkpoints."""
     for path in listed(folder)[keep:]:
-        if path != written:
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def listed(folder):
     """List a folder's checkpoints, the newest first."""
     paths = [path for path in listed_with_damaged(folder) if path.suffix == ".pt"]
-    return sorted(paths, key=lambda path: (position(path), _time(path)), reverse=True)
-
-
-def _time(path):
-    """Return when a file was written, or 0 if another process has removed it meanwhile."""
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
+    return sorted(paths, key=position, reverse=True)
 
 
 def listed_with_damaged(folder):
@@ -77,7 +68,7 @@ def listed_with_damaged(folder):
         paths = list(folder.iterdir())
     except FileNotFoundError:  # other errors, such as an unmounted drive, do not mean that there is no checkpoint
         return []
-    return [path for path in paths if PATTERN.fullmatch(path.with_suffix(".pt").name) and path.suffix != ".old"]
+    return [path for path in paths if PATTERN.fullmatch(path.with_suffix(".pt").name)]
 
 
 def position(path):
@@ -113,7 +104,7 @@ def newest(folder):
         raise CheckpointError(
             f"Every checkpoint of this training is damaged: {len(all_damaged)} were renamed to .corrupt.",
             where=folder,
-            next_step="Copy an intact one there, or start anew: Checkpoints(..., resume=False), or another folder.",
+            next_step="Copy an intact one there, or remove the folder, to start anew.",
         )
     return None
 

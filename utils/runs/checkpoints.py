@@ -13,59 +13,44 @@ import numpy as np
 import torch
 
 from utils.errors import CheckpointError, CheckpointWarning
-from utils.runs.checkpoint_files import (
-    clean,
-    dump,
-    listed_with_damaged,
-    load,
-    newest,
-    position,
-    remove_old,
-    write,
-)
-from utils.runs.claim import claim
+from utils.runs.checkpoint_files import clean, dump, load, newest, position, remove_old, write
 from utils.runs.same_training import compare, describe, named
 from utils.training.finite import check_finite
 from utils.training.state import SAVING
 
 KEEP = 2  # how many of the newest checkpoints are kept
+SHARE = 0.02  # the largest fraction of the time that writing checkpoints may take
 
 
 class Checkpoints:
     """A callback that saves a training in a folder; if the same training is started again, it resumes from there.
 
     A checkpoint is written every `every` seconds, at the end, and after an interrupt; less often if writing would take
-    more than the fraction `share` of the time. With a loader without set_position, a training can only resume at the
-    start of an epoch, so checkpoints are also written after epochs, as often as `share` allows. Two are kept.
-    about: a dict of further settings that must be equal to resume. advice: the next step in the error that is raised if
-    the folder contains another training. resume=False: start from the beginning, and rename older checkpoints to .old.
+    more than the fraction SHARE of the time. With a loader without set_position, a training can only resume at the
+    start of an epoch, so checkpoints are also written after epochs, as often as SHARE allows. about: a dict of further
+    settings that must be equal to resume. advice: the next step in the error that is raised if the folder contains
+    another training. The Recorder, which train_ch3 adds, makes sure that no other process trains in the folder.
     """
 
     order = SAVING  # called after the callbacks whose state is saved
 
-    def __init__(self, folder, *, every=60.0, share=0.02, about=None, resume=True, advice=None):
+    def __init__(self, folder, *, every=60.0, about=None, advice=None):
         self.folder = Path(folder)
         self.every = every
-        self.share = share
-        self.resume = resume
         self.extra = about or {}
         self.advice = advice
         self.unsaved = None  # why the last checkpoint could not be written
         self._about = None
         self._newest = None  # the path of the checkpoint that was written or read last
-        self._claim = None
         self._due = 0.0
         self._affordable = 0.0
 
     def on_start(self, training):
         """Resume from the newest intact checkpoint, if there is one."""
-        self._newest = None  # the object may have been used in an earlier training
-        self.unsaved = None
         self._about = plain({**describe(training), **self.extra})
         present = capture(training, self._about)
         next_step = "Let about, and each callback's state_dict(), hold tensors, numbers, texts, lists and dicts."
         load(dump({**present, "net": {}}), self.folder, next_step)  # so that an error is raised now and not on resuming
-        self._claim_folder(training)
         saved = self._find()
         if saved is not None:
             path, state = saved
@@ -84,7 +69,7 @@ class Checkpoints:
             self.save(training)
 
     def after_epoch(self, training):
-        """Write a checkpoint if it is due, or if the loader can only start whole epochs, as often as `share` allows."""
+        """Write a checkpoint if it is due, or if the loader can only start whole epochs, as often as SHARE allows."""
         due = self._due if hasattr(training.train_iter, "set_position") else self._affordable
         if time.monotonic() >= due:
             self.save(training)
@@ -92,13 +77,8 @@ class Checkpoints:
     def on_end(self, training):
         """Write a checkpoint of the end or of an interrupted training, but not of one that failed."""
         at_boundary = training.batch == 0 or hasattr(training.train_iter, "set_position")
-        try:
-            if training.error is None and at_boundary and not self.is_saved(training):
-                self.save(training)
-        finally:
-            if self._claim is not None:
-                self._claim.release()
-                self._claim = None
+        if training.error is None and at_boundary and not self.is_saved(training):
+            self.save(training)
 
     def is_saved(self, training):
         """Return whether the newest checkpoint contains the present state of the training."""
@@ -112,40 +92,23 @@ class Checkpoints:
         begun = time.monotonic()
         problem = "This checkpoint could not be written"
         try:
-            self._keep_claim()
-            path = write(self.folder, capture(training, self._about))
-            self._newest = path
+            self._newest = write(self.folder, capture(training, self._about))
             problem = "The checkpoint was written, but the oldest one could not be removed"
-            remove_old(self.folder, KEEP, path)
+            remove_old(self.folder, KEEP)
             self.unsaved = None
         except OSError as error:
             self._warn(f"{problem}: {error}")
         now = time.monotonic()
-        pause = (now - begun) / self.share
+        pause = (now - begun) / SHARE
         self._affordable = now + pause
         self._due = now + max(self.every, pause)
         if not self.every:  # every=0 means a checkpoint after each batch, however long that takes
             self._due = self._affordable = now
 
-    def _claim_folder(self, training):
-        """Claim the folder, unless the Recorder has claimed it, so that no other process writes into it."""
-        try:
-            self._claim = claim(self.folder, training)
-        except OSError as error:
-            self._warn(f"The folder for the checkpoints could not be claimed: {error}")
-
-    def _keep_claim(self):
-        """Make sure that the folder exists and that no other process has claimed it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self._claim is not None:
-            self._claim.keep()
-
     def _find(self):
         """Remove partial files of earlier attempts; return (path, state) of the newest intact checkpoint, or None."""
         try:
             clean(self.folder)
-            for path in [] if self.resume else listed_with_damaged(self.folder):
-                path.replace(path.with_suffix(".old"))
             return newest(self.folder)
         except OSError as error:
             what = f"The checkpoints cannot be read: {error}"
@@ -221,7 +184,7 @@ def check_parts(state, present, path):
         raise CheckpointError(
             f"This checkpoint lacks {', '.join(sorted(missing))}. A training cannot resume exactly without it.",
             where=path,
-            next_step="Remove it, to resume from the checkpoint before it; or start from the beginning: resume=False.",
+            next_step="Remove it, to resume from the checkpoint before it; or remove the folder, to start anew.",
         )
 
 

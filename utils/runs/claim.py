@@ -43,7 +43,7 @@ class Claim:
         self._mine |= {"machine": _machine(), "start": _state_and_start(os.getpid())[1]}
 
     def take(self):
-        """Claim the folder, or raise an error that names the process that has claimed it."""
+        """Claim the folder and return the Claim, or raise an error that names the process that has claimed it."""
         until = time.monotonic() + PATIENCE
         while True:
             try:
@@ -53,6 +53,7 @@ class Claim:
                 self._remove_stale(until)
         Claim._held.add(self.token)
         threading.Thread(target=self._touch, name="heartbeat", daemon=True).start()
+        return self
 
     def _create(self):
         with open(self.path, "x", encoding="utf-8") as file:
@@ -121,18 +122,6 @@ class Claim:
                 os.utime(self.path, (now, now))
             except OSError:  # tried again after the next BEAT seconds
                 continue
-
-
-def claim(folder, training):
-    """Make a folder and claim it for a training; return the Claim, or None if another callback has claimed it."""
-    path = Path(folder).resolve()
-    if path in training.claimed:
-        return None
-    path.mkdir(parents=True, exist_ok=True)
-    taken = Claim(folder)
-    taken.take()
-    training.claimed.add(path)
-    return taken
 
 
 def is_alive(folder):

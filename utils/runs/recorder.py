@@ -14,7 +14,7 @@ import torch
 from utils.errors import CourseworkError, RecordWarning
 from utils.files import append_lines, read_json, write_json
 from utils.runs.checkpoints import Checkpoints
-from utils.runs.claim import claim
+from utils.runs.claim import Claim
 from utils.runs.network_record import FirstImage, describe_network
 from utils.runs.run import EVALUATION, FAULTS, METRICS, NETWORK, RECORD, Run, safe, trainings
 from utils.runs.training_facts import facts_of, how_it_ended, new_folder, now
@@ -73,7 +73,8 @@ class Recorder:
         self._state = None  # the recorded state before this attempt; None in a new folder
         with self._or_warn():
             self.folder = self.folder or _folder_of(training) or new_folder(self.name)
-            self._claim = claim(self.folder, training)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._claim = Claim(self.folder).take()
             before = read_json(self.folder / RECORD)
             self._record = self._describe(training, before or {})
             # An older record is not replaced before the checkpoint shows that it is the same training.
@@ -85,7 +86,7 @@ class Recorder:
                 partial.unlink(missing_ok=True)
 
     def _describe(self, training, before):
-        earlier = {name: before[name] for name in ("created", "attempts", "tests", "earlier_tests") if name in before}
+        earlier = {name: before[name] for name in ("created", "attempts", "tests") if name in before}
         record = {"format": 1, "run": self.folder.name, "system": self.name, "created": now(), "state": "running"}
         return record | facts_of(training) | self.facts | {"attempts": []} | earlier
 
@@ -100,19 +101,12 @@ class Recorder:
             self._attempt["processes"] = processes
         self._record |= {"attempts": [*self._record["attempts"], self._attempt], "state": "running"}
         self._is_recorded = False
-        if position == [0, 0]:
-            self._set_tests_aside()
+        if position == [0, 0]:  # an earlier network in this folder was tested, and its checkpoints were removed
+            self._record.pop("tests", None)
+            with self._or_warn():
+                (self.folder / EVALUATION).unlink(missing_ok=True)
         self._compare(training)
         self._write(training)
-
-    def _set_tests_aside(self):
-        """Move the test results of an earlier training in this folder to `earlier_tests`, apart from the new ones."""
-        if tests := self._record.pop("tests", None):
-            self._record["earlier_tests"] = [*self._record.get("earlier_tests", ()), *tests]
-        evaluation = self.folder / EVALUATION
-        with self._or_warn():
-            if evaluation.exists():
-                evaluation.replace(evaluation.with_suffix(".old"))
 
     def after_batch(self, training):
         """Record faults, and every few seconds the newest points of the loss curve."""

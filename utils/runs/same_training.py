@@ -61,7 +61,7 @@ def compare(saved, present, path, next_step=None):
     raise CheckpointError(
         "The checkpoint in this folder belongs to another training:\n    " + "\n    ".join(lines[:SHOWN] + more),
         where=path,
-        next_step=next_step or "Use another folder, or start from the beginning: Checkpoints(..., resume=False).",
+        next_step=next_step or "Use another folder, or remove this one, to start anew.",
     )
 
 
@@ -141,9 +141,9 @@ def _optimizer(optimizer):
 
 
 def _layer(module):
-    """Return a layer's class and settings as text, without the form of a gated convolution: all forms are equal."""
+    """Return a layer's class and settings as text."""
     text = f"{type(module).__name__}({module.extra_repr()})"
-    return re.sub(r",? ?form='\w+'| at 0x[0-9a-f]+", "", text)  # a function's address differs in each process
+    return re.sub(r" at 0x[0-9a-f]+", "", text)  # a function's address differs in each process
 
 
 def _settings(component):

@@ -93,7 +93,7 @@ RUN_FIELDS = {
     "recipe": Maybe(RECIPE_FIELDS),
     "git": Maybe({"commit": Maybe(TEXT), "changed": Maybe(FLAG)}),
     "attempts": Maybe([{"from": Maybe((WHOLE, WHOLE)), "how": Maybe(TEXT)}]),
-    **optional([TEST], "tests", "earlier_tests"),
+    **optional([TEST], "tests"),
     **optional(OBJECT, "ended_early"),
 }
 DAMAGED = {"strengths": [Maybe(NUMBER)], "accuracy": [FRACTION]}

@@ -70,11 +70,11 @@ def git_state():
     return {"commit": commit, "changed": bool(changes)} if commit and (ROOT / ".git").exists() else None
 
 
-def new_folder(name, parent=None):
+def new_folder(name):
     """Make a new folder, named after the run and the time, with a number if two runs start in the same second."""
     stem = f"{safe(name)}-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in range(1, 10_000):
-        folder = (parent or trainings()) / (stem if number == 1 else f"{stem}-{number}")
+        folder = trainings() / (stem if number == 1 else f"{stem}-{number}")
         try:
             folder.mkdir(parents=True)
             return folder

@@ -15,7 +15,8 @@ class Average:
     key = "Average"
 
     def __init__(self, decay=0.999):
-        self.decay, self._averaged, self._state = decay, None, None
+        self.decay = decay
+        self._averaged = None
 
     @property
     def net(self):
@@ -23,13 +24,11 @@ class Average:
         return self._averaged.module
 
     def on_start(self, training):
-        """Start with a copy of the network, or with the average that was loaded."""
+        """Start with a copy of the network."""
         average = get_ema_multi_avg_fn(self.decay)
         self._averaged = AveragedModel(training.net, multi_avg_fn=average, use_buffers=True)
         self._averaged.train(training.net.training)
         training.measured_net = self.net
-        if self._state is not None:
-            self.load_state_dict(self._state)
 
     def after_batch(self, training):
         """Update the average with the new weights."""
@@ -44,7 +43,5 @@ class Average:
         return self._averaged.state_dict()
 
     def load_state_dict(self, state):
-        """Continue with these averaged weights, at once or when the training starts."""
-        self._state = None if self._averaged is not None else state
-        if self._averaged is not None:
-            self._averaged.load_state_dict(state)
+        """Continue with these averaged weights."""
+        self._averaged.load_state_dict(state)

@@ -72,7 +72,6 @@ class Training:
         self.measured_net = net  # the network that is measured after each epoch; Average puts its own network here
         self.stop = False  # set it to True to end the training after the current batch
         self.error = None  # the exception that ended the training
-        self.claimed = set()  # the folders that callbacks have claimed for this training
         self.earlier = 0.0  # seconds of all earlier attempts
         self.begun = time.perf_counter()
         self._listeners = [callback.after_batch for callback in self.callbacks if hasattr(callback, "after_batch")]
