@@ -267,7 +267,10 @@ def draw_block(block: nn.Module, title: str | None = None) -> plt.Figure:
     high = max(1.95, 1.15 + pitch * k)
     if facts["shortcut"] is not None:
         high += 0.55
-    figure, ax = _canvas(4.3 + STEP * steps, high)
+    width = 4.3 + STEP * steps
+    figure = plt.figure(figsize=(width, high), layout="none")
+    ax = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, high))  # its units are inches
+    ax.set_axis_off()
     lanes = [high - 1.35 - pitch * row for row in range(k)]
     middle, gate = sum(lanes) / len(lanes), high - 0.65
     right = 1.0 + STEP * steps  # end of the branches
@@ -327,14 +330,6 @@ def _draw_branch(ax, facts, j, heights, times, plus):
     _circle(ax, times, y, "x", RED)
     ax.text(times + 0.06, y + 0.17, f"$a_{{{j + 1}}}$", fontsize=10, color=RED)
     _line(ax, (times + 0.12, y), (plus - 0.35, y), (plus - 0.35, middle), (plus - 0.12, middle))
-
-
-def _canvas(width, height, bottom=0):
-    """Return a figure and axes whose units are inches, from (0, bottom) to (width, height)."""
-    figure = plt.figure(figsize=(width, height - bottom), layout="none")
-    ax = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(bottom, height))
-    ax.set_axis_off()
-    return figure, ax
 
 
 def _text_box(ax, left, right, y, text, colour):

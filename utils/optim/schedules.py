@@ -111,33 +111,24 @@ def _moves_momentum(optimizer, cycle_momentum):
     return all("betas" in group or group["momentum"] for group in optimizer.param_groups)
 
 
-# name: (function that makes it, "batch" or "epoch", description with the default settings). Report D, which tried the
-# first nine, gives no settings.
+# name: (function that makes it, when it steps, how it is explained in the report, whatever the settings).
+# Report D, which tried the first nine, gives no settings.
 SCHEDULES = {
-    "constant": (constant, "epoch", "lr throughout"),
-    "linear": (linear, "batch", "a straight line from lr to 0"),
-    "polynomial": (polynomial, "batch", "lr times a power of the remaining fraction of the run"),
-    "exponential": (exponential, "epoch", "the same factor after each epoch"),
-    "step": (stairs, "epoch", "a tenth after each third of the run"),
-    "cyclic": (cyclic, "batch", "up to lr and down again, four times"),
-    "one_cycle": (one_cycle, "batch", "up to lr, then down to almost 0 along cosines"),
-    "plateau": (plateau, "epoch", "a tenth whenever the watched loss has not fallen for over ten epochs"),
-    "sequential": (sequential, "batch", "two schedules in turn: a warm-up, then a cosine"),
-    "cosine": (cosine, "batch", "half a cosine from lr to 0"),
-    "triangular": (triangular, "batch", "a line up to lr, then one down to 0"),
-}
-EXPLANATIONS = {  # for the report, whatever the settings
-    "constant": "it stays the same",
-    "linear": "it falls on a straight line to 0",
-    "polynomial": "it falls as a power of the remaining part of the training",
-    "exponential": "it is multiplied by the same factor after each epoch",
-    "step": "it is multiplied by a factor after each third of the training",
-    "cyclic": "it rises and falls in several cycles",
-    "one_cycle": "it rises to its maximum and then falls to almost 0, along cosines",
-    "plateau": "it is reduced whenever the measured loss has not fallen for some epochs",
-    "sequential": "a first schedule, by default a warm-up, is followed by another, by default half a cosine",
-    "cosine": "it falls to 0 along half a cosine",
-    "triangular": "it rises to its maximum on a straight line and falls to 0 on another",
+    "constant": (constant, "epoch", "it stays the same"),
+    "linear": (linear, "batch", "it falls on a straight line to 0"),
+    "polynomial": (polynomial, "batch", "it falls as a power of the remaining part of the training"),
+    "exponential": (exponential, "epoch", "it is multiplied by the same factor after each epoch"),
+    "step": (stairs, "epoch", "it is multiplied by a factor after each third of the training"),
+    "cyclic": (cyclic, "batch", "it rises and falls in several cycles"),
+    "one_cycle": (one_cycle, "batch", "it rises to its maximum and then falls to almost 0, along cosines"),
+    "plateau": (plateau, "epoch", "it is reduced whenever the measured loss has not fallen for some epochs"),
+    "sequential": (
+        sequential,
+        "batch",
+        "a first schedule, by default a warm-up, is followed by another, by default half a cosine",
+    ),
+    "cosine": (cosine, "batch", "it falls to 0 along half a cosine"),
+    "triangular": (triangular, "batch", "it rises to its maximum on a straight line and falls to 0 on another"),
 }
 _WHOLE_RUN_ONLY = ("one_cycle", "plateau", "sequential", "triangular")  # torch can't start them in the middle of a run
 
