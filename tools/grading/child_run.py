@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from utils.data.cifar10 import Cifar10, Split
-from utils.data.loader import MEAN, STD
+from utils.data.loader import MEAN, STD, BatchLoader
+from utils.evaluation import scores
 from utils.models import NETWORKS
 from utils.models.convolution import use_fast_convolutions
-from utils.models.count import macs, parameters
 from utils.recipes.load import load_weights, recipe_of
 from utils.recipes.train import checkpoint_of, laid_out
 from utils.runs import Run
@@ -22,19 +22,13 @@ from utils.runs.checkpoints import weights_of
 from utils.training.effort import EFFORTS
 
 AT_A_TIME = 250  # images in a batch
-MOST_PARAMETERS, MOST_MACS = 100e6, 5e9  # of a network that is built for a record: larger ones would fill the memory
 LAST_ROWS = 500
 
 
-def names_of_files(folder: str) -> list[str]:
-    """Return the names of the files in a folder: a question that shows that the child answers."""
-    return sorted(path.name for path in Path(folder).iterdir())
-
-
 def read_run(folder: str) -> dict:
-    """Return what a run's record says, checked for its types only, and a hash of its weights."""
+    """Return what a run's record says, checked for its types only, and the name of its newest checkpoint."""
     run = Run(Path(folder))
-    facts = {"name": run.name, "problem": run.problem, "state": run.recorded_state}
+    facts = {"problem": run.problem, "state": run.recorded_state}
     if run.problem:
         return facts
     constants = run.record.get("recipe") or run.record
@@ -47,12 +41,12 @@ def read_run(folder: str) -> dict:
         "claims": claims_of(run),
         "tests": len(run.record.get("tests") or ()),
         "watched": run.watched,
-        "settings": {name: str(value)[:200] for name, value in run.settings.items() if value is not None},
         "mean": constants.get("mean"),
         "std": constants.get("std"),
     }
     try:
-        facts["weights"] = hash_of(weights_of(checkpoint_of(run)))
+        weights_of(checkpoint_of(run))
+        facts["weights"] = run.checkpoint.name  # with a hash of its content
     except Exception as error:
         facts["no_weights"] = str(getattr(error, "what", error)).split(": ")[0][:300]
     return facts
@@ -65,41 +59,21 @@ def claims_of(run: Run) -> dict:
     return {file: accuracy for file, accuracy in claims.items() if accuracy is not None}
 
 
-def hash_of(weights: dict) -> str:
-    """Return a hash of a network's weights, 16 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name, value in weights.items():
-        if isinstance(value, torch.Tensor):
-            digest.update(f"{name} {tuple(value.shape)}".encode())
-            digest.update(value.float().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def predict_library_network(folder: str, images: list[str]) -> list:
-    """Rebuild a network of the library by its name and settings; return its predictions for each file of images."""
+def predict_library_network(folder: str, images: str) -> torch.Tensor:
+    """Rebuild a network of the library by its name and settings; return its predictions for a file of images."""
     run = Run(Path(folder))
     recipe = recipe_of(run)
-    with torch.device("meta"):  # shapes only: nothing is allocated
-        net = recipe.make_network(10)
-        if parameters(net) > MOST_PARAMETERS or macs(net) > MOST_MACS:
-            raise ValueError(f"The network is too large to be measured: {parameters(net):,} parameters.")
     net = recipe.make_network(10)
-    load_weights(run, net, weights_of(checkpoint_of(run)))
     use_fast_convolutions(laid_out(net, "cpu"))
-    return [predictions(net, file, recipe.mean, recipe.std) for file in images]
+    return predictions(run, net, images, recipe.mean, recipe.std)
 
 
-@torch.no_grad()
-def predictions(net, file: str, mean=None, std=None) -> np.ndarray:
-    """Return the class with the highest score for each image in an .npy file."""
-    images = np.load(file, mmap_mode="r")
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (mean or MEAN, std or STD))  # as the loaders do
-    net.eval()
-    best = []
-    for start in range(0, len(images), AT_A_TIME):
-        X = torch.from_numpy(np.array(images[start : start + AT_A_TIME])).float() / 255
-        best.append(net((X - mean) / std).argmax(1).to(torch.int64))
-    return torch.cat(best).numpy()
+def predictions(run: Run, net: nn.Module, file: str, mean=None, std=None) -> torch.Tensor:
+    """Load a run's weights into a network; return the class with the highest score for each image in an .npy file."""
+    load_weights(run, net, weights_of(checkpoint_of(run)))
+    images = torch.from_numpy(np.load(file))
+    unknown = Split(images, torch.zeros(len(images), dtype=torch.int64))
+    return scores(net, BatchLoader(unknown, AT_A_TIME, mean=mean or MEAN, std=std or STD))[0].argmax(1)
 
 
 def replay(folder: str, scratch: str, train: str, checksum: str, name: str) -> dict:
@@ -109,13 +83,11 @@ def replay(folder: str, scratch: str, train: str, checksum: str, name: str) -> d
     if len(paths) < 2:
         raise ValueError("The run folder has fewer than two checkpoints, so nothing can be replayed.")
     shutil.copytree(run.folder, copy, ignore=shutil.ignore_patterns(paths[0].name))
-    recipe, record = recipe_of(run), run.record
-    arrays = np.load(train)
-    images = [torch.from_numpy(arrays[key]) for key in ("train_images", "train_labels", "test_images")]
-    origin = record.get("data")
-    splits = Split(images[0], images[1], origin), Split(images[2], torch.zeros(len(images[2])).long(), origin)
+    record, origin = run.record, run.record.get("data")
+    images, labels, test_images = map(torch.from_numpy, np.load(train).values())
+    splits = Split(images, labels, origin), Split(test_images, torch.zeros(len(test_images)).long(), origin)
     data = Cifar10(*splits, source=(origin or {}).get("source", ""), name=name, checksum=checksum)
-    recipe.train(
+    recipe_of(run).train(
         data,
         seed=record["seed"],
         protocol=record["protocol"],

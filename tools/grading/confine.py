@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import os
 import resource
-import shutil
 import signal
 
 NAMESPACES, USER_NAMESPACE = 0x00020000 | 0x40000000 | 0x20000000 | 0x08000000 | 0x04000000, 0x10000000
@@ -122,16 +121,11 @@ def drop_privileges(home: str, is_root: bool):
     die_with_parent()
 
 
-def set_limits(limits: dict):
-    """Set the limits of this process and of all that it starts; {"AS": bytes, "CPU": seconds, ...}."""
-    for name, value in limits.items():
+def set_limits(memory: int, disk: int, processes: int):
+    """Set the limits that Linux enforces for each process; the parent looks after those of all processes together."""
+    values = {"AS": 4 * memory, "FSIZE": disk, "NPROC": 4 * processes, "CORE": 0}  # torch reserves much address space
+    for name, value in values.items():  # that of the number of processes, with threads, does not bind root
         number = getattr(resource, f"RLIMIT_{name}")
         _, highest = resource.getrlimit(number)
         value = value if highest == resource.RLIM_INFINITY else min(value, highest)
         resource.setrlimit(number, (value, value))
-
-
-def copy_submission(source: str, home: str):
-    """Copy a submission, without checkpoints, into the folder in which its notebook runs."""
-    ignored = shutil.ignore_patterns("*.pt", "*.corrupt", "*.partial")
-    shutil.copytree(source, home, ignore=ignored, dirs_exist_ok=True, ignore_dangling_symlinks=True)

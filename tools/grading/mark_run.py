@@ -1,74 +1,96 @@
-"""Marks the recorded run of a submission: its record, and the accuracy of its network on the test images."""
+"""Marks the recorded run of a submission: its record, and the accuracy of its network on the test images.
+
+A child gets the test images without labels, in a random order; the labels stay here.
+"""
 
 from __future__ import annotations
 
-from tools.grading import images, judge
-from tools.grading.nursery import ChildEnded
-from tools.grading.scheme import Mark
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from tools.grading import judge
+from tools.grading.session import HOME, IMAGES, ChildEnded
+from utils.data.cifar10 import Cifar10, load_cifar10
+from utils.data.sources import is_synthetic
+from utils.evaluation.robustness import moved
 from utils.report.marking import band
 
+TEST, TRAIN = "test.npy", "train.npz"
+CHANGED = 1000  # test images that are predicted a second time, mirrored and shifted by a pixel
 CLAIM_TOLERANCE = 0.002  # an accuracy may differ by so much from one device to another
 LOOKED_UP = 0.15  # an accuracy that falls by more if images are mirrored and shifted by a pixel
 
 
+@dataclasses.dataclass(frozen=True)
+class TestSet:
+    """The labels of the test images that the child sees in `folder`, and what the images are."""
+
+    folder: Path
+    labels: np.ndarray
+    data: Cifar10
+
+
+def prepare(folder: Path, with_training_images: bool = False) -> TestSet:
+    """Write what children may see into a folder; return the TestSet."""
+    folder.mkdir(exist_ok=True)
+    data = load_cifar10()
+    order = np.random.default_rng().permutation(len(data.test))  # so that labels in CIFAR-10's order do not help
+    images = data.test.images[order]
+    changed = moved(images[:CHANGED].flip(-1), 1, 1)
+    np.save(folder / TEST, np.concatenate([images, changed]))
+    if with_training_images:
+        np.savez(folder / TRAIN, images=data.train.images, labels=data.train.labels, test_images=images)
+    return TestSet(folder, data.test.labels.numpy()[order], data)
+
+
 def mark_run(marking):
-    """Read the run and measure a network of the library; return its predictions, or None."""
+    """Read the run, and measure its network if it is one of the library."""
     if marking.run is None:
         marking.refuse(["curves", "test_accuracy"], "There is no run folder.")
-        return None
+        return
     with marking.session() as session:  # a child of its own, in which no code of the student ever runs
-        folder = session.path(marking.path_of_run())
+        files = marking.files(session)
         try:
-            marking.facts = session.ask("child_run.read_run", folder=folder)
+            marking.facts = session.ask("child_run.read_run", folder=files["folder"])
             mark_record(marking)
-            if not is_measurable(marking):
-                return None
-            if marking.given.is_replayed:
-                replay(marking, session, folder)
+            if "test_accuracy" in marking.marks:
+                return
+            if marking.is_replayed:
+                replay(marking, session, files["folder"])
             if marking.facts["is_library"]:
                 marking.notes.append(f"The run's network is {marking.facts['network']} of the library.")
-                settings = {"folder": folder, "images": images.shown_to(session)}
-                return session.ask("child_run.predict_library_network", marking.limits.seconds, **settings)
+                predicted = session.ask("child_run.predict_library_network", session.limits.seconds, **files)
+                mark_accuracy(marking, predicted)
         except (ChildEnded, *judge.FAULTS) as error:
-            marking.refuse(["test_accuracy"], f"The run can't be measured: {error}")
-    return None
+            marking.refuse(["curves", "test_accuracy"], f"The run can't be measured: {error}")
 
 
 def mark_record(marking):
-    """Mark the curves in the record, and note what is unusual."""
-    facts = marking.facts
-    if facts.get("problem"):
+    """Mark the curves in the record, note what is unusual, and refuse an accuracy that can't be measured here."""
+    facts, data = marking.facts, marking.test_set.data
+    if facts["problem"]:
         marking.refuse(["curves", "test_accuracy"], f"The run can't be read: {facts['problem']}")
         marking.claims.append(f"The record of the run is damaged: {facts['problem']}")
         return
-    marking.weights = facts.get("weights")
     rows, names = facts["rows"], ("train_loss", "train_acc", "val_acc")
     missing = [name for name in names if not rows or any(name not in row for row in rows)]
     is_complete = not missing and len(rows) > 1
     lacks = "" if is_complete else f"; missing: {', '.join(missing) or 'more epochs'}"
-    marking.marks["curves"] = Mark(2 if is_complete else 0, f"{len(rows)} epochs in the record{lacks}")
+    marking.give("curves", 2 if is_complete else 0, f"{len(rows)} epochs in the record{lacks}")
     if facts["state"] != "finished":
         marking.notes.append(f"The run is not finished: it is {facts['state']}.")
     if facts["tests"] > 1:
         marking.notes.append(f"The test images were measured {facts['tests']} times. The first accuracy counts.")
     if facts["watched"] == "test":
         marking.notes.append("The test images were watched during the training.")
-
-
-def is_measurable(marking) -> bool:
-    """Return whether the run's weights can be measured on the test images here; if not, refuse the accuracy."""
-    facts, data = marking.facts, marking.test_set.data
-    if facts.get("problem"):
-        return False
     if facts.get("no_weights"):
-        reason = f"The run has no weights that can be loaded: {facts['no_weights']}"
-        marking.claims.append(reason)
+        marking.claims.append(f"The run has no weights that can be loaded: {facts['no_weights']}")
+        marking.refuse(["test_accuracy"], marking.claims[-1])
     elif facts["checksum"] not in (None, data.checksum):
         reason = f"The run was trained on {facts['data']}, but the test images here are those of {data.name}."
-    else:
-        return True
-    marking.refuse(["test_accuracy"], reason)
-    return False
+        marking.refuse(["test_accuracy"], reason)
 
 
 def replay(marking, session, folder: str):
@@ -76,10 +98,10 @@ def replay(marking, session, folder: str):
     if not marking.facts["is_library"]:
         marking.notes.append("Not replayed: the network is the student's own, so its training would run their code.")
         return
-    data, train = marking.test_set.data, session.path(f"{images.SHOWN}/{images.TRAIN}")
-    settings = {"folder": folder, "scratch": session.home, "train": train, "checksum": data.checksum, "name": data.name}
+    data, train = marking.test_set.data, session.path(f"{IMAGES}/{TRAIN}")
+    settings = {"scratch": session.path(HOME), "train": train, "checksum": data.checksum, "name": data.name}
     try:
-        replayed = session.ask("child_run.replay", marking.limits.seconds, **settings)
+        replayed = session.ask("child_run.replay", session.limits.seconds, folder=folder, **settings)
     except ValueError as error:
         marking.notes.append(f"Not replayed: {error}")
         return
@@ -95,19 +117,12 @@ def replay(marking, session, folder: str):
 
 def mark_accuracy(marking, predicted):
     """Compute the accuracy from the predictions, compare it with what the run claims, and mark it by its band."""
-    if not marking.is_open("test_accuracy") or predicted is None:
-        return
     labels, data = marking.test_set.labels, marking.test_set.data
-    try:
-        sizes = len(labels), min(len(labels), images.CHANGED)
-        pairs = zip(predicted, sizes, strict=True)
-        plain, changed = (judge.array(values, (count,), "The predictions") for values, count in pairs)
-    except judge.FAULTS as error:
-        marking.refuse(["test_accuracy"], str(error))
-        return
-    right = plain == labels
+    again = labels[:CHANGED]
+    predicted = judge.numbers(predicted, (len(labels) + len(again),), "The tensor of predictions").numpy()
+    right = predicted[: len(labels)] == labels
     marking.measured = measured = float(right.mean())
-    fall = float(right[: len(changed)].mean() - (changed == labels[: len(changed)]).mean())
+    fall = float(right[: len(again)].mean() - (predicted[len(labels) :] == again).mean())
     if fall > LOOKED_UP:
         what = f"The accuracy falls by {100 * fall:.0f} points if images are mirrored and shifted by one pixel."
         marking.notes.append(f"{what} Are the answers stored in the submission?")
@@ -115,8 +130,7 @@ def mark_accuracy(marking, predicted):
         if abs(claimed - measured) > max(CLAIM_TOLERANCE, 1.5 / len(labels)):
             marking.claims.append(f"{file} claims an accuracy of {claimed:.2%}, but it is {measured:.2%}.")
     text = f"{measured:.2%} of {len(labels):,} test images of {data.name}"
-    if not marking.test_set.has_bands:
-        marking.marks["test_accuracy"] = Mark(None, f"{text}, which belong to no band")
-        return
-    found = band(measured)
-    marking.marks["test_accuracy"] = Mark(found.marks, f"{text}: {found.name}")
+    if is_synthetic(data.source):
+        marking.give("test_accuracy", None, f"{text}, which belong to no band")
+    else:
+        marking.give("test_accuracy", band(measured).marks, f"{text}: {band(measured).name}")
