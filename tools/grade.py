@@ -40,22 +40,15 @@ def main(arguments=None):
     parser.add_argument("--minutes", type=float, default=5.0, help="the most that one submission may take (default 5)")
     args = parser.parse_args(arguments)
     limits = Limits(seconds=60 * args.minutes)
-    results = grade(args.folder, limits, is_replayed=args.replay, may_be_unconfined=args.unconfined)
-    out = results_of(args.folder)
-    print(f"{len(results)} submissions: {out / 'grades.csv'}, {out / 'summary.html'}")
+    grade(args.folder, limits, is_replayed=args.replay, may_be_unconfined=args.unconfined)
     return 0
-
-
-def results_of(folder: Path) -> Path:
-    """Return the folder of the results."""
-    folder = folder.resolve()  # children are started in another folder
-    return folder.with_name(f"{folder.name}-graded")
 
 
 def grade(folder: Path, limits: Limits | None = None, *, is_replayed=False, may_be_unconfined=False) -> list[dict]:
     """Mark the submissions in a folder; return their results."""
-    out = results_of(folder)
-    found = submissions.find_submissions(folder.resolve()) if folder.is_dir() else []
+    folder = folder.resolve()  # children are started in another folder
+    out = folder.with_name(f"{folder.name}-graded")
+    found = submissions.find_submissions(folder) if folder.is_dir() else []
     if not found:
         next_step = "Give the folder in which each student has a folder or a zip file: make grade FOLDER=submissions"
         raise CourseworkError("There are no submissions.", where=folder, next_step=next_step)
@@ -81,6 +74,7 @@ def grade(folder: Path, limits: Limits | None = None, *, is_replayed=False, may_
         what = "Another call is marking these submissions."
         raise CourseworkError(what, where=out, next_step="Wait until it has ended.") from None
     tables.write_tables(out, results)
+    print(f"{len(results)} submissions: {out / 'grades.csv'}, {out / 'summary.html'}")
     return results
 
 

@@ -15,7 +15,6 @@ import functools
 import importlib
 import json
 import os
-import pickle
 import shutil
 import signal
 import socket
@@ -86,8 +85,7 @@ def become_child(spec: dict, file: int):
         os.environ.update(spec["environment"])
         confine.set_limits(*(spec["limits"][name] for name in ("memory", "disk", "processes")))
         while True:
-            do, seconds, arguments = pickle.loads(connection.recv_bytes())
-            connection.send_bytes(answer(do, seconds, arguments))
+            connection.send_bytes(answer(*connection.recv()))
     except BaseException as error:
         send({"error": describe(error)})  # to nobody, if the parent has closed the connection
     finally:

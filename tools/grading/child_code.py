@@ -10,17 +10,25 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from tools.grading import child
-from tools.grading.child_run import predictions
+from utils.data.cifar10 import Split
+from utils.data.loader import BatchLoader
+from utils.evaluation import metrics
+from utils.models.convolution import use_fast_convolutions
 from utils.models.count import find_branches, find_gates
 from utils.models.source import import_path
 from utils.models.summary import summarise
+from utils.recipes.load import load_weights, recipe_of
+from utils.recipes.train import checkpoint_of, laid_out
 from utils.runs import Run
+from utils.runs.checkpoints import weights_of
 from utils.teaching.guard import time_limit
 
+AT_A_TIME = 250  # images in a batch
 shell = None  # IPython's shell, in which the notebook was run
 network = None  # the student's network, made by the last `make_network`
 
@@ -121,12 +129,22 @@ def block(name: str, k: int, X=None, gate=None, branches=()) -> dict:
     return {"gate": weights, "output": Y, "shapes": [list(value.shape) for value in seen.values()]}
 
 
-def predict_own_network(folder: str, images: str, mean, std) -> torch.Tensor:
-    """Make the student's network, load the run's weights into it, and return its predictions for a file of images.
+def predict(folder: str, images: str, is_library: bool, constants: list) -> torch.Tensor:
+    """Make the network of a run and load its weights; return the class with the highest score for each image in a file.
 
-    mean, std: the constants of the normalisation in the run's record; `hand_in` may name others.
+    A network of the library is rebuilt by its name and settings. constants: the mean and the standard deviation of the
+    normalisation in the run's record; `hand_in` may name others.
     """
-    net = part("network")()
-    net(torch.zeros(2, 3, 32, 32))
-    constants = [parts().get(name, given) for name, given in (("mean", mean), ("std", std))]
-    return predictions(Run(Path(folder)), net, images, *constants)
+    run = Run(Path(folder))
+    if is_library:
+        net = recipe_of(run).make_network(10)
+        use_fast_convolutions(laid_out(net, "cpu"))
+    else:
+        net = part("network")()
+        net(torch.zeros(2, 3, 32, 32))  # initialises lazy layers
+        constants = [parts().get(name, given) for name, given in zip(("mean", "std"), constants, strict=True)]
+    load_weights(run, net, weights_of(checkpoint_of(run)))
+    X = torch.from_numpy(np.load(images))
+    mean, std = constants
+    batches = BatchLoader(Split(X, torch.zeros(len(X), dtype=torch.int64)), AT_A_TIME, mean=mean, std=std)
+    return metrics.scores(net, batches)[0].argmax(1)

@@ -7,22 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from utils.data.cifar10 import Cifar10, Split
-from utils.data.loader import MEAN, STD, BatchLoader
-from utils.evaluation import scores
+from utils.data.loader import MEAN, STD
 from utils.models import NETWORKS
-from utils.models.convolution import use_fast_convolutions
-from utils.recipes.load import load_weights, recipe_of
-from utils.recipes.train import checkpoint_of, laid_out
+from utils.recipes.load import recipe_of
+from utils.recipes.train import checkpoint_of
 from utils.runs import Run
 from utils.runs.checkpoint_files import listed, newest
 from utils.runs.checkpoints import weights_of
 from utils.training.effort import EFFORTS
 
-AT_A_TIME = 250  # images in a batch
-LAST_ROWS = 500
+CURVES = ("train_loss", "train_acc", "val_acc")
 
 
 def read_run(folder: str) -> dict:
@@ -37,12 +33,12 @@ def read_run(folder: str) -> dict:
         "is_library": run.network_name in NETWORKS,
         "checksum": (run.record.get("data") or {}).get("checksum"),
         "data": run.data,
-        "rows": run.rows[-LAST_ROWS:],
+        "epochs": len(run.rows),
+        "missing": [name for name in CURVES if not all(name in row for row in run.rows)],
         "claims": claims_of(run),
         "tests": len(run.record.get("tests") or ()),
         "watched": run.watched,
-        "mean": constants.get("mean"),
-        "std": constants.get("std"),
+        "constants": [constants.get("mean") or MEAN, constants.get("std") or STD],
     }
     try:
         weights_of(checkpoint_of(run))
@@ -57,23 +53,6 @@ def claims_of(run: Run) -> dict:
     tests = [test.get("accuracy") for test in run.record.get("tests") or () if test.get("views") == "plain"]
     claims = {"evaluation.json": (run.evaluation or {}).get("accuracy"), "run.json": tests[-1] if tests else None}
     return {file: accuracy for file, accuracy in claims.items() if accuracy is not None}
-
-
-def predict_library_network(folder: str, images: str) -> torch.Tensor:
-    """Rebuild a network of the library by its name and settings; return its predictions for a file of images."""
-    run = Run(Path(folder))
-    recipe = recipe_of(run)
-    net = recipe.make_network(10)
-    use_fast_convolutions(laid_out(net, "cpu"))
-    return predictions(run, net, images, recipe.mean, recipe.std)
-
-
-def predictions(run: Run, net: nn.Module, file: str, mean=None, std=None) -> torch.Tensor:
-    """Load a run's weights into a network; return the class with the highest score for each image in an .npy file."""
-    load_weights(run, net, weights_of(checkpoint_of(run)))
-    images = torch.from_numpy(np.load(file))
-    unknown = Split(images, torch.zeros(len(images), dtype=torch.int64))
-    return scores(net, BatchLoader(unknown, AT_A_TIME, mean=mean or MEAN, std=std or STD))[0].argmax(1)
 
 
 def replay(folder: str, scratch: str, train: str, checksum: str, name: str) -> dict:

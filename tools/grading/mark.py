@@ -42,14 +42,16 @@ class Marking:
         if not any(path.suffix.lower() == ".pdf" for path in submissions.regular_files(folder)):
             self.notes.append("There is no report as PDF.")
         mark_run(self)
-        with self.session(notebook.parent) as session:
+        limits = self.nursery.limits
+        with Session(self.nursery, folder, self.test_set.folder, notebook.parent) as session:
             try:
-                self._run_notebook(session, cells)
+                session.ask("child_code.run_cells", limits.seconds, cells=cells, seconds_each=limits.cell_seconds)
+                session.look()  # what a cell has started may run on
                 for name in ("loaders", *FUNCTIONS):
                     self._judge(name, getattr(judge, name), session)
                 self._judge_network(session)
                 self._measure_network(session)
-            except ChildEnded as error:
+            except (ChildEnded, ValueError) as error:
                 at = f" in code cell {session.last_cell + 1}" if session.last_cell is not None else ""
                 self.notes.append(f"Marking was ended{at}: {error}.")
                 self.refuse(MEASURED, f"Not reached: marking was ended{at}, because {error}.")
@@ -83,14 +85,10 @@ class Marking:
         for name in names:
             self.give(name, 0, reason)
 
-    def session(self, beside: Path | None = None) -> Session:
-        """Start a child that sees the submission and the images."""
-        return Session(self.nursery, self.folder, self.test_set.folder, beside)
-
-    def files(self, session) -> dict:
-        """Return where a child finds the run's folder and the test images."""
-        run = self.run.relative_to(self.folder).as_posix()
-        return {"folder": session.path(f"{SUBMISSION}/{run}"), "images": session.path(f"{IMAGES}/{TEST}")}
+    @property
+    def run_shown(self) -> str:
+        """Where a child finds the run's folder, before Session.path."""
+        return f"{SUBMISSION}/{self.run.relative_to(self.folder).as_posix()}"
 
     def _code_hash(self) -> str | None:
         """Return a hash of the notebook's code without comments and spacing, or None if it has almost none."""
@@ -106,17 +104,6 @@ class Marking:
             reason = f"Task 2 is refused: code cell {cell} uses {name}, but the block is to be your own."
             self.refuse(MODEL, reason)
             self.notes.append(f"Code cell {cell} uses {name}.")
-        for name, cell in source_checks.hidden_code(self.trees).items():
-            self.notes.append(f"Code cell {cell} uses {name}. It can hide an import: look at it.")
-
-    def _run_notebook(self, session, cells):
-        limits = self.nursery.limits
-        seconds_each = min(limits.cell_seconds, limits.seconds)
-        try:
-            session.ask("child_code.run_cells", limits.seconds, cells=cells, seconds_each=seconds_each)
-            session.look()  # what a cell has started may run on
-        except ValueError as error:
-            self.errors.append(f"The notebook could not be run: {error}")
 
     def _judge(self, name: str, question, *arguments):
         """Give a part its marks if the question finds no mistake."""
@@ -154,10 +141,9 @@ class Marking:
     def _measure_network(self, session):
         if "test_accuracy" in self.marks:
             return
-        constants = {name: self.facts.get(name) for name in ("mean", "std")}
-        seconds = self.nursery.limits.seconds
+        settings = {"folder": session.path(self.run_shown), "images": session.path(f"{IMAGES}/{TEST}")}
+        settings |= {name: self.facts[name] for name in ("is_library", "constants")}
         try:
-            predicted = session.ask("child_code.predict_own_network", seconds, **self.files(session), **constants)
-            mark_accuracy(self, predicted)
+            mark_accuracy(self, session.ask("child_code.predict", self.nursery.limits.seconds, **settings))
         except judge.FAULTS as error:
             self.refuse(["test_accuracy"], f"The run's weights can't be measured: {judge.reason_of(error)}")

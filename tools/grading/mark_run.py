@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tools.grading import judge
-from tools.grading.session import HOME, IMAGES, ChildEnded
+from tools.grading.session import HOME, IMAGES, ChildEnded, Session
 from utils.data.cifar10 import Cifar10, load_cifar10
 from utils.data.sources import is_synthetic
 from utils.evaluation.robustness import moved
@@ -46,25 +46,19 @@ def prepare(folder: Path, with_training_images: bool = False) -> TestSet:
 
 
 def mark_run(marking):
-    """Read the run, and measure its network if it is one of the library."""
+    """Read the run's record and, on request, replay the end of its training."""
     if marking.run is None:
         marking.refuse(["curves", "test_accuracy"], "There is no run folder.")
         return
-    with marking.session() as session:  # a child of its own, in which no code of the student ever runs
-        files = marking.files(session)
+    # A child of its own, in which no code of the student ever runs:
+    with Session(marking.nursery, marking.folder, marking.test_set.folder) as session:
         try:
-            marking.facts = session.ask("child_run.read_run", folder=files["folder"])
+            marking.facts = session.ask("child_run.read_run", folder=session.path(marking.run_shown))
             mark_record(marking)
-            if "test_accuracy" in marking.marks:
-                return
-            if marking.is_replayed:
-                replay(marking, session, files["folder"])
-            if marking.facts["is_library"]:
-                marking.notes.append(f"The run's network is {marking.facts['network']} of the library.")
-                predicted = session.ask("child_run.predict_library_network", session.limits.seconds, **files)
-                mark_accuracy(marking, predicted)
+            if marking.is_replayed and "test_accuracy" not in marking.marks:
+                replay(marking, session)
         except (ChildEnded, *judge.FAULTS) as error:
-            marking.refuse(["curves", "test_accuracy"], f"The run can't be measured: {error}")
+            marking.refuse(["curves", "test_accuracy"], f"The run can't be read: {error}")
 
 
 def mark_record(marking):
@@ -74,11 +68,11 @@ def mark_record(marking):
         marking.refuse(["curves", "test_accuracy"], f"The run can't be read: {facts['problem']}")
         marking.claims.append(f"The record of the run is damaged: {facts['problem']}")
         return
-    rows, names = facts["rows"], ("train_loss", "train_acc", "val_acc")
-    missing = [name for name in names if not rows or any(name not in row for row in rows)]
-    is_complete = not missing and len(rows) > 1
-    lacks = "" if is_complete else f"; missing: {', '.join(missing) or 'more epochs'}"
-    marking.give("curves", 2 if is_complete else 0, f"{len(rows)} epochs in the record{lacks}")
+    is_complete = facts["epochs"] > 1 and not facts["missing"]
+    lacks = "" if is_complete else f"; missing: {', '.join(facts['missing']) or 'more epochs'}"
+    marking.give("curves", 2 if is_complete else 0, f"{facts['epochs']} epochs in the record{lacks}")
+    if facts["is_library"]:
+        marking.notes.append(f"The run's network is {facts['network']} of the library.")
     if facts["state"] != "finished":
         marking.notes.append(f"The run is not finished: it is {facts['state']}.")
     if facts["tests"] > 1:
@@ -93,15 +87,17 @@ def mark_record(marking):
         marking.refuse(["test_accuracy"], reason)
 
 
-def replay(marking, session, folder: str):
+def replay(marking, session):
     """Train again from one saved checkpoint to the next, and compare the weights."""
     if not marking.facts["is_library"]:
         marking.notes.append("Not replayed: the network is the student's own, so its training would run their code.")
         return
-    data, train = marking.test_set.data, session.path(f"{IMAGES}/{TRAIN}")
-    settings = {"scratch": session.path(HOME), "train": train, "checksum": data.checksum, "name": data.name}
+    data = marking.test_set.data
+    paths = {"folder": marking.run_shown, "scratch": HOME, "train": f"{IMAGES}/{TRAIN}"}
+    settings = {name: session.path(path) for name, path in paths.items()}
+    settings |= {"checksum": data.checksum, "name": data.name}
     try:
-        replayed = session.ask("child_run.replay", session.limits.seconds, folder=folder, **settings)
+        replayed = session.ask("child_run.replay", session.limits.seconds, **settings)
     except ValueError as error:
         marking.notes.append(f"Not replayed: {error}")
         return

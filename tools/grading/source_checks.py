@@ -12,9 +12,6 @@ RECIPES = ("find_system", "SYSTEMS", "load_pretrained", "ours", "reported", "tab
 FORBIDDEN = (*PACKAGES, *(f"utils.recipes.{name}" for name in RECIPES), "torch.hub", "timm", "transformers")
 DRAWING = ("depth", "draw_block", "draw_network", "draw_networks", "find_gates", "macs", "network_table", "parameters")
 ALLOWED = tuple(f"utils.models.{name}" for name in (*DRAWING, "sources_of", "summarise"))
-# What can hide an import.
-HIDING = ("exec", "eval", "compile", "get_ipython", "__import__", "importlib.import_module", "sys.modules", "ctypes")
-HIDING = (*HIDING, "globals")
 # The library's functions in place of which students write their own.
 REPLACED = ("accuracy", "evaluate_accuracy", "loss_and_accuracy", "train_epoch_ch3", "train_ch3", "train_batch")
 REPLACED = [f"utils.my_utils.{name}" for name in REPLACED]
@@ -69,15 +66,6 @@ def forbidden_names(trees: list[ast.Module]) -> dict[str, int]:
     """Return {name: cell} of the blocks and networks of other people that a notebook uses."""
     allowed = {*uses(trees, ALLOWED), *PACKAGES}
     return {name: cell for name, cell in uses(trees, FORBIDDEN).items() if name not in allowed}
-
-
-def hidden_code(trees: list[ast.Module]) -> dict[str, int]:
-    """Return {name: cell} of what can hide an import, for a person to look at; the course's set-up cell may use it."""
-    from tools import publish  # a child does not see it, and need not
-
-    set_up = ast.unparse(ast.parse(publish.setup_cell()))
-    texts = [ast.unparse(tree).replace("use_drive = True", "use_drive = False") for tree in trees]
-    return {name: cell for name, cell in uses(trees, HIDING).items() if texts[cell - 1] != set_up}
 
 
 def not_written_here(trees: list[ast.Module], part: str) -> str | None:
