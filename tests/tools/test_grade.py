@@ -136,11 +136,12 @@ def test_a_rehearsal(tmp_path, run, easy, listener):
     secret.write_text("secret")
     handed_in = tmp_path / "handed-in"
     hand_ins.as_zip(hand_ins.write(handed_in / "Ada Lovelace_17_assignsubmission_file", *hand_ins.PERFECT, run=run))
-    hand_ins.write(handed_in / "half", HALF.partition("undefined_name")[0], "undefined_name", HALF_END)
+    half = hand_ins.write(handed_in / "half", HALF.partition("undefined_name")[0], "undefined_name", HALF_END, run=run)
     names = {"secret": str(secret), "outside": str(outside), "port": listener.getsockname()[1]}
     names["library"] = str(Path(grade.__file__).parents[1] / "utils" / "new.py")
     hostile = hand_ins.write(handed_in / "hostile", *(cell.format(**names) for cell in HOSTILE), run=run)
-    with_nasty_checkpoint(hostile / "runs" / "mine", tmp_path / "pickle.txt")
+    for folder in (hostile, half):
+        with_nasty_checkpoint(folder / "runs" / "mine", tmp_path / "pickle.txt")
     forger = hand_ins.write(handed_in / "forger", *FORGER, run=run)
     hand_ins.write(handed_in / "bomb", BOMB)
     hand_ins.change_record(forger / "runs" / "mine", tests=[{"accuracy": 0.42, "views": "plain"}])
@@ -169,7 +170,7 @@ def _check_others(results):
     assert "NameError" in results["half"]["errors"][0]
     hostile = results["hostile"]
     assert {name for name, points in marks(hostile).items() if points} == {"curves"}
-    assert hostile["measured"] is None and hostile["claims"]
+    assert hostile["measured"] is None and results["half"]["measured"] is None
     assert "in code cell 9" in hostile["notes"][-1] and len(hostile["errors"]) == 8, "each cell was run and refused"
     forger = results["forger"]
     assert [marks(forger)[name] for name in ("accuracy", "evaluate", "gate")] == [0, 0, 0]

@@ -4,9 +4,9 @@ The nursery is a process that has imported the library once, so that no child wa
 label or a secret, since its children inherit its memory. For each child the parent sends it a spec and an open
 connection, and gets the child's process id.
 
-The child confines itself and answers the parent's requests, first about the run, then about the student's code. Once a
-cell of the notebook was run, student code shares this process, so that no answer can be believed as such. The parent
-therefore asks for values, computed for inputs that it drew at random, and judges them itself.
+The child confines itself and answers the parent's requests. Once a cell of the notebook was run, student code shares
+this process, so that no answer can be believed as such. The parent therefore asks for values, computed for inputs that
+it drew at random, and judges them itself.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def nursery(number: str):
     from IPython.core.interactiveshell import InteractiveShell  # noqa: F401
 
     import utils.evaluation  # noqa: F401
-    from tools.grading import child_code, child_run  # noqa: F401
+    from tools.grading import child_code  # noqa: F401
     from utils.data.sources import synthetic
 
     synthetic.draw = functools.cache(synthetic.draw)
@@ -98,7 +98,7 @@ def send(reply: dict):
 
 
 def answer(do: str, seconds: float, arguments: dict) -> bytes:
-    """Return the reply to a request, such as do="child_run.read_run": {"result": ...} or {"error": text}."""
+    """Return the reply to a request, such as do="child_code.make_network": {"result": ...} or {"error": text}."""
     module, _, name = do.partition(".")
     try:
         with time_limit(seconds):

@@ -1,4 +1,4 @@
-"""Answers about the student's code: run the notebook, then call the parts that it hands in.
+"""Answers of the child: run the notebook, call the parts that it hands in, predict, and replay a training.
 
 The parts are the entries of the dict `hand_in` in the notebook's last code cell.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,9 +16,10 @@ import torch
 from torch import nn
 
 from tools.grading import child
-from utils.data.cifar10 import Split
-from utils.data.loader import BatchLoader
+from utils.data.cifar10 import Cifar10, Split
+from utils.data.loader import MEAN, STD, BatchLoader
 from utils.evaluation import metrics
+from utils.models import NETWORKS
 from utils.models.convolution import use_fast_convolutions
 from utils.models.count import find_branches, find_gates
 from utils.models.source import import_path
@@ -25,8 +27,10 @@ from utils.models.summary import summarise
 from utils.recipes.load import load_weights, recipe_of
 from utils.recipes.train import checkpoint_of, laid_out
 from utils.runs import Run
+from utils.runs.checkpoint_files import listed, newest
 from utils.runs.checkpoints import weights_of
 from utils.teaching.guard import time_limit
+from utils.training.effort import EFFORTS
 
 AT_A_TIME = 250  # images in a batch
 shell = None  # IPython's shell, in which the notebook was run
@@ -129,22 +133,57 @@ def block(name: str, k: int, X=None, gate=None, branches=()) -> dict:
     return {"gate": weights, "output": Y, "shapes": [list(value.shape) for value in seen.values()]}
 
 
-def predict(folder: str, images: str, is_library: bool, constants: list) -> torch.Tensor:
+def predict(folder: str, images: str) -> torch.Tensor:
     """Make the network of a run and load its weights; return the class with the highest score for each image in a file.
 
-    A network of the library is rebuilt by its name and settings. constants: the mean and the standard deviation of the
-    normalisation in the run's record; `hand_in` may name others.
+    A network of the library is rebuilt by its name and settings. If `hand_in` has "mean" and "std", they replace the
+    constants of the normalisation in the run's record.
     """
     run = Run(Path(folder))
-    if is_library:
+    weights = weights_of(checkpoint_of(run))
+    constants = run.record.get("recipe") or run.record
+    if run.network_name in NETWORKS:
         net = recipe_of(run).make_network(10)
         use_fast_convolutions(laid_out(net, "cpu"))
     else:
         net = part("network")()
         net(torch.zeros(2, 3, 32, 32))  # initialises lazy layers
-        constants = [parts().get(name, given) for name, given in zip(("mean", "std"), constants, strict=True)]
-    load_weights(run, net, weights_of(checkpoint_of(run)))
+        constants = constants | parts()
+    load_weights(run, net, weights)
     X = torch.from_numpy(np.load(images))
-    mean, std = constants
-    batches = BatchLoader(Split(X, torch.zeros(len(X), dtype=torch.int64)), AT_A_TIME, mean=mean, std=std)
-    return metrics.scores(net, batches)[0].argmax(1)
+    split = Split(X, torch.zeros(len(X), dtype=torch.int64))  # without labels
+    mean, std = constants.get("mean") or MEAN, constants.get("std") or STD
+    return metrics.scores(net, BatchLoader(split, AT_A_TIME, mean=mean, std=std))[0].argmax(1)
+
+
+def replay(folder: str, scratch: str, train: str, checksum: str, name: str) -> dict:
+    """Train from the older of a run's two checkpoints to the newer one, and compare the weights."""
+    run, copy = Run(Path(folder)), Path(scratch) / "replay"
+    paths = listed(run.folder)
+    if len(paths) < 2:
+        raise ValueError("The run folder has fewer than two checkpoints, so nothing can be replayed.")
+    shutil.copytree(run.folder, copy, ignore=shutil.ignore_patterns(paths[0].name))
+    record, origin = run.record, run.record.get("data")
+    images, labels, test_images = map(torch.from_numpy, np.load(train).values())
+    splits = Split(images, labels, origin), Split(test_images, torch.zeros(len(test_images)).long(), origin)
+    data = Cifar10(*splits, source=(origin or {}).get("source", ""), name=name, checksum=checksum)
+    recipe_of(run).train(
+        data,
+        seed=record["seed"],
+        protocol=record["protocol"],
+        effort=EFFORTS[run.effort],
+        device="cpu",
+        precision=record["precision"],
+        folder=copy,
+        curves=False,
+        save_every=1e9,
+    )
+    theirs, ours = newest([run.folder])[1]["net"], newest([copy])[1]["net"]
+    differences = [float((theirs[key] - ours[key]).abs().max() / ours[key].abs().max().clamp(min=1e-6)) for key in ours]
+    return {
+        "from": paths[1].name,
+        "to": paths[0].name,
+        "is_exact": all(torch.equal(theirs[key], ours[key]) for key in theirs),
+        "difference": max(differences),  # of a tensor, relative to its largest number
+        "device": record.get("device"),
+    }

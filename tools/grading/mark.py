@@ -27,7 +27,7 @@ class Marking:
 
     def __init__(self, nursery: Nursery, test_set: TestSet, is_replayed: bool = False):
         self.nursery, self.test_set, self.is_replayed = nursery, test_set, is_replayed
-        self.marks, self.facts, self.trees = {}, {}, []
+        self.marks, self.trees = {}, []
         self.claims, self.notes, self.errors = [], [], []
         self.folder = self.run = self.measured = None
         self.start = time.monotonic()
@@ -70,7 +70,7 @@ class Marking:
             "notes": self.notes,
             "errors": self.errors,
             "measured": self.measured,
-            "weights": self.facts.get("weights"),
+            "weights": self.run and self.run.checkpoint and self.run.checkpoint.name,  # with a hash of its content
             "code": self._code_hash(),
             "seconds": round(time.monotonic() - self.start, 1),
             "is_confined": self.nursery.is_confined,
@@ -88,7 +88,7 @@ class Marking:
     @property
     def run_shown(self) -> str:
         """Where a child finds the run's folder, before Session.path."""
-        return f"{SUBMISSION}/{self.run.relative_to(self.folder).as_posix()}"
+        return f"{SUBMISSION}/{self.run.folder.relative_to(self.folder).as_posix()}"
 
     def _code_hash(self) -> str | None:
         """Return a hash of the notebook's code without comments and spacing, or None if it has almost none."""
@@ -142,7 +142,6 @@ class Marking:
         if "test_accuracy" in self.marks:
             return
         settings = {"folder": session.path(self.run_shown), "images": session.path(f"{IMAGES}/{TEST}")}
-        settings |= {name: self.facts[name] for name in ("is_library", "constants")}
         try:
             mark_accuracy(self, session.ask("child_code.predict", self.nursery.limits.seconds, **settings))
         except judge.FAULTS as error:

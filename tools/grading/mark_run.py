@@ -15,8 +15,11 @@ from tools.grading.session import HOME, IMAGES, ChildEnded, Session
 from utils.data.cifar10 import Cifar10, load_cifar10
 from utils.data.sources import is_synthetic
 from utils.evaluation.robustness import moved
+from utils.models import NETWORKS
 from utils.report.marking import band
+from utils.runs import Run
 
+CURVES = ("train_loss", "train_acc", "val_acc")
 TEST, TRAIN = "test.npy", "train.npz"
 CHANGED = 1000  # test images that are predicted a second time, mirrored and shifted by a pixel
 CLAIM_TOLERANCE = 0.002  # an accuracy may differ by so much from one device to another
@@ -46,61 +49,51 @@ def prepare(folder: Path, with_training_images: bool = False) -> TestSet:
 
 
 def mark_run(marking):
-    """Read the run's record and, on request, replay the end of its training."""
-    if marking.run is None:
-        marking.refuse(["curves", "test_accuracy"], "There is no run folder.")
+    """Mark the curves of the run, note what is unusual, and refuse an accuracy that can't be measured here."""
+    run, data = marking.run, marking.test_set.data
+    if run is None or run.problem:
+        reason = f"The record of the run is damaged: {run.problem}" if run else "There is no run folder."
+        marking.refuse(["curves", "test_accuracy"], reason)
+        marking.claims += [reason] if run else []
         return
-    # A child of its own, in which no code of the student ever runs:
-    with Session(marking.nursery, marking.folder, marking.test_set.folder) as session:
-        try:
-            marking.facts = session.ask("child_run.read_run", folder=session.path(marking.run_shown))
-            mark_record(marking)
-            if marking.is_replayed and "test_accuracy" not in marking.marks:
-                replay(marking, session)
-        except (ChildEnded, *judge.FAULTS) as error:
-            marking.refuse(["curves", "test_accuracy"], f"The run can't be read: {error}")
-
-
-def mark_record(marking):
-    """Mark the curves in the record, note what is unusual, and refuse an accuracy that can't be measured here."""
-    facts, data = marking.facts, marking.test_set.data
-    if facts["problem"]:
-        marking.refuse(["curves", "test_accuracy"], f"The run can't be read: {facts['problem']}")
-        marking.claims.append(f"The record of the run is damaged: {facts['problem']}")
-        return
-    is_complete = facts["epochs"] > 1 and not facts["missing"]
-    lacks = "" if is_complete else f"; missing: {', '.join(facts['missing']) or 'more epochs'}"
-    marking.give("curves", 2 if is_complete else 0, f"{facts['epochs']} epochs in the record{lacks}")
-    if facts["is_library"]:
-        marking.notes.append(f"The run's network is {facts['network']} of the library.")
-    if facts["state"] != "finished":
-        marking.notes.append(f"The run is not finished: it is {facts['state']}.")
-    if facts["tests"] > 1:
-        marking.notes.append(f"The test images were measured {facts['tests']} times. The first accuracy counts.")
-    if facts["watched"] == "test":
+    missing = [name for name in CURVES if not all(name in row for row in run.rows)]
+    is_complete = len(run.rows) > 1 and not missing
+    lacks = "" if is_complete else f"; missing: {', '.join(missing) or 'more epochs'}"
+    marking.give("curves", 2 if is_complete else 0, f"{len(run.rows)} epochs in the record{lacks}")
+    if run.network_name in NETWORKS:
+        marking.notes.append(f"The run's network is {run.network_name} of the library.")
+    if run.recorded_state != "finished":
+        marking.notes.append(f"The run is not finished: it is {run.recorded_state}.")
+    tests = len(run.record.get("tests") or ())
+    if tests > 1:
+        marking.notes.append(f"The test images were measured {tests} times. The first accuracy counts.")
+    if run.watched == "test":
         marking.notes.append("The test images were watched during the training.")
-    if facts.get("no_weights"):
-        marking.claims.append(f"The run has no weights that can be loaded: {facts['no_weights']}")
-        marking.refuse(["test_accuracy"], marking.claims[-1])
-    elif facts["checksum"] not in (None, data.checksum):
-        reason = f"The run was trained on {facts['data']}, but the test images here are those of {data.name}."
+    if run.checkpoint is None:
+        marking.refuse(["test_accuracy"], "The run has no weights.")
+    elif (run.record.get("data") or {}).get("checksum") not in (None, data.checksum):
+        reason = f"The run was trained on {run.data}, but the test images here are those of {data.name}."
         marking.refuse(["test_accuracy"], reason)
+    elif marking.is_replayed:
+        replay(marking)
 
 
-def replay(marking, session):
+def replay(marking):
     """Train again from one saved checkpoint to the next, and compare the weights."""
-    if not marking.facts["is_library"]:
+    if marking.run.network_name not in NETWORKS:
         marking.notes.append("Not replayed: the network is the student's own, so its training would run their code.")
         return
     data = marking.test_set.data
-    paths = {"folder": marking.run_shown, "scratch": HOME, "train": f"{IMAGES}/{TRAIN}"}
-    settings = {name: session.path(path) for name, path in paths.items()}
-    settings |= {"checksum": data.checksum, "name": data.name}
-    try:
-        replayed = session.ask("child_run.replay", session.limits.seconds, **settings)
-    except ValueError as error:
-        marking.notes.append(f"Not replayed: {error}")
-        return
+    # A child of its own, in which no code of the student ever runs:
+    with Session(marking.nursery, marking.folder, marking.test_set.folder) as session:
+        paths = {"folder": marking.run_shown, "scratch": HOME, "train": f"{IMAGES}/{TRAIN}"}
+        settings = {name: session.path(path) for name, path in paths.items()}
+        settings |= {"checksum": data.checksum, "name": data.name}
+        try:
+            replayed = session.ask("child_code.replay", session.limits.seconds, **settings)
+        except (ChildEnded, ValueError) as error:
+            marking.notes.append(f"Not replayed: {error}")
+            return
     text = f"The training was replayed from {replayed['from']} to {replayed['to']}"
     if replayed["is_exact"]:
         marking.notes.append(f"{text}: the weights are equal, bit by bit.")
@@ -109,6 +102,13 @@ def replay(marking, session):
         is_close = replayed["difference"] < judge.TOLERANCE
         texts = marking.notes if is_close else marking.claims
         texts.append(f"{text} on this CPU (the run: {replayed['device']}): {difference}.")
+
+
+def claims_of(run: Run) -> dict:
+    """Return {file: the accuracy on the test images that it claims, with single predictions}."""
+    tests = [test.get("accuracy") for test in run.record.get("tests") or () if test.get("views") == "plain"]
+    claims = {"evaluation.json": (run.evaluation or {}).get("accuracy"), "run.json": tests[-1] if tests else None}
+    return {file: accuracy for file, accuracy in claims.items() if accuracy is not None}
 
 
 def mark_accuracy(marking, predicted):
@@ -122,7 +122,7 @@ def mark_accuracy(marking, predicted):
     if fall > LOOKED_UP:
         what = f"The accuracy falls by {100 * fall:.0f} points if images are mirrored and shifted by one pixel."
         marking.notes.append(f"{what} Are the answers stored in the submission?")
-    for file, claimed in marking.facts["claims"].items():
+    for file, claimed in claims_of(marking.run).items():
         if abs(claimed - measured) > max(CLAIM_TOLERANCE, 1.5 / len(labels)):
             marking.claims.append(f"{file} claims an accuracy of {claimed:.2%}, but it is {measured:.2%}.")
     text = f"{measured:.2%} of {len(labels):,} test images of {data.name}"

@@ -14,8 +14,10 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from utils.runs import Run
+
 MOST_FILES, MOST_BYTES = 5000, 2**30  # of an unpacked submission
-LARGEST_NOTEBOOK = 50 * 2**20  # bytes
+LARGEST_JSON = 50 * 2**20  # bytes of a file that is read outside the child
 NOT_READ = {"__MACOSX", ".DS_Store", ".ipynb_checkpoints", ".git"}
 MOODLE = re.compile(r"^(?P<student>.+?)_(?P<id>\d+)_assignsubmission_(file|onlinetext)")
 CANVAS = re.compile(r"^(?P<student>[^_\W]+)_(LATE_)?(?P<id>\d+)_\d+(_|$)")
@@ -106,16 +108,22 @@ def find_notebook(folder: Path) -> Path:
     raise Unusable(f"There must be one notebook, handin.ipynb, but there are {len(found)}: {names or 'none'}.")
 
 
-def find_run(folder: Path) -> Path | None:
-    """Return the run folder of a submission, the one with a run.json, or None; of several, the first by name."""
+def find_run(folder: Path) -> Run | None:
+    """Return the run of a submission, in the folder with a run.json, or None; of several, the first by name."""
     records = sorted(path for path in regular_files(folder) if path.name == "run.json")
-    return records[0].parent if records else None
+    for path in records[0].parent.glob("*.json*") if records else ():
+        _require_readable(path)
+    return Run(records[0].parent) if records else None
+
+
+def _require_readable(path: Path):
+    if path.stat().st_size > LARGEST_JSON:
+        raise Unusable(f"{path.name} is larger than 50 MB.")
 
 
 def read_cells(path: Path) -> list[str]:
     """Return the source of a notebook's code cells."""
-    if path.stat().st_size > LARGEST_NOTEBOOK:
-        raise Unusable("The notebook is larger than 50 MB.")
+    _require_readable(path)
     try:
         cells = json.loads(path.read_bytes())["cells"]
         sources = [cell["source"] for cell in cells if cell["cell_type"] == "code"]
