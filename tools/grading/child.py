@@ -1,8 +1,8 @@
 """The child process, in which a submission is run, and the nursery from which all children are forked.
 
 The nursery is a process that has imported the library once, so that no child waits for imports. It never holds a test
-label or a secret, since its children inherit its memory. For each child the parent sends it a spec and an open
-connection, and gets the child's process id.
+label or a secret, since its children inherit its memory. For each child the parent sends it an open connection, and
+gets the child's process id.
 
 The child confines itself and answers the parent's requests. Once a cell of the notebook was run, student code shares
 this process, so that no answer can be believed as such. The parent therefore asks for values, computed for inputs that
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
 import os
 import shutil
 import signal
@@ -23,7 +22,6 @@ from multiprocessing.connection import Connection
 from tools.grading import confine, messages
 from utils.teaching.guard import TimeUp, time_limit
 
-LONGEST_SPEC = 2**18
 connection = None  # in a child, the connection to the parent
 
 
@@ -43,19 +41,19 @@ def nursery(number: str):
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that children that end leave nothing behind
     channel.send(b"ready")
     while True:
-        message, files, _, _ = socket.recv_fds(channel, LONGEST_SPEC, 1)
+        message, files, _, _ = socket.recv_fds(channel, 100, 1)
         if not message:
             return
         pid = os.fork()
         if pid == 0:
             channel.close()
-            become_child(json.loads(message), *files)
+            become_child(*files)
         os.close(*files)
         channel.send(str(pid).encode())
 
 
-def become_child(spec: dict, file: int):
-    """Confine this process as the spec says, and answer requests; this function does not return."""
+def become_child(file: int):
+    """Confine this process as the parent says, and answer its requests; this function does not return."""
     global connection
     connection = Connection(file)
     try:
@@ -65,25 +63,26 @@ def become_child(spec: dict, file: int):
         nothing = os.open(os.devnull, os.O_WRONLY)  # so that endless messages don't fill the parent's disk
         os.dup2(nothing, 1)
         os.dup2(nothing, 2)
+        spec = connection.recv()
+        home, shown = spec["home"], spec["shown"]
         if spec["is_confined"]:
             is_root = confine.enter_namespaces()
             if inner := os.fork():
                 connection.close()
                 os.waitpid(inner, 0)
                 os._exit(0)
-            confine.enter_box(spec["box"], spec["system"] | spec["own"], spec["limits"]["disk"])
+            confine.enter_box(spec["box"], shown, spec["limits"]["disk"])
         else:
-            for target, source in spec["own"].items():
+            for target, source in shown.items():
                 os.makedirs(os.path.dirname(spec["box"] + target), exist_ok=True)
                 os.symlink(source, spec["box"] + target)
         ignored = shutil.ignore_patterns("*.pt", "*.corrupt", "*.partial")
-        shutil.copytree(spec["beside"], spec["home"], ignore=ignored, ignore_dangling_symlinks=True)
+        shutil.copytree(spec["beside"], home, ignore=ignored, ignore_dangling_symlinks=True)
         if spec["is_confined"]:
-            confine.drop_privileges(spec["home"], is_root)
-        os.chdir(spec["home"])
-        os.environ.clear()
-        os.environ.update(spec["environment"])
-        confine.set_limits(*(spec["limits"][name] for name in ("memory", "disk", "processes")))
+            confine.drop_privileges(home, is_root)
+        os.chdir(home)
+        os.environ |= {"HOME": home, "COURSEWORK_RUNS": f"{home}/runs", "CIFAR10_CACHE": f"{home}/.cache/images"}
+        confine.set_limits(**spec["limits"])
         while True:
             connection.send_bytes(answer(*connection.recv()))
     except BaseException as error:

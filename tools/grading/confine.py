@@ -12,6 +12,8 @@ import os
 import resource
 import signal
 import struct
+import sys
+from pathlib import Path
 
 NAMESPACES, USER_NAMESPACE = 0x00020000 | 0x40000000 | 0x20000000 | 0x08000000 | 0x04000000, 0x10000000
 NOBODY = 64321  # the user as whom student code runs if the grader is root: a number that nobody has
@@ -20,6 +22,7 @@ MOUNT_SETATTR = 442  # the number of the system call, the same on every processo
 READ_ONLY, EVERYTHING_BELOW, HERE = 1 | MS_NOSUID | MS_NODEV, 0x8000, -100
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 24, 38
 CAPABILITY_VERSION, LAST_CAPABILITY = 0x20080522, 63
+SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts")
 DEVICES = ("null", "zero", "random", "urandom")
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -75,6 +78,13 @@ def make_read_only(target: str):
     checked(libc.syscall(MOUNT_SETATTR, *place, change, ctypes.c_size_t(len(change))), f"mount_setattr {target}")
 
 
+def seen_by_all() -> list[str]:
+    """List what every child sees, at the same path as here: the system, Python, and this package with the library."""
+    suite = Path(__file__).resolve().parents[2]
+    packages = [os.path.abspath(path) for path in sys.path if "site-packages" in path]
+    return [*SYSTEM, *sorted({sys.prefix, sys.base_prefix, *packages}), f"{suite}/utils", f"{suite}/tools/grading"]
+
+
 def enter_box(box: str, shown: dict, disk: int):
     """Make a file system in memory of `disk` bytes at the folder `box`, show {path in it: source}, make it the root."""
     mount("none", "/", None, MS_REC | MS_PRIVATE)
@@ -83,7 +93,7 @@ def enter_box(box: str, shown: dict, disk: int):
         os.makedirs(f"{box}/{name}")
     for name in ("tmp", "dev/shm"):
         os.chmod(f"{box}/{name}", 0o1777)
-    for target, source in shown.items():
+    for target, source in ({path: path for path in seen_by_all()} | shown).items():
         if os.path.islink(source):  # such as /lib, which is a link to /usr/lib
             os.symlink(os.readlink(source), box + target)
         elif os.path.exists(source):

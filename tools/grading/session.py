@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
-import json
 import multiprocessing
 import os
 import pickle
@@ -31,7 +29,15 @@ from tools.grading import messages
 ROOT = Path(__file__).resolve().parents[2]
 SUITE, SUBMISSION, IMAGES = "/suite", "/submission", "/images"  # where a child finds them
 HOME = f"{SUITE}/notebooks"  # where notebooks are in the suite, so that their set-up cells find it
-SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts")
+ENVIRONMENT = {  # of all children: nothing of the grader's own
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "COURSEWORK_EFFORT": "check",
+    "CIFAR10_SOURCE": "synthetic",
+    "CI": "true",  # no live figures
+    "MPLBACKEND": "agg",
+    "GOMP_SPINCOUNT": "1000",
+}
 START = "import sys; sys.path[:0] = sys.argv[1:2]; from tools.grading import child; child.nursery(sys.argv[2])"
 LOOK_EVERY = 0.1  # seconds between two looks at the memory and the number of processes
 MOST_ERRORS = 20  # of a notebook's cells that are kept
@@ -52,33 +58,8 @@ class Limits:
     processes: int = 64
 
 
-def environment(home: str) -> dict:
-    """Return the environment of the child: nothing of the grader's own."""
-    return {
-        "HOME": home,
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        "COURSEWORK_EFFORT": "check",
-        "COURSEWORK_RUNS": f"{home}/runs",
-        "CIFAR10_SOURCE": "synthetic",
-        "CIFAR10_CACHE": f"{home}/.cache/images",
-        "CI": "true",  # no live figures
-        "MPLBACKEND": "agg",
-        "OMP_NUM_THREADS": str(torch.get_num_threads()),
-        "GOMP_SPINCOUNT": "1000",
-    }
-
-
-@functools.cache
-def shown_to_all() -> dict:
-    """Return what every child sees, {path there: path here}: Python, and what it needs of the suite."""
-    own = {sys.prefix, sys.base_prefix, *(entry for entry in sys.path if "site-packages" in entry)}
-    paths = [*SYSTEM, *sorted(map(os.path.abspath, own)), str(ROOT / "utils"), str(ROOT / "tools" / "grading")]
-    return {path: path for path in paths if os.path.exists(path)}
-
-
 class Nursery:
-    """The process that forks the children. Its environment holds nothing of the grader's own."""
+    """The process that forks the children."""
 
     def __init__(self, folder: Path, limits: Limits | None = None):
         """folder: is made for files that nobody needs later; what a call that was killed left there is removed."""
@@ -90,7 +71,7 @@ class Nursery:
             [sys.executable, "-I", "-B", "-c", START, str(ROOT), str(other.fileno())],
             stdin=subprocess.DEVNULL,
             pass_fds=(other.fileno(),),
-            env=environment(str(folder)),
+            env=ENVIRONMENT | {"HOME": str(folder), "OMP_NUM_THREADS": str(torch.get_num_threads())},
             cwd=folder,
             start_new_session=True,  # Ctrl+C is for the parent, which ends it
         )
@@ -98,9 +79,9 @@ class Nursery:
         if self._channel.recv(100) != b"ready":
             raise ChildEnded("the library can't be imported (see above)")
 
-    def start(self, spec: dict, file: int) -> int:
-        """Start a child with an open file; return its process id."""
-        socket.send_fds(self._channel, [json.dumps(spec).encode()], [file])
+    def start(self, connection: int) -> int:
+        """Start a child with its end of a connection, an open file; return its process id."""
+        socket.send_fds(self._channel, [b"start"], [connection])
         return int(self._channel.recv(100))
 
     def __enter__(self):
@@ -126,18 +107,18 @@ class Session:
         self._box = Path(tempfile.mkdtemp(dir=nursery.folder))
         self._root = "" if nursery.is_confined else str(self._box)
         self._connection, other = multiprocessing.Pipe()
+        with other:
+            self._pid = nursery.start(other.fileno())
+        beside = (beside or submission).relative_to(submission).as_posix()
         spec = {
             "is_confined": nursery.is_confined,
             "box": str(self._box),
-            "system": shown_to_all(),
-            "own": {SUBMISSION: str(submission), IMAGES: str(images), f"{SUITE}/utils": str(ROOT / "utils")},
-            "beside": self.path(f"{SUBMISSION}/{(beside or submission).relative_to(submission).as_posix()}"),
+            "shown": {SUBMISSION: str(submission), IMAGES: str(images), f"{SUITE}/utils": str(ROOT / "utils")},
+            "beside": self.path(f"{SUBMISSION}/{beside}"),
             "home": self.path(HOME),
-            "environment": environment(self.path(HOME)),
-            "limits": dataclasses.asdict(self.limits),
+            "limits": {name: getattr(self.limits, name) for name in ("memory", "disk", "processes")},
         }
-        with other:
-            self._pid = nursery.start(spec, other.fileno())
+        self._connection.send(spec)
         threading.Thread(target=self._watch, daemon=True).start()
 
     def path(self, shown: str) -> str:

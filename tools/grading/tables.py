@@ -91,7 +91,7 @@ def write_tables(folder: Path, results: list[dict]):
     earlier = read_by_hand(folder)
     empty = dict.fromkeys(["submission", "student", *BY_HAND, "comment"])
     rows = {result["key"]: empty | {"submission": result["key"], "student": result["student"]} for result in results}
-    rows |= earlier  # also those of submissions that are no longer in the folder
+    rows |= {key: empty | row for key, row in earlier.items()}  # also of submissions that are no longer in the folder
     write_bytes(folder / BY_HAND_FILE, as_csv(list(rows.values())))
     results = [finished(result, rows[result["key"]]) for result in results]
     write_bytes(folder / "grades.csv", as_csv([grades(result) for result in results]))
