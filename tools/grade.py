@@ -21,7 +21,7 @@ import filelock
 from tools.command import command
 from tools.grading import submissions, tables
 from tools.grading.mark import Marking
-from tools.grading.mark_run import prepare
+from tools.grading.mark_run import prepare_test_set
 from tools.grading.scheme import MEASURED
 from tools.grading.session import Limits, Nursery, missing_confinement
 from utils.errors import CourseworkError
@@ -64,7 +64,7 @@ def grade(folder: Path, limits: Limits | None = None, *, is_replayed=False, may_
                 next_step = "Use another computer. Or accept that the code can use network and files: ARGS=--unconfined"
                 raise CourseworkError(f"This machine can't confine student code: {why}.", next_step=next_step)
             nursery.is_confined = why is None
-            test_set = prepare(nursery.folder / "images", with_training_images=is_replayed)
+            test_set = prepare_test_set(nursery.folder / "images", with_training_images=is_replayed)
             results = []
             for number, submission in enumerate(found, 1):
                 result, state = _result(submission, out, nursery, test_set, is_replayed)

@@ -86,13 +86,16 @@ def test_a_wrong_function_is_rejected(hand_in, name, code, word):
         getattr(judge, name)(hand_in(code))
 
 
+def test_an_accuracy_may_be_a_fraction(hand_in):
+    judge.accuracy(hand_in("def accuracy(y_hat, y):\n    return float((y_hat.max(1).indices == y).double().mean())"))
+
+
 @pytest.mark.parametrize(
     "code",
     [
         "",
         EVALUATE.format(before="net.eval()", after="net.train()", result=f"(0.5, 100 * {WHOLE})"),
         EPOCH.format(start="", before="net.zero_grad()", after="optimizer.step()"),
-        "def accuracy(y_hat, y):\n    return float((y_hat.max(1).indices == y).double().mean())",
     ],
 )
 def test_right_functions_are_accepted(hand_in, code):

@@ -13,7 +13,7 @@ import torch
 from tools.grading import judge, source_checks, submissions
 from tools.grading.mark_run import TEST, TestSet, mark_accuracy, mark_run
 from tools.grading.scheme import MARKS, MEASURED, PARTS
-from tools.grading.session import IMAGES, SUBMISSION, ChildEnded, Nursery, Session
+from tools.grading.session import ChildEnded, Nursery, Session
 
 FUNCTIONS = ("accuracy", "train_epoch", "evaluate")
 MODEL = ("gate", "weighted_sum", "structure", "scores")
@@ -85,11 +85,6 @@ class Marking:
         for name in names:
             self.give(name, 0, reason)
 
-    @property
-    def run_shown(self) -> str:
-        """Where a child finds the run's folder, before Session.path."""
-        return f"{SUBMISSION}/{self.run.folder.relative_to(self.folder).as_posix()}"
-
     def _code_hash(self) -> str | None:
         """Return a hash of the notebook's code without comments and spacing, or None if it has almost none."""
         text = "\n".join(ast.unparse(tree) for tree in self.trees)
@@ -141,8 +136,8 @@ class Marking:
     def _measure_network(self, session):
         if "test_accuracy" in self.marks:
             return
-        settings = {"folder": session.path(self.run_shown), "images": session.path(f"{IMAGES}/{TEST}")}
+        paths = {"folder": session.path(self.run.folder), "images": session.path(self.test_set.folder / TEST)}
         try:
-            mark_accuracy(self, session.ask("child_code.predict", self.nursery.limits.seconds, **settings))
+            mark_accuracy(self, session.ask("child_code.predict", session.limits.seconds, **paths))
         except judge.FAULTS as error:
             self.refuse(["test_accuracy"], f"The run's weights can't be measured: {judge.reason_of(error)}")

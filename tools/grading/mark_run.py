@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tools.grading import judge
-from tools.grading.session import IMAGES, ChildEnded, Session
+from tools.grading.session import ChildEnded, Session
 from utils.data.cifar10 import Cifar10, load_cifar10
 from utils.data.sources import is_synthetic
 from utils.evaluation.robustness import moved
@@ -35,7 +35,7 @@ class TestSet:
     data: Cifar10
 
 
-def prepare(folder: Path, with_training_images: bool = False) -> TestSet:
+def prepare_test_set(folder: Path, with_training_images: bool = False) -> TestSet:
     """Write what children may see into a folder; return the TestSet."""
     folder.mkdir(exist_ok=True)
     data = load_cifar10()
@@ -84,8 +84,9 @@ def replay(marking):
         marking.notes.append("Not replayed: the network is the student's own, so its training would run their code.")
         return
     # A child of its own, in which no code of the student ever runs:
-    with Session(marking.nursery, marking.folder, marking.test_set.folder) as session:
-        paths = {"folder": session.path(marking.run_shown), "train": session.path(f"{IMAGES}/{TRAIN}")}
+    images = marking.test_set.folder
+    with Session(marking.nursery, marking.folder, images) as session:
+        paths = {"folder": session.path(marking.run.folder), "train": session.path(images / TRAIN)}
         try:
             replayed = session.ask("child_code.replay", session.limits.seconds, **paths)
         except (ChildEnded, ValueError) as error:

@@ -28,7 +28,7 @@ from tools.grading import messages
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE, SUBMISSION, IMAGES = "/suite", "/submission", "/images"  # where a child finds them
-HOME = f"{SUITE}/notebooks"  # where notebooks are in the suite, so that their set-up cells find it
+HOME = f"{SUITE}/notebooks"  # where its notebook runs: set-up cells find the suite from there
 ENVIRONMENT = {  # of all children: nothing of the grader's own
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "LANG": "C.UTF-8",
@@ -106,24 +106,25 @@ class Session:
         self._latest = time.monotonic() + self.limits.seconds
         self._box = Path(tempfile.mkdtemp(dir=nursery.folder))
         self._root = "" if nursery.is_confined else str(self._box)
+        self._shown = {SUBMISSION: submission, IMAGES: images, f"{SUITE}/utils": ROOT / "utils"}
         self._connection, other = multiprocessing.Pipe()
         with other:
             self._pid = nursery.start(other.fileno())
-        beside = (beside or submission).relative_to(submission).as_posix()
         spec = {
             "is_confined": nursery.is_confined,
             "box": str(self._box),
-            "shown": {SUBMISSION: str(submission), IMAGES: str(images), f"{SUITE}/utils": str(ROOT / "utils")},
-            "beside": self.path(f"{SUBMISSION}/{beside}"),
-            "home": self.path(HOME),
+            "shown": {target: str(source) for target, source in self._shown.items()},
+            "beside": self.path(beside or submission),
+            "home": self._root + HOME,
             "limits": {name: getattr(self.limits, name) for name in ("memory", "disk", "processes")},
         }
         self._connection.send(spec)
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def path(self, shown: str) -> str:
-        """Return where the child finds what is shown at this path; if it is not confined, this is below its box."""
-        return self._root + shown
+    def path(self, path: Path) -> str:
+        """Return where the child finds a file or folder that it may read."""
+        shown, source = next(pair for pair in self._shown.items() if path.is_relative_to(pair[1]))
+        return f"{self._root}{shown}/{path.relative_to(source).as_posix()}"
 
     def ask(self, do: str, seconds: float = 60.0, **arguments):
         """Return the child's result; raise ChildEnded if there is none, or ValueError with the error in the child."""

@@ -57,6 +57,7 @@ def read_by_hand(folder: Path) -> dict[str, dict]:
     if "submission" not in header:
         next_step = "Repair the table, or remove it if you have marked nothing in it yet. It was not changed."
         raise CourseworkError("The table of your marks has no column `submission`.", where=path, next_step=next_step)
+    rows = [{column: value for column, value in row.items() if column} for row in rows]  # only below a header
     return {row["submission"]: row for row in rows if row.get("submission")}
 
 
