@@ -1,8 +1,8 @@
 """Tests that the marking of 60 submissions goes on after it was killed twice, and leaves no process behind.
 
-    python test_grading_kills.py FOLDER SUBMISSIONS
+    python test_grading_kills.py FOLDER
 
-marks this many submissions in FOLDER/handed-in, and prints a line for each.
+marks the submissions in FOLDER/handed-in, and prints a line for each.
 """
 
 import os

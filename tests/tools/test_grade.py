@@ -250,7 +250,9 @@ def test_without_confinement_student_code_runs_only_if_that_is_accepted(tmp_path
 
 def test_a_cell_that_cannot_be_searched_is_named(tmp_path, easy):
     deep = "x = " + "1 + " * 20_000 + "1"
-    hidden = "from importlib import import_module\nBlock = import_module('utils' + '.models').GatedBlock"
+    hidden = (
+        "from importlib import import_module\nclass Block(import_module('utils' + '.models').GatedBlock):\n    pass"
+    )
     network = "hand_in = {'network': lambda: torch.nn.Sequential(Block(3, 10), torch.nn.AdaptiveAvgPool2d(1))}"
     hand_ins.write(tmp_path / "handed-in" / "a", "import torch", deep, hidden, network)
     (result,) = grade.grade(tmp_path / "handed-in")

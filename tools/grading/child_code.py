@@ -95,7 +95,8 @@ def make_network() -> dict:
             for parameter in gate.parameters():
                 parameter.add_(0.5 * torch.randn_like(parameter))
     network.eval()
-    return summarise(network) | {"modules": sorted({import_path(type(module)) for module in network.modules()})}
+    classes = {kind for module in network.modules() for kind in type(module).__mro__}
+    return summarise(network) | {"classes": sorted(map(import_path, classes))}
 
 
 def scores(images) -> torch.Tensor:

@@ -121,7 +121,7 @@ class Marking:
             reason = source_checks.not_written_here(self.trees, "network")
             judge.ensure(not reason, f"{reason}.")
             summary = session.ask("child_code.make_network")
-            foreign = [str(name) for name in summary["modules"] if str(name).startswith(source_checks.FOREIGN)]
+            foreign = [str(name) for name in summary["classes"] if str(name).startswith(source_checks.FOREIGN)]
             judge.ensure(not foreign, f"Task 2 is refused: the network contains {', '.join(foreign[:3])}.")
             gates = dict(summary["gates"])
             judge.ensure(gates, "The network has no submodule called `gate` that gives a weight for each branch.")
