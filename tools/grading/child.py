@@ -22,8 +22,6 @@ from multiprocessing.connection import Connection
 from tools.grading import confine, messages
 from utils.teaching.guard import TimeUp, time_limit
 
-connection = None  # in a child, the connection to the parent
-
 
 def nursery(number: str):
     """Start a child for each message on the socket with this file number."""
@@ -54,7 +52,6 @@ def nursery(number: str):
 
 def become_child(file: int):
     """Confine this process as the parent says, and answer its requests; this function does not return."""
-    global connection
     connection = Connection(file)
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -86,14 +83,9 @@ def become_child(file: int):
         while True:
             connection.send_bytes(answer(*connection.recv()))
     except BaseException as error:
-        send({"error": describe(error)})  # to nobody, if the parent has closed the connection
+        connection.send_bytes(messages.encode({"error": describe(error)}))  # to nobody, if the parent has closed it
     finally:
         os._exit(0)
-
-
-def send(reply: dict):
-    """Send a reply to the parent."""
-    connection.send_bytes(messages.encode(reply))
 
 
 def answer(do: str, seconds: float, arguments: dict) -> bytes:

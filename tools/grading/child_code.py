@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from tools.grading import child
 from utils.data.cifar10 import Cifar10, Split
 from utils.data.loader import MEAN, STD, BatchLoader
 from utils.evaluation import metrics
@@ -29,7 +28,6 @@ from utils.recipes.train import checkpoint_of, laid_out
 from utils.runs import Run
 from utils.runs.checkpoint_files import listed, newest
 from utils.runs.checkpoints import weights_of
-from utils.teaching.guard import time_limit
 from utils.training.effort import EFFORTS
 
 AT_A_TIME = 250  # images in a batch
@@ -37,27 +35,22 @@ shell = None  # IPython's shell, in which the notebook was run
 network = None  # the student's network, made by the last `make_network`
 
 
-def run_cells(cells: list[str], seconds_each: float):
-    """Run a notebook's cells in order, also after an error, and send the errors."""
+def run_cell(source: str):
+    """Run a cell of the notebook, or raise its error."""
     global shell
-    sys.path.append(os.getcwd())  # at the end, so that a submission's own utils/ does not replace the library
-    from IPython.core.interactiveshell import InteractiveShell
-    from traitlets.config import Config
+    if shell is None:
+        from IPython.core.interactiveshell import InteractiveShell
+        from traitlets.config import Config
 
-    config = Config()
-    config.HistoryManager.enabled = False
-    config.InteractiveShell.colors = "NoColor"
-    shell = InteractiveShell.instance(config=config)
-    for number, source in enumerate(cells):
-        child.send({"cell": number})
-        try:
-            with time_limit(seconds_each):
-                result = shell.run_cell(source)
-            error = result.error_before_exec or result.error_in_exec
-        except BaseException as raised:
-            error = raised
-        if error is not None:
-            child.send({"cell": number, "error": child.describe(error, seconds_each)})
+        config = Config()
+        config.HistoryManager.enabled = False
+        config.InteractiveShell.colors = "NoColor"
+        shell = InteractiveShell.instance(config=config)
+        sys.path.append(os.getcwd())  # at the end, so that a submission's own utils/ does not replace the library
+    result = shell.run_cell(source)
+    error = result.error_before_exec or result.error_in_exec
+    if error is not None:
+        raise error
 
 
 def parts() -> dict:

@@ -16,6 +16,7 @@ from tools.grading.scheme import MARKS, MEASURED, PARTS
 from tools.grading.session import ChildEnded, Nursery, Session
 
 FUNCTIONS = ("accuracy", "train_epoch", "evaluate")
+MOST_ERRORS = 20  # of the notebook's cells that are kept
 MODEL = ("gate", "weighted_sum", "structure", "scores")
 
 
@@ -30,6 +31,7 @@ class Marking:
         self.marks, self.trees = {}, []
         self.claims, self.notes, self.errors = [], [], []
         self.folder = self.run = self.measured = None
+        self.place = ""  # where the notebook is just run, for messages
         self.start = time.monotonic()
         torch.seed()  # nobody can guess the inputs that are drawn from now on
 
@@ -42,20 +44,16 @@ class Marking:
         if not any(path.suffix.lower() == ".pdf" for path in submissions.regular_files(folder)):
             self.notes.append("There is no report as PDF.")
         mark_run(self)
-        limits = self.nursery.limits
         with Session(self.nursery, folder, self.test_set.folder, notebook.parent) as session:
             try:
-                session.ask("child_code.run_cells", limits.seconds, cells=cells, seconds_each=limits.cell_seconds)
-                session.look()  # what a cell has started may run on
+                self._run_notebook(session, cells)
                 for name in ("loaders", *FUNCTIONS):
                     self._judge(name, getattr(judge, name), session)
                 self._judge_network(session)
                 self._measure_network(session)
-            except (ChildEnded, ValueError) as error:
-                at = f" in code cell {session.last_cell + 1}" if session.last_cell is not None else ""
-                self.notes.append(f"Marking was ended{at}: {error}.")
-                self.refuse(MEASURED, f"Not reached: marking was ended{at}, because {error}.")
-        self.errors += session.cell_errors
+            except ChildEnded as error:
+                self.notes.append(f"Marking was ended{self.place}: {error}.")
+                self.refuse(MEASURED, f"Not reached: marking was ended{self.place}, because {error}.")
 
     def result(self) -> dict:
         """Return what is known so far as the result that is stored."""
@@ -68,7 +66,7 @@ class Marking:
             "parts": parts,
             "claims": self.claims,
             "notes": self.notes,
-            "errors": self.errors,
+            "errors": self.errors[:MOST_ERRORS],
             "measured": self.measured,
             "weights": self.run and self.run.checkpoint and self.run.checkpoint.name,  # with a hash of its content
             "code": self._code_hash(),
@@ -99,6 +97,16 @@ class Marking:
             reason = f"Task 2 is refused: code cell {cell} uses {name}, but the block is to be your own."
             self.refuse(MODEL, reason)
             self.notes.append(f"Code cell {cell} uses {name}.")
+
+    def _run_notebook(self, session, cells):
+        for number, source in enumerate(cells, 1):
+            self.place = f" in code cell {number}"
+            try:
+                session.ask("child_code.run_cell", session.limits.cell_seconds, source=source)
+            except ValueError as error:
+                self.errors.append(f"Code cell {number}: {error}")
+        session.look()  # what a cell has started may run on
+        self.place = ""
 
     def _judge(self, name: str, question, *arguments):
         """Give a part its marks if the question finds no mistake."""

@@ -1,7 +1,7 @@
 """The process that forks all children, and the child for one submission, as the parent sees them.
 
 with Nursery(folder, Limits()) as nursery, Session(nursery, submission, images) as session:
-    session.ask("child_code.run_cells", cells=[...])
+    session.ask("child_code.run_cell", source="1 + 1")
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ ENVIRONMENT = {  # of all children: nothing of the grader's own
 }
 START = "import sys; sys.path[:0] = sys.argv[1:2]; from tools.grading import child; child.nursery(sys.argv[2])"
 LOOK_EVERY = 0.1  # seconds between two looks at the memory and the number of processes
-MOST_ERRORS = 20  # of a notebook's cells that are kept
 
 
 class ChildEnded(Exception):
@@ -100,8 +99,7 @@ class Session:
     def __init__(self, nursery: Nursery, submission: Path, images: Path, beside: Path | None = None):
         """Start a child that may read two folders. beside: whose files lie beside the notebook, in the submission."""
         self.limits = nursery.limits
-        self.why_ended = self.last_cell = None
-        self.cell_errors = []
+        self.why_ended = None
         self._finished = threading.Event()
         self._latest = time.monotonic() + self.limits.seconds
         self._box = Path(tempfile.mkdtemp(dir=nursery.folder))
@@ -132,7 +130,7 @@ class Session:
         if not self.why_ended:
             try:
                 self._connection.send_bytes(pickle.dumps((do, seconds, arguments)))
-                reply = self._read_reply()
+                reply = messages.decode(self._connection.recv_bytes(messages.LONGEST))
             except (EOFError, ConnectionError):
                 self.end("its process ended by itself")
             except (OSError, ValueError, TypeError, OverflowError):
@@ -142,15 +140,6 @@ class Session:
         if isinstance(error := reply.get("error"), str):
             raise ValueError(error[:300])
         return reply.get("result")
-
-    def _read_reply(self) -> dict:
-        while True:
-            reply = messages.decode(self._connection.recv_bytes(messages.LONGEST))
-            if "cell" not in reply:
-                return reply
-            self.last_cell = int(reply["cell"])
-            if reply.get("error") and len(self.cell_errors) < MOST_ERRORS:
-                self.cell_errors.append(f"Code cell {self.last_cell + 1}: {str(reply['error'])[:200]}")
 
     def _watch(self):
         while not self._finished.wait(LOOK_EVERY):
