@@ -20,7 +20,7 @@ class Here:
     def ask(self, do, **arguments):
         arguments = pickle.loads(pickle.dumps(arguments))
         try:
-            result = getattr(child_code, do.removeprefix("child_code."))(**arguments)
+            result = getattr(child_code, do)(**arguments)
             return messages.decode(messages.encode({"result": result}))["result"]
         except Exception as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
@@ -111,7 +111,7 @@ def changed_network(old, new):
 
 def judged_network(session):
     """Judge a network's blocks and scores; return the name of the first part that is rejected, or None."""
-    gates = session.ask("child_code.make_network")["gates"]
+    gates = session.ask("make_network")["gates"]
     for name in ("gate", "weighted_sum"):
         try:
             judge.each_block(getattr(judge, name), session, gates)

@@ -12,26 +12,21 @@ it drew at random, and judges them itself.
 from __future__ import annotations
 
 import functools
-import importlib
 import os
 import shutil
 import signal
 import socket
 from multiprocessing.connection import Connection
 
-from tools.grading import confine, messages
+import matplotlib.pyplot  # noqa: F401  (so that no child waits for this import)
+
+from tools.grading import child_code, confine, messages
+from utils.data.sources import synthetic
 from utils.teaching.guard import TimeUp, time_limit
 
 
 def nursery(number: str):
     """Start a child for each message on the socket with this file number."""
-    import matplotlib.pyplot  # noqa: F401
-    from IPython.core.interactiveshell import InteractiveShell  # noqa: F401
-
-    import utils.evaluation  # noqa: F401
-    from tools.grading import child_code  # noqa: F401
-    from utils.data.sources import synthetic
-
     synthetic.draw = functools.cache(synthetic.draw)
     synthetic.draw()  # so that no child has to draw its images
     confine.die_with_parent()
@@ -89,12 +84,10 @@ def become_child(file: int):
 
 
 def answer(do: str, seconds: float, arguments: dict) -> bytes:
-    """Return the reply to a request, such as do="child_code.make_network": {"result": ...} or {"error": text}."""
-    module, _, name = do.partition(".")
+    """Return the reply to a request to do something in child_code.py: {"result": ...} or {"error": text}."""
     try:
         with time_limit(seconds):
-            function = getattr(importlib.import_module(f"tools.grading.{module}"), name)
-            return messages.encode({"result": function(**arguments)})
+            return messages.encode({"result": getattr(child_code, do)(**arguments)})
     except BaseException as error:
         return messages.encode({"error": describe(error, seconds)})
 

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
+from traitlets.config import Config
 
 from utils.data.cifar10 import Cifar10, Split
 from utils.data.loader import MEAN, STD, BatchLoader
@@ -39,9 +41,6 @@ def run_cell(source: str):
     """Run a cell of the notebook, or raise its error."""
     global shell
     if shell is None:
-        from IPython.core.interactiveshell import InteractiveShell
-        from traitlets.config import Config
-
         config = Config()
         config.HistoryManager.enabled = False
         config.InteractiveShell.colors = "NoColor"

@@ -74,7 +74,7 @@ def small_batch(size: int) -> tuple:
 
 def loaders(session):
     """The loader gives batches of normalised images and labels."""
-    batches = session.ask("child_code.batches", name="train_iter", count=2)
+    batches = session.ask("batches", name="train_iter", count=2)
     ensure(batches, "train_iter gives no batch.")
     labels = []
     for X, y in batches:
@@ -94,7 +94,7 @@ def accuracy(session):
         y_hat, y = torch.randn(size, CLASSES), torch.randint(CLASSES, (size,))
         y[: size // 2] = y_hat.argmax(1)[: size // 2]
         correct = int((y_hat.argmax(1) == y).sum())
-        reply = session.ask("child_code.call", name="accuracy", arguments=(y_hat, y))
+        reply = session.ask("call", name="accuracy", arguments=(y_hat, y))
         got = float(numbers(reply["result"], (), "The result"))
         is_right = min(abs(got - correct), abs(got - correct / size)) < 1e-4
         ensure(is_right, f"Of {size} predictions {correct} are correct, but the result is {got:.4g}.")
@@ -106,7 +106,7 @@ def train_epoch(session):
     net = linear_network()
     batches = [small_batch(size) for size in (5, 5, 2)]  # the last one is smaller, as in an epoch
     arguments = net, batches, nn.CrossEntropyLoss(), torch.optim.SGD(net.parameters(), lr=0.1)
-    reply = session.ask("child_code.call", name="train_epoch", arguments=arguments, net=net)
+    reply = session.ask("call", name="train_epoch", arguments=arguments, net=net)
     pairs = zip(reply["weights"], net.parameters(), strict=True)
     got = [numbers(value, before.shape, "A weight") for value, before in pairs]
     ensure(not is_close(got[0], net[2].weight), "The weights did not change.")
@@ -136,7 +136,7 @@ def evaluate(session):
         y[correct:] = (y[correct:] + 1) % CLASSES
         batches.append((X, y))
     right, of_batches = 72 / 152, (24 / 64 + 24 / 64 + 1) / 3
-    reply = session.ask("child_code.call", name="evaluate", arguments=(net.train(), batches), net=net)
+    reply = session.ask("call", name="evaluate", arguments=(net.train(), batches), net=net)
     result = reply["result"]
     result = result[-1] if isinstance(result, list) and result else result  # (loss, accuracy) is accepted
     got = float(numbers(result, (), "The result"))
@@ -152,11 +152,11 @@ def evaluate(session):
 def scores(session):
     """The network gives ten scores for each image, which are no probabilities yet."""
     X = torch.randn(IMAGES, 3, 32, 32)
-    Y = numbers(session.ask("child_code.scores", images=X), (IMAGES, 10), "The output of the network")
+    Y = numbers(session.ask("scores", images=X), (IMAGES, 10), "The output of the network")
     ensure((Y.amax(0) - Y.amin(0)).max() > 1e-6, "The scores are the same for every image.")
     is_softmax = Y.min() >= 0 and is_close(Y.sum(1), torch.ones(IMAGES))
     ensure(not is_softmax, "The scores of an image sum to 1: there is a softmax before the cross-entropy.")
-    alone = numbers(session.ask("child_code.scores", images=X[:1]), (1, 10), "The output of the network")
+    alone = numbers(session.ask("scores", images=X[:1]), (1, 10), "The output of the network")
     is_alone = is_close(alone[0], Y[0], 1e-2)
     ensure(is_alone, "In eval mode, the scores of an image depend on the other images in its batch.")
     return "ten scores for each image"
@@ -182,7 +182,7 @@ class Block:
 
     def compute(self, **values) -> dict:
         """Return what the child computes for these values."""
-        return self.session.ask("child_code.block", name=self.name, k=self.k, **values)
+        return self.session.ask("block", name=self.name, k=self.k, **values)
 
     def draw(self) -> torch.Tensor:
         """Return an input of the block; its channels have different means in each image."""

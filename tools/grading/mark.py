@@ -102,7 +102,7 @@ class Marking:
         for number, source in enumerate(cells, 1):
             self.place = f" in code cell {number}"
             try:
-                session.ask("child_code.run_cell", session.limits.cell_seconds, source=source)
+                session.ask("run_cell", session.limits.cell_seconds, source=source)
             except ValueError as error:
                 self.errors.append(f"Code cell {number}: {error}")
         session.look()  # what a cell has started may run on
@@ -128,7 +128,7 @@ class Marking:
         try:
             reason = source_checks.not_written_here(self.trees, "network")
             judge.ensure(not reason, f"{reason}.")
-            summary = session.ask("child_code.make_network")
+            summary = session.ask("make_network")
             foreign = [str(name) for name in summary["classes"] if str(name).startswith(source_checks.FOREIGN)]
             judge.ensure(not foreign, f"Task 2 is refused: the network contains {', '.join(foreign[:3])}.")
             gates = dict(summary["gates"])
@@ -146,6 +146,6 @@ class Marking:
             return
         paths = {"folder": session.path(self.run.folder), "images": session.path(self.test_set.folder / TEST)}
         try:
-            mark_accuracy(self, session.ask("child_code.predict", session.limits.seconds, **paths))
+            mark_accuracy(self, session.ask("predict", session.limits.seconds, **paths))
         except judge.FAULTS as error:
             self.refuse(["test_accuracy"], f"The run's weights can't be measured: {judge.reason_of(error)}")

@@ -88,7 +88,7 @@ def replay(marking):
     with Session(marking.nursery, marking.folder, images) as session:
         paths = {"folder": session.path(marking.run.folder), "train": session.path(images / TRAIN)}
         try:
-            replayed = session.ask("child_code.replay", session.limits.seconds, **paths)
+            replayed = session.ask("replay", session.limits.seconds, **paths)
         except (ChildEnded, ValueError) as error:
             marking.notes.append(f"Not replayed: {error}")
             return

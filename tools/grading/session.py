@@ -1,7 +1,7 @@
 """The process that forks all children, and the child for one submission, as the parent sees them.
 
 with Nursery(folder, Limits()) as nursery, Session(nursery, submission, images) as session:
-    session.ask("child_code.run_cell", source="1 + 1")
+    session.ask("run_cell", source="1 + 1")
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def missing_confinement(nursery: Nursery) -> str | None:
         Session(nursery, Path(empty), Path(empty)) as session,
     ):
         try:
-            session.ask("messages.encode", reply=None)  # a question that every child can answer
+            session.ask("run_cell", source="")
         except (ChildEnded, ValueError) as error:
             return str(error)
     return None
