@@ -21,7 +21,7 @@ import filelock
 from tools.command import command
 from tools.grading import submissions, tables
 from tools.grading.mark import Marking
-from tools.grading.mark_run import prepare_test_set
+from tools.grading.mark_run import TestSet
 from tools.grading.scheme import MEASURED
 from tools.grading.session import Limits, Nursery, missing_confinement
 from utils.errors import CourseworkError
@@ -64,29 +64,29 @@ def grade(folder: Path, limits: Limits | None = None, *, is_replayed=False, may_
                 next_step = "Use another computer. Or accept that the code can use network and files: ARGS=--unconfined"
                 raise CourseworkError(f"This machine can't confine student code: {why}.", next_step=next_step)
             nursery.is_confined = why is None
-            test_set = prepare_test_set(nursery.folder / "images", with_training_images=is_replayed)
+            test_set = TestSet(nursery.folder / "images", is_replayed)
             results = []
             for number, submission in enumerate(found, 1):
-                result, state = _result(submission, out, nursery, test_set, is_replayed)
+                result, state = _result(submission, out, nursery, test_set)
                 results.append(result)
                 print(f"{number} of {len(found)}: {submission.student}: {state}", flush=True)
+            tables.write_tables(out, results)
     except filelock.Timeout:
         what = "Another call is marking these submissions."
         raise CourseworkError(what, where=out, next_step="Wait until it has ended.") from None
-    tables.write_tables(out, results)
     print(f"{len(results)} submissions: {out / 'grades.csv'}, {out / 'summary.html'}")
     return results
 
 
-def _result(submission, out, nursery, test_set, is_replayed):
+def _result(submission, out, nursery, test_set):
     """Return (result, what is said of it): the stored result of a submission, or that of marking it now."""
     path = out / "students" / submission.key / "result.json"
-    conditions = [VERSION, test_set.data.checksum, nursery.limits, nursery.is_confined, is_replayed]
+    conditions = [VERSION, test_set.data.checksum, nursery.limits, nursery.is_confined, test_set.is_replayed]
     identity = hashlib.sha256(repr([submission.checksum(), *conditions]).encode()).hexdigest()[:16]
     earlier = read_json(path)
     if earlier and earlier.get("identity") == identity:
         return earlier, "marked before"
-    marking = Marking(nursery, test_set, is_replayed)
+    marking = Marking(nursery, test_set)
     try:
         marking.mark(submissions.unpack(submission, nursery.folder / "submission"))
     except submissions.Unusable as error:

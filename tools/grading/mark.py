@@ -26,8 +26,8 @@ class Marking:
     None leaves the part open: a person marks it.
     """
 
-    def __init__(self, nursery: Nursery, test_set: TestSet, is_replayed: bool = False):
-        self.nursery, self.test_set, self.is_replayed = nursery, test_set, is_replayed
+    def __init__(self, nursery: Nursery, test_set: TestSet):
+        self.nursery, self.test_set = nursery, test_set
         self.marks, self.trees = {}, []
         self.claims, self.notes, self.errors = [], [], []
         self.folder = self.run = self.measured = None

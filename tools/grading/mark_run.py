@@ -5,14 +5,13 @@ A child gets the test images without labels, in a random order; the labels stay 
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from tools.grading import judge
 from tools.grading.session import ChildEnded, Session
-from utils.data.cifar10 import Cifar10, load_cifar10
+from utils.data.cifar10 import load_cifar10
 from utils.data.sources import is_synthetic
 from utils.evaluation.robustness import moved
 from utils.models import NETWORKS
@@ -26,26 +25,19 @@ CLAIM_TOLERANCE = 0.002  # an accuracy may differ by so much from one device to 
 LOOKED_UP = 0.15  # an accuracy that falls by more if images are mirrored and shifted by a pixel
 
 
-@dataclasses.dataclass(frozen=True)
 class TestSet:
-    """The labels of the test images that the child sees in `folder`, and what the images are."""
+    """The test images that children see in `folder`, their labels, and what the images are."""
 
-    folder: Path
-    labels: np.ndarray
-    data: Cifar10
-
-
-def prepare_test_set(folder: Path, with_training_images: bool = False) -> TestSet:
-    """Write what children may see into a folder; return the TestSet."""
-    folder.mkdir(exist_ok=True)
-    data = load_cifar10()
-    order = np.random.default_rng().permutation(len(data.test))  # so that labels in CIFAR-10's order do not help
-    images = data.test.images[order]
-    changed = moved(images[:CHANGED].flip(-1), 1, 1)
-    np.save(folder / TEST, np.concatenate([images, changed]))
-    if with_training_images:
-        np.savez(folder / TRAIN, images=data.train.images, labels=data.train.labels, test_images=images)
-    return TestSet(folder, data.test.labels.numpy()[order], data)
+    def __init__(self, folder: Path, is_replayed: bool = False):
+        """Write what children may see into a folder; for replays, these are the training images, too."""
+        folder.mkdir(exist_ok=True)
+        self.folder, self.is_replayed, self.data = folder, is_replayed, load_cifar10()
+        train, test = self.data.train, self.data.test
+        order = np.random.default_rng().permutation(len(test))  # so that labels in CIFAR-10's order do not help
+        images, self.labels = test.images[order], test.labels.numpy()[order]
+        np.save(folder / TEST, np.concatenate([images, moved(images[:CHANGED].flip(-1), 1, 1)]))
+        if is_replayed:
+            np.savez(folder / TRAIN, images=train.images, labels=train.labels, test_images=images)
 
 
 def mark_run(marking):
@@ -74,7 +66,7 @@ def mark_run(marking):
     elif (run.record.get("data") or {}).get("checksum") not in (None, data.checksum):
         reason = f"The run was trained on {run.data}, but the test images here are those of {data.name}."
         marking.refuse(["test_accuracy"], reason)
-    elif marking.is_replayed:
+    elif marking.test_set.is_replayed:
         replay(marking)
 
 
