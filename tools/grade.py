@@ -74,7 +74,7 @@ def grade(folder: Path, limits: Limits | None = None, *, is_replayed=False, may_
     except filelock.Timeout:
         what = "Another call is marking these submissions."
         raise CourseworkError(what, where=out, next_step="Wait until it has ended.") from None
-    print(f"{len(results)} submissions: {out / 'grades.csv'}, {out / 'summary.html'}")
+    print(f"Submissions: {len(results)}. Results: {out / 'grades.csv'}, {out / 'summary.html'}")
     return results
 
 
@@ -101,7 +101,7 @@ def _result(submission, out, nursery, test_set):
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, marking.result() | facts)
     result = read_json(path)
-    return result, f"{tables.total(result['parts']):g} points, {result['seconds']:g} s"
+    return result, f"{tables.total(result['parts']):g} points so far, {result['seconds']:g} s"
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 import csv
 import pickle
+import shutil
 import types
 import zipfile
+from pathlib import Path
 
 import hand_ins
 import pytest
@@ -11,6 +13,7 @@ import torch
 
 from tools.grading import child_code, judge, messages, scheme, source_checks, submissions, tables
 from utils.errors import CourseworkError
+from utils.files import read_json
 from utils.report.marking import TASKS
 
 
@@ -319,3 +322,14 @@ def test_what_students_write_is_neither_html_nor_a_formula(tmp_path):
 
 def test_shared_work_is_named():
     assert len(tables.shared_work([stored(), stored()])) == 1
+
+
+def test_the_pages_of_the_sample_are_what_marking_makes_of_its_result(tmp_path):
+    sample = Path(tables.__file__).parents[2] / "docs" / "sample" / "submissions-graded"
+    (result,) = (read_json(path) for path in sample.glob("students/*/result.json"))
+    shutil.copy(sample / tables.BY_HAND_FILE, tmp_path)
+    tables.write_tables(tmp_path, [result])
+    written = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) == 7
+    for path in written:
+        assert (tmp_path / path).read_bytes() == (sample / path).read_bytes(), path
