@@ -32,6 +32,30 @@ def close_figures():
 
 
 @pytest.fixture
+def shown(monkeypatch, close_figures):
+    """Record what a cell with controls shows: (figures, what stands for the controls without a kernel, controls)."""
+    import ipywidgets
+
+    figures, bundles, controls = [], [], []
+
+    class Handle:
+        update = staticmethod(figures.append)
+
+    def display(what, raw=False, display_id=None):
+        (bundles if raw else figures).append(what)
+        return Handle
+
+    def row(children):
+        controls.extend(children)
+        return ipywidgets.VBox(children)
+
+    monkeypatch.setattr("utils.data.browse.display", display)
+    monkeypatch.setattr("utils.evaluation.upload_widget.display", display)
+    monkeypatch.setattr(ipywidgets, "HBox", row)
+    return figures, bundles, controls
+
+
+@pytest.fixture
 def rng():
     return np.random.default_rng(0)
 

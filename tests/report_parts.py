@@ -51,7 +51,6 @@ def gated_layer(number, channels, size, **changes):
         "shortcut": None,
         "after": "batch norm, leaky ReLU, max pool 2",
         "channels": list(channels),
-        "kernel_sizes": [3, 3, 3],
         "steps": 1,
     } | changes
     weights = 27 * channels[0] * channels[1]

@@ -57,12 +57,9 @@ def main(arguments=None):
     return 1 if options.check and stale else 0
 
 
-def pages(records=None, tried=None):
-    """Return {path: text} of the two pages, their tables made from the records; tried: those of held-out images."""
-    if records is None:
-        records = list(read_records().values())
-    if tried is None:
-        tried = list(read_records(CHOICE_RESULTS).values())
+def pages():
+    """Return {path: text} of the two pages, their tables made from the records."""
+    records, tried = list(read_records().values()), list(read_records(CHOICE_RESULTS).values())
     originals = [record for record in records if record["data"]["name"] == ORIGINAL]
     others = [record for record in records if record["data"]["name"] != ORIGINAL]
     readme, page = ROOT / "README.md", RESULTS.parent / "README.md"
@@ -320,9 +317,9 @@ def machine(device):
     return re.sub(r" \(\d+ GiB\)", "", device.partition(", torch")[0])
 
 
-def percent(fraction, space=" "):
+def percent(fraction):
     """Return a fraction as a percentage."""
-    return f"{100 * fraction:.2f}{space}%"
+    return f"{100 * fraction:.2f} %"
 
 
 def markdown_list(sentences):

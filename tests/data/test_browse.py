@@ -1,6 +1,5 @@
 """The controls: each choice redraws the one figure in its place; without controls a sentence and a figure stay."""
 
-import ipywidgets
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -10,39 +9,6 @@ from utils.data.augment import Flip
 from utils.data.cifar10 import CLASSES, Cifar10, Split
 
 
-class Handle:
-    """Stand in for a display's handle and remember what it was given."""
-
-    def __init__(self):
-        self.figures = []
-
-    def update(self, figure):
-        self.figures.append(figure)
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    """Record what is displayed, and let the controls that were made be found by their description."""
-    handle, bundles, controls = Handle(), [], {}
-
-    def display(what, raw=False, display_id=None):
-        (bundles if raw else handle.figures).append(what)
-        return handle
-
-    def remember(kind):
-        def make(**options):
-            controls[options["description"]] = widget = kind(**options)
-            return widget
-
-        return make
-
-    monkeypatch.setattr(widgets, "display", display)
-    for name in ("Dropdown", "BoundedIntText"):
-        monkeypatch.setattr(widgets.ipywidgets, name, remember(getattr(ipywidgets, name)))
-    yield handle.figures, bundles, controls
-    plt.close("all")
-
-
 @pytest.fixture
 def data():
     labels = torch.arange(120) % 10
@@ -50,6 +16,11 @@ def data():
     images[:, :, :, :16] += 100  # brighter on the left
     split = Split(images, labels)
     return Cifar10(split, split, "synthetic", "synthetic images", "0" * 16)
+
+
+def named(controls):
+    """Return {description: control}."""
+    return {control.description: control for control in controls}
 
 
 def captions(figure):
@@ -76,7 +47,7 @@ def test_all_pages_together_show_every_image_once(shown, data):
     figures, _, controls = shown
     widgets.browse_images(data)
     for page in (2, 3):
-        controls["page"].value = page
+        named(controls)["page"].value = page
     names = [name for figure in figures for name in captions(figure)]
     assert sorted(names) == sorted(CLASSES * 12)
 
@@ -84,16 +55,16 @@ def test_all_pages_together_show_every_image_once(shown, data):
 def test_a_class_shows_that_class_and_as_many_pages_as_it_has(shown, data):
     figures, _, controls = shown
     widgets.browse_images(data)
-    controls["page"].value = 3
-    controls["class"].value = "frog"
+    named(controls)["page"].value = 3
+    named(controls)["class"].value = "frog"
     assert captions(figures[-1]) == ["frog"] * 12
-    assert controls["page"].value == controls["page"].max == 1
+    assert named(controls)["page"].value == named(controls)["page"].max == 1
 
 
 def test_an_augmentation_is_applied(shown, data):
     figures, _, controls = shown
     widgets.browse_images(data, {"flip": (Flip(p=1.0),)}, chosen="flip")
-    controls["augment"].value = "none"
+    named(controls)["augment"].value = "none"
     after, before = first_picture(figures[0]), first_picture(figures[-1])
     assert (after == before[:, ::-1]).all() and not (after == before).all()
     assert "augmentation: flip" in figures[0].get_suptitle()

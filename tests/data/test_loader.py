@@ -103,12 +103,6 @@ def test_no_random_state_of_the_caller_is_read_or_changed(monkeypatch):
         assert same(one_pass(loader), first)
 
 
-def test_the_images_given_are_never_changed():
-    split = make_split()
-    one_pass(BatchLoader(split, 16, augment=EVERYTHING, shuffle=True))
-    assert torch.equal(split.images, SPLIT.images) and torch.equal(split.labels, SPLIT.labels)
-
-
 def test_make_iters_shuffles_and_augments_the_training_images_only():
     data = Data(make_split(100), make_split(30, seed=1))
     train, val = stratified_split(data.train, 20, 5)

@@ -176,27 +176,6 @@ def test_a_class_without_pictures_is_named(tmp_path, write_files, image_files, s
         read_as_cifar10(write_files(tmp_path, files))
 
 
-def test_a_class_that_is_not_of_cifar10_is_named(tmp_path, write_files, image_files, picture):
-    with pytest.raises(DataError, match="'unicorn'"):
-        read_as_cifar10(write_files(tmp_path, image_files(1, 1) | {"train/unicorn/1.png": picture()}))
-
-
-@pytest.mark.parametrize("count", [2, 3, 20])
-def test_without_given_classes_every_folder_is_one_in_alphabetical_order(tmp_path, write_files, picture, count):
-    names = [f"class {i:02}" for i in range(count)]
-    files = {f"{split}/{name}/{i}.png": picture() for split in ("train", "test") for name in names for i in range(2)}
-    images, set_aside, classes = read_image_folder(write_files(tmp_path, files))
-    assert classes == tuple(names) and set_aside == []
-    assert images.train_labels.tolist() == images.test_labels.tolist() == [i // 2 for i in range(2 * count)]
-    assert np.array_equal(images.test_images[-1], pixels(files[f"test/{names[-1]}/1.png"]))
-
-
-@pytest.mark.parametrize("folders", [["train/cat"], ["train/cat", "test/cat"], ["train/cat", "train/dog", "test/cat"]])
-def test_a_class_that_one_split_lacks_is_refused_whatever_its_name(tmp_path, write_files, picture, folders):
-    with pytest.raises(DataError):
-        read_image_folder(write_files(tmp_path, {f"{folder}/1.png": picture() for folder in folders}))
-
-
 def test_a_class_whose_only_picture_is_damaged_does_not_vanish(tmp_path, write_files, picture):
     files = {f"{split}/{name}/1.png": picture() for split in ("train", "test") for name in ("cat", "dog", "hen")}
     with pytest.raises(DataError, match="'hen' has no picture in train"):

@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import functional as v2
 
 from utils.data.augment import RandAugment
 from utils.data.counter_rng import Draws
-from utils.data.rand_augment import NAMES, SIGNED, STRONGEST
+from utils.data.rand_augment import NAMES
 from utils.errors import CourseworkError
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -96,10 +96,6 @@ def test_parameters_depend_on_the_index_only_and_the_images_given_do_not_change(
     op.apply(images, few)
     assert torch.equal(images, IMAGES)
     assert RandAugment(0).draw(Draws(0, 0, torch.arange(5), ""), 32) == {}
-
-
-def test_the_signed_operations_are_those_with_a_direction():
-    assert set(SIGNED) < set(STRONGEST) and len(NAMES) == 13
 
 
 @pytest.mark.parametrize("settings", [(-1,), (1.5,), (2, -1), (2, 31), (2, 4.5), (True,)])

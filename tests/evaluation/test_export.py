@@ -158,11 +158,6 @@ def test_a_run_is_exported_and_shown_by_its_name_with_its_own_images(data, ledge
     assert page.count("<img ") == 10 and "synthetic images" in page
 
 
-def test_an_unknown_run_is_explained(ledger_folder, capsys):
-    assert command.main(["nothing"]) == 1
-    assert str(ledger_folder) in capsys.readouterr().err
-
-
 def test_the_hub_can_read_the_cards_header():
     yaml = pytest.importorskip("yaml")
     about = {"data": {"name": "CIFAR-10"}, "test": {"accuracy": 0.9123, "interval": [0.90, 0.92]}, "seed": 0}

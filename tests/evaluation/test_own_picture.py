@@ -85,13 +85,6 @@ def test_a_note_on_how_the_phone_was_held_is_followed():
     assert close(left, GREEN, 12) and close(right, RED, 12)
 
 
-def test_of_an_animation_the_first_picture_counts():
-    frames = [Image.new("RGB", (40, 40), colour) for colour in (RED, GREEN)]
-    for kind in ("GIF", "PNG"):
-        moving = content(frames[0], kind, save_all=True, append_images=frames[1:])
-        assert close(corners(read_picture(moving))[0], RED)
-
-
 def test_the_middle_square_is_taken_and_made_smaller_without_aliasing():
     wide = Image.new("RGB", (300, 100), GREEN)
     wide.paste(RED, (100, 0, 200, 100))
@@ -122,7 +115,6 @@ def bad_files():
         "cut off": (whole[: len(whole) // 2], "No picture"),
         "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "No picture"),
         "a kind that is not on the list": (content(halves(), "PPM"), "No picture"),
-        "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "No picture"),
         "too many pixels": (large.getvalue(), "too large"),
         "pillow warns": (warned.getvalue(), "too large"),
         "pillow refuses": (bomb.getvalue(), "too large"),

@@ -4,7 +4,6 @@ import datetime
 import io
 from types import SimpleNamespace
 
-import ipywidgets
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -13,7 +12,6 @@ from torch import nn
 
 from utils.data.cifar10 import CLASSES, Split
 from utils.data.loader import BatchLoader
-from utils.evaluation import upload_widget as evaluation_widgets
 from utils.evaluation.upload_widget import STATIC, upload, uploaded
 from utils.training.step import Step
 
@@ -37,30 +35,6 @@ def png(colour):
     return out.getvalue()
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """Record what is displayed: (bundles, figures, the box with the button and the note)."""
-    bundles, figures, boxes = [], [], []
-
-    class Handle:
-        def update(self, figure):
-            figures.append(figure)
-
-    def display(what, raw=False, display_id=None):
-        (bundles if raw else figures).append(what)
-        return Handle()
-
-    def box(children):
-        boxes.append(children)
-        return ipywidgets.VBox(children)
-
-    monkeypatch.setattr(evaluation_widgets, "display", display)
-    monkeypatch.setattr("utils.data.browse.display", display)
-    monkeypatch.setattr(evaluation_widgets.ipywidgets, "HBox", box)
-    yield bundles, figures, boxes
-    plt.close("all")
-
-
 def files(content):
     """Return what an ipywidgets of 8 makes of an uploaded file."""
     about = {"name": "a", "type": "image/png", "size": len(content), "last_modified": datetime.datetime(2026, 1, 1)}
@@ -68,19 +42,19 @@ def files(content):
 
 
 def test_an_uploaded_picture_takes_the_examples_place(trained, shown):
-    bundles, figures, boxes = shown
+    figures, bundles, controls = shown
     upload(trained, png("red"))
     assert bundles[0]["text/plain"] == STATIC and CLASSES[3] in figures[0].get_suptitle()
-    button, note, *_ = boxes[0]
+    button, note, *_ = controls
     button.value = files(png("blue"))
     assert len(figures) == 2 and CLASSES[8] in figures[1].get_suptitle() and note.value == ""
     assert plt.get_fignums() == []  # nothing is shown a second time
 
 
 def test_a_file_that_is_no_picture_is_a_note_and_the_figure_stays(trained, shown):
-    _, figures, boxes = shown
+    figures, _, controls = shown
     upload(trained, png("red"))
-    button, note, *_ = boxes[0]
+    button, note, *_ = controls
     button.value = files(b"no picture")
     assert len(figures) == 1 and "No picture" in note.value and "PNG" in note.value
     button.value = files(png("blue"))

@@ -1,6 +1,5 @@
 """The figures of experiments, and the sliders of one of them: what is drawn is what was given."""
 
-import ipywidgets
 import matplotlib.pyplot as plt
 import pytest
 
@@ -101,30 +100,6 @@ def test_reported_figures_are_drawn_with_ours_or_the_words_that_there_is_none():
     assert ours == [50, 50]
 
 
-class Handle(list):
-    """Stand in for a display's handle and remember what it was given."""
-
-    update = list.append
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    """Record what is displayed: (figures, bundles, boxes)."""
-    handle, bundles, boxes, kind = Handle(), [], [], ipywidgets.FloatSlider
-
-    def display(what, raw=False, display_id=None):
-        (bundles if raw else handle).append(what)
-        return handle
-
-    def make(**options):
-        boxes.append(kind(**options))
-        return boxes[-1]
-
-    monkeypatch.setattr("utils.data.browse.display", display)
-    monkeypatch.setattr(choose.ipywidgets, "FloatSlider", make)
-    return handle, bundles, boxes
-
-
 def test_the_sliders_draw_the_power_of_the_chosen_difference_and_spread(shown):
     figures, bundles, sliders = shown
     choose.choose_seeds(lambda difference, spread, n: difference / spread / n, (2, 4))
@@ -136,4 +111,4 @@ def test_the_sliders_draw_the_power_of_the_chosen_difference_and_spread(shown):
 
 def test_the_sliders_begin_at_the_given_difference_and_spread(shown):
     choose.choose_seeds(lambda difference, spread, n: 0.5, (2, 4), difference=1.0, spread=4.8)
-    assert [slider.value for slider in shown[2]] == [1.0, 4.8]
+    assert [slider.value for slider in shown[2][:2]] == [1.0, 4.8]

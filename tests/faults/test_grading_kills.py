@@ -1,8 +1,8 @@
 """Tests that the marking of 60 submissions goes on after it was killed twice, and leaves no process behind.
 
-    python test_grading_kills.py FOLDER SUBMISSIONS
+    python test_grading_kills.py FOLDER
 
-marks this many submissions in FOLDER/handed-in, and prints a line for each.
+marks the submissions in FOLDER/handed-in, and prints a line for each.
 """
 
 import os
@@ -24,8 +24,8 @@ import hand_ins
 from patience import PATIENCE
 
 from tools import grade
-from tools.grading import images
-from tools.grading.nursery import Limits
+from tools.grading import mark_run
+from tools.grading.session import Limits
 from utils.files import read_json
 
 ENDLESS = "import os\nif os.fork() == 0:\n    os.setsid()\nwhile True:\n    pass"
@@ -78,5 +78,5 @@ def test_marking_that_is_killed_goes_on(tmp_path, record_property):
 
 if __name__ == "__main__":
     easy = hand_ins.easy_images()
-    images.load_cifar10 = lambda source="auto": easy
-    grade.grade(pathlib.Path(sys.argv[1]) / "handed-in", limits=LIMITS)
+    mark_run.load_cifar10 = lambda: easy
+    grade.grade(pathlib.Path(sys.argv[1]) / "handed-in", LIMITS)

@@ -53,9 +53,11 @@ def run(folder, form):
 def kill_until(top, kills, seed, processes):
     """Kill so many processes, with a new ledger whenever the grid and its changed form are done; say what was seen."""
     clock, seen = random.Random(seed), dict.fromkeys(SEEN, 0)
-    begun = time.monotonic()
-    expected = {form: accuracies(run(top / f"whole{form}", form)) for form in (0, 1)}
-    length, ledgers = (time.monotonic() - begun) / 2, 0
+    expected, length, ledgers = {}, 0.0, 0
+    for form in (0, 1):
+        begun = time.monotonic()
+        expected[form] = accuracies(run(top / f"whole{form}", form))
+        length = (time.monotonic() - begun) / processes  # of the second form: the first one takes longer to start
     while seen["kills"] < kills:
         folder, ledgers = top / str(ledgers), ledgers + 1
         for form in (0, 1):

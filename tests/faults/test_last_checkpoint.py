@@ -26,6 +26,7 @@ from victim import differences
 from utils.errors import CourseworkError
 from utils.evaluation import evaluate
 from utils.experiments.grid import run_grid
+from utils.experiments.search import run_search
 from utils.recipes import load_run
 from utils.report.facts import facts
 from utils.runs import checkpoints
@@ -199,15 +200,20 @@ def test_a_finished_run_that_loses_its_last_checkpoint_is_finished_no_more(tmp_p
 
 
 @pytest.mark.filterwarnings("ignore:This checkpoint could not be written")
-def test_a_grid_trains_a_run_without_its_last_weights_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["grid", "search"])
+def test_a_trial_without_its_last_weights_is_trained_again_by_the_next_call(kind, tmp_path, monkeypatch, expected):
     monkeypatch.setenv("COURSEWORK_RUNS", str(tmp_path))
-    whole = run_grid(RECIPE, {"seed": [0]}, name="whole", **FOR_TRIALS)
-    (tmp_path / whole["run"][0]).rename(tmp_path.with_name("whole"))
+
+    def train_all():
+        if kind == "grid":
+            return run_grid(RECIPE, {"seed": [0]}, **FOR_TRIALS)
+        return run_search(RECIPE, {"lr": [RECIPE.lr]}, trials=1, sampler="random", **FOR_TRIALS)
+
     with trouble_at_the_end(full):
-        table = run_grid(RECIPE, {"seed": [0]}, name="g", **FOR_TRIALS)
+        table = train_all()
     assert list(table["state"]) == ["unsaved"] and "No space left" in table["error"][0]
-    again = run_grid(RECIPE, {"seed": [0]}, name="g", **FOR_TRIALS)
-    assert list(again["state"]) == ["finished"] and list(again["val_acc"]) == list(whole["val_acc"])
+    again = train_all()
+    assert list(again["state"]) == ["finished"] and again["val_acc"][0] == expected[0]["rows"][-1]["val_acc"]
 
 
 def test_an_interrupt_at_the_end_of_a_trial_ends_the_grid(tmp_path, monkeypatch):

@@ -2,17 +2,13 @@
 
 import types
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from figure_checks import check_whole
 
 from utils.figures.basics import GAP, show_channels, show_grid, show_history, show_pixels
-from utils.figures.style import STYLE
 from utils.training.history import History
-
-pytestmark = pytest.mark.usefixtures("close_figures")
 
 
 def texts(figure):
@@ -54,7 +50,7 @@ def test_a_grid_names_its_rows_columns_and_finding():
 def test_pixels_are_written_as_numbers_at_their_place(rng):
     image = torch.from_numpy(rng.integers(0, 256, (3, 8, 8), dtype=np.uint8))
     figure = show_pixels(image, top=2, left=3, size=2, title="Finding")
-    assert [axes.get_title() for axes in figure.axes] == ["image", "red", "green", "blue"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["image", "red", "green", "blue"]
     for axes, channel in zip(figure.axes[1:], image, strict=True):
         shown = {text.get_position(): int(text.get_text()) for text in axes.texts}
         assert shown == {(j, i): int(channel[i, j]) for i in (2, 3) for j in (3, 4)}
@@ -84,7 +80,7 @@ def test_an_epoch_that_lacks_a_figure_is_a_gap_in_its_curve():
 
 
 @pytest.mark.parametrize("points", [[], [{"epoch": 0.5, "loss": 2.0, "lr": 0.1}]])
-def test_axes_without_a_value_say_so_and_epochs_are_whole_numbers(close_figures, points):
+def test_axes_without_a_value_say_so_and_epochs_are_whole_numbers(points):
     figure = show_history(types.SimpleNamespace(rows=[], points=points), num_epochs=2)
     figure.canvas.draw()
     for ax in figure.axes:
@@ -134,9 +130,8 @@ def test_no_marker_of_a_history_is_cut_at_the_edge():
     for epoch in (1, 2):
         figures = {"train_loss": 2.0 / epoch, "train_acc": 0.5, "val_loss": 1.5 / epoch, "val_acc": 0.75}
         history.add_row(epoch=epoch, lr=0.1, seconds=1.0, **figures)
-    with plt.rc_context(STYLE):
-        figure = show_history(history, num_epochs=2, title="Finding")
-        check_whole(figure)
+    figure = show_history(history, num_epochs=2, title="Finding")
+    check_whole(figure)
     marked = [line for axes in figure.axes for line in axes.lines if line.get_marker() in ("o", "s")]
     assert len(marked) == 4 and not any(line.get_clip_on() for line in marked)
     assert [text.get_text() for text in figure.legends[0].texts] == ["training", "validation"]

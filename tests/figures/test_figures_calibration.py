@@ -1,20 +1,11 @@
 """The figures of calibration: every bin in its place, and the best temperature marked."""
 
-import matplotlib.pyplot as plt
 import pytest
 from figure_checks import check_whole
 
 from utils.figures.calibration import show_reliability, show_temperature
-from utils.figures.style import STYLE
 
 BINS = ([0, 3, 400, 700], [None, 0.4, 0.6, 0.9], [None, 0.5, 0.7, 0.8], 0.1)
-
-
-@pytest.fixture(autouse=True)
-def style():
-    with plt.rc_context(STYLE):
-        yield
-    plt.close("all")
 
 
 def test_reliability_diagrams_stand_side_by_side_and_mark_bins_of_few_images():

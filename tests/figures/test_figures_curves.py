@@ -1,14 +1,11 @@
 """The figure of learning curves side by side: every value in its place, and the marked epochs shaded."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from figure_checks import check_whole
 
 from utils.figures.curves import show_learning_curves
-from utils.figures.style import STYLE
 
-pytestmark = pytest.mark.usefixtures("close_figures")
 CURVES = {"training": [2.0, 1.0, 0.5], "validation": [2.0, 1.5, 1.75]}
 
 
@@ -17,9 +14,8 @@ def test_each_panel_has_its_curves_at_the_epochs_from_one(count):
     panels = {
         f"panel {i}": {name: [i + value for value in values] for name, values in CURVES.items()} for i in range(count)
     }
-    with plt.rc_context(STYLE):
-        figure = show_learning_curves(panels, columns=3, ylabel="loss", title="Finding")
-        check_whole(figure)
+    figure = show_learning_curves(panels, columns=3, ylabel="loss", title="Finding")
+    check_whole(figure)
     for i in range(count):
         ax = figure.axes[i]
         assert ax.get_title(loc="left") == f"panel {i}"

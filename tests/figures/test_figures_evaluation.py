@@ -1,6 +1,5 @@
 """The figures of notebook 05: every number in its place, nothing cut off, whatever the record holds."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from figure_checks import check_whole
@@ -18,7 +17,6 @@ from utils.figures.evaluation import (
     show_per_class,
     show_robustness,
 )
-from utils.figures.style import STYLE
 
 CLASSES = ("airplane", "automobile", "bird", "cat")
 PER_CLASS = {"precision": [0.9, 0.5, 0.0, 0.7], "recall": [0.8, 0.6, 0.0, 0.75], "f1": [0.85, 0.55, 0.0, 0.72]}
@@ -28,13 +26,6 @@ RECORD = {
     "noise": {"strengths": [0, 4, 8], "accuracy": [0.8, 0.5, 0.4]},
     "jpeg": {"strengths": [None, 90, 10], "accuracy": [0.8, 0.75, 0.3]},
 }
-
-
-@pytest.fixture(autouse=True)
-def style():
-    with plt.rc_context(STYLE):
-        yield
-    plt.close("all")
 
 
 def widths(ax):

@@ -1,19 +1,10 @@
 """The figures of notebook 02: every number in its place, on a scale that does not mislead."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from figure_checks import check_whole
 
 from utils.figures.model import show_data_flow, show_gate_spread, show_responses
-from utils.figures.style import STYLE
-
-
-@pytest.fixture(autouse=True)
-def style():
-    with plt.rc_context(STYLE):
-        yield
-    plt.close("all")
 
 
 @pytest.fixture

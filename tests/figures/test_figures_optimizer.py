@@ -1,6 +1,5 @@
 """The figures of notebook 03: every curve in its place, told apart by colour and dash, with its words beside it."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -18,15 +17,7 @@ from utils.figures.optimizer import (
     show_schedules,
     show_valleys,
 )
-from utils.figures.style import STYLE
 from utils.optim.range_test import RangeTest
-
-
-@pytest.fixture(autouse=True)
-def style():
-    with plt.rc_context(STYLE):
-        yield
-    plt.close("all")
 
 
 def texts(figure):

@@ -58,16 +58,6 @@ def test_a_block_is_the_block_by_hand():
     torch.testing.assert_close(block.branches.weights[1].grad[0], hand.conv2.weight.grad)
 
 
-def test_a_block_without_further_parts_is_the_weighted_sum_alone():
-    block, X = GatedBlock(3, 6).double(), images()
-    a = block.gate(X)
-    expected = sum(
-        a[:, j, None, None, None] * F.conv2d(X, weight, bias, padding=1)
-        for j, (weight, bias) in enumerate(block.branches.kernels())
-    )
-    torch.testing.assert_close(block(X), expected)
-
-
 @pytest.mark.parametrize(
     ("activation", "formula"),
     [(None, lambda z: z.exp() / z.exp().sum(1, keepdim=True)), (nn.Sigmoid(), lambda z: 1 / (1 + (-z).exp()))],

@@ -67,15 +67,12 @@ class Tokens(nn.Module):
 ATTENTION = 32 * 96 * 96 * 4 + 2 * 32 * 32 * 96  # queries, keys, values, output; and two products over all pairs
 TOKENS = {
     "transformer": (lambda: encoder(4), 96, 4 * (ATTENTION + 2 * 32 * 96 * 64)),
-    "transformer without dropout": (lambda: encoder(2, dropout=0.0), 96, 2 * (ATTENTION + 2 * 32 * 96 * 64)),
     "LSTM": (lambda: nn.LSTM(96, 8, batch_first=True), 8, 32 * 4 * 8 * (96 + 8)),
-    "GRU": (lambda: nn.GRU(96, 8, batch_first=True), 8, 32 * 3 * 8 * (96 + 8)),
-    "RNN": (lambda: nn.RNN(96, 8, batch_first=True), 8, 32 * 8 * (96 + 8)),
 }
 
 
-def encoder(layers, **settings):
-    layer = nn.TransformerEncoderLayer(96, 4, 64, batch_first=True, **settings)
+def encoder(layers):
+    layer = nn.TransformerEncoderLayer(96, 4, 64, batch_first=True)
     return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 
 
@@ -88,15 +85,6 @@ def test_attention_and_recurrent_layers_count_as_their_matrix_products(name, dev
         assert macs(net) == mac_count + 10 * width
         assert summarise(net)["layers"][0]["macs"] == mac_count
     assert torch.backends.mha.get_fastpath_enabled() and torch.backends.mkldnn.enabled
-
-
-@pytest.mark.parametrize("trains", [True, False])
-def test_torchvisions_vision_transformer_counts_as_on_paper(trains):
-    sizes = {"image_size": 32, "patch_size": 4, "num_layers": 2, "num_heads": 4, "hidden_dim": 64, "mlp_dim": 128}
-    net = torchvision.models.VisionTransformer(**sizes, num_classes=10).requires_grad_(trains)
-    tokens = 64 + 1  # the patches, and the token that is classified
-    layer = tokens * 64 * 64 * 4 + 2 * tokens**2 * 64 + 2 * tokens * 64 * 128
-    assert macs(net) == 64 * 48 * 64 + 2 * layer + 64 * 10
 
 
 @pytest.mark.parametrize("form", ["auto", *FORMS])

@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 import torchvision
-from matplotlib.patches import Circle
 from networks import small_gated
 from networks_by_hand import Gated, NetByHand, Wrapper
 from torch import nn
@@ -15,7 +14,7 @@ from utils.errors import CourseworkError
 from utils.figures.style import STYLE
 from utils.models import NETWORKS, REPORTED_NETWORKS, TABLE_NETWORKS, GatedBlock, make_gate, summarise
 from utils.models.blocks import conv
-from utils.models.draw import FLOOR, MAX_LANES, MIDDLE, draw_block, draw_network, draw_networks, list_boxes
+from utils.models.draw import FLOOR, MIDDLE, draw_block, draw_network, draw_networks, list_boxes
 
 pytestmark = pytest.mark.usefixtures("close_figures")
 DRAWN = {name: make for name, make in NETWORKS.items() if name not in TABLE_NETWORKS}
@@ -175,14 +174,6 @@ def test_layers_without_weights_that_keep_the_shape_join_the_box_before_them():
     assert linears == [["image"], ["mean over the map"], ["linear 3", "ReLU"], ["linear 3"]]
 
 
-def test_equal_boxes_of_a_deep_network_are_written_as_one():
-    assert boxes_of(*[conv(3, 3), nn.ReLU()] * 30, conv(3, 4)) == [
-        ["image"],
-        ["30 times:", "conv 3x3", "ReLU"],
-        ["conv 3x3"],
-    ]
-
-
 REPORTED_BLOCKS = {
     "plain": lambda: NETWORKS["gated_backbone"]().block1,
     "with a shortcut": lambda: NETWORKS["softmax_gated"]().block2,
@@ -210,36 +201,6 @@ def test_a_drawn_block_names_its_parts_and_one_weight_for_each_branch():
     assert [text for text in shown if text.startswith("conv")] == [f"conv {n}x{n}, 32, ReLU" for n in (1, 3, 5)]
     assert {"gate: mean over the map, linear 3, softmax", "shortcut: conv 1x1, batch norm"} <= set(shown)
     assert {"X", "O", "16 channels", "32 channels", "batch norm LeakyReLU"} <= set(shown)
-
-
-def test_no_line_of_a_drawn_block_runs_through_two_weights():
-    (ax,) = draw_block(GatedBlock(16, 16, (3,) * 4)).axes
-    centres = [patch.center for patch in ax.patches if isinstance(patch, Circle)][:4]
-    for line in ax.lines:
-        points = list(zip(*line.get_data(), strict=True))
-        crossed = [c for c in centres if any(between(c, *ends) for ends in itertools.pairwise(points))]
-        assert len(crossed) <= 1
-
-
-def between(centre, start, end):
-    """Return True if a horizontal or vertical line from start to end passes through a circle's centre."""
-    (x, y), (x0, y0), (x1, y1) = centre, start, end
-    return min(x0, x1) <= x <= max(x0, x1) and min(y0, y1) <= y <= max(y0, y1)
-
-
-@pytest.mark.parametrize(
-    ("k", "weights"), [(MAX_LANES, range(1, MAX_LANES + 1)), (MAX_LANES + 1, (1, 2, MAX_LANES + 1))]
-)
-def test_too_many_branches_are_shortened_to_dots(k, weights):
-    shown = texts(draw_block(GatedBlock(16, 16, (3,) * k)))
-    assert (". . ." in shown) == (k > MAX_LANES)
-    assert [text for text in shown if text.startswith("$a_")] == [f"$a_{{{j}}}$" for j in weights]
-
-
-def test_each_step_of_a_branch_tells_its_channels():
-    branches = [nn.Sequential(conv(3, 8, 5), nn.ReLU(), conv(8, 16, 1)) for _ in range(2)]
-    shown = texts(draw_block(GatedBlock(3, 16, branches=branches)))
-    assert [text for text in shown if text.startswith("conv")] == ["conv 5x5, 8, ReLU", "conv 1x1, 16"] * 2
 
 
 def test_a_block_of_another_author_can_be_drawn():

@@ -8,7 +8,7 @@ from torch import nn
 from utils.errors import CourseworkError
 from utils.models import convolution, gated
 from utils.models.convolution import MIN_IMAGES, as_matrix
-from utils.models.gated import FASTEST, FORMS, GatedConv, choose_form, join, loop, set_form
+from utils.models.gated import FASTEST, FORMS, GatedConv, loop, set_form
 
 MERGED = [name for name in FORMS if name != "loop"]
 KERNELS = [(3,), (3, 3, 3, 3, 3), (1, 1), (3, 5, 1), (1, 3, 3, 1)]
@@ -54,28 +54,13 @@ def test_every_form_gives_the_loops_outputs_and_gradients(form, kernel_sizes, sh
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_gradients_are_those_of_finite_differences(form):
-    layer, X, a = make((3, 1), in_channels=2, out_channels=2, size=3, count=2)
-    bias, *weights = layer.parameters()
-    assert bias is layer.bias
-    assert torch.autograd.gradcheck(lambda X, a, b, *W: FORMS[form](X, a, W, b), (X, a, bias, *weights))
-
-
-@pytest.mark.parametrize("form", FORMS)
 def test_maps_keep_their_precision_where_the_gate_has_more(form):
     """A GPU's autocast gives softmax's weights as float32; a CPU's does not, so they are given as float32 here."""
     layer, X, a = make(form=form, dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         O = layer(X.bfloat16(), a)  # noqa: E741
     assert a.dtype == torch.float32 and O.dtype == torch.bfloat16
-    torch.testing.assert_close(O.float(), loop(X, a, list(layer.weights), layer.bias), rtol=0.05, atol=0.02)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_images_do_not_see_each_others_gates(form):
-    layer, X, a = make(form=form)
-    alone = torch.cat([layer(X[i : i + 1], a[i : i + 1]) for i in range(len(X))])
-    torch.testing.assert_close(layer(X, a), alone)
+    torch.testing.assert_close(O.float(), loop(X, a, layer.weights[0], layer.bias), rtol=0.05, atol=0.02)
 
 
 @pytest.mark.parametrize("images_at_a_time", [0, 1, 2, 5])  # 0: even one image has too many kernels
@@ -92,7 +77,6 @@ def test_small_kernels_stay_small():
     layer, _, _ = make((5, 3, 3, 1))
     assert sum(p.numel() for p in layer.parameters()) == 6 * 4 * (25 + 9 + 9 + 1) + 4 * 6
     assert [tuple(w.shape) for w in layer.weights] == [(1, 6, 4, 5, 5), (2, 6, 4, 3, 3), (1, 6, 4, 1, 1)]
-    assert join(list(layer.weights)).shape == (4, 6, 4, 5, 5)
 
 
 def test_each_branch_starts_within_the_bounds_of_torchs_own_convolution():
@@ -126,26 +110,6 @@ def test_a_network_that_was_trained_in_one_form_runs_in_any_other(form):
     torch.testing.assert_close(net(X), expected)
 
 
-@pytest.mark.parametrize(
-    ("device", "channels", "kernel_size", "last_loop", "first_merged", "merged"),
-    [
-        ("cpu", 8, 3, 7, 8, "aggregated"),
-        ("cpu", 8, 1, 9, 10, "aggregated"),
-        ("meta", 256, 1, 7, 8, "aggregated"),  # meta stands for any device but the CPU
-        ("meta", 1024, 1, 15, 16, "aggregated"),
-        ("meta", 8, 3, None, 2, "scaled"),
-        ("meta", 8, 5, None, 16, "scaled"),
-    ],
-)
-def test_auto_changes_its_form_where_the_benchmark_found_the_border(
-    device, channels, kernel_size, last_loop, first_merged, merged
-):
-    small, large = (torch.empty(2, channels, side or 1, side or 1, device=device) for side in (last_loop, first_merged))
-    assert choose_form(large, 3, kernel_size) == merged
-    assert choose_form(small, 3, kernel_size) == ("loop" if last_loop else merged)
-    assert choose_form(large, 1, kernel_size) == "loop"  # one branch: there is nothing to merge
-
-
 @pytest.mark.parametrize("kernel_sizes", KERNELS)
 def test_auto_merges_only_branches_of_one_size(monkeypatch, kernel_sizes):
     layer, X, a = make(kernel_sizes, size=16, form="auto")
@@ -153,7 +117,7 @@ def test_auto_merges_only_branches_of_one_size(monkeypatch, kernel_sizes):
     for name, form in FASTEST.items():
         monkeypatch.setitem(FASTEST, name, lambda *given, form=form: groups.append(given[2]) or form(*given))
     layer(X, a)
-    assert [len(weights) for weights in groups] == [1] * len(layer.weights)
+    assert [len(W) for W in groups] == [len(W) for W in layer.weights]
 
 
 @pytest.mark.parametrize("count", [MIN_IMAGES - 1, MIN_IMAGES])

@@ -5,22 +5,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from utils.data import browse
 from utils.models import kernel_editor
 
 
-def test_a_changed_number_changes_the_response(monkeypatch, rng, close_figures):
-    figures, cells = [], []
-
-    class Handle:
-        update = staticmethod(figures.append)
-
-    def make(kind=kernel_editor.ipywidgets.FloatText, **options):
-        cells.append(kind(**options))
-        return cells[-1]
-
-    monkeypatch.setattr(browse, "display", lambda what, raw=False, **_: raw or figures.append(what) or Handle)
-    monkeypatch.setattr(kernel_editor.ipywidgets, "FloatText", make)
+def test_a_changed_number_changes_the_response(shown, rng):
+    figures, _, cells = shown
     image = torch.from_numpy(rng.integers(0, 256, (3, 8, 8), dtype=np.uint8))
     K = torch.tensor([[-1.0, 0, 1]] * 3)
     kernel_editor.edit_kernel(image, K, title="Your kernel")

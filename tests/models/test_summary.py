@@ -97,7 +97,6 @@ OF_A_STUDENT = {
     "after": "",
     "branch_steps": [["conv 3x3, 6"], ["conv 5x5, 6"]],
     "channels": [3, 6],
-    "kernel_sizes": [3, 5],
     "steps": 1,
 }
 FACTS = {
@@ -111,7 +110,6 @@ FACTS = {
             "after": "batch norm, ReLU",
             "branch_steps": [["conv 3x3, 6"], ["conv 3x3, 6"], ["conv 1x1, 6"]],
             "channels": [6, 6],
-            "kernel_sizes": [3, 3, 1],
             "steps": 1,
         },
     ),
@@ -131,7 +129,6 @@ FACTS = {
             "after": "",
             "branch_steps": [["conv 3x3, 5, ReLU", "conv 1x1, 8, ReLU, dropout 0.1"]] * 2,
             "channels": [6, 5, 8],
-            "kernel_sizes": [3, 3],
             "steps": 2,
         },
     ),

@@ -1,5 +1,6 @@
 """The losses: what cross-entropy is, what a second softmax does to it, and what is refused."""
 
+import functools
 import math
 
 import pytest
@@ -92,11 +93,12 @@ FUNCTION = torch.nn.functional.cross_entropy
     "choice, settings",
     [
         (torch.nn.CrossEntropyLoss, {"label_smoothing": 0.2}),
+        (functools.partial(torch.nn.CrossEntropyLoss, label_smoothing=0.2), {}),
         (torch.nn.CrossEntropyLoss(label_smoothing=0.2), {}),
         (FUNCTION, {"label_smoothing": 0.2}),
         (lambda y_hat, y: FUNCTION(y_hat, y, label_smoothing=0.2), {}),
     ],
-    ids=["class", "object", "function with settings", "function"],
+    ids=["class", "partial of a class", "object", "function with settings", "function"],
 )
 def test_a_loss_may_be_a_class_an_object_or_a_function(choice, settings):
     y_hat, y = scores()

@@ -153,7 +153,6 @@ def test_a_curve_has_the_positions_of_its_batches_in_epochs():
 
 TORCHS = {
     "each epoch": (torch.optim.lr_scheduler.StepLR, {"step_size": 2, "gamma": 0.5}),
-    "each batch by choice": (torch.optim.lr_scheduler.StepLR, {"step_size": 2, "gamma": 0.5, "each": "batch"}),
     "the steps of the run": (lambda optimizer, steps: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps), {}),
     "the epochs of the run": (
         lambda optimizer, num_epochs: torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, num_epochs),
@@ -190,7 +189,7 @@ def by_hand(function, settings, by_batch):
 @pytest.mark.parametrize("kind", TORCHS)
 def test_torchs_own_schedulers_step_after_each_batch_or_epoch(kind):
     function, settings = TORCHS[kind]
-    by_batch = kind in ("each batch by choice", "the steps of the run", "one cycle")
+    by_batch = kind in ("the steps of the run", "one cycle")
     if isinstance(function, type):
         expected = by_hand(lambda optimizer: function(optimizer, 2, 0.5), {}, by_batch)
     else:
@@ -216,9 +215,7 @@ def other_optimizer():
         ("cyclic", {"mode": "square"}, "mode"),
         ("cosine", {"num_epochs": 0}, "num_epochs"),
         ("cosine", {"batches": 1.5}, "batches"),
-        ("cosine", {"each": "epoch"}, "each='epoch'"),
         (torch.optim.lr_scheduler.StepLR, {}, "step_size"),
-        (torch.optim.lr_scheduler.StepLR, {"step_size": 1, "each": "step"}, "each='step'"),
         (lambda optimizer: "none", {}, "LRScheduler"),
         (lambda optimizer: torch.optim.lr_scheduler.StepLR(other_optimizer(), 1), {}, "another optimizer"),
         (3, {}, "object of the class int"),

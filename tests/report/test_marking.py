@@ -3,7 +3,7 @@
 import pytest
 from report_parts import gated_layer, layer, network, plain_network
 
-from utils.report.marking import BANDS, TASKS, backbone_faults, band, plain_gates
+from utils.report.marking import BANDS, TASKS, backbone_faults, band
 
 BLOCK = gated_layer(1, (3, 8), 16)
 MEAN = layer("mean", "pool", "mean over the map", (8,))
@@ -95,9 +95,3 @@ def test_what_departs_from_the_assigned_architecture_is_named(name):
     layers, text = REFUSED[name]
     (fault,) = backbone_faults(network(layers))
     assert text in fault
-
-
-def test_a_gate_without_activation_is_named_by_its_block():
-    plain = gated_layer(2, (8, 16), 8, gate="mean over the map, linear 16, ReLU, linear 3")
-    unknown = gated_layer(3, (16, 16), 4, gate=None)
-    assert plain_gates(network([BLOCK, plain, unknown])) == ["block2"]

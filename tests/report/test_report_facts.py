@@ -6,7 +6,7 @@ import pytest
 from report_parts import COPIES, SYNTHETIC, evaluation, fake_run, layer, metrics, network, record, record_by_hand
 
 from utils.data import augment
-from utils.optim import losses, optimizers, schedules
+from utils.optim import losses, optimizers
 from utils.recipes.reported import SYSTEMS
 from utils.report import content
 from utils.report.accuracy import GATE_COLUMNS, LISTED_CLASSES
@@ -23,12 +23,8 @@ def text_of(run):
 
 @pytest.mark.parametrize(
     ("choices", "explanations"),
-    [
-        (losses.LOSSES, losses.EXPLANATIONS),
-        (optimizers.OPTIMIZERS, optimizers.EXPLANATIONS),
-        (schedules.SCHEDULES, schedules.EXPLANATIONS),
-    ],
-    ids=["losses", "optimizers", "schedules"],
+    [(losses.LOSSES, losses.EXPLANATIONS), (optimizers.OPTIMIZERS, optimizers.EXPLANATIONS)],
+    ids=["losses", "optimizers"],
 )
 def test_every_choice_is_explained(choices, explanations):
     assert choices.keys() == explanations.keys()

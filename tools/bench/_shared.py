@@ -64,21 +64,18 @@ def main(module, argv=None):
         return 1
     for table in module.tables(record):
         print(f"\n{table.caption}\n\n{table.markdown()}")
-    path = Path(args.json) if args.json else record_path(module, device.type)
-    if args.json or settings == settings_of(module, "full"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, record)
-        print(f"\nwritten: {path}")
+    if settings == settings_of(module, "full"):
+        write_json(record_path(module, device.type), record)
+        print(f"\nwritten: {record_path(module, device.type)}")
     else:
-        print("\nNo record is written of a trial; --json PATH writes one.")
+        print("\nNo record is written of a trial.")
     return 0
 
 
 def parse(module, argv):
-    """Read the command line: --check, any setting by its name, where the record goes."""
+    """Read the command line: --check, and any setting by its name."""
     parser = argparse.ArgumentParser(description=module.__doc__.splitlines()[0], prog=f"tools.bench.{name_of(module)}")
     parser.add_argument("--check", action="store_true", help="only check that it works: seconds, no record")
-    parser.add_argument("--json", metavar="PATH", help="write the record to this file instead")
     for name, setting in module.SETTINGS.items():
         text = f"{setting.help} ({setting.full or 'all'})"
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(setting.full), help=text)
@@ -161,17 +158,18 @@ def captured(work, device):
     return graph.replay
 
 
-def matrix_rate(device, dtype, size=None, repeats=5):
-    """Return the multiply-adds per second of the fastest of some large matrix products: the limit of any network."""
-    size = size or (8192 if device.type == "cuda" else 2048)
+def matrix_rate(device, dtype):
+    """Return the multiply-adds per second of the fastest of five large matrix products: the limit of any network."""
+    size = 8192 if device.type == "cuda" else 2048
     A, B = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    return size**3 / min(in_turns({"": lambda: A @ B}, repeats + 1, device)[""][1:])
+    return size**3 / min(in_turns({"": lambda: A @ B}, 6, device)[""][1:])
 
 
-def copy_rate(device, size=2**27, repeats=5):
-    """Return the bytes per second, read and written, of the fastest of some copies on the device."""
+def copy_rate(device):
+    """Return the bytes per second, read and written, of the fastest of five copies on the device."""
+    size = 2**27
     source, target = (torch.zeros(size, dtype=torch.uint8, device=device) for _ in range(2))
-    return 2 * size / min(in_turns({"": lambda: target.copy_(source)}, repeats + 1, device)[""][1:])
+    return 2 * size / min(in_turns({"": lambda: target.copy_(source)}, 6, device)[""][1:])
 
 
 def note(text):
@@ -190,6 +188,6 @@ def span(values, form="{:.1f}"):
     return " to ".join(texts)
 
 
-def with_spread(values, form="{:,.0f}"):
+def with_spread(values):
     """Return measurements as text: median (lowest to highest)."""
-    return f"{form.format(median(values))} ({form.format(min(values))} to {form.format(max(values))})"
+    return f"{median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f})"

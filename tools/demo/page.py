@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 import io
 import json
@@ -17,6 +16,7 @@ from torch import nn
 from tools.demo.layers import list_steps
 from utils.data.sources import CLASSES
 from utils.evaluation.export import FromPixels, readable
+from utils.experiments.page import offline_page
 
 HERE = Path(__file__).parent
 SAMPLES = HERE / "samples.png"  # a test image of each class of CIFAR-10, chosen because it is easy to recognise
@@ -46,28 +46,14 @@ def make_page(net: nn.Module, name: str, samples: tuple, classes, mean, std, abo
     model |= {"classes": list(classes), "mean": list(mean), "std": list(std), "size": images.shape[-1]}
     model["expected"] = expected.tolist()
     contents = {
-        "style": _read("page.css"),
-        "script": _read("network.js") + _read("page.js"),
         "model": json.dumps(model).replace("<", "\\u003c"),
         "samples": "\n".join(map(_sample, images, labels)),
         "name": html.escape(name),
         "about": html.escape(_about(name, len(classes), about)),
         "size": str(images.shape[-1]),
     }
-    script, style = (_checksum(contents[part]) for part in ("script", "style"))
-    # Nothing is requested, and only this script runs: the worker is made of the same script.
-    policy = f"default-src 'none'; script-src {script}; style-src {style}; img-src data: blob:; worker-src blob:"
-    contents["policy"] = f"{policy}; base-uri 'none'; form-action 'none'"
-    pieces = _read("page.html").split("@@")  # text, name, text, name, ..., text
-    return "".join(contents[piece] if i % 2 else piece for i, piece in enumerate(pieces))
-
-
-def _read(name):
-    return (HERE / name).read_text(encoding="utf-8")
-
-
-def _checksum(text):
-    return f"'sha256-{base64.b64encode(hashlib.sha256(f'{chr(10)}{text}'.encode()).digest()).decode()}'"
+    pictures = "; img-src data: blob:; worker-src blob:"  # the worker is made of the same script
+    return offline_page(HERE, ["network.js", "page.js"], contents, pictures)
 
 
 def _sample(image, label):

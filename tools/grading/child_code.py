@@ -1,64 +1,55 @@
-"""Answers about the student's code: run the notebook, then call the parts that it hands in.
+"""Answers of the child: run the notebook, call the parts that it hands in, predict, and replay a training.
 
 The parts are the entries of the dict `hand_in` in the notebook's last code cell.
 """
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
+from traitlets.config import Config
 
-from tools.grading import child, messages
-from tools.grading.child_run import predictions
-from utils.models.count import find_gates
+from utils.data.cifar10 import Cifar10, Split
+from utils.data.loader import MEAN, STD, BatchLoader
+from utils.evaluation import metrics
+from utils.models import NETWORKS
+from utils.models.convolution import use_fast_convolutions
+from utils.models.count import find_branches, find_gates
 from utils.models.source import import_path
-from utils.models.summary import convolutions_of, summarise
-from utils.recipes.load import load_weights
-from utils.recipes.train import checkpoint_of
+from utils.models.summary import summarise
+from utils.recipes.load import load_weights, recipe_of
+from utils.recipes.train import checkpoint_of, laid_out
 from utils.runs import Run
+from utils.runs.checkpoint_files import listed, newest
 from utils.runs.checkpoints import weights_of
-from utils.teaching.guard import time_limit
+from utils.training.effort import EFFORTS
 
+AT_A_TIME = 250  # images in a batch
 shell = None  # IPython's shell, in which the notebook was run
 network = None  # the student's network, made by the last `make_network`
 
 
-def run_cells(cells: list[str], seconds_each: float, pictures: str | None) -> list[str]:
-    """Run a notebook's cells in order, also after an error, and send the errors; return the names of the parts."""
+def run_cell(source: str):
+    """Run a cell of the notebook, or raise its error."""
     global shell
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    for file in (1, 2):  # so that endless messages don't fill the parent's disk
-        os.dup2(nothing, file)
-    sys.path.append(os.getcwd())  # at the end, so that a submission's own utils/ does not replace the library
-    from IPython.core.interactiveshell import InteractiveShell
-    from traitlets.config import Config
-
-    if pictures:  # the synthetic images, drawn already
-        from utils.data.sources import Images, synthetic
-
-        arrays = np.load(pictures)
-        synthetic.draw = lambda *args, **settings: tuple(arrays[name] for name in Images._fields)
-    config = Config()
-    config.HistoryManager.enabled = False
-    config.InteractiveShell.colors = "NoColor"
-    shell = InteractiveShell.instance(config=config)
-    for number, source in enumerate(cells):
-        child.send(messages.encode({"cell": number}))
-        try:
-            with time_limit(seconds_each):
-                result = shell.run_cell(source)
-            error = result.error_before_exec or result.error_in_exec
-        except BaseException as raised:
-            error = raised
-        if error is not None:
-            child.send(messages.encode({"cell": number, "error": child.describe(error, seconds_each)}))
-    return sorted(map(str, parts()))
+    if shell is None:
+        config = Config()
+        config.HistoryManager.enabled = False
+        config.InteractiveShell.colors = "NoColor"
+        shell = InteractiveShell.instance(config=config)
+        sys.path.append(os.getcwd())  # at the end, so that a submission's own utils/ does not replace the library
+    result = shell.run_cell(source)
+    error = result.error_before_exec or result.error_in_exec
+    if error is not None:
+        raise error
 
 
 def parts() -> dict:
@@ -74,14 +65,11 @@ def part(name: str):
     return parts()[name]
 
 
-def call(name: str, arguments: list):
-    """Call a part with tensors; return its result."""
-    return part(name)(*map(tensor, arguments))
-
-
-def tensor(value):
-    """Return an array as a tensor; other values stay as they are."""
-    return torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value
+def call(name: str, arguments: tuple, net: nn.Module | None = None) -> dict:
+    """Call a part; return its result and, after the call, the weights and the mode of the network in its arguments."""
+    result = part(name)(*arguments)
+    after = {} if net is None else {"weights": list(net.parameters()), "is_training": net.training}
+    return {"result": result} | after
 
 
 def batches(name: str, count: int) -> list:
@@ -89,33 +77,9 @@ def batches(name: str, count: int) -> list:
     return [[X, y] for (X, y), _ in zip(part(name), range(count), strict=False)]
 
 
-def linear_network(weight, bias, dropout: float = 0.0) -> nn.Module:
-    """Return a linear network with these weights."""
-    net = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(weight.shape[1], weight.shape[0]))
-    net[2].weight.data, net[2].bias.data = tensor(weight), tensor(bias)
-    return net
-
-
-def train_epoch(weight, bias, batches: list, lr: float) -> dict:
-    """Let the student's epoch train a linear network on these batches; return the weights after it."""
-    net = linear_network(weight, bias)
-    data = [(tensor(X), tensor(y)) for X, y in batches]
-    optimizer = torch.optim.SGD(net.parameters(), lr=lr)
-    result = part("train_epoch")(net, data, nn.CrossEntropyLoss(), optimizer)
-    return {"weight": net[2].weight, "bias": net[2].bias, "result": result}
-
-
-def evaluate(weight, bias, batches: list) -> dict:
-    """Let the student's evaluation measure a network with dropout; return its result, and the mode after it."""
-    net = linear_network(weight, bias, dropout=0.5).train()
-    result = part("evaluate")(net, [(tensor(X), tensor(y)) for X, y in batches])
-    return {"result": result, "is_training": net.training, "weight": net[2].weight}
-
-
-def make_network(seed: int) -> dict:
+def make_network() -> dict:
     """Make the student's network; return what it consists of. Its gates get random weights, in case they start at 0."""
     global network
-    torch.manual_seed(seed)
     network = part("network")()
     network(torch.zeros(2, 3, 32, 32))  # initialises lazy layers
     with torch.no_grad():
@@ -123,64 +87,94 @@ def make_network(seed: int) -> dict:
             for parameter in gate.parameters():
                 parameter.add_(0.5 * torch.randn_like(parameter))
     network.eval()
-    return summarise(network) | {"modules": sorted({import_path(type(module)) for module in network.modules()})}
+    classes = {kind for module in network.modules() for kind in type(module).__mro__}
+    return summarise(network) | {"classes": sorted(map(import_path, classes))}
 
 
 def scores(images) -> torch.Tensor:
     """Return the network's scores for these images."""
     with torch.no_grad():
-        return network(tensor(images))
+        return network(images)
 
 
-def block(name: str, images=None, X=None, gate=None, branches=None) -> dict:
-    """Compute one gated block; return its input, gate, branches and output.
+def block(name: str, k: int, X=None, gate=None, branches=()) -> dict:
+    """Compute one block with k branches; return its gate, its output, and the shapes of its input and its branches.
 
-    images: for the whole network, to find the shape of the block's input. X: the block's input. gate, branches: values
-    that replace what the block's gate and branches return.
+    X: the block's input; without it, the whole network is computed. gate, branches: values that replace what the
+    block's gate and branches return.
     """
     module = network if name == "network" else network.get_submodule(name)
     seen = {}
 
-    def watch(key, watched, value):
+    def watch(key, watched, value=None):
         """Keep what a module returns, and return the value in its place if there is one."""
 
-        def hook(m, inputs, output):
+        def hook(module, inputs, output):
             seen[key] = output
-            return None if value is None else tensor(value)
+            return value
 
-        return watched.register_forward_hook(hook)
+        hooks.callback(watched.register_forward_hook(hook).remove)
 
-    values = itertools.repeat(None) if branches is None else branches
-    hooks = [module.register_forward_pre_hook(lambda m, inputs: seen.update(X=inputs[0]))]
-    hooks.append(watch("gate", find_gates(network)[name], gate))
-    hooks += [watch(i, *pair) for i, pair in enumerate(zip(branches_of(module), values, strict=False))]
-    try:
-        with torch.no_grad():
-            Y = network(tensor(images)) if X is None else module(tensor(X))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    shapes = [list(seen[i].shape) for i in sorted(key for key in seen if isinstance(key, int))]
-    return {"input": list(seen["X"].shape), "gate": seen["gate"], "branches": shapes, "output": Y}
+    with torch.no_grad(), contextlib.ExitStack() as hooks:
+        hook = module.register_forward_pre_hook(lambda module, inputs: seen.update(input=inputs[0]))
+        hooks.callback(hook.remove)
+        watch("gate", find_gates(network)[name], gate)
+        for number, branch in enumerate(find_branches(module, k)):
+            watch(number, branch, branches[number] if len(branches) else None)
+        Y = network(torch.randn(2, 3, 32, 32)) if X is None else module(X)
+    weights = seen.pop("gate")
+    return {"gate": weights, "output": Y, "shapes": [list(value.shape) for value in seen.values()]}
 
 
-def branches_of(module: nn.Module) -> list[nn.Module]:
-    """List a block's branches: the entries of its ModuleList, or else its children that hold a convolution."""
-    for found in module.modules():
-        if isinstance(found, nn.ModuleList) and len(found) > 1 and all(map(convolutions_of, found)):
-            return list(found)
-    named = [(name, child) for name, child in module.named_children() if name not in ("gate", "shortcut")]
-    return [child for _, child in named if convolutions_of(child)]
+def predict(folder: str, images: str) -> torch.Tensor:
+    """Make the network of a run and load its weights; return the class with the highest score for each image in a file.
 
-
-def predict_own_network(folder: str, images: list[str], mean, std) -> list:
-    """Make the student's network, load the run's weights into it, and return its predictions for each file.
-
-    mean, std: the constants of the normalisation in the run's record; `hand_in` may name others.
+    A network of the library is rebuilt by its name and settings. If `hand_in` has "mean" and "std", they replace the
+    constants of the normalisation in the run's record.
     """
     run = Run(Path(folder))
-    net = part("network")()
-    net(torch.zeros(2, 3, 32, 32))
-    load_weights(run, net, weights_of(checkpoint_of(run)))
-    constants = [parts().get(name, given) for name, given in (("mean", mean), ("std", std))]
-    return [predictions(net, file, *constants) for file in images]
+    weights = weights_of(checkpoint_of(run))
+    constants = run.record.get("recipe") or run.record
+    if run.network_name in NETWORKS:
+        net = recipe_of(run).make_network(10)
+        use_fast_convolutions(laid_out(net, "cpu"))
+    else:
+        net = part("network")()
+        net(torch.zeros(2, 3, 32, 32))  # initialises lazy layers
+        constants = constants | parts()
+    load_weights(run, net, weights)
+    X = torch.from_numpy(np.load(images))
+    split = Split(X, torch.zeros(len(X), dtype=torch.int64))  # without labels
+    mean, std = constants.get("mean") or MEAN, constants.get("std") or STD
+    return metrics.scores(net, BatchLoader(split, AT_A_TIME, mean=mean, std=std))[0].argmax(1)
+
+
+def replay(folder: str, train: str) -> dict:
+    """Train from the older of a run's two checkpoints to the newer one, and compare the weights."""
+    run, copy = Run(Path(folder)), Path("replay").resolve()
+    paths, record = listed(run.folder), run.record
+    if len(paths) < 2:
+        raise ValueError("The run folder has fewer than two checkpoints, so nothing can be replayed.")
+    shutil.copytree(run.folder, copy, ignore=shutil.ignore_patterns(paths[0].name))
+    origin = record["data"]
+    images, labels, test_images = map(torch.from_numpy, np.load(train).values())
+    splits = Split(images, labels, origin), Split(test_images, torch.zeros(len(test_images)).long(), origin)
+    recipe_of(run).train(
+        Cifar10(*splits, origin["source"], origin["name"], origin["checksum"]),
+        seed=record["seed"],
+        protocol=record["protocol"],
+        effort=EFFORTS[run.effort],
+        device="cpu",
+        precision=record["precision"],
+        folder=copy,
+        curves=False,
+        save_every=1e9,
+    )
+    theirs, ours = newest(run.folder)[1]["net"], newest(copy)[1]["net"]
+    differences = [float((theirs[key] - ours[key]).abs().max() / ours[key].abs().max().clamp(min=1e-6)) for key in ours]
+    return {
+        "from": paths[1].name,
+        "to": paths[0].name,
+        "difference": max(differences),  # of a tensor, relative to its largest number
+        "device": record.get("device"),
+    }

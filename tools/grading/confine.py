@@ -10,8 +10,10 @@ import contextlib
 import ctypes
 import os
 import resource
-import shutil
 import signal
+import struct
+import sys
+from pathlib import Path
 
 NAMESPACES, USER_NAMESPACE = 0x00020000 | 0x40000000 | 0x20000000 | 0x08000000 | 0x04000000, 0x10000000
 NOBODY = 64321  # the user as whom student code runs if the grader is root: a number that nobody has
@@ -20,14 +22,9 @@ MOUNT_SETATTR = 442  # the number of the system call, the same on every processo
 READ_ONLY, EVERYTHING_BELOW, HERE = 1 | MS_NOSUID | MS_NODEV, 0x8000, -100
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 24, 38
 CAPABILITY_VERSION, LAST_CAPABILITY = 0x20080522, 63
+SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts")
 DEVICES = ("null", "zero", "random", "urandom")
 libc = ctypes.CDLL(None, use_errno=True)
-
-
-class Attributes(ctypes.Structure):
-    """The argument of mount_setattr: the flags to set and to clear."""
-
-    _fields_ = [(name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "userns_fd")]
 
 
 def checked(result: int, what: str):
@@ -76,10 +73,16 @@ def show_read_only(source: str, target: str):
 
 def make_read_only(target: str):
     """Forbid changes through a mount and those below it. This also holds for root's files in /proc/sys."""
-    attributes = Attributes(set=READ_ONLY)
-    size = ctypes.c_size_t(ctypes.sizeof(attributes))
     place = (ctypes.c_int(HERE), target.encode(), ctypes.c_uint(EVERYTHING_BELOW))
-    checked(libc.syscall(MOUNT_SETATTR, *place, ctypes.byref(attributes), size), f"mount_setattr {target}")
+    change = struct.pack("4Q", READ_ONLY, 0, 0, 0)  # flags to set and to clear, propagation, namespace of users
+    checked(libc.syscall(MOUNT_SETATTR, *place, change, ctypes.c_size_t(len(change))), f"mount_setattr {target}")
+
+
+def seen_by_all() -> list[str]:
+    """List what every child sees, at the same path as here: the system, Python, and this package with the library."""
+    suite = Path(__file__).resolve().parents[2]
+    packages = [os.path.abspath(path) for path in sys.path if "site-packages" in path]
+    return [*SYSTEM, *sorted({sys.prefix, sys.base_prefix, *packages}), f"{suite}/utils", f"{suite}/tools/grading"]
 
 
 def enter_box(box: str, shown: dict, disk: int):
@@ -90,7 +93,7 @@ def enter_box(box: str, shown: dict, disk: int):
         os.makedirs(f"{box}/{name}")
     for name in ("tmp", "dev/shm"):
         os.chmod(f"{box}/{name}", 0o1777)
-    for target, source in shown.items():
+    for target, source in ({path: path for path in seen_by_all()} | shown).items():
         if os.path.islink(source):  # such as /lib, which is a link to /usr/lib
             os.symlink(os.readlink(source), box + target)
         elif os.path.exists(source):
@@ -117,21 +120,15 @@ def drop_privileges(home: str, is_root: bool):
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
-    header, none = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
-    checked(libc.capset(ctypes.byref(header), ctypes.byref(none)), "capset")
+    checked(libc.capset(struct.pack("2I", CAPABILITY_VERSION, 0), bytes(24)), "capset")  # keeps none
     die_with_parent()
 
 
-def set_limits(limits: dict):
-    """Set the limits of this process and of all that it starts; {"AS": bytes, "CPU": seconds, ...}."""
-    for name, value in limits.items():
+def set_limits(memory: int, disk: int, processes: int):
+    """Set the limits that Linux enforces for each process; the parent looks after those of all processes together."""
+    values = {"AS": 4 * memory, "FSIZE": disk, "NPROC": 4 * processes, "CORE": 0}  # torch reserves much address space
+    for name, value in values.items():  # that of the number of processes, with threads, does not bind root
         number = getattr(resource, f"RLIMIT_{name}")
         _, highest = resource.getrlimit(number)
         value = value if highest == resource.RLIM_INFINITY else min(value, highest)
         resource.setrlimit(number, (value, value))
-
-
-def copy_submission(source: str, home: str):
-    """Copy a submission, without checkpoints, into the folder in which its notebook runs."""
-    ignored = shutil.ignore_patterns("*.pt", "*.corrupt", "*.partial")
-    shutil.copytree(source, home, ignore=ignored, dirs_exist_ok=True, ignore_dangling_symlinks=True)

@@ -1,6 +1,7 @@
-"""The messages between the parent and its child: lines of JSON, in which arrays are written as base64.
+"""The child's replies: JSON, in which tensors are written as base64.
 
-A message from the child is never trusted: it can hold numbers, texts and arrays, but no code.
+A reply is never trusted: it can hold numbers, texts and tensors, but no code. Requests are pickles, since a child may
+trust its parent.
 """
 
 from __future__ import annotations
@@ -9,37 +10,36 @@ import base64
 import json
 
 import numpy as np
+import torch
 
-TYPES = ("bool", "uint8", "int32", "int64", "float32", "float64")
-LONGEST = 2**26  # bytes of a line
-
-
-def encode(message) -> bytes:
-    """Return a message as one line; tensors become arrays, and objects of other types become their type's name."""
-    return json.dumps(message, default=_as_json, skipkeys=True).encode() + b"\n"
+LONGEST = 2**28  # bytes of a reply
 
 
-def decode(line: bytes):
-    """Return the message in a line; raise a ValueError if it is not one."""
+def encode(reply) -> bytes:
+    """Return a reply as bytes; objects of unknown types become the name of their type."""
+    return json.dumps(reply, default=_as_json, skipkeys=True).encode()
+
+
+def decode(content: bytes) -> dict:
+    """Return the reply in these bytes, with tensors of float64; raise a ValueError if it is not one."""
     try:
-        return json.loads(line, object_hook=_with_array)
-    except (TypeError, RecursionError, OverflowError):
-        raise ValueError("a message is damaged") from None
+        reply = json.loads(content, object_hook=_with_tensor)
+    except (TypeError, RuntimeError, OverflowError):
+        raise ValueError("a reply is damaged") from None
+    if not isinstance(reply, dict):
+        raise ValueError("a reply is not an object")
+    return reply
 
 
 def _as_json(value):
-    if hasattr(value, "detach"):  # a tensor; NumPy does not know floating-point numbers of less than four bytes
-        value = (value.float() if value.is_floating_point() and value.itemsize < 4 else value).numpy(force=True)
-    if isinstance(value, (np.ndarray, np.generic)) and str(value.dtype) in TYPES:
-        content = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
-        return {"array": [str(value.dtype), list(value.shape), content]}
+    if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
+        value = torch.as_tensor(value).detach().cpu().double().contiguous()
+        return {"shape": list(value.shape), "float64": base64.b64encode(value.numpy().tobytes()).decode()}
     return {"kind": type(value).__name__}
 
 
-def _with_array(fields: dict):
-    if set(fields) != {"array"}:
+def _with_tensor(fields: dict):
+    if set(fields) != {"shape", "float64"}:
         return fields
-    name, shape, content = fields["array"]
-    if name not in TYPES:
-        raise ValueError("an array has another type")
-    return np.frombuffer(base64.b64decode(content, validate=True), name).reshape(shape)
+    content = bytearray(base64.b64decode(fields["float64"], validate=True))
+    return torch.frombuffer(content, dtype=torch.float64).reshape(fields["shape"])

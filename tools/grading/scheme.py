@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-NOT_MARKED = "not marked yet"
-
 
 @dataclasses.dataclass(frozen=True)
 class Part:
@@ -37,19 +35,6 @@ PARTS = (
     Part("report", 4, 6, "The report", is_by_hand=True),
     Part("test_accuracy", 5, 20, "The accuracy on the test images, measured again"),
 )
-BY_HAND = tuple(part for part in PARTS if part.is_by_hand)
-NAMES = {part.name: part for part in PARTS}
-
-
-@dataclasses.dataclass
-class Mark:
-    """The points of a part, None while they are open, and the reason."""
-
-    points: float | None
-    reason: str = NOT_MARKED
-
-
-def task_points(parts: list[dict], task: int) -> tuple[float, list[dict]]:
-    """Return (points so far, parts) of a task, from the parts of a stored result."""
-    own = [part for part in parts if part["task"] == task]
-    return sum(part["points"] or 0 for part in own), own
+BY_HAND = [part.name for part in PARTS if part.is_by_hand]
+MEASURED = [part.name for part in PARTS if not part.is_by_hand]
+MARKS = {part.name: part.marks for part in PARTS}

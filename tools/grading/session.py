@@ -1,109 +1,145 @@
-"""Starts the confined child for one submission, asks it questions, and ends it at a limit.
+"""The process that forks all children, and the child for one submission, as the parent sees them.
 
-with Nursery(folder) as nursery, Session(nursery, submission, shown, Limits()) as session:
-    session.ask("child_code.run_cells", cells=[...])
+with Nursery(folder, Limits()) as nursery, Session(nursery, submission, images) as session:
+    session.ask("run_cell", source="1 + 1")
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import multiprocessing
 import os
+import pickle
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
 import psutil
+import torch
 
 from tools.grading import messages
-from tools.grading.nursery import SUITE, ChildEnded, Limits, Nursery, environment, shown_to_all
 
-SUBMISSION = "/submission"
-HOME = f"{SUITE}/notebooks"  # where notebooks are in the suite, so that their set-up cells find it
+ROOT = Path(__file__).resolve().parents[2]
+SUITE, SUBMISSION, IMAGES = "/suite", "/submission", "/images"  # where a child finds them
+HOME = f"{SUITE}/notebooks"  # where its notebook runs: set-up cells find the suite from there
+ENVIRONMENT = {  # of all children: nothing of the grader's own
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "COURSEWORK_EFFORT": "check",
+    "CIFAR10_SOURCE": "synthetic",
+    "CI": "true",  # no live figures
+    "MPLBACKEND": "agg",
+    "GOMP_SPINCOUNT": "1000",
+}
+START = "import sys; sys.path[:0] = sys.argv[1:2]; from tools.grading import child; child.nursery(sys.argv[2])"
 LOOK_EVERY = 0.1  # seconds between two looks at the memory and the number of processes
-MOST_ERRORS = 20  # of a notebook's cells that are kept
+
+
+class ChildEnded(Exception):
+    """The child is gone, or its reply can't be read; the text is the reason."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What one submission may use."""
+
+    seconds: float = 300.0  # for everything together
+    cell_seconds: float = 120.0  # for one cell
+    memory: int = 4 * 2**30  # bytes, of all its processes together
+    disk: int = 2**30  # bytes of files that it writes; they are in memory, and vanish with it
+    processes: int = 64
+
+
+class Nursery:
+    """The process that forks the children."""
+
+    def __init__(self, folder: Path, limits: Limits | None = None):
+        """folder: is made for files that nobody needs later; what a call that was killed left there is removed."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        self.folder, self.limits, self.is_confined = folder, limits or Limits(), True
+        self._channel, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-B", "-c", START, str(ROOT), str(other.fileno())],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(other.fileno(),),
+            env=ENVIRONMENT | {"HOME": str(folder), "OMP_NUM_THREADS": str(torch.get_num_threads())},
+            cwd=folder,
+            start_new_session=True,  # Ctrl+C is for the parent, which ends it
+        )
+        other.close()
+        if self._channel.recv(100) != b"ready":
+            raise ChildEnded("the library can't be imported (see above)")
+
+    def start(self, connection: int) -> int:
+        """Start a child with its end of a connection, an open file; return its process id."""
+        socket.send_fds(self._channel, [b"start"], [connection])
+        return int(self._channel.recv(100))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Session:
-    """One child process."""
+    """One child process. It is asked questions, and ended at a limit."""
 
-    def __init__(
-        self, nursery: Nursery, submission: Path, shown: dict, limits: Limits, is_confined=True, notebook_folder=None
-    ):
-        """shown: {path in the child: a file or folder of the parent that the child may read}.
-
-        notebook_folder: the folder of the submission whose files lie beside the notebook when it runs.
-        """
-        self.limits, self.is_confined, self.why_ended = limits, is_confined, None
-        self.last_cell, self.cell_errors = None, []
-        self._lock, self._finished = threading.Lock(), threading.Event()
-        self._latest = time.monotonic() + limits.seconds
-        self._scratch = Path(tempfile.mkdtemp(dir=nursery.folder))
-        self._shown = {SUBMISSION: str(submission), **shown}
-        self.home = HOME if is_confined else str(self._scratch / "notebooks")
-        beside = (notebook_folder or submission).relative_to(submission).as_posix()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (what is written before student code runs)
-        requests, to_child = os.pipe()
-        from_child, replies = os.pipe()
+    def __init__(self, nursery: Nursery, submission: Path, images: Path, beside: Path | None = None):
+        """Start a child that may read two folders. beside: whose files lie beside the notebook, in the submission."""
+        self.limits = nursery.limits
+        self.why_ended = None
+        self._finished = threading.Event()
+        self._latest = time.monotonic() + self.limits.seconds
+        self._box = Path(tempfile.mkdtemp(dir=nursery.folder))
+        self._root = "" if nursery.is_confined else str(self._box)
+        self._shown = {SUBMISSION: submission, IMAGES: images, f"{SUITE}/utils": ROOT / "utils"}
+        self._connection, other = multiprocessing.Pipe()
+        with other:
+            self._pid = nursery.start(other.fileno())
         spec = {
-            "box": str(self._scratch) if is_confined else None,
-            "shown": shown_to_all() | self._shown,
-            "submission": f"{self.path(SUBMISSION)}/{beside}",
-            "home": self.home,
-            "disk": limits.disk,
-            "limits": limits.of_process(),
-            "environment": environment(self.home, nursery.threads),
+            "is_confined": nursery.is_confined,
+            "box": str(self._box),
+            "shown": {target: str(source) for target, source in self._shown.items()},
+            "beside": self.path(beside or submission),
+            "home": self._root + HOME,
+            "limits": {name: getattr(self.limits, name) for name in ("memory", "disk", "processes")},
         }
-        self._pid = nursery.start(spec, [requests, replies, self._log.fileno()])
-        os.close(requests)
-        os.close(replies)
-        self._to_child, self._from_child = os.fdopen(to_child, "wb", buffering=0), os.fdopen(from_child, "rb")
+        self._connection.send(spec)
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def path(self, shown: str) -> str:
-        """Return the path under which the child finds a shown path, or a file below it."""
-        if self.is_confined:
-            return shown
-        prefix = max((known for known in self._shown if shown.startswith(known)), key=len)
-        return self._shown[prefix] + shown[len(prefix) :]
+    def path(self, path: Path) -> str:
+        """Return where the child finds a file or folder that it may read."""
+        shown, source = next(pair for pair in self._shown.items() if path.is_relative_to(pair[1]))
+        return f"{self._root}{shown}/{path.relative_to(source).as_posix()}"
 
     def ask(self, do: str, seconds: float = 60.0, **arguments):
         """Return the child's result; raise ChildEnded if there is none, or ValueError with the error in the child."""
-        message = None
+        reply = {}
         if not self.why_ended:
             try:
-                self._to_child.write(messages.encode({"do": do, "seconds": seconds, **arguments}))
-                message = self._read_reply()
-            except OSError:
-                self.end(self._how_it_ended())
-            except (ValueError, TypeError, OverflowError):
+                self._connection.send_bytes(pickle.dumps((do, seconds, arguments)))
+                reply = messages.decode(self._connection.recv_bytes(messages.LONGEST))
+            except (EOFError, ConnectionError):
+                self.end("its process ended by itself")
+            except (OSError, ValueError, TypeError, OverflowError):
                 self.end("its replies can't be read")
         if self.why_ended:
             raise ChildEnded(self.why_ended)
-        if isinstance(error := message.get("error"), str):
+        if isinstance(error := reply.get("error"), str):
             raise ValueError(error[:300])
-        return message.get("result")
-
-    def _read_reply(self) -> dict:
-        while line := self._from_child.readline(messages.LONGEST):
-            message = messages.decode(line)
-            if not isinstance(message, dict):
-                raise ValueError("a reply is not an object")
-            if "cell" not in message:
-                return message
-            self.last_cell = int(message["cell"])
-            if message.get("error") and len(self.cell_errors) < MOST_ERRORS:
-                self.cell_errors.append(f"Code cell {self.last_cell + 1}: {str(message['error'])[:200]}")
-        raise OSError("the child has closed its pipe")
-
-    def _how_it_ended(self):
-        self._log.seek(0)
-        lines = self._log.read(20_000).decode(errors="replace").strip().splitlines()
-        if lines and self.last_cell is None:
-            return f"its process ended: {lines[-1]}"
-        return "the notebook ended its own process"
+        return reply.get("result")
 
     def _watch(self):
         while not self._finished.wait(LOOK_EVERY):
@@ -116,32 +152,28 @@ class Session:
             self.end(f"it used more than {self.limits.seconds:g} seconds")
         elif len(family) > self.limits.processes:
             self.end(f"it started more than {self.limits.processes} processes")
-        elif uses_more_than(self.limits.memory, family):
+        elif memory_of(family) > self.limits.memory:
             self.end(f"it used more than {self.limits.memory / 2**30:g} GiB of memory")
 
     def end(self, why: str):
-        """Kill the child and all that it started."""
-        with self._lock:
-            if self._finished.is_set():
-                return
-            self._finished.set()
-            self.why_ended = why
-            family = [] if self.is_confined else family_of(self._pid)  # in a namespace, all die with the first one
-            for process in family[1:]:
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._pid, signal.SIGKILL)
+        """Kill the child and all that it started; the first reason counts."""
+        if self._finished.is_set():
+            return
+        self._finished.set()
+        self.why_ended = why
+        for process in family_of(self._pid):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._pid, signal.SIGKILL)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *error):
         self.end("it is finished")
-        for file in (self._to_child, self._from_child, self._log):
-            with contextlib.suppress(OSError):
-                file.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._connection.close()
+        shutil.rmtree(self._box, ignore_errors=True)
 
 
 def family_of(pid: int) -> list[psutil.Process]:
@@ -153,26 +185,23 @@ def family_of(pid: int) -> list[psutil.Process]:
         return []
 
 
-def uses_more_than(most: int, family: list[psutil.Process]) -> bool:
-    """Tell whether these processes use more bytes of memory; what they share is counted once, which takes longer."""
-    for measure in (lambda process: process.memory_info().rss, lambda process: process.memory_full_info().pss):
-        used = 0
-        for process in family:
-            with contextlib.suppress(psutil.Error):
-                used += measure(process)
-        if used <= most:
-            return False
-    return True
+def memory_of(family: list[psutil.Process]) -> int:
+    """Return the bytes of memory that these processes use; what several share is divided among them."""
+    used = 0
+    for process in family:
+        with contextlib.suppress(psutil.Error):
+            used += process.memory_full_info().pss
+    return used
 
 
 def missing_confinement(nursery: Nursery) -> str | None:
     """Try the confinement; return why this machine can't confine a child, or None."""
     with (
         tempfile.TemporaryDirectory(dir=nursery.folder) as empty,
-        Session(nursery, Path(empty), {}, Limits()) as session,
+        Session(nursery, Path(empty), Path(empty)) as session,
     ):
         try:
-            session.ask("child_run.names_of_files", folder="/")
-        except ChildEnded as error:
+            session.ask("run_cell", source="")
+        except (ChildEnded, ValueError) as error:
             return str(error)
     return None

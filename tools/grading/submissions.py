@@ -5,7 +5,6 @@ A submission is a folder or a zip file, named after the student, with one hand-i
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import hashlib
 import json
@@ -15,8 +14,10 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from utils.runs import Run
+
 MOST_FILES, MOST_BYTES = 5000, 2**30  # of an unpacked submission
-LARGEST_NOTEBOOK = 50 * 2**20  # bytes
+LARGEST_JSON = 50 * 2**20  # bytes of a file that is read outside the child
 NOT_READ = {"__MACOSX", ".DS_Store", ".ipynb_checkpoints", ".git"}
 MOODLE = re.compile(r"^(?P<student>.+?)_(?P<id>\d+)_assignsubmission_(file|onlinetext)")
 CANVAS = re.compile(r"^(?P<student>[^_\W]+)_(LATE_)?(?P<id>\d+)_\d+(_|$)")
@@ -75,37 +76,25 @@ def regular_files(folder: Path) -> list[Path]:
 
 
 def unpack(submission: Submission, target: Path) -> Path:
-    """Return the folder with a submission's files: its own, or `target` if they come from a zip file."""
-    if submission.path.is_file():
-        return _unpack_zip(submission.path, target)
-    files = regular_files(submission.path)
-    if len(files) == 1 and files[0].suffix.lower() == ".zip":  # Moodle puts a student's zip file into a folder
-        return _unpack_zip(files[0], target)
-    if len(files) > MOST_FILES or sum(path.stat().st_size for path in files) > MOST_BYTES:
-        raise Unusable("The submission has too many files, or they are too large.")
-    return submission.path
-
-
-def _unpack_zip(path: Path, target: Path) -> Path:
-    """Unpack a zip file into a new folder, without links and without what leads out of the folder."""
-    target.mkdir(parents=True)
+    """Return the folder with a submission's files: its own, or `target`, a new one, if they come from a zip file."""
+    files = [submission.path] if submission.path.is_file() else regular_files(submission.path)
+    if len(files) != 1 or files[0].suffix.lower() != ".zip":
+        _require_small([path.stat().st_size for path in files])
+        return submission.path
+    target.mkdir(parents=True)  # Moodle puts a student's zip file into a folder
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if _is_wanted(member)]
-            if len(members) > MOST_FILES or sum(member.file_size for member in members) > MOST_BYTES:
-                raise Unusable("The submission has too many files, or they are too large.")
-            for member in members:  # of each file no more than the size that was just counted
-                archive.extract(member, target)
+        with zipfile.ZipFile(files[0]) as archive:
+            _require_small([member.file_size for member in archive.infolist()])
+            for member in archive.infolist():
+                archive.extract(member, target)  # makes no link, and no file outside the folder
     except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, NotImplementedError, ValueError, EOFError) as error:
         raise Unusable(f"The zip file can't be unpacked: {str(error)[:200]}") from None
     return target
 
 
-def _is_wanted(member: zipfile.ZipInfo) -> bool:
-    parts = member.filename.replace("\\", "/").split("/")
-    is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
-    is_outside = parts[0] == "" or ".." in parts or ":" in parts[0]
-    return not (member.is_dir() or is_link or is_outside or NOT_READ & set(parts))
+def _require_small(sizes: list[int]):
+    if len(sizes) > MOST_FILES or sum(sizes) > MOST_BYTES:
+        raise Unusable("The submission has too many files, or they are too large.")
 
 
 def find_notebook(folder: Path) -> Path:
@@ -119,33 +108,25 @@ def find_notebook(folder: Path) -> Path:
     raise Unusable(f"There must be one notebook, handin.ipynb, but there are {len(found)}: {names or 'none'}.")
 
 
-def find_run(folder: Path) -> Path | None:
-    """Return the run folder of a submission, the one with a run.json, or None; of several, the first by name."""
+def find_run(folder: Path) -> Run | None:
+    """Return the run of a submission, in the folder with a run.json, or None; of several, the first by name."""
     records = sorted(path for path in regular_files(folder) if path.name == "run.json")
-    return records[0].parent if records else None
+    for path in records[0].parent.glob("*.json*") if records else ():
+        _require_readable(path)
+    return Run(records[0].parent) if records else None
+
+
+def _require_readable(path: Path):
+    if path.stat().st_size > LARGEST_JSON:
+        raise Unusable(f"{path.name} is larger than 50 MB.")
 
 
 def read_cells(path: Path) -> list[str]:
     """Return the source of a notebook's code cells."""
-    if path.stat().st_size > LARGEST_NOTEBOOK:
-        raise Unusable("The notebook is larger than 50 MB.")
+    _require_readable(path)
     try:
         cells = json.loads(path.read_bytes())["cells"]
         sources = [cell["source"] for cell in cells if cell["cell_type"] == "code"]
         return ["".join(source) for source in sources]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Unusable(f"{path.name} is damaged: it is not a notebook.") from None
-
-
-def syntax_trees(cells: list[str]) -> list[ast.Module | None]:
-    """Return the syntax tree of each cell, or None for a cell that can't be read as Python."""
-    trees = []
-    for source in cells:
-        text = re.sub(r"(?m)^(\s*)([%!?].*)$", r"\1pass", source)
-        try:
-            tree = ast.parse(text)
-            ast.unparse(tree)  # a tree that is nested too deeply for this can't be searched either
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            tree = None
-        trees.append(tree)
-    return trees

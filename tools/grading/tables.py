@@ -7,9 +7,10 @@ import io
 import re
 from pathlib import Path
 
-from tools.grading.scheme import BY_HAND, NAMES, task_points
+from tools.grading.scheme import BY_HAND
 from utils.errors import CourseworkError
 from utils.files import write_bytes, write_json
+from utils.report.as_html import POLICY, STYLE
 from utils.report.marking import TASKS
 
 TITLE = "Coursework"
@@ -18,10 +19,13 @@ BY_HAND_FILE, TEMPLATE = "marks-by-hand.csv", Path(__file__).with_name("feedback
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that starts with one of these is a formula for a spreadsheet
 
 
-def as_csv(rows: list[list]) -> bytes:
+def as_csv(rows: list[dict]) -> bytes:
     """Return rows as a CSV file, which a spreadsheet reads as text and numbers, never as formulas."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([[_cell(value) for value in row] for row in rows])
+    columns = dict.fromkeys(column for row in rows for column in row)
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({column: _cell(value) for column, value in row.items()} for row in rows)
     return text.getvalue().encode("utf-8-sig", errors="replace")  # with the mark by which Excel knows UTF-8
 
 
@@ -53,13 +57,21 @@ def read_by_hand(folder: Path) -> dict[str, dict]:
     if "submission" not in header:
         next_step = "Repair the table, or remove it if you have marked nothing in it yet. It was not changed."
         raise CourseworkError("The table of your marks has no column `submission`.", where=path, next_step=next_step)
+    rows = [{column: value for column, value in row.items() if column} for row in rows]  # only below a header
     return {row["submission"]: row for row in rows if row.get("submission")}
 
 
-def with_marks_by_hand(result: dict, row: dict) -> dict:
-    """Return a result with the teacher's points; a column with the name of another part replaces its points, too."""
+def finished(result: dict, row: dict) -> dict:
+    """Return a result with the teacher's comment and points, which also replace measured ones, and with its sums."""
     parts = [_marked(part, (row.get(part["name"]) or "").strip().replace(",", ".")) for part in result["parts"]]
-    return result | {"parts": parts, "comment": (row.get("comment") or "").strip()}
+    tasks = [(task, [part for part in parts if part["task"] == task.number]) for task in TASKS]
+    return result | {
+        "parts": parts,
+        "tasks": [(task, total(own), own) for task, own in tasks],
+        "total": total(parts),
+        "open": sum(part["marks"] for part in parts if part["points"] is None),
+        "comment": (row.get("comment") or "").strip(),
+    }
 
 
 def _marked(part: dict, text: str) -> dict:
@@ -70,28 +82,23 @@ def _marked(part: dict, text: str) -> dict:
     return part | {"reason": f"{BY_HAND_FILE} has {text!r}; points from 0 to {part['marks']} are expected"}
 
 
-def total(result: dict) -> float:
-    """Return the points of a result so far."""
-    return sum(part["points"] or 0 for part in result["parts"])
-
-
-def still_open(result: dict) -> float:
-    """Return the points that a person has still to give or to withhold."""
-    return sum(part["marks"] for part in result["parts"] if part["points"] is None)
+def total(parts: list[dict]) -> float:
+    """Return the points of these parts so far."""
+    return sum(part["points"] or 0 for part in parts)
 
 
 def write_tables(folder: Path, results: list[dict]):
-    """Write all files that hold several students."""
+    """Write all files that a teacher reads or uploads, and the table for the marks by hand."""
     earlier = read_by_hand(folder)
-    header = ["submission", "student", *(part.name for part in BY_HAND), "comment"]
-    header += [name for name in NAMES if name not in header and any(name in row for row in earlier.values())]
-    new = {result["key"]: {"submission": result["key"], "student": result["student"]} for result in results}
-    rows = (new | earlier).values()  # also those of submissions that are no longer in the folder
-    write_bytes(folder / BY_HAND_FILE, as_csv([header, *([row.get(name) for name in header] for row in rows)]))
-    results = [with_marks_by_hand(result, earlier.get(result["key"], {})) for result in results]
-    write_bytes(folder / "grades.csv", as_csv(grades(results)))
-    write_bytes(folder / "moodle.csv", as_csv(moodle(results)))
-    write_bytes(folder / "canvas.csv", as_csv(canvas(results)))
+    empty = dict.fromkeys(["submission", "student", *BY_HAND, "comment"])
+    rows = {result["key"]: empty | {"submission": result["key"], "student": result["student"]} for result in results}
+    rows |= {key: empty | row for key, row in earlier.items()}  # also of submissions that are no longer in the folder
+    write_bytes(folder / BY_HAND_FILE, as_csv(list(rows.values())))
+    results = [finished(result, rows[result["key"]]) for result in results]
+    write_bytes(folder / "grades.csv", as_csv([grades(result) for result in results]))
+    write_bytes(folder / "moodle.csv", as_csv([moodle(result) for result in results]))
+    possible = canvas({"student": "Points Possible", "id": None, "total": MOST})
+    write_bytes(folder / "canvas.csv", as_csv([possible, *map(canvas, results)]))
     write_bytes(folder / "summary.html", page("summary", results=results, shared=shared_work(results)))
     for result in results:
         own = folder / "students" / result["key"]
@@ -100,49 +107,41 @@ def write_tables(folder: Path, results: list[dict]):
         write_json(own / "results.json", gradescope(result))
 
 
-def grades(results: list[dict]) -> list[list]:
-    """Return the rows of grades.csv: for each student and task the points and their reasons."""
-    header = ["student", "id", "submission"]
-    for task in TASKS:
-        header += [f"task {task.number} (of {task.marks})", f"task {task.number}: reasons"]
-    rows = [[*header, "points so far", "points still open", "claims that do not match", "notes"]]
-    for result in results:
-        row = [result["student"], result["id"], result["key"]]
-        for task in TASKS:
-            points, parts = task_points(result["parts"], task.number)
-            row += [points, "; ".join(f"{part['name']} {_points(part)}: {part['reason']}" for part in parts)]
-        row += [total(result), still_open(result), " ".join(result["claims"]), " ".join(result["notes"])]
-        rows.append(row)
-    return rows
+def grades(result: dict) -> dict:
+    """Return a student's row of grades.csv: for each task the points and their reasons."""
+    row = {"student": result["student"], "id": result["id"], "submission": result["key"]}
+    for task, points, parts in result["tasks"]:
+        reasons = [f"{part['name']} {_points(part)}: {part['reason']}" for part in parts]
+        row |= {f"task {task.number} (of {task.marks})": points, f"task {task.number}: reasons": "; ".join(reasons)}
+    row |= {"points so far": result["total"], "points still open": result["open"]}
+    return row | {"claims that do not match": " ".join(result["claims"]), "notes": " ".join(result["notes"])}
 
 
 def _points(part):
     return f"{'?' if part['points'] is None else format(part['points'], 'g')}/{part['marks']}"
 
 
-def moodle(results: list[dict]) -> list[list]:
-    """Return the rows of a grading worksheet, as Moodle's "Upload grading worksheet" takes it.
+def moodle(result: dict) -> dict:
+    """Return a student's row of a grading worksheet, as Moodle's "Upload grading worksheet" takes it.
 
     Moodle refuses a worksheet without the column "Last modified (grade)", and skips rows without an identifier.
     """
-    rows = [["Identifier", "Full name", "Grade", "Maximum Grade", "Last modified (grade)", "Feedback comments"]]
-    for result in results:
-        identifier = f"Participant {result['id']}" if result["id"] else ""
-        rows.append([identifier, result["student"], total(result), MOST, "", comments(result)])
-    return rows
+    reasons = [f"{part['title']}: {_points(part)}, {part['reason']}." for part in result["parts"]]
+    comments = [*reasons, *result["claims"], result["comment"]]
+    return {
+        "Identifier": f"Participant {result['id']}" if result["id"] else "",
+        "Full name": result["student"],
+        "Grade": result["total"],
+        "Maximum Grade": MOST,
+        "Last modified (grade)": "",
+        "Feedback comments": " ".join(comments).replace("..", "."),
+    }
 
 
-def canvas(results: list[dict]) -> list[list]:
-    """Return the rows of a gradebook, as Canvas's "Import grades" takes it."""
-    rows = [["Student", "ID", "SIS User ID", "SIS Login ID", "Section", TITLE]]
-    rows.append(["Points Possible", "", "", "", "", MOST])
-    return rows + [[result["student"], result["id"], "", "", "", total(result)] for result in results]
-
-
-def comments(result: dict) -> str:
-    """Return the reasons for a student's points in one text."""
-    texts = [f"{NAMES[part['name']].title}: {_points(part)}, {part['reason']}." for part in result["parts"]]
-    return " ".join(text.replace("..", ".") for text in [*texts, *result["claims"], result.get("comment", "")])
+def canvas(result: dict) -> dict:
+    """Return a student's row of a gradebook, as Canvas's "Import grades" takes it."""
+    empty = dict.fromkeys(["SIS User ID", "SIS Login ID", "Section"])
+    return {"Student": result["student"], "ID": result["id"], **empty, TITLE: result["total"]}
 
 
 def gradescope(result: dict) -> dict:
@@ -151,8 +150,9 @@ def gradescope(result: dict) -> dict:
     for number, part in enumerate(result["parts"], 1):
         test = {"name": part["title"], "number": f"{part['task']}.{number}", "max_score": part["marks"]}
         tests.append(test | {"score": part["points"] or 0, "output": part["reason"], "visibility": "visible"})
-    output = " ".join([*result["claims"], *result["notes"], result.get("comment", "")]).strip()
-    return {"score": total(result), "output": output, "output_format": "text", "tests": tests, "visibility": "visible"}
+    output = " ".join([*result["claims"], *result["notes"], result["comment"]]).strip()
+    facts = {"score": result["total"], "output": output, "output_format": "text", "visibility": "visible"}
+    return facts | {"tests": tests}
 
 
 def shared_work(results: list[dict]) -> list[str]:
@@ -168,13 +168,10 @@ def shared_work(results: list[dict]) -> list[str]:
 
 
 def page(name: str, **values) -> bytes:
-    """Return a page as bytes of HTML; every value is escaped."""
+    """Return the page "summary" or "feedback" as bytes of HTML; every value is escaped."""
     import jinja2
 
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    functions = {"total": total, "still_open": still_open, "task_points": task_points}
-    environment.globals |= functions | {"tasks": TASKS, "most": MOST, "page": name}
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(values).encode(errors="replace")
+    values |= {"page": name, "most": MOST, "tasks": TASKS, "policy": POLICY}
+    return template.render(values, style=STYLE.read_text(encoding="utf-8")).encode(errors="replace")

@@ -1,11 +1,11 @@
 """Evaluate a trained network: metrics, robustness, Grad-CAM, your own picture, and export (notebook 05)."""
 
 from utils.evaluation.corruptions import corrupt
-from utils.evaluation.evaluate import evaluate, evaluate_run
+from utils.evaluation.evaluate import evaluate
 from utils.evaluation.export import export_network
 from utils.evaluation.grad_cam import grad_cam_maps
 from utils.evaluation.metrics import calibration, confusion_matrix, per_class, scores, top_k, wilson_interval
-from utils.evaluation.own_picture import classify, read_picture
+from utils.evaluation.own_picture import classify
 from utils.evaluation.robustness import VIEWS, accuracy_of_views, corruption_accuracy
 
 __all__ = [
@@ -17,11 +17,9 @@ __all__ = [
     "corrupt",
     "corruption_accuracy",
     "evaluate",
-    "evaluate_run",
     "export_network",
     "grad_cam_maps",
     "per_class",
-    "read_picture",
     "scores",
     "slide_temperature",
     "top_k",

@@ -16,10 +16,8 @@ from utils.experiments.ray_tasks import task_runner
 from utils.experiments.trial import (
     Trial,
     axis_values,
-    is_free,
     make_trial,
     split_arguments,
-    train_trial,
     train_when_free,
     trial_row,
 )
@@ -49,15 +47,11 @@ def run_grid(
     name = name or f"{recipe.name}: {' x '.join(axes)}"
     arguments, options = split_arguments(name, **options)
     trials = make_trials(recipe, axes, arguments, options)
-    errors = {}
     with progress_bar(name, len(trials)) as bar:
-        if run_tasks := task_runner(engine, resources, arguments["device"]):
-            outcomes = run_tasks(train_when_free, trials, (retries, arguments), bar)
-            trained = sum(outcome == "done" for outcome, _ in outcomes)
-            errors = {trial.folder: error for trial, (_, error) in zip(trials, outcomes, strict=True) if error}
-        else:
-            trained = train_trials(trials, retries, arguments, errors, bar)
-    table = pd.DataFrame([trial_row(trial, errors.get(trial.folder)) for trial in trials])
+        run_tasks = task_runner(engine, resources, arguments["device"]) or run_here
+        outcomes = run_tasks(train_when_free, trials, (retries, arguments), bar)
+    table = pd.DataFrame([trial_row(trial, error) for trial, (_, error) in zip(trials, outcomes, strict=True)])
+    trained = sum(outcome in ("done", "again") for outcome, _ in outcomes)
     print(grid_summary(name, table, trained, _other_runs(name, trials)))
     return table
 
@@ -67,21 +61,18 @@ def progress_bar(name, total):
     return tqdm(total=total, desc=name, file=sys.stdout, disable=bool(os.environ.get("CI")), leave=False)
 
 
-def train_trials(trials, retries, arguments, errors, bar) -> int:
-    """Train the trials that are due and that no other process is training, until an interrupt; return their number."""
-    trained = set()
+def run_here(work, trials, shared, bar) -> list:
+    """Call work(trial, shared) for each trial in this process, until an interrupt; return the results."""
+    results = [("left", None)] * len(trials)
     # The second round is for trials that another process was training in the first round and has stopped since.
-    for turn, trial in itertools.product(range(2), trials):
-        bar.set_postfix_str(str(trial))
-        outcome = "again"
-        while outcome == "again" and trial.folder not in errors and is_free(trial, retries):
-            outcome = train_trial(trial, retries, arguments, errors)
-            if outcome != "left":
-                trained.add(trial.folder)
-        if outcome == "stopped":
+    for turn, number in itertools.product(range(2), range(len(trials))):
+        if results[number][0] == "left":
+            bar.set_postfix_str(str(trials[number]))
+            results[number] = work(trials[number], shared, patience=0)
+        if results[number][0] == "stopped":
             break
         bar.update(turn == 0)
-    return len(trained)
+    return results
 
 
 def make_trials(recipe, axes, arguments, options) -> list[Trial]:

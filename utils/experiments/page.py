@@ -71,28 +71,24 @@ def write_page(folder: str | Path | None = None) -> Path:
 
 
 def comparison_page(folder: str | Path | None = None) -> str:
-    """Return the page as text, with styles, figures and its script; its policy forbids any other script."""
+    """Return the page as text."""
     runs = all_runs(folder)
     rows = rows_of(runs)
-    script = _read("page.js")
+    contents = {"about": _about(runs, rows), "figures": _figures(runs), "runs": _runs_table(runs, rows)}
+    return offline_page(HERE, ["page.js"], contents)
+
+
+def offline_page(folder: Path, scripts: list[str], contents: dict, more_policy: str = "") -> str:
+    """Return page.html of a folder with its page.css, its scripts, and the contents in place of @@name@@."""
+    texts = {name: (folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", *scripts)}
+    script = "".join(texts[name] for name in scripts)
     checksum = base64.b64encode(hashlib.sha256(f"\n{script}".encode()).digest()).decode()
     # Even if a hostile text were not escaped, a browser would not run or fetch anything.
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{checksum}'; base-uri 'none'"
-    contents = {
-        "policy": policy,
-        "style": _read("page.css"),
-        "script": script,
-        "about": _about(runs, rows),
-        "figures": _figures(runs),
-        "runs": _runs_table(runs, rows),
-    }
+    contents = contents | {"policy": policy + more_policy, "style": texts["page.css"], "script": script}
     # The template is text, name, text, name, ..., text. Inserted contents are not searched for names.
-    pieces = _read("page.html").split("@@")
+    pieces = texts["page.html"].split("@@")
     return "".join(contents[piece] if i % 2 else piece for i, piece in enumerate(pieces))
-
-
-def _read(name):
-    return (HERE / name).read_text(encoding="utf-8")
 
 
 def _about(runs, rows):

@@ -164,13 +164,13 @@ class Search:
         self.log.append("proposal", trial=new, settings=settings, by=proposer, based_on=based_on, beside=beside)
 
     def train(self, number, trial) -> str:
-        """Train a trial once; return the outcome, as `train_trial` does."""
-        errors = {}
-        outcome = train_trial(trial, self.retries, self.arguments, errors)
-        if errors:
+        """Train a trial once; return the outcome of `train_trial`."""
+        outcome, error = train_trial(trial, self.retries, self.arguments)
+        if error:
             with self.log.claimed():
-                self.log.append("failure", trial=number, what=errors[trial.folder])
-        return outcome
+                self.log.append("failure", trial=number, what=error)
+        # Its last weights could not be written. It is still due, so without a stop it would be trained again and again.
+        return "stopped" if trial.run.recorded_state == "unsaved" else outcome
 
     def has_open_trials(self) -> bool:
         """Return whether a trial still has to be trained, by this process or another one."""

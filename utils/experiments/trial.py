@@ -158,41 +158,42 @@ def is_free(trial: Trial, retries: int) -> bool:
     return is_due(trial.run, retries) and not is_alive(trial.folder)
 
 
-def train_trial(trial, retries, arguments, errors) -> str:
-    """Train a trial; return "done", "again" (it failed), "left" (another process trains it) or "stopped"."""
+def train_trial(trial, retries, arguments) -> tuple[str, str | None]:
+    """Train a trial; return the outcome, and the reason if it failed before its record was written.
+
+    The outcome is "done", "again" (it failed), "left" (another process trains it) or "stopped".
+    """
     failures = count_failures(trial.run.record)
     skip = SkipIfTrained(trial.folder, retries)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # only the progress bar is printed
             trial.recipe.train(folder=trial.folder, callbacks=[skip, *trial.callbacks], **trial.options, **arguments)
     except AlreadyTrained:
-        return "left"
+        return "left", None
     except Exception as error:  # after any error in one trial, the others are trained; the table shows the reason
         if isinstance(error, CourseworkError) and is_alive(trial.folder):
-            return "left"
+            return "left", None
         if count_failures(trial.run.record) > failures:
-            return "again"
-        # It failed before its record was written, so the record does not contain the reason.
-        errors[trial.folder] = f"{type(error).__name__}: {getattr(error, 'what', error)}"
-        return "done"
-    return "stopped" if skip.training.stop else "done"  # also after an interrupt while the last checkpoint was written
+            return "again", None  # its record contains the reason
+        return "done", f"{type(error).__name__}: {getattr(error, 'what', error)}"
+    outcome = "stopped" if skip.training.stop else "done"  # also if the last checkpoint was written meanwhile
+    return outcome, None
 
 
-def train_when_free(trial, shared) -> tuple[str, str | None]:
-    """Train a trial to its end; return the outcome, and the reason if it failed before its record was written.
+def train_when_free(trial, shared, patience=STALE + BEAT) -> tuple[str, str | None]:
+    """Train a trial to its end; return what `train_trial` does, or the outcome "none" if it was not due.
 
-    If another process seems to be training it, wait until that process is known to be alive or dead: a machine that was
-    lost can't say so.
+    If another process seems to be training it, wait `patience` seconds: a machine that was lost can't say so.
     """
-    (retries, arguments), errors, outcome = shared, {}, "none"
-    until = time.monotonic() + STALE + BEAT
-    while not errors and is_due(trial.run, retries):
-        outcome = "left" if is_alive(trial.folder) else train_trial(trial, retries, arguments, errors)
-        if outcome == "stopped" or (outcome == "left" and time.monotonic() > until):
+    (retries, arguments), outcome, error = shared, "none", None
+    until = time.monotonic() + patience
+    while is_due(trial.run, retries):
+        outcome, error = ("left", None) if is_alive(trial.folder) else train_trial(trial, retries, arguments)
+        if outcome in ("done", "stopped") or (outcome == "left" and time.monotonic() >= until):
             break
         if outcome == "left":
             time.sleep(1)
-    return outcome, errors.get(trial.folder)
+    return outcome, error
 
 
 def trial_row(trial, error):

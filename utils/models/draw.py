@@ -28,7 +28,6 @@ from utils.models.summary import gated_facts, shape_of, summarise
 BLUE, RED, GREEN, PINK, ORANGE, _, BLACK = COLOURS
 MIDDLE, FLOOR = 2.12, 1.1  # heights in inches: of the arrows, and of the first line under the boxes
 STEP = 2.1  # width in inches of one step of a branch in draw_block
-MAX_LANES = 6  # draw_block draws dots in place of further branches
 WIDTH, HEIGHT = 11.0, 3.5  # inches of one row of a drawing, at most
 BOXES_IN_A_ROW = 16
 LINE = 0.135  # inches from one line of text under a box to the next
@@ -107,23 +106,7 @@ def list_boxes(summary: dict) -> list[Box]:
             boxes.append(Box(layer["kind"], boxes[-1].shape, shape, texts, layer["gated"]))
         else:
             boxes[-1].texts += texts
-    return joined(boxes) if len(boxes) > BOXES_IN_A_ROW else boxes
-
-
-def joined(boxes: list[Box]) -> list[Box]:
-    """Merge equal boxes in a row into one box with their number, so that a deep network fits into the figure."""
-    result, counts = [], []
-    for box in boxes:
-        last = result[-1] if result else None
-        if last is not None and (last.kind, last.shape, last.texts) == (box.kind, box.shape, box.texts):
-            counts[-1] += 1
-        else:
-            result.append(box)
-            counts.append(1)
-    for box, count in zip(result, counts, strict=True):
-        if count > 1:
-            box.texts = [f"{count} times:", *box.texts]
-    return result
+    return boxes
 
 
 def lines_of(box: Box) -> list[str]:
@@ -279,14 +262,16 @@ def draw_block(block: nn.Module, title: str | None = None) -> plt.Figure:
     """Draw one gated block in detail: its branches, its gate, the weighted sum, and the layers after it."""
     facts = facts_of_block(block)
     k, steps = facts["k"], facts["steps"]
-    shown = list(range(k)) if k <= MAX_LANES else [0, 1, None, k - 1]
     longest = max((len(text) for texts in facts["branch_steps"] for text in texts), default=0)
     pitch = 0.5 if longest <= 50 else 0.65  # inches between branches: three lines need more room than two
-    high = max(1.95, 1.15 + pitch * len(shown))
+    high = max(1.95, 1.15 + pitch * k)
     if facts["shortcut"] is not None:
         high += 0.55
-    figure, ax = _canvas(4.3 + STEP * steps, high)
-    lanes = [high - 1.35 - pitch * row for row in range(len(shown))]
+    width = 4.3 + STEP * steps
+    figure = plt.figure(figsize=(width, high), layout="none")
+    ax = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, high))  # its units are inches
+    ax.set_axis_off()
+    lanes = [high - 1.35 - pitch * row for row in range(k)]
     middle, gate = sum(lanes) / len(lanes), high - 0.65
     right = 1.0 + STEP * steps  # end of the branches
     times, plus = right + 0.3, right + 1.1
@@ -295,10 +280,10 @@ def draw_block(block: nn.Module, title: str | None = None) -> plt.Figure:
     weights = "weight $a_1$" if k == 1 else f"weights $a_1, \\dots, a_{{{k}}}$"
     ax.text(times + 0.06, gate, weights, va="center", fontsize=10, color=RED)
     _line(ax, (right - 0.2, gate), (times, gate), colour=RED)
-    for j, y in zip(shown, lanes, strict=True):
+    for j, y in enumerate(lanes):
         _draw_branch(ax, facts, j, (middle, y), times, plus)
-        if j is not None:  # the weight's way from the gate, right of the branches
-            _line(ax, (right + 0.02, gate), (right + 0.02, y + 0.25), (times, y + 0.25), (times, y + 0.12), colour=RED)
+        # the weight's way from the gate, right of the branches
+        _line(ax, (right + 0.02, gate), (right + 0.02, y + 0.25), (times, y + 0.25), (times, y + 0.12), colour=RED)
     if facts["shortcut"] is not None:
         _line(ax, (0.72, middle), (0.72, 0.25), (1.0, 0.25), colour=PINK)
         _text_box(ax, 1.0, right - 0.2, 0.25, f"shortcut: {facts['shortcut']}", PINK)
@@ -333,11 +318,8 @@ def facts_of_block(block: nn.Module) -> dict:
 
 
 def _draw_branch(ax, facts, j, heights, times, plus):
-    """Draw branch j at its height, from X to the sum, times its weight; dots where j is None."""
+    """Draw branch j at its height, from X to the sum, times its weight."""
     middle, y = heights
-    if j is None:
-        ax.text(2.0, y, ". . .", ha="center", va="center", fontsize=12)
-        return
     _line(ax, (0.6, middle), (0.8, middle), (0.8, y), (1.0, y))
     texts = facts["branch_steps"][j] if j < len(facts["branch_steps"]) else [facts["branches"] or "branch"]
     for step, text in enumerate(texts):
@@ -348,14 +330,6 @@ def _draw_branch(ax, facts, j, heights, times, plus):
     _circle(ax, times, y, "x", RED)
     ax.text(times + 0.06, y + 0.17, f"$a_{{{j + 1}}}$", fontsize=10, color=RED)
     _line(ax, (times + 0.12, y), (plus - 0.35, y), (plus - 0.35, middle), (plus - 0.12, middle))
-
-
-def _canvas(width, height, bottom=0):
-    """Return a figure and axes whose units are inches, from (0, bottom) to (width, height)."""
-    figure = plt.figure(figsize=(width, height - bottom), layout="none")
-    ax = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(bottom, height))
-    ax.set_axis_off()
-    return figure, ax
 
 
 def _text_box(ax, left, right, y, text, colour):

@@ -57,15 +57,13 @@ class GatedConv(nn.Module):
         return any(len(weight) > 1 and weight.shape[-1] > 1 for weight in self.weights)
 
     def forward(self, X: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-        if self.form != "auto":
-            return FORMS[self.form](X, a, list(self.weights), self.bias)
-        # Only kernels of the same size are merged: a small one would have to be padded to the size of a larger one.
-        counts = [len(weight) for weight in self.weights]
+        counts = [len(W) for W in self.weights]
         groups = zip(self.weights, a.split(counts, 1), self.bias.split(counts), strict=True)
         sums = []
-        for weight, a_group, bias in groups:
-            form = FASTEST[choose_form(X, len(weight), weight.shape[-1])]
-            sums.append(form(X, a_group, [weight], bias))
+        for W, a_group, bias in groups:  # only kernels of the same size are merged
+            is_auto = self.form == "auto"
+            form = FASTEST[choose_form(X, len(W), W.shape[-1])] if is_auto else FORMS[self.form]
+            sums.append(form(X, a_group, W, bias))
         return functools.reduce(torch.add, sums)
 
     def extra_repr(self):
@@ -81,16 +79,14 @@ def set_form(net: nn.Module, form: str) -> nn.Module:
     return net
 
 
-def loop(X, a, weights, bias, convolve=same_convolution):
+def loop(X, a, W, bias, convolve=same_convolution):
     """Convolve k times and add, term by term as in the formula; the reference for the other forms."""
-    kernels = [W for group in weights for W in group]
-    branches = zip(a.unbind(1), kernels, bias, strict=True)
-    return weighted_sum((a_j, convolve(X, W, b)) for a_j, W, b in branches)
+    branches = zip(a.unbind(1), W, bias, strict=True)
+    return weighted_sum((a_j, convolve(X, W_j, b)) for a_j, W_j, b in branches)
 
 
-def scaled(X, a, weights, bias):
+def scaled(X, a, W, bias):
     """Scale the input k times and convolve once: convolving is linear, so a_j may be applied before it."""
-    W = join(weights)
     # The copies in the channels-last layout, in which a GPU convolves fastest.
     pixels = X.permute(0, 2, 3, 1).unsqueeze(3)
     copies = (a[:, None, None, :, None].to(X.dtype) * pixels).flatten(3).permute(0, 3, 1, 2)
@@ -99,9 +95,8 @@ def scaled(X, a, weights, bias):
     return total + (a @ bias)[:, :, None, None]
 
 
-def aggregated(X, a, weights, bias):
+def aggregated(X, a, W, bias):
     """Add the kernels, one sum for each image, and convolve each image once with its own."""
-    W = join(weights)
     if W.shape[-1] == 1:
         return _multiply_each(X, a, W.flatten(2), bias)
     # On a CPU a few images at a time: small blocks of memory are reused, but a large one would be requested from the
@@ -139,14 +134,6 @@ def weighted_sum(weighted_maps):
     Under autocast a softmax returns float32, and the product of float32 with a map would be float32 too.
     """
     return functools.reduce(torch.add, (a_j.view(-1, 1, 1, 1).to(Y.dtype) * Y for a_j, Y in weighted_maps))
-
-
-def join(weights):
-    """Return the kernels of all branches as one tensor (k, out, in, size, size), small ones padded with zeros."""
-    if len(weights) == 1:
-        return weights[0]
-    size = max(weight.shape[-1] for weight in weights)
-    return torch.cat([F.pad(weight, [(size - weight.shape[-1]) // 2] * 4) for weight in weights])
 
 
 def choose_form(X, branches, kernel_size=3):

@@ -244,7 +244,6 @@ def gated_facts(block: nn.Module, k: int, shape_in: list, shape_out: list) -> di
         "after": text_of(getattr(block, "after", None)) or "",
         "branch_steps": steps_of(branches, k),
         "channels": [shape_in[0] if shape_in else None, *widths],
-        "kernel_sizes": kernel_sizes_of(branches),
         "steps": len(widths),
     }
 
@@ -267,14 +266,6 @@ def steps_of(branches, k: int) -> list[list[str]]:
                 steps[-1] += f", {text}"
         result.append(steps)
     return result
-
-
-def kernel_sizes_of(branches) -> list[int]:
-    """Return the kernel size of each branch's first convolution."""
-    if isinstance(branches, GatedConv):
-        return list(branches.kernel_sizes)
-    first_ones = [convolutions_of(branch)[:1] for branch in branches]
-    return [layer.kernel_size[0] for layers in first_ones for layer in layers]
 
 
 def convolutions_of(module: nn.Module) -> list[nn.Module]:

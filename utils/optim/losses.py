@@ -67,6 +67,7 @@ def make_loss(choice: str | Callable, **settings) -> Callable:
                 next_step=f"Give the class {type(choice).__name__} in place of the object, or leave the settings out.",
             )
         return choice
-    if callable(choice) and not isinstance(choice, type):
+    made_by = choice.func if isinstance(choice, functools.partial) else choice
+    if callable(choice) and not isinstance(made_by, type):
         return functools.partial(choice, **settings) if settings else choice
     return make("loss", LOSSES, choice, **settings)

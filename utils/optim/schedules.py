@@ -111,33 +111,24 @@ def _moves_momentum(optimizer, cycle_momentum):
     return all("betas" in group or group["momentum"] for group in optimizer.param_groups)
 
 
-# name: (function that makes it, "batch" or "epoch", description with the default settings). Report D, which tried the
-# first nine, gives no settings.
+# name: (function that makes it, when it steps, how it is explained in the report, whatever the settings).
+# Report D, which tried the first nine, gives no settings.
 SCHEDULES = {
-    "constant": (constant, "epoch", "lr throughout"),
-    "linear": (linear, "batch", "a straight line from lr to 0"),
-    "polynomial": (polynomial, "batch", "lr times a power of the remaining fraction of the run"),
-    "exponential": (exponential, "epoch", "the same factor after each epoch"),
-    "step": (stairs, "epoch", "a tenth after each third of the run"),
-    "cyclic": (cyclic, "batch", "up to lr and down again, four times"),
-    "one_cycle": (one_cycle, "batch", "up to lr, then down to almost 0 along cosines"),
-    "plateau": (plateau, "epoch", "a tenth whenever the watched loss has not fallen for over ten epochs"),
-    "sequential": (sequential, "batch", "two schedules in turn: a warm-up, then a cosine"),
-    "cosine": (cosine, "batch", "half a cosine from lr to 0"),
-    "triangular": (triangular, "batch", "a line up to lr, then one down to 0"),
-}
-EXPLANATIONS = {  # for the report, whatever the settings
-    "constant": "it stays the same",
-    "linear": "it falls on a straight line to 0",
-    "polynomial": "it falls as a power of the remaining part of the training",
-    "exponential": "it is multiplied by the same factor after each epoch",
-    "step": "it is multiplied by a factor after each third of the training",
-    "cyclic": "it rises and falls in several cycles",
-    "one_cycle": "it rises to its maximum and then falls to almost 0, along cosines",
-    "plateau": "it is reduced whenever the measured loss has not fallen for some epochs",
-    "sequential": "a first schedule, by default a warm-up, is followed by another, by default half a cosine",
-    "cosine": "it falls to 0 along half a cosine",
-    "triangular": "it rises to its maximum on a straight line and falls to 0 on another",
+    "constant": (constant, "epoch", "it stays the same"),
+    "linear": (linear, "batch", "it falls on a straight line to 0"),
+    "polynomial": (polynomial, "batch", "it falls as a power of the remaining part of the training"),
+    "exponential": (exponential, "epoch", "it is multiplied by the same factor after each epoch"),
+    "step": (stairs, "epoch", "it is multiplied by a factor after each third of the training"),
+    "cyclic": (cyclic, "batch", "it rises and falls in several cycles"),
+    "one_cycle": (one_cycle, "batch", "it rises to its maximum and then falls to almost 0, along cosines"),
+    "plateau": (plateau, "epoch", "it is reduced whenever the measured loss has not fallen for some epochs"),
+    "sequential": (
+        sequential,
+        "batch",
+        "a first schedule, by default a warm-up, is followed by another, by default half a cosine",
+    ),
+    "cosine": (cosine, "batch", "it falls to 0 along half a cosine"),
+    "triangular": (triangular, "batch", "it rises to its maximum on a straight line and falls to 0 on another"),
 }
 _WHOLE_RUN_ONLY = ("one_cycle", "plateau", "sequential", "triangular")  # torch can't start them in the middle of a run
 
@@ -205,17 +196,14 @@ def make_schedule(
     *,
     num_epochs: int,
     batches: int,
-    each: str | None = None,
     **settings,
 ) -> Schedule:
     """Make a Schedule, a callback of train_ch3, for num_epochs epochs of `batches` batches.
 
     The current lr of each parameter group is its peak. choice is one of SCHEDULES, or a callable that is called with
     (optimizer, **settings) and returns one of torch's schedulers. If it has a parameter called steps (all batches of
-    the run), num_epochs or batches, it also gets this number.
-
-    each: "batch" or "epoch", when a scheduler from a callable steps. Default: after each batch if the callable has a
-    parameter `steps` or returns a OneCycleLR or CyclicLR; otherwise after each epoch, as torch suggests.
+    the run), num_epochs or batches, it also gets this number. The scheduler steps after each batch if the callable has
+    a parameter `steps` or returns a OneCycleLR or CyclicLR; otherwise after each epoch, as torch suggests.
     """
     check_count("num_epochs", num_epochs, 1)
     check_count("batches", batches, 1)
@@ -224,17 +212,15 @@ def make_schedule(
     _set(optimizer, "initial_lr", peaks)  # or torch would use the one of an earlier schedule
     try:
         if callable(choice):
-            return _from_callable(choice, optimizer, num_epochs, batches, each, settings, peaks)
-        return _from_name(choice, optimizer, num_epochs, batches, each, settings, peaks)
+            return _from_callable(choice, optimizer, num_epochs, batches, settings, peaks)
+        return _from_name(choice, optimizer, num_epochs, batches, settings, peaks)
     except CourseworkError:
         optimizer.param_groups[:] = groups_before
         raise
 
 
-def _from_name(name, optimizer, num_epochs, batches, each, settings, peaks):
+def _from_name(name, optimizer, num_epochs, batches, settings, peaks):
     makers = {name: maker for name, (maker, _, _) in SCHEDULES.items()}
-    what = f"each can't be chosen for the schedule '{name}'; only a scheduler from a callable has this option."
-    require(each is None, what, f"each={each!r}", "Leave each out, or give one of torch's schedulers.")
     maker_of("schedule", makers, name)  # raises an error for an unknown name
     each = SCHEDULES[name][1]
     steps = num_epochs * batches if each == "batch" else num_epochs
@@ -244,13 +230,7 @@ def _from_name(name, optimizer, num_epochs, batches, each, settings, peaks):
     return Schedule(name, scheduler, each, steps, defaults(makers[name]) | settings, peaks)
 
 
-def _from_callable(function, optimizer, num_epochs, batches, each, settings, peaks):
-    require(
-        each in (None, "batch", "epoch"),
-        'each must be "batch" or "epoch".',
-        f"each={each!r}",
-        'Choose "batch" or "epoch", or leave it out.',
-    )
+def _from_callable(function, optimizer, num_epochs, batches, settings, peaks):
     lengths = {"steps": num_epochs * batches, "num_epochs": num_epochs, "batches": batches}
     asked = {parameter.name for parameter in parameters_of(function) or []} - settings.keys()
     lengths = {name: length for name, length in lengths.items() if name in asked}
@@ -262,8 +242,7 @@ def _from_callable(function, optimizer, num_epochs, batches, each, settings, pea
         "schedule",
         "Make the scheduler with the function's first argument.",
     )
-    if each is None:
-        each = "batch" if "steps" in lengths or isinstance(scheduler, PER_BATCH) else "epoch"
+    each = "batch" if "steps" in lengths or isinstance(scheduler, PER_BATCH) else "epoch"
     if isinstance(scheduler, PER_BATCH):  # their peak is max_lr and not the optimizer's lr
         peaks = [float(group["max_lr"]) for group in optimizer.param_groups]
     # After this number of steps, OneCycleLR.step() raises an error.

@@ -18,7 +18,7 @@ from utils.recipes.recipe import WATCHED
 from utils.recipes.reported import SYSTEMS
 from utils.report.accuracy import accuracy_facts
 from utils.report.formats import setting
-from utils.report.marking import BANDS, TASKS, backbone_faults, band, plain_gates
+from utils.report.marking import BANDS, TASKS, backbone_faults, band
 from utils.runs.run import Run
 from utils.runs.run_table import row, tested_accuracy
 
@@ -128,7 +128,6 @@ def _network(summary):
         "are_blocks_alike": all(description == descriptions[0] for description in descriptions),
         "is_ours": (summary.get("path") or "").startswith("utils."),
         "backbone_faults": backbone_faults(summary),
-        "plain_gates": plain_gates(summary),
     }
 
 

@@ -103,9 +103,3 @@ def _is_classifier(layers):
         return False
     pools = [layer for layer in layers if layer["kind"] == "pool" and math.prod(layer["shape"]) == channels]
     return not any("max" in layer["text"].lower() for layer in pools)
-
-
-def plain_gates(network: dict) -> list[str]:
-    """List the names of the blocks whose gate ends without an activation, which the 2023 edition requires."""
-    gates = {layer["name"]: layer["gated"]["gate"] or "" for layer in network["layers"] if layer["gated"]}
-    return [name for name, gate in gates.items() if gate.split(", ")[-1].startswith("linear")]

@@ -44,7 +44,7 @@ def _template(text):
     environment.globals |= {
         "LOSSES": losses.EXPLANATIONS,
         "OPTIMIZERS": optimizers.EXPLANATIONS,
-        "SCHEDULES": schedules.EXPLANATIONS,
+        "SCHEDULES": {name: explanation for name, (_, _, explanation) in schedules.SCHEDULES.items()},
         "AUGMENTATIONS": augment.EXPLANATIONS,
     }
     return environment.from_string(text)

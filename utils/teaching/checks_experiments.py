@@ -6,10 +6,10 @@ import math
 
 import torch
 
-from utils.experiments import sign_test, t_interval
+from utils.experiments import sign_test
 from utils.teaching.exercises import exercise
 from utils.teaching.expect import call, compare, ensure, hint_is, is_close, network_of, number_of, numbers_of, tensor_of
-from utils.teaching.samples import INTERVAL_HINTS, compare_shares, intervals, share_found
+from utils.teaching.samples import INTERVAL_HINTS, compare_shares, intervals, share_found, t_factor
 
 
 @exercise(
@@ -231,8 +231,7 @@ def examine_false_alarms(answer):
         alarms = []
         for n in range(3, 11):
             x = d[:, :n]
-            t = factor or t_interval(x[0])[1] / float(x[0].std() / n**0.5)
-            alarms.append(x.mean(1) / (x.std(1) / n**0.5) / t)
+            alarms.append(x.mean(1) / (x.std(1) / n**0.5) / (factor or t_factor(x[0])))
         return torch.stack(alarms)
 
     z = looks()

@@ -21,13 +21,17 @@ INTERVAL_HINTS = {
 }
 
 
+def t_factor(x):
+    """Return the number of the t-table that belongs to the interval of these numbers."""
+    return t_interval(x)[1] / float(x.std() / len(x) ** 0.5)
+
+
 def intervals(x):
     """Return the right mean and half-width, and those of the typical mistakes."""
     x = torch.as_tensor(x, dtype=torch.float64)
     n, mean, s = len(x), x.mean(), x.std()
     right = t_interval(x)
-    t = right[1] / (s / n**0.5)
-    t_n = t_interval([*x, mean])[1] / (torch.stack([*x, mean]).std() / (n + 1) ** 0.5)
+    t, t_n = t_factor(x), t_factor(torch.stack([*x, mean]))  # that of n + 1 numbers, too
     mistakes = {
         "normal": 1.96 * s / n**0.5,
         "freedom": t_n * s / n**0.5,
@@ -45,8 +49,7 @@ def intervals(x):
 def share_found(difference, spread, n, *, factor=None, error=True, is_known=False):
     """Return the share of 6,000 simulated experiments whose interval lies above zero."""
     d = difference + spread * torch.randn(6000, n, generator=torch.Generator().manual_seed(1))
-    t = t_interval(d[0])[1] / float(d[0].std() / n**0.5)
-    half = (t if factor is None else factor) * (spread if is_known else d.std(1)) / (n**0.5 if error else 1)
+    half = (factor or t_factor(d[0])) * (spread if is_known else d.std(1)) / (n**0.5 if error else 1)
     return float((d.mean(1) > half).double().mean())
 
 
