@@ -45,10 +45,10 @@ from pathlib import Path
 from zipfile import ZipFile
 
 {publish.GOOGLE_DRIVE.replace("drive, files", "drive")}
-packed = b85decode("".join(LIBRARY.split()))
-if sha256(packed).hexdigest() != "CHECKSUM":
+text = "".join(LIBRARY.split()).encode()
+if sha256(text).hexdigest() != "CHECKSUM":
     raise SystemExit("The library in the cell above is damaged: get this notebook again.")
-archive = ZipFile(BytesIO(decompress(packed)))
+archive = ZipFile(BytesIO(decompress(b85decode(text))))
 for name in archive.namelist():
     if not (here / name).is_file():  # so that your changes stay
         archive.extract(name, here)
@@ -63,10 +63,10 @@ def self_contained(nb):
     """Return a notebook with the library in a folded cell and a set-up cell that unpacks it, changed in place."""
     folder = folder_name()
     packed = pack(needed_files(nb), folder)
-    text = base64.b85encode(packed).decode()
-    text = "\n".join(text[start : start + LINE] for start in range(0, len(text), LINE))
-    setup = SETUP.replace("FOLDER", folder).replace("CHECKSUM", hashlib.sha256(packed).hexdigest())
-    library = nbformat.v4.new_code_cell(LIBRARY.replace("TEXT", text), id="library", metadata=FOLDED)
+    text = base64.b85encode(packed)
+    setup = SETUP.replace("FOLDER", folder).replace("CHECKSUM", hashlib.sha256(text).hexdigest())
+    lines = "\n".join(text[start : start + LINE].decode() for start in range(0, len(text), LINE))
+    library = nbformat.v4.new_code_cell(LIBRARY.replace("TEXT", lines), id="library", metadata=FOLDED)
     for cell in nb.cells:
         if cell.cell_type == "markdown":
             cell.source = LINK.sub(link, cell.source)
