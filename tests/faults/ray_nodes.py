@@ -7,6 +7,7 @@ runs a grid or a search on the cluster of RAY_ADDRESS and prints its table as JS
 
 import os
 import pathlib
+import secrets
 import shutil
 import signal
 import socket
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 
-# Where this file is started as a program of its own:
+# Where this file is started as a program:
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))
 
@@ -42,7 +43,8 @@ class Cluster:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.address, self.nodes = f"127.0.0.1:{port}", []
-        self.environ = os.environ | QUIET | PATIENT | {"RAY_ADDRESS": self.address}
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # not the user's own, if any
+        self.environ = os.environ | QUIET | PATIENT | token | {"RAY_ADDRESS": self.address}
         self.environ["PYTHONPATH"] = os.pathsep.join(str(pathlib.Path(__file__).resolve().parents[i]) for i in (0, 1))
         self.head = ("--head", f"--port={port}", f"--temp-dir={self.folder}", *AT_HEAD)
 
