@@ -21,7 +21,8 @@ from tools.command import command
 ROOT = make.ROOT
 FOLDER = ROOT / "dist" / "colab"
 # What every notebook contains, besides the pages that it links to. 04 runs tools.train, and 06 reads results/accuracy.
-LIBRARY_FILES = ("utils/", "tools/__init__.py", "tools/train.py", "results/accuracy/", "data/README.md", "LICENSE")
+PROGRAM = ("tools/__init__.py", "tools/command.py", "tools/train.py")
+LIBRARY_FILES = ("utils/", *PROGRAM, "results/accuracy/", "data/README.md", "LICENSE")
 WEIGHTS = "results/weights/"  # 1.6 MB, only for notebooks that call load_pretrained
 LINK = re.compile(r"\[([^\]]+)\]\((?!\w+:|#)([^)#]+\.md)[^)]*\)")  # a link to another page of the suite
 LINE = 120  # characters of the library's text

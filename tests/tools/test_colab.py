@@ -1,7 +1,10 @@
 """Tests of tools/colab.py: a notebook that contains the library needs no other file."""
 
+import io
 import json
+import lzma
 import re
+import zipfile
 
 import pytest
 from suites import add_notebook, make_suite, on_colab, run_python
@@ -97,10 +100,13 @@ def test_links_lead_to_the_published_page_or_name_a_page_that_comes_along(suite,
 
 
 @pytest.mark.parametrize("path", notebooks.paths(), ids=lambda path: path.stem)
-def test_the_real_notebooks_contain_what_they_use(path):
+def test_the_real_notebooks_contain_what_they_use(path, tmp_path):
     nb = notebooks.read(path)
     code = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "code")
     needed = set(colab.needed_files(nb))
     assert {name for name in colab.suite_files() if name.startswith(("utils/", "results/accuracy/"))} <= needed
-    assert {f"tools/{name}.py" for name in re.findall(r'"-m", "tools\.(\w+)"', code)} <= needed
+    for program in re.findall(r'"-m", "(tools\.\w+)"', code):
+        with zipfile.ZipFile(io.BytesIO(lzma.decompress(colab.pack(sorted(needed), "suite")))) as archive:
+            archive.extractall(tmp_path)
+        assert run_python("-m", program, "--help", cwd=tmp_path / "suite").returncode == 0
     assert ("results/weights/quick.pt" in needed) == ("load_pretrained" in code)
