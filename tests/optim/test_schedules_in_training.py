@@ -181,14 +181,14 @@ def test_a_training_follows_the_curve_without_a_warning_and_the_run_log_notes_th
     settings = {"patience": 0, "threshold": 0.9} if name == "plateau" else {}
     schedule = make_schedule(name, optimizer, num_epochs=3, batches=4, **settings)
     seen, noted = [], []
-    watcher = types.SimpleNamespace(
+    recorder = types.SimpleNamespace(
         after_batch=lambda training: seen.append(training.lr),
         after_epoch=lambda training: noted.append(settings_of(training)["lr"]),
     )
     first = optimizer.param_groups[0]["lr"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        options = {"callbacks": (schedule, watcher), "watched": "val", "curves": False, "record": False}
+        options = {"callbacks": (schedule, recorder), "watched": "val", "curves": False, "record": False}
         history = train_ch3(net, train_iter, train_iter, nn.CrossEntropyLoss(), 3, optimizer, **options)
     losses = history["val_loss"] if name == "plateau" else None
     expected = lr_curve(name, 0.01, num_epochs=3, batches=4, losses=losses, **settings)[1]
