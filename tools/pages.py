@@ -24,6 +24,7 @@ from utils.experiments.records import (
     fastest_machine,
     group_records,
     median_seconds,
+    ran_on_cpu,
     read_records,
 )
 from utils.files import plain
@@ -211,11 +212,10 @@ def reported_figures(recipe):
 def measured_figures(group):
     """Return the cells of records that differ in their seed or machine only."""
     first = group[0]
-    undisturbed = [record for record in group if not record.get("beside")]
-    timed = fastest_machine(undisturbed or group)
-    time = None  # beside another program, a training takes longer than it would
-    if undisturbed:
-        time = duration(median_seconds(timed))
+    time, where = None, machines(group)  # beside another program, a training takes longer than it would
+    if undisturbed(group):
+        timed = fastest_machine(undisturbed(group))
+        time, where = duration(median_seconds(timed)), machine(timed[0]["device"])
         if len(timed) == 1 < len(group):
             time += " (one run)"
     return {
@@ -227,7 +227,7 @@ def measured_figures(group):
         "seeds": str(len(group)),
         "epochs": str(first["epochs"]),
         "time": time,
-        "on": machine(timed[0]["device"]),
+        "on": where,
     }
 
 
@@ -271,45 +271,54 @@ def comparisons_of_ablations(records):
 
 
 def comparison(group, other, accuracy):
-    """Return a sentence on this accuracy, time and parameters of a group beside another on a machine that both ran on.
+    """Return a sentence on this accuracy, time and parameters of a group beside another, over the seeds of both.
 
-    It is "" if there is no such machine, or if their protocols or images differ.
+    It is "" if their protocols or images differ, or if one ran on a CPU and the other on a GPU. The times are those of
+    a machine on which both ran undisturbed; if there is none, the sentence has no times.
     """
     first, first_other = group[0], other[0]
-    devices = {record["device"] for record in other}
-    device = next((record["device"] for record in group if record["device"] in devices), None)
-    if device is None or conditions(first) != conditions(first_other):
+    if conditions(first) != conditions(first_other):
         return ""
-    timed = undisturbed_on(device, group)
-    timed_other = undisturbed_on(device, other)
     text = difference(group, other, accuracy)
-    if timed and timed_other:  # the times of the other trainings are upper limits only
-        text += f" in {median_seconds(timed) / median_seconds(timed_other):.2f} times the time"
+    timed, timed_other = undisturbed(group), undisturbed(other)
+    shared = [record["device"] for record in timed if record["device"] in {other["device"] for other in timed_other}]
+    if shared:
+        seconds = [
+            median_seconds([record for record in records if record["device"] == shared[0]])
+            for records in (timed, timed_other)
+        ]
+        text += f" in {seconds[0] / seconds[1]:.2f} times the time ({machine(shared[0])})"
     if "parameters" in first and "parameters" in first_other:
         text += f", with {first['parameters'] / first_other['parameters']:.2f} times the parameters"
-    names = f"`{first['system']}` against `{first_other['system']}`"
-    return f"{names}, {first['data']['name']}, {machine(device)}: {text}."
+    return f"`{first['system']}` against `{first_other['system']}`: {text}."
 
 
 def difference(group, other, accuracy):
-    """Return "+1.00 points (95 % interval +0.85 to +1.15)": the difference in this accuracy over the common seeds."""
+    """Return "+1.00 points (95 % interval +0.85 to +1.15, seeds 0, 1, 2)": the mean over the common seeds, in pairs."""
     points = [{record["seed"]: 100 * record[accuracy] for record in records} for records in (group, other)]
-    seeds = points[0].keys() & points[1].keys()
+    seeds = sorted(points[0].keys() & points[1].keys())
     if len(seeds) < 2:
         means = [statistics.fmean(values.values()) for values in points]
         return f"{means[0] - means[1]:+.2f} points, by a single seed"
-    mean, half = t_interval([points[0][seed] - points[1][seed] for seed in sorted(seeds)])
-    return f"{mean:+.2f} points (95 % interval {mean - half:+.2f} to {mean + half:+.2f})"
+    mean, half = t_interval([points[0][seed] - points[1][seed] for seed in seeds])
+    interval = f"95 % interval {mean - half:+.2f} to {mean + half:+.2f}"
+    return f"{mean:+.2f} points ({interval}, seeds {', '.join(map(str, seeds))})"
 
 
-def undisturbed_on(device, records):
-    """Return the records of a device on which no other training ran at the same time."""
-    return [record for record in records if record["device"] == device and not record.get("beside")]
+def undisturbed(records):
+    """Return the records of trainings beside which no other one ran; the times of the others are upper limits."""
+    return [record for record in records if not record.get("beside")]
 
 
 def conditions(record):
-    """Return what must be alike in two trainings, besides the machine, before they are compared."""
-    return record["protocol"], record["data"]["checksum"]
+    """Return what must be alike in two trainings before they are compared."""
+    return record["protocol"], record["data"]["checksum"], ran_on_cpu(record)
+
+
+def machines(records):
+    """Return the names of the machines of records without the numbers of their cores, which change times only."""
+    names = [re.sub(r" \(\d+ cores?\)", "", machine(record["device"])) for record in records]
+    return ", ".join(dict.fromkeys(names))
 
 
 def machine(device):

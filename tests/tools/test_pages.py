@@ -10,6 +10,7 @@ from utils.recipes import ABLATIONS, CHOICES, OURS, SYSTEMS
 from utils.recipes.tables import C_ROWS, D_ROWS
 
 CPU, OTHER_CPU = "AMD EPYC (2 cores), torch 2.11", "Xeon (2 cores), torch 2.11"
+GPU = "NVIDIA H200 (140 GiB), torch 2.11"
 
 
 def record(recipe=OURS["quick"], **changes):
@@ -70,8 +71,15 @@ def test_the_time_is_that_of_the_fastest_machine_and_of_undisturbed_runs():
 
 
 def test_a_gpu_is_named_without_its_memory():
-    assert pages.machine("NVIDIA H200 (140 GiB), torch 2.11") == "NVIDIA H200"
+    assert pages.machine(GPU) == "NVIDIA H200"
     assert pages.machine(CPU) == "AMD EPYC (2 cores)"
+
+
+def test_without_a_time_the_cores_are_not_named_since_the_seeds_may_have_had_different_ones():
+    one_core = record(beside=1, device=CPU.replace("2 cores", "1 core"))
+    assert pages.measured_figures([record(beside=1), one_core])["on"] == "AMD EPYC"
+    assert pages.measured_figures([record(beside=1), record(beside=1, device=OTHER_CPU)])["on"].count(", ") == 1
+    assert pages.measured_figures([record(), one_core])["on"] == "AMD EPYC (2 cores)"
 
 
 def test_a_table_leaves_out_what_is_empty_and_names_what_is_alike_below():
@@ -130,21 +138,22 @@ def test_ours_are_compared_with_a_rival_on_the_same_machine_and_images():
     assert text.startswith("`fast` against `airbench`") and "+1.00 points, by a single seed in 0.80 times" in text
     again = [ours | {"seed": 1, "accuracy": 0.94}, theirs | {"seed": 1, "accuracy": 0.91}]  # 1 and 3 points more
     (text,) = pages.comparisons_with_rivals([ours, theirs, *again])
-    assert "+2.00 points (95 % interval -10.71 to +14.71) in 0.80 times" in text
+    assert "+2.00 points (95 % interval -10.71 to +14.71, seeds 0, 1) in 0.80 times the time (AMD EPYC (2 cores))" in text
     assert text.endswith("with 1.00 times the parameters.")
     adapted = theirs | {"rival": theirs["rival"] | {"adapted": "no GPU"}}
     assert pages.comparisons_with_rivals([ours, adapted])[-1] == "`airbench` was adapted: no GPU."
     assert pages.comparisons_with_rivals([ours]) == []
 
 
-@pytest.mark.parametrize("change", [{"device": OTHER_CPU}, {"protocol": "watch_test"}, {"data": {"checksum": "4567"}}])
+@pytest.mark.parametrize("change", [{"device": GPU}, {"protocol": "watch_test"}, {"data": {"checksum": "4567"}}])
 def test_what_ran_under_other_conditions_is_not_compared(change):
     assert pages.comparison([record()], [record(OURS["fast"], **change)], "accuracy") == ""
 
 
 def test_a_time_that_is_an_upper_limit_is_not_compared():
-    text = pages.comparison([record(accuracy=0.91)], [record(OURS["fast"], beside=2)], "accuracy")
-    assert "+1.00 points, by a single seed, with 1.00 times the parameters." in text
+    for change in ({"beside": 2}, {"device": OTHER_CPU}):
+        text = pages.comparison([record(accuracy=0.91)], [record(OURS["fast"], **change)], "accuracy")
+        assert "+1.00 points, by a single seed, with 1.00 times the parameters." in text
 
 
 def test_an_ablation_is_compared_with_its_own_recipe():

@@ -134,11 +134,15 @@ def group_records(records) -> list[list]:
     """Return lists of records that differ only in their seed and in the model of the CPU, or of the GPU."""
     groups = {}
     for record in records:
-        # The name of a CPU contains its cores, that of a GPU its memory; Apple's GPU has "GPU" in its name.
-        is_cpu = " core" in record["device"] and " GPU (" not in record["device"]
-        key = (record["system"], record["protocol"], record["data"]["checksum"], is_cpu)
+        key = (record["system"], record["protocol"], record["data"]["checksum"], ran_on_cpu(record))
         groups.setdefault(key, []).append(record)
     return list(groups.values())
+
+
+def ran_on_cpu(record) -> bool:
+    """Tell whether a training ran on a CPU, and not on a GPU."""
+    # The name of a CPU contains its cores, that of a GPU its memory; Apple's GPU has "GPU" in its name.
+    return " core" in record["device"] and " GPU (" not in record["device"]
 
 
 def median_seconds(records) -> float:
@@ -192,8 +196,7 @@ def gate_differences(records=None) -> pd.DataFrame:
     records = read_records().values() if records is None else records
     accuracies = {}  # {(system, images): {(protocol, kind of device, seed): accuracy}}
     for record in records:
-        is_gpu = "NVIDIA" in record["device"] or " GPU (" in record["device"]
-        conditions = record["protocol"], is_gpu, record["seed"]
+        conditions = record["protocol"], ran_on_cpu(record), record["seed"]
         of_system = accuracies.setdefault((record["system"], record["data"]["name"]), {})
         of_system[conditions] = 100 * record["plain_accuracy"]
     rows = []
