@@ -114,6 +114,8 @@ def pack(extra):
     part.replace(ROOT / ZIP)
     print(f"{ZIP}: {len(files)} files, {(ROOT / ZIP).stat().st_size / 1e6:.1f} MB")
     print("On Colab: File > Upload notebook, then run the set-up cell. It asks for this file.")
+    if (ROOT / "docs" / "answers.md").exists():
+        print("This file contains all solutions. `make student` writes another one for students, into dist/.")
     return 0
 
 

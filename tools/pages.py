@@ -22,6 +22,7 @@ from utils.experiments.records import (
     ORIGINAL,
     RESULTS,
     fastest_machine,
+    gate_differences,
     group_records,
     median_seconds,
     ran_on_cpu,
@@ -38,6 +39,7 @@ SINGLE, AVERAGED = "single prediction", "with TTA"
 COLUMNS = ("", "reported", SINGLE, AVERAGED, "in training mode", "images", "protocol", "seeds", "epochs", "time", "on")
 # A column that is the same in all rows is left out; a sentence below the table says it under this name.
 NAMES_BELOW = {"images": "Images", "protocol": "Protocol", "seeds": "Seeds", "on": "Machine"}
+WITHOUT = {"one branch": "minus one branch", "constant gate": "minus equal weights for all images"}  # of a gate
 PROTOCOLS = {"validation": "validation split", "watch_test": "test set watched", "train_on_all": "tested once"}
 
 
@@ -73,6 +75,7 @@ def pages():
         "other images": tables_of_other_images(others),
     }
     readme_text = filled(readme.read_text(encoding="utf-8"), "results", short_table(originals), readme)
+    readme_text = filled(readme_text, "gate", gate_table(originals), readme)
     page_text = page.read_text(encoding="utf-8")
     for name, table in tables.items():
         page_text = filled(page_text, name, table, page)
@@ -136,6 +139,20 @@ def results_table(records):
 def ablation_table(records):
     """Return the table of each recipe that has ablations, with its ablations, and how they compare."""
     return table_of(with_ablations(), records) + markdown_list(comparisons_of_ablations(records))
+
+
+def gate_table(records):
+    """Return README's table: what each gated network gains over its versions without a gate, with intervals."""
+    gains = {}  # {version: {network: gain}}
+    for row in gate_differences(records).to_dict("records"):
+        mean, half = t_interval(row["differences"])
+        gain = f"{mean:+.2f} ({mean - half:+.2f} to {mean + half:+.2f})"
+        gains.setdefault(WITHOUT[row["against"]], {})[f"`{row['network']}`"] = gain
+    if not gains:
+        return "This has not been measured yet.\n"
+    frame = pd.DataFrame(gains).T.rename_axis("").reset_index().fillna("")
+    lines = [f"| {' | '.join(cells)} |" for cells in (frame.columns, *frame.to_numpy())]
+    return "\n".join([lines[0], "|" + "---|" * len(frame.columns), *lines[1:]]) + "\n"
 
 
 def report_table(table_rows, records):

@@ -83,22 +83,24 @@ def gates(data):
     six = Split(data.test.images[rows], data.test.labels[rows])
     X, _ = BatchLoader(six, len(six), mean=record["mean"], std=record["std"], device="cpu").batch(epoch=0, i=0)
     weights = []
-    last = [block.gate for block in net.children() if hasattr(block, "gate")][-1]
-    last.register_forward_hook(lambda gate, inputs, output: weights.append(output))
+    last = [block for block in net.children() if hasattr(block, "gate")][-1]
+    last.gate.register_forward_hook(lambda gate, inputs, output: weights.append(output))
     with torch.no_grad():
         net(X)
-    return as_picture(draw_gates(six.images, weights[0].numpy(), GATED_CLASSES), dpi=160)
+    names = [f"{size}x{size}" for size in last.branches.kernel_sizes]
+    return as_picture(draw_gates(six.images, weights[0].numpy(), names, GATED_CLASSES), dpi=160)
 
 
-def draw_gates(images, weights, titles):
-    """Draw images in a row and below each the weights of the branches as bars."""
+def draw_gates(images, weights, names, titles):
+    """Draw images in a row and below each the weights of the branches, which have these names, as bars."""
     figure, axes = plt.subplots(2, len(images), figsize=(8.4, 2.5), height_ratios=(1.5, 1), sharey="row")
-    names = [f"branch {j}" for j in range(1, weights.shape[1] + 1)]
+    places = range(len(names))
     for image, row, title, (above, below) in zip(images, weights, titles, axes.T, strict=True):
         above.imshow(image.permute(1, 2, 0))
         above.set_title(title, loc="center", fontsize=10)
         above.axis("off")
-        below.barh(names, 100 * row, color=COLOURS[: len(names)])
+        below.barh(places, 100 * row, color=COLOURS[: len(names)])
+        below.set_yticks(places, names)
         for place, value in enumerate(row):
             below.text(100 * value + 4, place, f"{100 * value:.0f} %", va="center", fontsize=8)
         below.set_xlim(0, 130)

@@ -164,6 +164,18 @@ def test_an_ablation_is_compared_with_its_own_recipe():
     assert "-2.00 points" in texts[0] and "0.50 times the parameters" in texts[0]
 
 
+def test_readme_shows_what_a_gate_gains_over_the_same_seeds():
+    data = {"name": "CIFAR-10", "checksum": "89ab"}
+    gated = [record(seed=seed, data=data, plain_accuracy=0.9) for seed in (0, 1, 2)]
+    single = [
+        record(ABLATIONS["quick_one_branch"], seed=seed, data=data, plain_accuracy=accuracy)
+        for seed, accuracy in enumerate([0.89, 0.88, 0.87])
+    ]
+    heading, _, row = pages.gate_table([*gated, *single]).splitlines()
+    assert heading == "|  | `quick` |" and "| +2.00 (-0.48 to +4.48) |" in row
+    assert "|" not in pages.gate_table(gated)
+
+
 def test_a_page_that_is_out_of_date_is_found_and_written(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "ROOT", tmp_path)
     monkeypatch.setattr(pages, "RESULTS", tmp_path / "results" / "accuracy")
@@ -171,14 +183,14 @@ def test_a_page_that_is_out_of_date_is_found_and_written(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "read_records", lambda *folder: {} if folder else {"one": record(), "two": original})
     (tmp_path / "results").mkdir()
     text = "before\n<!-- results -->\nold\n<!-- /results -->\nafter\n"
-    (tmp_path / "README.md").write_text(text)
+    (tmp_path / "README.md").write_text("<!-- gate -->\n<!-- /gate -->\n" + text)
     for name in ("ablations", "report C", "report D", "choices", "other images"):
         text += f"<!-- {name} -->\n<!-- /{name} -->\n"
     (tmp_path / "results" / "README.md").write_text(text)
     assert pages.main(["--check"]) == 1
     assert pages.main([]) == 0 and pages.main(["--check"]) == 0
     written = (tmp_path / "README.md").read_text()
-    assert written.startswith("before\n") and written.endswith("\nafter\n")
+    assert "\nbefore\n" in written and written.endswith("\nafter\n")
     assert "`quick`" in written and "old" not in written
     assert "95.00" in written and "90.00" not in written  # README shows the original images only
     tables = (tmp_path / "results" / "README.md").read_text().split("<!-- other images -->")
