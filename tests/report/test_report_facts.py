@@ -142,6 +142,12 @@ def test_a_long_network_is_cut_and_its_norms_and_activations_join_their_layer(tm
     assert found["rows"][0]["text"] == "conv 3x3, batch norm" and found["rows"][0]["parameters"] == 116
 
 
+def test_a_network_has_the_name_of_the_function_or_class_that_made_it(tmp_path):
+    for path, name in {"mine.make_net": "make_net", "gated_backbone": "gated_backbone", None: "Sequential"}.items():
+        run = fake_run(tmp_path / name, net=network([]) | {"path": path, "class": "Sequential"})
+        assert facts(run)["network"]["name"] == name
+
+
 def test_gates_that_fit_side_by_side_are_drawn_and_classes_without_a_mean_left_out(tmp_path):
     gates = {f"layers.{i}": [[0.2] * 5] * 9 + [[0.1, 0.3, 0.2, 0.2, 0.2]] for i in range(10)}
     gates["layers.3"] = [[None] * 5, *gates["layers.3"][1:]]

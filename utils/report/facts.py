@@ -116,9 +116,11 @@ def _network(summary):
     descriptions = [{name: block[name] for name in ("k", "gate", "branches", "shortcut", "after")} for block in gated]
     rows = _network_rows(summary["layers"])
     # problem is the reason why the layers are unknown
-    names = ("class", "printed", "settings", "input", "parameters", "macs", "problem", "source")
+    names = ("printed", "settings", "input", "parameters", "macs", "problem", "source")
     return {
         "summary": summary,
+        # The function or class that makes the network. A function such as gated_backbone returns a plain Sequential.
+        "name": (summary.get("path") or summary.get("class") or "unknown").rpartition(".")[2],
         **{name: summary.get(name) for name in names},
         "rows": rows[:NETWORK_ROWS],
         "rows_left_out": len(rows[NETWORK_ROWS:]),
