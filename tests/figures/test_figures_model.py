@@ -30,6 +30,13 @@ def test_responses_share_one_scale_with_zero_in_its_middle(image, rng):
     check_whole(figure)
 
 
+def test_responses_that_are_never_negative_are_grey_from_black_at_zero(image, rng):
+    figure = show_responses(image, {"blur": np.ones((3, 3))}, {"blur": rng.random((30, 30))}, title="Finding")
+    (drawn,) = figure.axes[1].images
+    assert drawn.get_cmap().name == "gray" and drawn.get_clim()[0] == 0
+    check_whole(figure)
+
+
 def test_a_flow_draws_every_stage_from_left_to_right_with_its_shape(image, rng):
     maps = rng.random((16, 8, 8))
     figure = show_data_flow({"image": image, "block": maps, "scores": np.array([0.5, -1.0])}, most=3, title="Finding")

@@ -10,7 +10,7 @@ from utils.data.loader import BatchLoader
 from utils.errors import CourseworkError
 from utils.my_utils import train_ch3
 from utils.optim.optimizers import make_optimizer
-from utils.optim.range_test import find_lr
+from utils.optim.range_test import find_lr, read_range
 from utils.optim.schedules import make_schedule
 from utils.training.step import Step
 
@@ -120,6 +120,12 @@ def test_in_a_bowl_the_search_finds_rates_that_converge_and_stops_where_none_doe
     steepest = found.lrs.index(found.suggestion)
     drops = [a - b for a, b in zip(found.smoothed, found.smoothed[2:], strict=False)]
     assert drops[steepest - 1] == pytest.approx(max(drops[: found.smoothed.index(min(found.smoothed)) - 1]))
+
+
+def test_the_smoothed_loss_does_not_rise_before_the_loss_does():
+    losses = [3.0, 2.5, 2.0, 1.0, *[2.0] * 7, 50.0]
+    test = read_range([0.1 * 2**i for i in range(12)], losses, reach=2)
+    assert test.smoothed[:2] == [2.5, 2.25] and max(test.smoothed[2:]) == 2.0
 
 
 def test_the_search_goes_through_several_epochs_if_it_must_and_all_the_way_if_nothing_explodes():

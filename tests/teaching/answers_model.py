@@ -139,7 +139,7 @@ ALSO_RIGHT = {
     "02.gated-conv": OneKernel,
     "02.gate": Block,
     "02.net": Net,
-    "02.parameters": 18692,
+    "02.parameters": (18692, 256 * 18432 + 64),
     "02.kernels": (torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16, torch.eye(3)[1].outer(torch.eye(3)[1])),
 }
 WRONG = {
@@ -216,7 +216,17 @@ WRONG = {
         "small_maps": changed(Net, always_pooled=True),
         "names": changed(Net, named=False),
     },
-    "02.parameters": {"no_biases": 18564, "no_gate": 18624, "one_branch": 4772, "no_norm": 18628},
+    "02.parameters": {
+        "two_numbers": 18692,
+        "no_biases": (18564, 4718656),
+        "no_gate": (18624, 4718656),
+        "one_branch": (4772, 4718656),
+        "no_norm": (18628, 4718656),
+        "once": (18692, 18432 + 64),
+        "gate_macs": (18692, 256 * 18432),
+        "biases_counted": (18692, 256 * (18432 + 128) + 68),
+        "wrong_macs": (18692, 9 * 18432 + 64),
+    },
     "02.kernels": {
         "two_kernels": torch.ones(3, 3),
         "too_bright": [torch.ones(3, 3), torch.ones(3, 3)],

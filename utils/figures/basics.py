@@ -14,7 +14,7 @@ CURVES = {
     "test": {"label": "test", "color": "#D55E00", "linestyle": "--", "marker": "s"},
 }
 POINTS = {"label": "training, mean of a few batches", "color": "#BBBBBB", "linestyle": "-", "linewidth": 1.2}
-CHANNELS = {"red": ("#D55E00", "-"), "green": ("#009E73", "--"), "blue": ("#0072B2", ":")}
+CHANNELS = {"red": ("#CC3311", "-"), "green": ("#009E73", "--"), "blue": ("#0072B2", ":")}
 GAP = 3  # white pixels between two images
 CAPTION = 0.24  # inches above an image with a caption of one line
 LINE = 0.17  # inches for each further line of a caption

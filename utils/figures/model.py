@@ -12,13 +12,18 @@ SIGNED = "PuOr"  # orange below zero, purple above, pale near zero; colour-blind
 
 
 def show_responses(image, kernels, responses, *, title=None):
-    """Draw an image, uint8 (3, h, w), and its signed response (h, w) to each of {name: kernel}, on one colour scale."""
+    """Draw an image, uint8 (3, h, w), and its response (h, w) to each of {name: kernel}, on one colour scale.
+
+    Negative and positive responses have different colours. If none is negative, the responses are drawn in grey.
+    """
     figure, axes = plt.subplots(1, 1 + len(responses), figsize=(2.35 * (1 + len(responses)), 3.3), layout="compressed")
     axes[0].imshow(np.asarray(image).transpose(1, 2, 0))
     axes[0].set_title("image", fontsize=10)
     largest = max(float(np.abs(np.asarray(response)).max()) for response in responses.values())
+    is_signed = min(float(np.asarray(response).min()) for response in responses.values()) < 0
+    look = {"cmap": SIGNED, "vmin": -largest} if is_signed else {"cmap": "gray", "vmin": 0}
     for ax, (name, response) in zip(axes[1:], responses.items(), strict=True):
-        drawn = ax.imshow(np.asarray(response), cmap=SIGNED, vmin=-largest, vmax=largest)
+        drawn = ax.imshow(np.asarray(response), vmax=largest, **look)
         ax.set_title(name, fontsize=10)
         rows = ["  ".join(f"{value:2g}" for value in row) for row in np.asarray(kernels[name]).tolist()]
         ax.set_xlabel("\n".join(rows), family="monospace", fontsize=9)
@@ -33,7 +38,8 @@ def show_data_flow(stages, *, most=4, scores=(), title=None) -> plt.Figure:
     """Draw what a network computes, stage by stage: {name: maps (c, h, w) or vector (n,)}, with the shapes.
 
     Of each stage the first `most` maps are drawn, at a size that follows their number of pixels; an image in colour is
-    drawn as it is. Vectors are drawn as bars. scores: the names of the last vector's numbers.
+    drawn as it is. Vectors are drawn as bars, with the size of the longest one. scores: the names of the last vector's
+    numbers.
     """
     width = 9.8 + (0.7 if len(scores) else 0.0)
     figure = plt.figure(figsize=(width, 2.7), layout="none")
@@ -46,7 +52,7 @@ def show_data_flow(stages, *, most=4, scores=(), title=None) -> plt.Figure:
         middle = slot * (number + 0.5)
         values = np.asarray(values)
         if values.ndim == 3:
-            side = 0.2 + 0.5 * (values.shape[-1] / largest)
+            side = 0.42 + 0.34 * (values.shape[-1] / largest)
             half = _draw_maps(ax, values, middle, side, most)
         else:
             half = _draw_vector(ax, values, middle, scores if number == len(stages) - 1 else ())
@@ -84,6 +90,7 @@ def _draw_vector(ax, values, middle, names=()):
         length = 0.3 * float(value) / largest
         colour = COLOURS[0] if value >= 0 else COLOURS[1]
         ax.add_patch(Rectangle((middle, bottom), length, 0.85 * (top - bottom), facecolor=colour, linewidth=0))
+    ax.text(middle, 2.14, f"longest: {largest:.2g}", ha="center", va="bottom", fontsize=8)
     for name, height in zip(names, (edges[:-1] + edges[1:]) / 2, strict=False):
         ax.text(middle + 0.33, height, name, va="center", fontsize=9)
     ax.plot([middle, middle], [0.7, 2.12], color="#000000", linestyle="-", linewidth=0.8)

@@ -116,7 +116,7 @@ def show_valleys(height, paths, *, goal, x=(-2.7, 3.2), y=(-1.6, 3.6), title=Non
         _draw_surface(ax, height, goal, x, y)
         _draw_path(ax, points)
         first, last = (float(height(point)) for point in (points[0], points[-1]))
-        ax.set_title(f"{name}\nheight {first:.0f} to {last:.3g}", fontsize=10, loc="left")
+        ax.set_title(f"{name}\nheight {first:.3g} to {last:.3g}", fontsize=10, loc="left")
     for ax in axes.flat:
         ax.label_outer()
     _add_path_legend(figure, axes[0, 0])

@@ -121,26 +121,30 @@ def lines_of(box: Box) -> list[str]:
 
 def draw_networks(networks: dict, title: str | None = None) -> plt.Figure:
     """Draw {name: network or its summary} below one another, small: map sizes, channels, gates and shortcuts."""
+    summaries = {name: net if isinstance(net, dict) else summarise(net) for name, net in networks.items()}
+    rows = {
+        name: [dataclasses.replace(box, texts=[]) for box in list_boxes(facts)] for name, facts in summaries.items()
+    }
+    width = min(WIDTH / SMALL, LABEL + max(sum(box.slot for box in boxes) for boxes in rows.values()) + 0.3)
     low, high = FLOOR - 0.12, MIDDLE + 1.05
     row_height = SMALL * (high - low)
     below, above = 0.35, 0.35
     total = row_height * len(networks) + below + above
-    figure = plt.figure(figsize=(WIDTH, total), layout="none")
-    width = WIDTH / SMALL
-    drawn = []
-    for row, (name, net) in enumerate(networks.items()):
-        summary = net if isinstance(net, dict) else summarise(net)
+    figure = plt.figure(figsize=(SMALL * width, total), layout="none")
+    for row, (name, boxes) in enumerate(rows.items()):
+        summary = summaries[name]
         bottom = total - above - row_height * (row + 1)
         place = (0, bottom / total, 1, row_height / total)
         ax = figure.add_axes(place, xlim=(0, width), ylim=(low, high))
         ax.set_axis_off()
-        boxes = [dataclasses.replace(box, texts=[]) for box in list_boxes(summary)]
         _draw_row(ax, boxes, width - LABEL, boxes[0].shape, start=LABEL)
-        drawn += boxes
+        top = MIDDLE + _height(boxes[0].shape, boxes[0].shape[-1]) / 2 + 0.04  # where the first number of channels is
+        ax.text(LABEL, top, "channels", ha="right", va="bottom", fontsize=8)
+        ax.text(LABEL, FLOOR, "map size", ha="right", fontsize=8)
         counts = f"{summary['parameters'] / 1e6:.1f} M parameters\n{summary['macs'] / 1e6:,.0f} M multiply-adds"
         ax.text(0.15, MIDDLE + 0.12, name, fontsize=10, weight="bold", va="bottom")
         ax.text(0.15, MIDDLE + 0.02, counts, fontsize=8, va="top")
-    handles = _handles_of(drawn)
+    handles = _handles_of([box for boxes in rows.values() for box in boxes])
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=9, borderaxespad=0.2)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import dataclasses
 import math
+import statistics
 
 import torch
 
@@ -107,9 +108,11 @@ class _Sweep:
 
 
 def read_range(lrs: list, losses: list, reach: int = 5) -> RangeTest:
-    """Smooth the losses of a range test over `reach` neighbours on each side, and find the two learning rates."""
-    windows = [losses[max(0, i - reach) : i + reach + 1] for i in range(len(losses))]
-    smoothed = [sum(window) / len(window) for window in windows]
+    """Smooth the losses of a range test over `reach` neighbours on each side, and find the two learning rates.
+
+    The smoothed loss is a median. A mean would rise before the loss does, since it contains the explosion at the end.
+    """
+    smoothed = [statistics.median(losses[max(0, i - reach) : i + reach + 1]) for i in range(len(losses))]
     lowest = smoothed.index(min(smoothed))
     # The rates are equally spaced on a logarithmic axis, so the steepest gradient is where the difference is largest.
     changes = {i: smoothed[i + 1] - smoothed[i - 1] for i in range(1, lowest)} or {0: 0.0}

@@ -25,7 +25,7 @@ def _on_meta(module, *inputs):
     "02.gated-conv",
     "the weighted sum of k convolutions",
     no_branches="PyTorch does not find k layers `nn.Conv2d`. It ignores plain lists. And is each of them a new layer?",
-    names="A later cell needs the name: the convolutions are in `self.branches`, an `nn.ModuleList`.",
+    names="Keep the name: the convolutions are in `self.branches`, an `nn.ModuleList`.",
     other_kernels="The branches should have 3x3 kernels.",
     shrinks="The maps become smaller, so a shortcut could not be added. Look at the padding.",
     same_weights="Every image should be weighted by its own row of a. Give two images different rows.",
@@ -71,7 +71,7 @@ def examine_gated_conv(answer):
     "02.gate",
     "the gated block",
     no_gate="The block has no module `gate`, or the gate is not called with one number per channel.",
-    names="Later cells need the names: `gate` begins with the linear layer, and `conv` is a GatedConv with `branches`.",
+    names="Keep the names: `gate` begins with the linear layer, and `conv` is a GatedConv with `branches`.",
     softmax_dimension="The k weights of one image should add up to 1. Over which dimension does the softmax run?",
     not_a_softmax="The output of the module `gate` should be positive weights that add up to 1 for each image.",
     same_weights="All images get the same weights. The gate should see each image by itself: look at the mean.",
@@ -196,14 +196,33 @@ def examine_whole_network(answer):
 
 @exercise(
     "02.parameters",
-    "the parameters of a gated block, by hand",
+    "the costs of a gated block, by hand",
+    two_numbers="Two numbers are expected: [by_hand, macs].",
     no_biases="Each output channel of a convolution has a bias, too.",
     no_gate="The gate has one row of weights and one bias for each branch.",
     one_branch="The block has four branches.",
     no_norm="Batch norm learns two numbers per channel.",
+    once="The parameters are right. In `macs`, each weight of a convolution counts once for each position of the map.",
+    gate_macs="The parameters are right. In `macs`, each weight of the gate counts once for each image.",
+    biases_counted="The parameters are right. In `macs`, the biases are left out.",
+    wrong_macs="The parameters are right. Count the multiply-adds of one output, then the outputs of all branches.",
 )
-def examine_parameters_by_hand(answer):
-    total, weights = number_of(answer), 4 * 32 * 16 * 9
+def examine_costs_by_hand(answer):
+    ensure(isinstance(answer, (list, tuple)) and len(answer) == 2, "two_numbers")
+    total, macs = (number_of(value) for value in answer)
+    weights = 4 * 32 * 16 * 9
+    _examine_parameters(total, weights)
+    mistakes = {
+        "once": (weights, weights + 4 * 16, total),
+        "gate_macs": (weights * 256, (weights + 4 * 16) * 256),
+        "biases_counted": ((weights + 4 * 32) * 256 + 4 * 17, (weights + 4 * 32) * 256 + 4 * 16),
+    }
+    for hint, values in mistakes.items():
+        ensure(macs not in values, hint)
+    ensure(macs == weights * 256 + 4 * 16, "wrong_macs")
+
+
+def _examine_parameters(total, weights):
     parts = {"no_biases": [4 * 32, 0], "no_gate": [4 * 17, 4 * 16, 0], "no_norm": [2 * 32, 32, 0]}  # the first is right
     right = [values[0] for values in parts.values()]
     ensure(total != weights // 4 + 32 + sum(right[1:]), "one_branch")
