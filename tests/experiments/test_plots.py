@@ -86,6 +86,12 @@ def test_a_few_bars_have_a_tick_and_their_height_each():
     assert not show_tails(range(40), [1] * 40, [False] * 40).axes[0].texts
 
 
+def test_marked_positions_have_a_line_and_their_number():
+    (ax,) = show_tails(range(40), [1] * 40, [False] * 40, lines=(2.5, 0)).axes
+    assert [line.get_xdata()[0] for line in ax.lines] == [2.5, 0]
+    assert [text.get_text() for text in ax.texts] == ["2.5", "0"]
+
+
 def test_reported_figures_are_drawn_with_ours_or_the_words_that_there_is_none():
     rows = beside_reported([])
     rows[1] |= {"mean": 0.5, "data": "CIFAR-10", "protocol": "watch_test", "epochs": 7}

@@ -275,7 +275,7 @@ def test_the_figures_of_a_search_show_its_table(close_figures):
     table["val_acc"] = [0.5, 0.2, 0.4, np.nan, 0.75, np.nan]
     (ax,) = show_trials(table).axes
     drawn = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines}
-    assert drawn["finished"] == ([0, 2, 4], [50, 40, 75]) and drawn["best so far"] == ([0, 2, 4], [50, 50, 75])
+    assert drawn["finished"] == ([0, 2, 4], [50, 40, 75]) and drawn["best so far"] == ([*range(6)], [50] * 4 + [75] * 2)
     assert drawn["pruned"] == ([1], [20]) and drawn["diverged"] == ([3], [0])
     (ax,) = show_parallel(table).axes
     paths = [line for line in ax.lines if len(line.get_xdata()) == 4]

@@ -10,16 +10,6 @@ from utils.experiments import sign_test, t_interval
 from utils.models import ConstantGate
 
 
-def over_seeds(*, seed=None, repeats=1, result=lambda x: (x.mean(), x.std()), given=True, first=False):
-    def run(experiment, seeds):
-        seeds = seeds[:1] if first else seeds if given else range(len(seeds))
-        for _ in range(repeats):
-            x = torch.tensor([experiment(seed or s) for s in seeds])
-        return result(x)
-
-    return run
-
-
 def half_of(factor=None, freedom=0, root=0.5, correction=1, result=lambda mean, half: (mean, half)):
     def interval(x):
         values = torch.as_tensor(x, dtype=torch.float64)
@@ -111,9 +101,6 @@ def peeking(*, looks=range(3, 11), factor=None, fresh=False, counts="any", sides
 
 ALSO_RIGHT = {
     "06.std": lambda x: statistics.stdev(x.tolist()),
-    "06.seeds": lambda experiment, seeds: (lambda values: (statistics.mean(values), statistics.stdev(values)))(
-        [experiment(seed) for seed in seeds]
-    ),
     "06.interval": t_interval,
     "06.by-hand": (83, 4.11),
     "06.equal-weights": ConstantGate,
@@ -131,17 +118,6 @@ WRONG = {
         "absolute": lambda x: (x - x.mean()).abs().mean(),
         "no_mean": lambda x: (x.square().sum() / (len(x) - 1)).sqrt(),
         "error": lambda x: x.std() / len(x) ** 0.5,
-    },
-    "06.seeds": {
-        "one_seed": over_seeds(seed=3),
-        "best": over_seeds(result=lambda x: (x.max(), x.std())),
-        "population": over_seeds(result=lambda x: (x.mean(), x.std(correction=0))),
-        "twice": over_seeds(repeats=2),
-        "two_numbers": over_seeds(result=lambda x: x.mean()),
-        "variance": over_seeds(result=lambda x: (x.mean(), x.var())),
-        "swapped": over_seeds(result=lambda x: (x.std(), x.mean())),
-        "one_run": over_seeds(first=True),
-        "other_seeds": over_seeds(given=False),
     },
     "06.interval": {
         "normal": half_of(factor=1.96),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 
 from utils.figures.style import COLOURS, DASHES, signed
@@ -14,6 +15,7 @@ MEASURED = {  # what each protocol means for the images of an accuracy
     "watch_test": "test images measured after each epoch",
     "train_on_all": "test images measured once",
 }
+LIGHT_BLUES = LinearSegmentedColormap.from_list("light blues", plt.get_cmap("Blues")([0.0, 0.35, 0.7]))
 FEW_BARS = 12  # more have no room for the numbers
 
 
@@ -41,10 +43,10 @@ def show_continued(parents, children, *, title=None):
     return figure
 
 
-def show_tails(positions, heights, is_tail, *, xlabel=None, ylabel=None, title=None):
+def show_tails(positions, heights, is_tail, *, lines=(), xlabel=None, ylabel=None, title=None):
     """Draw a bar of this height at each position; the bars for which is_tail is true are coloured and hatched.
 
-    A few bars have their heights written on them.
+    A few bars have their heights written on them. lines are positions that are marked by a line and their number.
     """
     figure, ax = plt.subplots(figsize=(7.0, 2.9))
     width = 0.9 * (positions[1] - positions[0])
@@ -55,6 +57,9 @@ def show_tails(positions, heights, is_tail, *, xlabel=None, ylabel=None, title=N
     if len(positions) <= FEW_BARS:
         ax.set_xticks(positions)
         ax.bar_label(bars, fmt="{:.3f}" if max(heights) < 1 else "{:g}", padding=2, fontsize=9)
+    for x in map(float, lines):
+        ax.axvline(x, color="black", linewidth=1, linestyle="--")
+        ax.annotate(f"{x:.3g}", (x, 1.02), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
@@ -118,7 +123,7 @@ def show_search(searches, x, y, *, title=None):
     """Draw trials, {name of the search: [{x, y, "val_acc"}]}, at their settings; dark dots have a high accuracy."""
     figure, axes = plt.subplots(1, len(searches), figsize=(9.6, 3.7), sharex=True, sharey=True)
     accuracies = [100 * trial["val_acc"] for trials in searches.values() for trial in trials]
-    look = {"vmin": min(accuracies), "vmax": max(accuracies), "cmap": "Blues", "edgecolor": "black", "s": 110}
+    look = {"vmin": min(accuracies), "vmax": max(accuracies), "cmap": LIGHT_BLUES, "edgecolor": "black", "s": 110}
     for ax, (name, trials) in zip(axes, searches.items(), strict=True):
         settings = [trial[x] for trial in trials], [trial[y] for trial in trials]
         dots = ax.scatter(*settings, c=[100 * trial["val_acc"] for trial in trials], clip_on=False, **look)

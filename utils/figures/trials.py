@@ -27,8 +27,9 @@ def show_trials(table, *, title=None):
             look = {"color": COLOURS[0], "markerfacecolor": fill, "markersize": 7, "linestyle": ""}
             ax.plot(rows.index, heights, marker, label=state, **look)
     finished = table[table["state"] == "finished"]
-    best = 100 * finished[column].cummax()
-    ax.step(best.index, best, where="post", color=COLOURS[1], linestyle="-", zorder=0, label="best so far")
+    best = 100 * finished[column].cummax().reindex(table.index).ffill()  # up to the last trial
+    ax.step(best.index, best, where="post", color=COLOURS[1], linestyle="-", zorder=1, label="best so far")
+    ax.set_axisbelow(True)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="trial", ylabel=ACCURACIES[column])
     ax.grid(axis="y")

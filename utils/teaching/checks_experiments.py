@@ -35,43 +35,6 @@ def examine_standard_deviation(answer):
     compare(number_of(call(answer, x)), x.std(), mistakes)
 
 
-@exercise(
-    "06.seeds",
-    "an experiment over several seeds",
-    one_run="Only one seed is used. Does `return` stand inside the loop?",
-    other_seeds="Those are not the seeds that were given.",
-    one_seed="All runs use the same seed. What does your loop give to the experiment?",
-    best="The best run is not a result. The mean is wanted, and the standard deviation.",
-    population="The spread of n runs divides by n - 1.",
-    twice="The experiment runs more often than once for each seed, and a training is expensive.",
-    two_numbers="Two numbers are expected: the mean and the standard deviation.",
-    swapped="The mean comes first.",
-    variance="This is the variance. The standard deviation is wanted.",
-)
-def examine_over_seeds(answer):
-    used = []
-
-    def experiment(seed):
-        used.append(seed)
-        return {3: 61.0, 4: 64.5, 5: 60.0, 6: 70.0}.get(seed, 65.0)
-
-    result = call(answer, experiment, [3, 4, 5, 6], may_change=True)
-    ensure(len(used) != 1, "one_run")
-    ensure(len(set(used)) > 1, "one_seed")
-    ensure(set(used) == {3, 4, 5, 6}, "other_seeds")
-    ensure(len(used) == 4, "twice")
-    with hint_is("two_numbers"):
-        values = numbers_of(result, 2)
-    x = torch.tensor([61.0, 64.5, 60.0, 70.0])
-    mistakes = {
-        "best": [x.max(), x.std()],
-        "population": [x.mean(), x.std(correction=0)],
-        "variance": [x.mean(), x.var()],
-        "swapped": [x.std(), x.mean()],
-    }
-    compare(values, [x.mean(), x.std()], mistakes)
-
-
 @exercise("06.interval", "a confidence interval of a mean", **INTERVAL_HINTS)
 def examine_interval(answer):
     for x in ([80.0, 82, 84, 86, 83.5], torch.tensor([1.0, 3.0, 2.5]), [70, 71, 73]):
