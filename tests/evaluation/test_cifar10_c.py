@@ -56,6 +56,10 @@ def test_the_table_holds_the_accuracies_of_the_arrays(root):
     assert table.loc["gaussian_noise", 1] == 1.0 and table.loc["shot_noise", 1] < 1.0
     assert mean == pytest.approx(table.to_numpy().mean()) and table.attrs["images"] == COUNT
     assert "published" in table.attrs["source"]
+    some, mean = corruption_accuracy(Shade(), images(30, size=32), severities=(1, 5), **PIXELS)
+    assert some.equals(table[[1, 5]]) and mean == pytest.approx(some.to_numpy().mean())
+    with pytest.raises(CourseworkError, match="severity"):
+        corruption_accuracy(Shade(), images(30, size=32), severities=(0,), **PIXELS)
 
 
 def test_a_missing_file_and_a_wrong_shape_are_explained(root):

@@ -24,7 +24,7 @@ from utils.devices import try_gpu
 
 seed, batch_size, device, loss = 0, 64, try_gpu(), nn.CrossEntropyLoss()
 data = load_cifar10()
-train = data.train.subset(slice(0, 1000))
+few = data.train.subset(slice(0, 1000))
 val_iter = BatchLoader(data.train.subset(slice(1000, 1500)), 500, device=device)
 """
 TAIL = 'print("of utils.models:", [name for name in sys.modules if name.startswith("utils.models")])'

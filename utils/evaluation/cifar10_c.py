@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from utils.errors import DataError, require
+from utils.errors import DataError, check_count, require
 from utils.evaluation.corruptions import PUBLISHED, corrupt
 
 VARIABLE = "CIFAR10_C_ROOT"
@@ -40,6 +40,7 @@ def source_of_corruptions() -> str:
 
 def corrupted_images(split, name: str, severity: int, count: int | None = None, seed: int = 0):
     """Return (images, labels) of one corruption at one severity, uint8 and int64, equally many of each class."""
+    check_count("severity", severity, 1, 5)
     folder = os.environ.get(VARIABLE)
     if not folder:
         rows = spread_rows(split.labels, min(count or len(split), len(split))).to(split.images.device)

@@ -16,6 +16,7 @@ from torch import nn
 from utils.data.cifar10 import Split
 from utils.data.counter_rng import derive_seed, integers
 from utils.data.loader import MEAN, STD, BatchLoader
+from utils.errors import require
 from utils.evaluation.cifar10_c import corrupted_images, names_of_corruptions, source_of_corruptions
 from utils.evaluation.corruptions import jpeg
 from utils.evaluation.metrics import probabilities, scores
@@ -82,6 +83,7 @@ def corruption_accuracy(
     *,
     count: int | None = None,
     corruptions: Iterable | None = None,
+    severities: Iterable = range(1, 6),
     mean=MEAN,
     std=STD,
     predict=None,
@@ -91,9 +93,11 @@ def corruption_accuracy(
 
     The images of split are corrupted as in CIFAR-10-C. If the environment variable CIFAR10_C_ROOT names the folder of
     the published arrays, these are used in place of split. count: how many images, equally many of each class.
-    corruptions: their names; by default all that are available. table.attrs tells the source and the number of images.
+    corruptions: their names; by default all that are available. severities: by default all five. table.attrs tells the
+    source and the number of images.
     """
-    table = pd.DataFrame(columns=range(1, 6), dtype=float).rename_axis(index="corruption", columns="severity")
+    table = pd.DataFrame(columns=list(severities), dtype=float).rename_axis(index="corruption", columns="severity")
+    require(len(table.columns) > 0, "severities is empty.", "severities=[]", "Leave it out to use all five.")
     for name in names_of_corruptions(corruptions):
         accuracies = []
         for severity in table.columns:

@@ -27,7 +27,7 @@ _MODULES = {
         "show_drops",
         "show_embedding",
         "show_estimates",
-        "show_mistakes",
+        "show_maps",
         "show_per_class",
         "show_robustness",
     ),

@@ -8,7 +8,7 @@ from matplotlib.patches import Patch
 
 from utils.figures.style import COLOURS
 
-ENOUGH = 20  # images; the accuracy of a bin with fewer images is mostly chance
+ENOUGH = 20  # images; the accuracy of a bin with fewer images is mostly chance, so it is not drawn
 BAR = "#8CBFDC"  # pale, so that the gaps are visible on the bars, also in a print without colours
 
 
@@ -22,7 +22,7 @@ def show_reliability(networks, *, title=None):
     for ax, below, (name, bins) in zip(*axes, networks.items(), strict=True):
         _draw_bins(ax, below, name, bins)
     axes[0, 0].set_ylabel("accuracy (%)")
-    axes[1, 0].set_ylabel("images")
+    axes[1, 0].set_ylabel("images (%)")
     _add_legend(figure, axes[0, 0], ncols=2 if len(networks) > 1 else 1)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
@@ -36,7 +36,7 @@ def show_temperature(name, bins, curves, T, *, title=None):
     panels = right.subgridspec(len(curves), 1).subplots(sharex=True)
     _draw_bins(ax, below, name, bins)
     ax.set_ylabel("accuracy (%)")
-    below.set_ylabel("images")
+    below.set_ylabel("images (%)")
     for panel, (label, (temperatures, values)) in zip(panels, curves.items(), strict=True):
         best = int(np.argmin(values))
         panel.plot(temperatures, values, color=COLOURS[0])
@@ -51,34 +51,24 @@ def show_temperature(name, bins, curves, T, *, title=None):
 
 
 def _draw_bins(ax, below, name, bins):
-    """Draw the accuracy in each bin of confidence, its gap to the confidence, and below it the number of images."""
+    """Draw the accuracy in each bin of confidence, its gap to the confidence, and below it the share of the images."""
     count, confidence, accuracy = (np.asarray(values, dtype=float) for values in bins[:3])
     left, width = 100 * np.arange(len(count)) / len(count), 100 / len(count)
     enough = count >= ENOUGH
-    for is_shown, look in ((enough, _look_of_bars(True)), (~enough & (count > 0), _look_of_bars(False))):
-        ax.bar(left[is_shown], 100 * accuracy[is_shown], width, align="edge", **look)
+    ax.bar(left[enough], 100 * accuracy[enough], width, align="edge", color=BAR, edgecolor="white")
     ax.plot([0, 100], [0, 100], color="#000000", linestyle="--", linewidth=1.2, label="perfect calibration")
     gap = {"color": COLOURS[1], "linewidth": 3, "label": "gap to the mean confidence"}
     ax.vlines(100 * confidence[enough], 100 * confidence[enough], 100 * accuracy[enough], **gap)
     ece = "" if bins[3] is None else f"ECE {bins[3]:.3f}"
     ax.set_title(": ".join(text for text in (name, ece) if text), fontsize=11)
     ax.set_ylim(0, 100)
-    below.bar(left, count, width, align="edge", color="#999999", edgecolor="white")
-    below.yaxis.set_major_formatter("{x:,.0f}")
+    below.bar(left, 100 * count / max(1, count.sum()), width, align="edge", color="#999999", edgecolor="white")
+    below.set_ylim(0, 100)  # the same in all diagrams, so that they can be compared
     below.set_xlabel("confidence (%)")
     below.set_xlim(0, 100)
 
 
-def _look_of_bars(is_enough):
-    """Return the look of the bars of bins with enough images, or of those with fewer."""
-    return {"edgecolor": "white", "facecolor": BAR} if is_enough else {"edgecolor": BAR, "fill": False, "hatch": "///"}
-
-
 def _add_legend(figure, ax, ncols):
-    bars = [
-        Patch(label="accuracy", **_look_of_bars(True)),
-        Patch(label=f"accuracy, fewer than {ENOUGH} images", **_look_of_bars(False)),
-    ]
-    line, gap = ax.get_legend_handles_labels()[0]
-    handles = [*bars, line, gap]
+    bars = Patch(facecolor=BAR, label=f"accuracy, in bins of {ENOUGH} images or more")
+    handles = [bars, *ax.get_legend_handles_labels()[0]]
     figure.legend(handles=handles, loc="outside lower left", ncols=ncols, fontsize=9)

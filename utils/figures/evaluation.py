@@ -1,4 +1,4 @@
-"""The figures of notebook 05: confusion matrix, per-class metrics, mistakes, gates, embedding, robustness and TTA."""
+"""The figures of notebook 05: confusion matrix, per-class metrics, Grad-CAM, gates, embedding, robustness and TTA."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.cm import ScalarMappable
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -15,6 +14,7 @@ from utils.figures.style import COLOURS, MARKERS, signed
 
 GREY = "#EEEEEE"
 MAP_COLOURS = "plasma"  # of Grad-CAM, from dark blue to bright yellow
+DOTS = 2_500  # of an embedding: of more images, every second or third one and so on is drawn
 CHUNKS = 8  # of an embedding: they are drawn one after the other, so that no class covers all others
 PER_CLASS = {
     "recall": ("recall", COLOURS[0], "o"),
@@ -100,18 +100,24 @@ def show_class_gates(blocks, classes, branches=None, *, title=None):
 
 
 def show_embedding(panels, labels, classes, *, title=None):
-    """Draw points (n, 2), one per image, for each {name: points}; each class has a colour, a marker and its name."""
+    """Draw points (n, 2), one per image, for each {name: points}; each class has a colour, a marker and its name.
+
+    Of many images only some are drawn, at most DOTS; the names stand at the means of all.
+    """
     labels = np.asarray(labels)
+    every = math.ceil(len(labels) / DOTS)
+    shown = labels[::every]
     numbers = np.unique(labels)
     colours = plt.get_cmap("tab10").colors
     looks = {i: {"color": colours[i % len(colours)], "marker": MARKERS[i % len(MARKERS)]} for i in numbers}
-    chunk_of = np.random.default_rng(0).integers(CHUNKS, size=len(labels))
+    chunk_of = np.random.default_rng(0).integers(CHUNKS, size=len(shown))
     figure, axes = plt.subplots(1, len(panels), figsize=(5.6 * len(panels), 5.1), squeeze=False)
     for ax, (heading, points) in zip(axes[0], panels.items(), strict=True):
         points = np.asarray(points)
         for chunk in range(CHUNKS):
             for i in numbers:
-                ax.scatter(*points[(labels == i) & (chunk_of == chunk)].T, s=9, alpha=0.4, linewidth=0, **looks[i])
+                here = points[::every][(shown == i) & (chunk_of == chunk)]
+                ax.scatter(*here.T, s=14, alpha=0.6, linewidth=0, **looks[i])
         means = {i: points[labels == i].mean(0) for i in numbers}
         places = _apart(means, 0.16 * np.ptp(points[:, 0]), 0.055 * np.ptp(points[:, 1]))
         for i, place in places.items():
@@ -156,39 +162,45 @@ def show_estimates(values, *, unit, title=None):
     return figure
 
 
-def show_drops(changes, *, title=None):
-    """Draw the accuracy that changes of the images cost: {change: {strength: (points, half-width)}}, a panel each."""
+def show_drops(changes, base, *, title=None):
+    """Draw the accuracy on changed images, one panel for each {change: {strength: (points lost, half-width)}}.
+
+    base: the accuracy on the unchanged images in percent, which a dashed line marks.
+    """
     figure, axes = plt.subplots(1, len(changes), figsize=(2.7 * len(changes), 3.3), sharey=True, squeeze=False)
     for ax, (name, drops) in zip(axes[0], changes.items(), strict=True):
         values, halves = zip(*drops.values(), strict=True)
         look = {"color": COLOURS[0], "marker": "o", "markersize": 6, "capsize": 4, "linewidth": 1.6}
-        ax.errorbar(range(len(drops)), values, yerr=halves, **look)
-        ax.axhline(0, color="#000000", linestyle="--", linewidth=1.2)
+        ax.errorbar(range(len(drops)), base - np.array(values), yerr=halves, **look)
+        ax.axhline(base, color="#000000", linestyle="--", linewidth=1.2, label="unchanged images")
         ax.set_xticks(range(len(drops)), [str(strength) for strength in drops])
         ax.set_xlim(-0.4, len(drops) - 0.6)
         ax.set_xlabel(name, fontsize=10)
         ax.grid(axis="y")
-    axes[0, 0].set_ylabel("accuracy lost (points)")
-    axes[0, 0].invert_yaxis()
+    axes[0, 0].set_ylabel("accuracy (%)")
+    axes[0, 0].set_ylim(0, 100)
+    axes[0, 0].legend(loc="lower left", fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
-def show_mistakes(images, maps, captions, *, title=None):
-    """Draw images, uint8 (n, 3, h, w), each beside a copy with its Grad-CAM map (n, h, w): 0 is blue, 1 is yellow."""
-    pictures = np.asarray(images).transpose(0, 2, 3, 1) / 255
-    lit = _lit(pictures, np.asarray(maps))
-    columns = 4
-    rows = math.ceil(len(pictures) / columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2.35 * columns, 1.55 * rows + 0.35), squeeze=False)
+def show_maps(images, maps, captions, *, title=None):
+    """Draw images, uint8 (n, 3, h, w), in a row, and below them a row of maps (n, h, w) with captions for each entry.
+
+    captions: for each row of maps a text for each map. The values of a map go from 0 (dark blue) to 1 (yellow).
+    """
+    pictures = np.asarray(images).transpose(0, 2, 3, 1)
+    rows, columns = 1 + len(maps), len(pictures)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.75 * columns + 1, 1.75 * rows + 0.4), squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
-    gap = np.ones((pictures.shape[1], 1, 3))
-    for ax, picture, beside, caption in zip(axes.flat, pictures, lit, captions, strict=False):
-        ax.imshow(np.concatenate([picture, gap, beside], 1))
-        ax.set_title(caption, fontsize=9)
-    scale = figure.colorbar(ScalarMappable(cmap=MAP_COLOURS), ax=axes, pad=0.01, aspect=30)
-    scale.set_label("value of the map")
+    for ax, picture in zip(axes[0], pictures, strict=True):
+        ax.imshow(picture)
+    for row, row_of_maps, texts in zip(axes[1:], maps, captions, strict=True):
+        for ax, values, text in zip(row, np.asarray(row_of_maps), texts, strict=True):
+            drawn = ax.imshow(values, cmap=MAP_COLOURS, vmin=0, vmax=1)
+            ax.set_title(text, fontsize=9)
+    figure.colorbar(drawn, ax=axes, pad=0.01, aspect=30, label="value of the map")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -224,10 +236,3 @@ def show_answer(picture, answer, *, most=5, title=None):
     ax.set_xlabel("probability (%)")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
-
-
-def _lit(pictures, maps):
-    """Return the images in grey with their maps on top in colour, from dark blue to bright yellow."""
-    grey = pictures.mean(3, keepdims=True).repeat(3, 3)
-    colours = plt.get_cmap(MAP_COLOURS)(maps)[..., :3]
-    return 0.4 * grey + 0.6 * colours

@@ -11,6 +11,7 @@ import dataclasses
 import math
 import re
 import textwrap
+from collections import Counter
 
 import matplotlib.pyplot as plt
 import torch
@@ -249,7 +250,7 @@ def _draw_legend(figure, blocks):
     for name, handle in handles.items():
         numbers_of = {}
         for number, block in enumerate(blocks, 1):
-            text = f"{block['k']} of ({block['branches'] or 'unknown'})" if name == "branches" else block[name]
+            text = _text_of_branches(block) if name == "branches" else block[name]
             if text is not None:
                 numbers_of.setdefault(text, []).append(str(number))
         for text, numbers in numbers_of.items():
@@ -260,6 +261,15 @@ def _draw_legend(figure, blocks):
     if entries:
         columns = 2 if len(entries) > 2 and figure.get_figwidth() > 9 else 1
         figure.legend(*zip(*entries, strict=True), loc="lower left", ncols=columns, fontsize=9, borderaxespad=0.2)
+
+
+def _text_of_branches(block):
+    """Return a text such as "4 of (conv 3x3)", or "1 \u00d7 conv 3x3, 2 \u00d7 conv 1x1" if the branches differ."""
+    branches = [" ".join(re.sub(r", \d+", "", step) for step in steps) for steps in block.get("branch_steps") or ()]
+    counts = Counter(branches)
+    if len(counts) > 1:
+        return ", ".join(f"{count} \u00d7 {text}" for text, count in counts.items())
+    return f"{block['k']} of ({block['branches'] or 'unknown'})"
 
 
 def draw_block(block: nn.Module, title: str | None = None) -> plt.Figure:

@@ -221,7 +221,7 @@ DESCRIPTIONS = (
     (nn.Linear, lambda layer: f"linear {layer.out_features}"),
     (NORMS, _norm),
     (DROPOUTS, _dropout),
-    (Scale, lambda layer: f"times {layer.factor:g}"),
+    (Scale, lambda layer: f"scaled by {layer.factor:g}"),
 )
 
 
