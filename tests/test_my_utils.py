@@ -277,8 +277,10 @@ def test_a_dataloader_over_a_stream_is_trained_on_without_knowing_its_length():
     net = nn.Linear(4, 3)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     batches = torch.utils.data.DataLoader(Stream(), batch_size=4)
-    history = train_ch3(net, batches, None, nn.CrossEntropyLoss(), 2, optimizer, curves=False, record=False)
+    history = train_ch3(net, batches, None, nn.CrossEntropyLoss(), 2, optimizer, curves=False, record=False, every=1)
     assert len(history) == 2
+    points = [(point["epoch"], point["loss"]) for point in history.points]
+    assert points == [(1.0, history["train_loss"][0]), (2.0, pytest.approx(history["train_loss"][1]))]
 
 
 def test_a_loss_that_a_step_returns_with_its_graph_does_not_keep_the_graph(recwarn):
