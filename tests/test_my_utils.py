@@ -1,6 +1,7 @@
 """The heart: counts, sums, evaluation and the loop, against figures worked out by hand and a loop written out."""
 
 import functools
+import signal
 
 import pytest
 import torch
@@ -230,6 +231,23 @@ def test_a_callback_can_stop_the_training_between_two_batches(batches, capsys):
     assert len(history) == (batches - 1) // 5
     assert note.events[-1][0] == "end"
     assert "Stopped after" in capsys.readouterr().out
+
+
+def test_a_handler_of_interrupts_that_is_not_pythons_does_not_matter(monkeypatch):
+    handlers = [signal.getsignal(signal.SIGINT)]
+
+    def set_handler(number, handler):
+        handlers.append(handler)
+        original(number, handler)  # returns None in place of the earlier handler, if that was not set from Python
+
+    original = signal.signal
+    monkeypatch.setattr(signal, "signal", set_handler)
+    net, train_iter, _, optimizer = parts()
+    try:
+        train_ch3(net, train_iter, None, F.cross_entropy, 1, optimizer, curves=False)
+    finally:
+        original(signal.SIGINT, handlers[0])
+    assert handlers[-1] == signal.SIG_DFL
 
 
 def test_an_error_reaches_the_caller_after_the_callbacks_heard_of_the_end():

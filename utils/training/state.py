@@ -214,7 +214,7 @@ class Training:
             self.stop = True
             signal.signal(signal.SIGINT, previous)
 
-        previous = signal.signal(signal.SIGINT, ask_to_stop)
+        previous = signal.signal(signal.SIGINT, ask_to_stop) or signal.SIG_DFL  # None: the handler is not Python's
         try:
             yield
         finally:
