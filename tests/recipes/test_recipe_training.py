@@ -56,6 +56,13 @@ def test_protocols_watch_other_images(tiny, data):
         tiny.train(data, protocol="best", **SMALL)
 
 
+def test_cuda_graphs_are_used_only_where_they_are_asked_for(data):
+    recipe = Recipe("tiny", "plain_cnn", batch_size=48, num_epochs=1)
+    for asked, graphs in (({}, False), ({"cuda_graph": "auto"}, True)):
+        step = recipe.train(data, folder=None, **SMALL, **asked).step
+        assert (step._graphs is not None) == graphs
+
+
 def test_the_callers_random_numbers_are_as_they_were_after_a_training(tiny, data):
     class Draw:
         """A callback that draws, as an augmentation of a student's own might."""

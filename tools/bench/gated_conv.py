@@ -8,7 +8,7 @@ with five branches of 3x3; then come five of `best_gated` with its two branches 
 `utils.models.gated.choose_form` rests on this table. "auto" is what a network gets: the form that the rule names, in
 bold, and over maps of 2x2 on a CPU a loop of matrix products. The limit is one convolution of
 the same shape without a gate. Everything is in the device's best precision and laid out in memory as for training; on
-a GPU it is a CUDA graph, as in training, with four times as many images. Whole networks take a step without
+a GPU it is a CUDA graph, as in `make reproduce`, with four times as many images. Whole networks take a step without
 the optimizer.
 Those of reports A and D are not among them: a branch of theirs has a ReLU after its convolution, so that weights
 cannot be applied before it.
