@@ -128,8 +128,8 @@ def evaluate_run(trained, effort=None, classes: Iterable | None = None) -> dict:
 def measure_test_accuracy(trained, views: str = "plain", classes: Iterable | None = None) -> dict:
     """Measure a finished training on its test images and record the accuracy in run.json; return the metrics.
 
-    Every accuracy on the test images that is measured after a training is computed and recorded here. (If a training
-    watches the test images, train_ch3 also measures them after each epoch, and they are in its history.)
+    Every accuracy in `evaluate` and in the README is computed and recorded here, except those in training mode, see
+    utils/experiments/records.py. (If a training watches the test images, their accuracies are in its history.)
 
     views: an entry of VIEWS. With "plain", the network predicts each image once, and all metrics that `evaluate`
     computes in one pass are returned. With another entry, its predictions are averaged over views of the image, and

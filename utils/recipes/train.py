@@ -247,7 +247,10 @@ def record_of_training(recipe, facts, effort, sweep, images, loaders) -> dict:
 
 @contextlib.contextmanager
 def isolated_randomness(seed: int, device: torch.device):
-    """Seed the random generators of Python, NumPy and torch inside a with block; restore their states afterwards."""
+    """Seed the random generators of Python, NumPy and torch inside a with block; restore their states afterwards.
+
+    Of torch's generators, those of the CPU and of a CUDA device are restored.
+    """
     devices = [device] if device.type == "cuda" else []
     python_state = random.getstate()
     numpy_state = np.random.get_state()
