@@ -16,7 +16,6 @@ from utils.errors import CourseworkError
 MIN_EPOCHS = 3  # so that a learning curve has a few points
 MIN_IMAGES = 100  # so that each of ten classes has a few images
 BACKWARD = 3  # a training step costs about three times the forward pass
-FORMER_NAMES = {"smoke": "check", "taste": "demo", "quick": "demo", "full": "full"}  # values of COURSEWORK_BUDGET
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +62,6 @@ def choose_effort(name: str | None = None, device="cpu") -> Effort:
     if name is None and os.environ.get("COURSEWORK_EFFORT"):
         name = os.environ["COURSEWORK_EFFORT"]
         where = "COURSEWORK_EFFORT"
-    elif name is None and os.environ.get("COURSEWORK_BUDGET"):  # the variable of the first version
-        name = os.environ["COURSEWORK_BUDGET"]
-        name = FORMER_NAMES.get(name, name)
-        where = "COURSEWORK_BUDGET"
     elif name is None:
         name = "full" if torch.device(device).type == "cuda" else "demo"
     if name not in EFFORTS:
