@@ -46,6 +46,9 @@ class GatedConv(nn.Module):
             nn.init.uniform_(weight, -bound, bound)
             nn.init.uniform_(bias, -bound, bound)
 
+    def __len__(self):
+        return len(self.kernel_sizes)
+
     def kernels(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """List (weight, bias) of each branch, as views that can be looked at or initialised."""
         weights = [weight for group in self.weights for weight in group.detach()]
