@@ -96,7 +96,8 @@ def measure_shape(kernel_sizes, inside, out, size, device, settings):
     names = [name for name in FORMS if name != "aggregated" or kernels <= KERNEL_LIMIT]
     ways = {name: lambda name=name: step(name) for name in (*names, "auto")}
     ways["one"] = lambda: backward(lambda: F.conv2d(X, weight, padding=kernel // 2))
-    row = {"kernels": kernel_sizes, "shape": (inside, out, size), "named": choose_form(X, len(kernel_sizes), kernel)}
+    named = choose_form(X, layer.weights[0]).__name__.removeprefix("fast_")
+    row = {"kernels": kernel_sizes, "shape": (inside, out, size), "named": named}
     ways = {name: captured(way, device) for name, way in ways.items()}
     row["ms"] = milliseconds(ways, settings["repeats"], device)
     note(f"{label(row)}: auto is {row['named']}, {ratio(row['ms']['loop'], row['ms']['auto']):.2f}")
