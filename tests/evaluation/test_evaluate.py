@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import math
 import types
 
 import pytest
@@ -233,6 +234,11 @@ def test_class_names_come_from_the_data_or_from_the_caller():
     assert evaluate(foreign(5), loader)["classes"] == ["ant", "bee", "cow", "3", "4"]
     dataset.classes = ["ant", "bee"]  # not all labels have a name
     assert evaluate(foreign(3), loader)["classes"] == ["0", "1", "2"]
+
+
+def test_a_large_margin_of_the_scores_has_its_whole_loss():
+    batch = (torch.tensor([[200.0, 0.0], [0.0, 0.0]]), torch.tensor([1, 1]))
+    assert evaluate(nn.Identity(), [batch])["loss"] == pytest.approx((200 + math.log(2)) / 2)
 
 
 def test_a_loss_may_be_given_and_may_have_weights_for_the_classes():

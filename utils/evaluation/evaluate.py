@@ -13,11 +13,13 @@ import warnings
 from collections.abc import Callable, Iterable
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from utils.errors import CourseworkError, RecordWarning
 from utils.evaluation.cifar10_c import spread_rows
 from utils.evaluation.metrics import (
+    are_probabilities,
     calibration,
     class_gates,
     class_names,
@@ -201,7 +203,7 @@ def _measure(net, data_iter, loss, predict, classes):
         "images": len(y),
         "accuracy": correct / len(y),
         "interval": list(wilson_interval(correct, len(y))),
-        "loss": _mean_cross_entropy(p, y) if loss is None else _mean_loss(loss, y_hat, y),
+        "loss": _mean_cross_entropy(y_hat, y) if loss is None else _mean_loss(loss, y_hat, y),
         "top": {str(k): top_k(y_hat, y, k) for k in TOP if k < count},
         "classes": list(class_names(count, data_iter, classes, y)),
         "confusion": confusion.tolist(),
@@ -212,9 +214,14 @@ def _measure(net, data_iter, loss, predict, classes):
     }
 
 
-def _mean_cross_entropy(p, y):
-    """Return the mean of -log(probability of the right class); a probability of 0 counts as the smallest float."""
-    p_of_label = p.gather(1, y[:, None]).clamp(min=torch.finfo(p.dtype).tiny)
+def _mean_cross_entropy(y_hat, y):
+    """Return the mean of -log(probability of the right class).
+
+    If the network returns probabilities, one of 0 counts as the smallest float.
+    """
+    if not are_probabilities(y_hat):
+        return float(F.cross_entropy(y_hat, y))
+    p_of_label = y_hat.gather(1, y[:, None]).clamp(min=torch.finfo(y_hat.dtype).tiny)
     return float(-p_of_label.log().mean())
 
 
