@@ -220,7 +220,7 @@ def test_any_network_is_measured_on_any_iterable_of_batches(classes, kind):
     assert record["images"] == 50 and len(record["confusion"]) == len(record["classes"]) == classes
     assert record["classes"] == [str(c) for c in range(classes)] and set(record["top"]) <= {"1", "2", "3", "5"}
     gate = net.gate(net.stem(X).relu().mean((2, 3)))
-    assert record["gates"]["gate"][1] == pytest.approx(gate[y == 1].mean(0).tolist(), rel=1e-5)
+    assert record["gates"]["network"][1] == pytest.approx(gate[y == 1].mean(0).tolist(), rel=1e-5)
     assert not {"views", "robustness", "when"} & record.keys()
 
 
@@ -312,7 +312,7 @@ def test_a_training_on_other_classes_has_its_names(count):
     )
     trained.history = types.SimpleNamespace(stopped=False)
     record = evaluate_run(trained, SMALL, classes=names)
-    assert record["classes"] == names and len(record["confusion"]) == len(record["gates"]["gate"]) == count
+    assert record["classes"] == names and len(record["confusion"]) == len(record["gates"]["network"]) == count
     assert (
         record["robustness"]["images"] == 40 and record["views"]["plain"] == record["robustness"]["jpeg"]["accuracy"][0]
     )
