@@ -23,12 +23,12 @@ import torch
 import torch.nn.functional as F
 
 from tools.bench._shared import Setting, Table, captured, main, median, milliseconds, note, ratio, span
-from utils.devices import keep_memory
+from utils.devices import best_precision, keep_memory
 from utils.models.convolution import use_fast_convolutions
 from utils.models.gated import FORMS, GatedConv, choose_form, set_form
 from utils.recipes import OURS, SYSTEMS
 from utils.recipes.train import laid_out
-from utils.training.step import DTYPES, best_precision
+from utils.training.step import DTYPES
 
 TITLE = "Gated convolutions"
 SETTINGS = {

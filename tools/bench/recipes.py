@@ -19,8 +19,9 @@ import sys
 
 from tools.bench._shared import Setting, Table, main, matrix_rate, median, note, ratio, span, turn_of
 from tools.bench._ways import Way
+from utils.devices import best_precision
 from utils.recipes import OURS, SYSTEMS, find_system
-from utils.training.step import DTYPES, best_precision
+from utils.training.step import DTYPES
 
 TITLE = "Training the recipes"
 SETTINGS = {

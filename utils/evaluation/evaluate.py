@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from utils.errors import CourseworkError, RecordWarning
-from utils.evaluation.cifar10_c import spread_rows
+from utils.evaluation.cifar10_c import first_of_each_class
 from utils.evaluation.metrics import (
     are_probabilities,
     calibration,
@@ -40,8 +40,9 @@ from utils.evaluation.robustness import (
 )
 from utils.files import plain, write_json
 from utils.models.count import macs
-from utils.runs.recorder import note_test, now
+from utils.runs.recorder import note_test
 from utils.runs.run import EVALUATION, Run
+from utils.runs.training_facts import now
 from utils.training.effort import Effort, choose_effort
 from utils.training.measure import mean_loss, place
 
@@ -255,4 +256,4 @@ def _affordable(trained, effort, passes):
     if effort.macs is not None:
         affordable = int(SHARE * effort.macs / (passes * macs(trained.net, split.images.shape[-1])))
         count = min(count, max(LEAST_IMAGES, min(affordable, MOST_IMAGES)))
-    return split.subset(spread_rows(split.labels, count))
+    return split.subset(first_of_each_class(split.labels, count))

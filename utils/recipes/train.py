@@ -34,8 +34,9 @@ from utils.runs.recorder import Recorder
 from utils.runs.run import Run, find
 from utils.training.average import Average
 from utils.training.cool_gates import CoolGates
-from utils.training.effort import Effort, choose_effort, first
+from utils.training.effort import Effort, choose_effort, evenly_spaced
 from utils.training.interrupt import quietly_interrupted
+from utils.training.measure import in_mode
 from utils.training.step import Step
 
 MIN_MEASURED = 2000  # images in a batch that a GPU only measures: with fewer it would wait for Python
@@ -166,7 +167,7 @@ def make_loaders(recipe, images, num_epochs, protocol, seed, device):
 def prepared_network(recipe, data, split, device) -> nn.Module:
     """Return a new network on its device, in the memory layout that is fastest there."""
     net = recipe.make_network(len(data.classes))
-    check_scores(recipe, net, split, len(data.classes))
+    check_network_output(recipe, net, split, len(data.classes))
     whiten(recipe, net, split)
     net = laid_out(net, device).to(device)
     if device.type == "cpu":
@@ -176,12 +177,10 @@ def prepared_network(recipe, data, split, device) -> nn.Module:
     return net
 
 
-def check_scores(recipe, net, split, num_classes) -> None:
+def check_network_output(recipe, net, split, num_classes) -> None:
     """Call the network with two images and check that it returns a score for each class; initialise lazy layers."""
     images = split.images[:2].cpu().float() / 255
-    modes = [(module, module.training) for module in net.modules()]
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        net.eval()
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), in_mode(net, training=False):
         try:
             scores = net(images)
         except Exception as error:
@@ -190,8 +189,6 @@ def check_scores(recipe, net, split, num_classes) -> None:
                 where=f"{recipe.name}, network={recipe.describe()['network']}",
                 next_step="Find the error by calling it yourself: net(torch.zeros(2, 3, 32, 32)).",
             ) from error
-    for module, mode in modes:
-        module.training = mode
     is_matrix = isinstance(scores, torch.Tensor) and scores.ndim == 2 and len(scores) == len(images)
     if not is_matrix or scores.shape[1] < num_classes:
         output = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
@@ -207,7 +204,7 @@ def whiten(recipe, net, split) -> None:
     layers = [layer for layer in net.modules() if isinstance(layer, Whiten)]
     if not layers:
         return
-    images = first(split, min(len(split), WHITENING_IMAGES))
+    images = evenly_spaced(split, min(len(split), WHITENING_IMAGES))
     X, _ = BatchLoader(images, len(images), mean=recipe.mean, std=recipe.std).batch(epoch=0, i=0)
     for layer in layers:
         layer.learn(X)

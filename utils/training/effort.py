@@ -43,7 +43,8 @@ class Effort:
         if images == len(data.train):
             return data, epochs
         test_images = min(len(data.test), max(MIN_IMAGES, images // 5))
-        return dataclasses.replace(data, train=first(data.train, images), test=first(data.test, test_images)), epochs
+        train, test = evenly_spaced(data.train, images), evenly_spaced(data.test, test_images)
+        return dataclasses.replace(data, train=train, test=test), epochs
 
 
 EFFORTS = {
@@ -70,7 +71,7 @@ def choose_effort(name: str | None = None, device="cpu") -> Effort:
     return EFFORTS[name]
 
 
-def first(split, count: int):
+def evenly_spaced(split, count: int):
     """Return count images spread evenly over a split, so that all classes are there even if it is sorted by class."""
     rows = torch.arange(count) * len(split) // count
     return split.subset(rows.to(split.images.device))
