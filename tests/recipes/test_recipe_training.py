@@ -1,5 +1,6 @@
 """Training by a recipe: protocols, seeds, numbers of any kind, folders, and the layout of the network in memory."""
 
+import inspect
 import random
 
 import numpy as np
@@ -54,6 +55,11 @@ def test_protocols_watch_other_images(tiny, data):
     assert len({validation.folder, watch_test.folder, train_on_all.folder}) == 3
     with pytest.raises(CourseworkError, match="no protocol"):
         tiny.train(data, protocol="best", **SMALL)
+
+
+def test_help_shows_the_options_of_a_training(tiny):
+    parameters = inspect.signature(tiny.train).parameters
+    assert parameters["protocol"].default == "validation" and "save_every" in tiny.train.__doc__
 
 
 def test_cuda_graphs_are_used_only_where_they_are_asked_for(data):

@@ -192,9 +192,7 @@ class Recipe:
     def train(self, data=None, **options):
         """Train this recipe and return the Trained. The same call resumes a training that was interrupted.
 
-        The options, with their defaults, are those of `utils.recipes.train.train_recipe`: seed=0,
-        protocol="validation", effort=None, device=None, precision="auto", folder="auto", parent=None, callbacks=()
-        and more.
+        The options are those of `train_recipe`.
         """
         from utils.recipes.train import train_recipe  # imported here, since utils.recipes.train imports this module
 

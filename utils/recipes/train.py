@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import operator
 import random
 from pathlib import Path
@@ -119,6 +120,9 @@ def train_recipe(
         )
     step.release()
     return Trained(recipe, average.net if average else net, history, test_iter, loss, step, facts, folder)
+
+
+functools.update_wrapper(Recipe.train, train_recipe, assigned=["__doc__"], updated=[])  # for help and completion
 
 
 @dataclasses.dataclass(frozen=True)
