@@ -69,9 +69,9 @@ def train_recipe(
     folder: the folder for the record and the checkpoints ("auto": a separate folder for each different training; None:
     nothing is written). save_every: seconds between two checkpoints. parent: a Run or its name; the training starts
     with its weights, and with its optimizer state if the optimizer is of the same class. sweep: the name of a group of
-    runs, such as a grid. cuda_graph: on a GPU, replay each step as a CUDA graph, which is faster. A replay does not run
-    the Python code in `forward`, so "auto" does this only for the networks of utils.models; give True if yours computes
-    only with tensors. processes: the Processes of `several_processes`, which then share every batch.
+    runs, such as a grid. cuda_graph: on a GPU, replay each step as a CUDA graph. A replay does not run the Python code
+    in `forward`, so "auto" does this only for the networks of utils.models; give True if yours computes only with
+    tensors. processes: the Processes of `several_processes`, which then share every batch.
     """
     device = torch.device(device or try_gpu())
     processes = processes or Processes(device)
