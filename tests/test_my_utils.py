@@ -1,6 +1,7 @@
 """The heart: counts, sums, evaluation and the loop, against figures worked out by hand and a loop written out."""
 
 import functools
+import signal
 
 import pytest
 import torch
@@ -232,6 +233,23 @@ def test_a_callback_can_stop_the_training_between_two_batches(batches, capsys):
     assert "Stopped after" in capsys.readouterr().out
 
 
+def test_a_handler_of_interrupts_that_is_not_pythons_does_not_matter(monkeypatch):
+    handlers = [signal.getsignal(signal.SIGINT)]
+
+    def set_handler(number, handler):
+        handlers.append(handler)
+        original(number, handler)  # returns None in place of the earlier handler, if that was not set from Python
+
+    original = signal.signal
+    monkeypatch.setattr(signal, "signal", set_handler)
+    net, train_iter, _, optimizer = parts()
+    try:
+        train_ch3(net, train_iter, None, F.cross_entropy, 1, optimizer, curves=False)
+    finally:
+        original(signal.SIGINT, handlers[0])
+    assert handlers[-1] == signal.SIG_DFL
+
+
 def test_an_error_reaches_the_caller_after_the_callbacks_heard_of_the_end():
     net, train_iter, test_iter, optimizer = parts()
     note = Note()
@@ -277,8 +295,10 @@ def test_a_dataloader_over_a_stream_is_trained_on_without_knowing_its_length():
     net = nn.Linear(4, 3)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     batches = torch.utils.data.DataLoader(Stream(), batch_size=4)
-    history = train_ch3(net, batches, None, nn.CrossEntropyLoss(), 2, optimizer, curves=False, record=False)
+    history = train_ch3(net, batches, None, nn.CrossEntropyLoss(), 2, optimizer, curves=False, record=False, every=1)
     assert len(history) == 2
+    points = [(point["epoch"], point["loss"]) for point in history.points]
+    assert points == [(1.0, history["train_loss"][0]), (2.0, pytest.approx(history["train_loss"][1]))]
 
 
 def test_a_loss_that_a_step_returns_with_its_graph_does_not_keep_the_graph(recwarn):

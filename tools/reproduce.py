@@ -155,7 +155,7 @@ def train(job, data, device, deadline, effort, held_out=False):
     if device.type == "cuda":
         warm_up(job, data, device)
     started = time.perf_counter()
-    options = {"seed": job.seed, "protocol": job.protocol, "effort": effort, "device": device}
+    options = {"seed": job.seed, "protocol": job.protocol, "effort": effort, "device": device, "cuda_graph": "auto"}
     trained = job.recipe.train(data, **options, callbacks=[deadline], curves=False, sweep="reproduce")
     if trained.history.stopped:
         return None
@@ -171,7 +171,7 @@ def warm_up(job, data, device):
     """
     effort = Effort("warm-up", images=2 * job.recipe.batch_size, epochs=2)
     # Under the job's own protocol, because some schedules follow what that protocol measures after each epoch.
-    options = {"protocol": job.protocol, "effort": effort, "device": device}
+    options = {"protocol": job.protocol, "effort": effort, "device": device, "cuda_graph": "auto"}
     make_record(job.recipe.train(data, **options, folder=None, curves=False), 0.0)
 
 

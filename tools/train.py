@@ -35,10 +35,8 @@ def main(arguments=None):
         "--folder", default="auto", help="the folder of its checkpoints (default: its run's folder in runs/)"
     )
     parser.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS")
-    text = "do not use CUDA graphs"
-    parser.add_argument(
-        "--no-cuda-graph", dest="cuda_graph", action="store_const", const=False, default="auto", help=text
-    )
+    text = "replay each step as a CUDA graph, on one GPU"
+    parser.add_argument("--cuda-graph", action="store_const", const="auto", default=False, help=text)
     args = vars(parser.parse_args(arguments))
     system = find_system(args.pop("name"))
     require_writable(trainings() if args["folder"] == "auto" else Path(args["folder"]))

@@ -54,7 +54,7 @@ class DivergedError(CourseworkError):
 
 
 class CheckpointError(CourseworkError):
-    """A training cannot resume from the checkpoint in its folder. No file was changed."""
+    """A training cannot resume from the checkpoints in its folder."""
 
 
 class CheckpointWarning(UserWarning):

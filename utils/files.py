@@ -82,7 +82,10 @@ def read_json(path: Path) -> dict | None:
 
 
 def append_lines(path: Path, rows: list[dict]):
-    """Append objects, one per line, and wait until they are on the disk; if this fails, append them all again."""
+    """Append objects, one per line, and wait until they are on the disk.
+
+    After an error some may be in the file. The caller appends all again, and readers accept an object that is repeated.
+    """
     # The line break in front: another process may be killed in the middle of a line at any time, also just before this.
     lines = "\n" + "".join(json.dumps(plain(row), allow_nan=False, ensure_ascii=False) + "\n" for row in rows)
     content = as_bytes(lines)

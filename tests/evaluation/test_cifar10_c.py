@@ -99,7 +99,7 @@ def test_without_arrays_the_images_are_corrupted_here(monkeypatch):
     table, mean = corruption_accuracy(
         nn.Identity(), split, count=20, corruptions=["fog", "contrast"], predict=predict, seed=4, **PIXELS
     )
-    rows = cifar10_c.spread_rows(split.labels, 20)
+    rows = cifar10_c.first_of_each_class(split.labels, 20)
     expected = [corrupt(split.images[rows], name, s, seed=4) for name in ("fog", "contrast") for s in range(1, 6)]
     assert all(torch.allclose(X, pictures / 255, atol=1e-6) for X, pictures in zip(shown, expected, strict=True))
     assert table.shape == (2, 5) and table.attrs["images"] == 20

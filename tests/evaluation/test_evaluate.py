@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import math
 import types
 
 import pytest
@@ -219,7 +220,7 @@ def test_any_network_is_measured_on_any_iterable_of_batches(classes, kind):
     assert record["images"] == 50 and len(record["confusion"]) == len(record["classes"]) == classes
     assert record["classes"] == [str(c) for c in range(classes)] and set(record["top"]) <= {"1", "2", "3", "5"}
     gate = net.gate(net.stem(X).relu().mean((2, 3)))
-    assert record["gates"]["gate"][1] == pytest.approx(gate[y == 1].mean(0).tolist(), rel=1e-5)
+    assert record["gates"]["network"][1] == pytest.approx(gate[y == 1].mean(0).tolist(), rel=1e-5)
     assert not {"views", "robustness", "when"} & record.keys()
 
 
@@ -233,6 +234,11 @@ def test_class_names_come_from_the_data_or_from_the_caller():
     assert evaluate(foreign(5), loader)["classes"] == ["ant", "bee", "cow", "3", "4"]
     dataset.classes = ["ant", "bee"]  # not all labels have a name
     assert evaluate(foreign(3), loader)["classes"] == ["0", "1", "2"]
+
+
+def test_a_large_margin_of_the_scores_has_its_whole_loss():
+    batch = (torch.tensor([[200.0, 0.0], [0.0, 0.0]]), torch.tensor([1, 1]))
+    assert evaluate(nn.Identity(), [batch])["loss"] == pytest.approx((200 + math.log(2)) / 2)
 
 
 def test_a_loss_may_be_given_and_may_have_weights_for_the_classes():
@@ -306,7 +312,7 @@ def test_a_training_on_other_classes_has_its_names(count):
     )
     trained.history = types.SimpleNamespace(stopped=False)
     record = evaluate_run(trained, SMALL, classes=names)
-    assert record["classes"] == names and len(record["confusion"]) == len(record["gates"]["gate"]) == count
+    assert record["classes"] == names and len(record["confusion"]) == len(record["gates"]["network"]) == count
     assert (
         record["robustness"]["images"] == 40 and record["views"]["plain"] == record["robustness"]["jpeg"]["accuracy"][0]
     )

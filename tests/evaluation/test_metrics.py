@@ -183,7 +183,7 @@ def test_a_gate_is_any_submodule_of_that_name_that_returns_a_row_for_each_image(
 
     gates = {}
     scores(Odd(), [(torch.ones(4, 3, 8, 8), torch.arange(4) % 3)] * 2, gates=gates)
-    assert {name: a.shape for name, a in gates.items()} == {"gate": (8, 3)}
+    assert {name: a.shape for name, a in gates.items()} == {"network": (8, 3)}
 
 
 def test_the_gates_of_a_class_without_images_are_not_a_number():

@@ -6,7 +6,7 @@ from torch import nn
 from training_parts import images
 
 from utils.data.cifar10 import Split
-from utils.evaluation.cifar10_c import spread_rows
+from utils.evaluation.cifar10_c import first_of_each_class
 from utils.evaluation.robustness import (
     CHANGE_PASSES,
     STRENGTHS,
@@ -92,9 +92,9 @@ def test_a_change_is_the_same_for_a_seed_and_leaves_the_images_and_the_generator
 
 def test_rows_are_spread_over_the_classes_and_are_the_first_of_each():
     labels = torch.tensor([0] * 50 + [1] * 50 + [2] * 2)
-    assert spread_rows(labels, 8).tolist() == [0, 1, 2, 50, 51, 52, 100, 101]
-    assert spread_rows(labels, 102).tolist() == list(range(102))
-    assert spread_rows(labels, 3).tolist() == [0, 50, 100]
+    assert first_of_each_class(labels, 8).tolist() == [0, 1, 2, 50, 51, 52, 100, 101]
+    assert first_of_each_class(labels, 102).tolist() == list(range(102))
+    assert first_of_each_class(labels, 3).tolist() == [0, 50, 100]
 
 
 def test_a_networks_images_are_changed_before_they_are_normalised(split):

@@ -65,6 +65,20 @@ def test_whitened_patches_are_uncorrelated_and_of_equal_variance():
     assert torch.equal(layer.weight[12:], -layer.weight[:12])  # each direction in both signs
 
 
+def test_a_whitening_layer_learns_from_images_on_a_device_without_float64():
+    class OnMps(torch.Tensor):
+        def double(self):
+            raise TypeError("the MPS framework doesn't support float64")
+
+        def cpu(self):
+            return self.as_subclass(torch.Tensor)
+
+    X, layers = torch.randn(8, 3, 8, 8), [Whiten(3, 2), Whiten(3, 2)]
+    layers[0].learn(X)
+    layers[1].learn(X.as_subclass(OnMps))
+    assert torch.equal(layers[0].weight, layers[1].weight)
+
+
 def test_only_the_bias_of_a_whitening_layer_is_trained():
     layer = Whiten(3, 2)
     layer.learn(torch.randn(8, 3, 8, 8))

@@ -123,6 +123,11 @@ def test_as_many_weights_as_branches_are_asked_for():
         GatedBlock(3, 3, gate=ConstantGate(3), branches=[nn.Tanh(), nn.Tanh()])(images())
 
 
+def test_kernel_sizes_are_not_ignored_if_branches_are_given():
+    with pytest.raises(CourseworkError, match="not both"):
+        GatedBlock(3, 3, (3, 3), branches=[nn.Tanh(), nn.Tanh()])
+
+
 def test_a_constant_gate_weighs_all_branches_alike_and_learns_nothing():
     gate, X = ConstantGate(4), images()
     assert torch.equal(gate(X), torch.full((4, 4), 0.25, dtype=X.dtype)) and not list(gate.parameters())

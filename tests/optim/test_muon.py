@@ -120,6 +120,13 @@ def test_a_kernel_of_fixed_norm_is_as_large_as_one_with_orthogonal_rows():
     assert (matrix == 3).all()
 
 
+def test_a_kernel_of_fixed_norm_may_start_at_zero():
+    kernels = nn.Parameter(torch.zeros(8, 4, 3, 3))
+    kernels.grad = random_matrices(8, 4, 3, 3)
+    Muon([kernels], 0.1, fixed_norm=True).step()
+    assert kernels.isfinite().all() and kernels.any()
+
+
 def test_parameters_without_a_gradient_stay_and_the_closures_loss_is_returned():
     used, unused, bias = (nn.Parameter(torch.ones(shape)) for shape in [(3, 3), (3, 3), (3,)])
     optimizer = Muon([used, unused, bias], 0.1)

@@ -58,6 +58,6 @@ def test_a_class_or_a_library_needs_no_values():
         assert not [name for name in recipe.describe() if name.endswith("_values")]
 
 
-def test_only_networks_of_the_suite_are_replayed_without_being_asked():
+def test_automatic_cuda_graphs_are_for_networks_of_the_suite():
     assert can_replay(OURS["quick"])
     assert not any(can_replay(Recipe("mine", network)) for network in (Scaled, small_cnn))

@@ -1,5 +1,6 @@
 """Training by a recipe: protocols, seeds, numbers of any kind, folders, and the layout of the network in memory."""
 
+import inspect
 import random
 
 import numpy as np
@@ -54,6 +55,18 @@ def test_protocols_watch_other_images(tiny, data):
     assert len({validation.folder, watch_test.folder, train_on_all.folder}) == 3
     with pytest.raises(CourseworkError, match="no protocol"):
         tiny.train(data, protocol="best", **SMALL)
+
+
+def test_help_shows_the_options_of_a_training(tiny):
+    parameters = inspect.signature(tiny.train).parameters
+    assert parameters["protocol"].default == "validation" and "save_every" in tiny.train.__doc__
+
+
+def test_cuda_graphs_are_used_only_where_they_are_asked_for(data):
+    recipe = Recipe("tiny", "plain_cnn", batch_size=48, num_epochs=1)
+    for asked, graphs in (({}, False), ({"cuda_graph": "auto"}, True)):
+        step = recipe.train(data, folder=None, **SMALL, **asked).step
+        assert (step._graphs is not None) == graphs
 
 
 def test_the_callers_random_numbers_are_as_they_were_after_a_training(tiny, data):

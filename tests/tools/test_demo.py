@@ -18,8 +18,8 @@ from tools.demo.page import shipped_samples
 from utils.data.loader import MEAN, STD
 from utils.errors import CourseworkError
 from utils.evaluation import grad_cam_maps
-from utils.evaluation.metrics import gates_of, probabilities
-from utils.models import ConstantGate, GatedBlock, TemperatureSoftmax, make_gate
+from utils.evaluation.metrics import probabilities
+from utils.models import ConstantGate, GatedBlock, TemperatureSoftmax, find_gates, make_gate
 from utils.models.basic_layers import GlobalMaxPool, Scale
 from utils.recipes import OURS, load_pretrained
 
@@ -138,7 +138,7 @@ def test_probabilities_gates_and_grad_cam_are_torchs(in_browser, networks, name)
     net, X = networks[name], normalised(pixels)
     gates = {}
     with torch.no_grad():
-        for block, gate in gates_of(net).items():
+        for block, gate in find_gates(net).items():
             gate.register_forward_hook(lambda module, inputs, a, block=block: gates.update({block: a}))
         p = probabilities(net(X))
     maps = grad_cam_maps(net, X, torch.tensor([3, 4])).flatten(1)

@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from utils.errors import CourseworkError
 from utils.evaluation import evaluate
 from utils.my_utils import accuracy, evaluate_accuracy, loss_and_accuracy, train_ch3, train_epoch_ch3
-from utils.training.checked_batches import MOST
 
 CLASSES = 10
 GENERATOR = torch.Generator().manual_seed(0)
@@ -191,10 +190,23 @@ def test_accuracy_refuses_shapes_for_which_it_would_count_wrongly(y):
         accuracy(torch.eye(3), y)
 
 
-def test_a_wrong_label_is_found_in_an_epoch_of_very_many_batches():
-    data = [(X[:2], torch.tensor([0, 12 if i == 5 else 1])) for i in range(2 * MOST + 3)]
+def test_a_wrong_label_is_found_in_an_epoch_of_many_batches():
+    data = [(X[:2], torch.tensor([0, 12 if i == 5 else 1])) for i in range(100)]
     with pytest.raises(CourseworkError, match="12"):
         evaluate_accuracy(network(), data)
+
+
+@pytest.mark.parametrize("mixed", [{0}, {1}, {2}, {0, 2}])
+@pytest.mark.parametrize("wrong", [None, 0, 1, 2])
+def test_an_epoch_may_have_labels_of_both_kinds(mixed, wrong):
+    data = batches(labels=Y.clone())
+    data = [(images, F.one_hot(y, CLASSES).float() if i in mixed else y) for i, (images, y) in enumerate(data)]
+    if wrong is None:
+        assert 0 <= train_an_epoch(network(), data, F.cross_entropy) <= 1
+        return
+    data[wrong][1][1] = 12  # a label that is not a class, or shares that do not add up to 1
+    with pytest.raises(CourseworkError, match="12"):
+        train_an_epoch(network(), data, F.cross_entropy)
 
 
 def test_an_error_of_the_networks_own_is_passed_on():

@@ -330,6 +330,7 @@ def test_each_recipe_is_recorded(device, name):
         "folder": None,
         "curves": False,
         "protocol": "watch_test",
+        "cuda_graph": "auto",
     }
     with warnings.catch_warnings():
         warnings.simplefilter("error")

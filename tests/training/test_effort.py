@@ -31,9 +31,6 @@ def test_an_effort_in_multiply_adds_gives_up_epochs_first_and_then_images(data, 
 
 def test_the_effort_is_named_or_follows_the_hardware(monkeypatch):
     monkeypatch.delenv("COURSEWORK_EFFORT", raising=False)
-    monkeypatch.setenv("COURSEWORK_BUDGET", "smoke")  # the variable and a name of the first version
-    assert choose_effort(None, "cuda").name == "check"
-    monkeypatch.delenv("COURSEWORK_BUDGET")
     assert [choose_effort(None, device).name for device in ("cpu", "cuda")] == ["demo", "full"]
     monkeypatch.setenv("COURSEWORK_EFFORT", "check")
     assert choose_effort(None, "cuda").name == "check"

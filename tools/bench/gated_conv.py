@@ -8,7 +8,7 @@ with five branches of 3x3; then come five of `best_gated` with its two branches 
 `utils.models.gated.choose_form` rests on this table. "auto" is what a network gets: the form that the rule names, in
 bold, and over maps of 2x2 on a CPU a loop of matrix products. The limit is one convolution of
 the same shape without a gate. Everything is in the device's best precision and laid out in memory as for training; on
-a GPU it is a CUDA graph, as in training, with four times as many images. Whole networks take a step without
+a GPU it is a CUDA graph, as in `make reproduce`, with four times as many images. Whole networks take a step without
 the optimizer.
 Those of reports A and D are not among them: a branch of theirs has a ReLU after its convolution, so that weights
 cannot be applied before it.
@@ -23,12 +23,12 @@ import torch
 import torch.nn.functional as F
 
 from tools.bench._shared import Setting, Table, captured, main, median, milliseconds, note, ratio, span
-from utils.devices import keep_memory
+from utils.devices import best_precision, keep_memory
 from utils.models.convolution import use_fast_convolutions
 from utils.models.gated import FORMS, GatedConv, choose_form, set_form
 from utils.recipes import OURS, SYSTEMS
 from utils.recipes.train import laid_out
-from utils.training.step import DTYPES, best_precision
+from utils.training.step import DTYPES
 
 TITLE = "Gated convolutions"
 SETTINGS = {
@@ -96,7 +96,8 @@ def measure_shape(kernel_sizes, inside, out, size, device, settings):
     names = [name for name in FORMS if name != "aggregated" or kernels <= KERNEL_LIMIT]
     ways = {name: lambda name=name: step(name) for name in (*names, "auto")}
     ways["one"] = lambda: backward(lambda: F.conv2d(X, weight, padding=kernel // 2))
-    row = {"kernels": kernel_sizes, "shape": (inside, out, size), "named": choose_form(X, len(kernel_sizes), kernel)}
+    named = choose_form(X, layer.weights[0]).__name__.removeprefix("fast_")
+    row = {"kernels": kernel_sizes, "shape": (inside, out, size), "named": named}
     ways = {name: captured(way, device) for name, way in ways.items()}
     row["ms"] = milliseconds(ways, settings["repeats"], device)
     note(f"{label(row)}: auto is {row['named']}, {ratio(row['ms']['loop'], row['ms']['auto']):.2f}")

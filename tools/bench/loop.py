@@ -5,7 +5,7 @@
 "bare" is forward, backward and step and measures nothing: it is the limit. "course" does what `train_epoch_ch3` of the
 d2l book (v0.17.6) does with a batch: it reads the loss and the number of right answers as Python numbers each time, so
 that a GPU has to finish before the next batch is sent to it. "guarded" is `train_ch3`, which looks for NaN before each
-step; "CUDA graph", on a GPU only, is the same with CUDA graphs, as in the training of a `Recipe`. With small networks a
+step; "CUDA graph", on a GPU only, is the same with CUDA graphs, as in `make reproduce`. With small networks a
 GPU waits for Python: there each operation that a loop launches counts, reading a number costs next to nothing, and a
 CUDA graph is launched as one operation. All take turns in one process, on the same batches, which lie
 ready. A checkpoint with Adam's state is written, synced and read back; where one a minute would take more than 2 % of

@@ -2,14 +2,14 @@
 
     python -m tools.bench.recipes
 
-Ours is `Recipe.train`: batches made on the device, the device's best precision, the fastest form of the
-gated convolution. The baseline is a `DataLoader` with worker processes and torchvision's transforms on PIL images,
-float32, k convolutions for a gated one, the loss and the right answers read as Python numbers after each batch. Both
-train the same network with the same batch size on noise of CIFAR-10's size, which no recipe shrinks here. Each runs
-in a separate process, and they take turns. On a CPU no batch has more than 1,000 images, so that both fit into the
-memory of a usual machine. The memory is what training takes at most: on a GPU what torch has allocated,
-with our images there; on a CPU the process itself, without its images and without the `DataLoader`'s workers. The limit
-is the matrix rate, what a large matrix product in the same precision reaches; the share of it that our training reaches
+Ours is `Recipe.train`: batches made on the device, the device's best precision, the fastest form of the gated
+convolution, and on a GPU CUDA graphs. The baseline is a `DataLoader` with worker processes and torchvision's transforms
+on PIL images, float32, k convolutions for a gated one, the loss and the right answers read as Python numbers after each
+batch. Both train the same network with the same batch size on noise of CIFAR-10's size, which no recipe shrinks here.
+Each runs in a separate process, and they take turns. On a CPU no batch has more than 1,000 images, so that both fit
+into the memory of a usual machine. The memory is what training takes at most: on a GPU what torch has allocated, with
+our images there; on a CPU the process itself, without its images and without the `DataLoader`'s workers. The limit is
+the matrix rate, what a large matrix product in the same precision reaches; the share of it that our training reaches
 counts the multiply-adds of the formula as it is written, three times for forward and backward.
 """
 
@@ -19,8 +19,9 @@ import sys
 
 from tools.bench._shared import Setting, Table, main, matrix_rate, median, note, ratio, span, turn_of
 from tools.bench._ways import Way
+from utils.devices import best_precision
 from utils.recipes import OURS, SYSTEMS, find_system
-from utils.training.step import DTYPES, best_precision
+from utils.training.step import DTYPES
 
 TITLE = "Training the recipes"
 SETTINGS = {

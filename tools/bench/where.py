@@ -20,8 +20,8 @@ import torch
 from tools.bench._parts import PARTS, label, shares
 from tools.bench._shared import Setting, Table, main, note
 from tools.bench._ways import noise, of_whole_images, ours
+from utils.devices import best_precision
 from utils.recipes import OURS, SYSTEMS, find_system
-from utils.training.step import best_precision
 
 TITLE = "Where the time goes"
 SETTINGS = {

@@ -43,20 +43,20 @@ def corrupted_images(split, name: str, severity: int, count: int | None = None, 
     check_count("severity", severity, 1, 5)
     folder = os.environ.get(VARIABLE)
     if not folder:
-        rows = spread_rows(split.labels, min(count or len(split), len(split))).to(split.images.device)
+        rows = first_of_each_class(split.labels, min(count or len(split), len(split))).to(split.images.device)
         return corrupt(split.images[rows], name, severity, seed), split.labels[rows]
     everything = _read(Path(folder) / "labels.npy", ())
     labels = torch.from_numpy(everything[:TEST_IMAGES].astype(np.int64))
     is_repeated = (everything.reshape(5, -1) == everything[:TEST_IMAGES]).all()
     what = "The labels of the five severities are not the same, so these are not the labels of CIFAR-10-C."
     _require(is_repeated, what, Path(folder) / "labels.npy")
-    rows = spread_rows(labels, min(count or TEST_IMAGES, TEST_IMAGES))
+    rows = first_of_each_class(labels, min(count or TEST_IMAGES, TEST_IMAGES))
     images = _read(Path(folder) / f"{name}.npy", (32, 32, 3))[(severity - 1) * TEST_IMAGES + rows.numpy()]
     device = split.images.device
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device), labels[rows].to(device)
 
 
-def spread_rows(labels, count):
+def first_of_each_class(labels, count):
     """Return `count` rows in ascending order: the first rows of each class, equally many per class if possible."""
     labels = labels.cpu()
     rank = torch.empty(len(labels), dtype=torch.int64)

@@ -13,11 +13,13 @@ import warnings
 from collections.abc import Callable, Iterable
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from utils.errors import CourseworkError, RecordWarning
-from utils.evaluation.cifar10_c import spread_rows
+from utils.evaluation.cifar10_c import first_of_each_class
 from utils.evaluation.metrics import (
+    are_probabilities,
     calibration,
     class_gates,
     class_names,
@@ -38,8 +40,9 @@ from utils.evaluation.robustness import (
 )
 from utils.files import plain, write_json
 from utils.models.count import macs
-from utils.runs.recorder import note_test, now
+from utils.runs.recorder import note_test
 from utils.runs.run import EVALUATION, Run
+from utils.runs.training_facts import now
 from utils.training.effort import Effort, choose_effort
 from utils.training.measure import mean_loss, place
 
@@ -128,8 +131,8 @@ def evaluate_run(trained, effort=None, classes: Iterable | None = None) -> dict:
 def measure_test_accuracy(trained, views: str = "plain", classes: Iterable | None = None) -> dict:
     """Measure a finished training on its test images and record the accuracy in run.json; return the metrics.
 
-    Every accuracy on the test images that is measured after a training is computed and recorded here. (If a training
-    watches the test images, train_ch3 also measures them after each epoch, and they are in its history.)
+    Every accuracy in `evaluate` and in the README is computed and recorded here, except those in training mode, see
+    utils/experiments/records.py. (If a training watches the test images, their accuracies are in its history.)
 
     views: an entry of VIEWS. With "plain", the network predicts each image once, and all metrics that `evaluate`
     computes in one pass are returned. With another entry, its predictions are averaged over views of the image, and
@@ -201,7 +204,7 @@ def _measure(net, data_iter, loss, predict, classes):
         "images": len(y),
         "accuracy": correct / len(y),
         "interval": list(wilson_interval(correct, len(y))),
-        "loss": _mean_cross_entropy(p, y) if loss is None else _mean_loss(loss, y_hat, y),
+        "loss": _mean_cross_entropy(y_hat, y) if loss is None else _mean_loss(loss, y_hat, y),
         "top": {str(k): top_k(y_hat, y, k) for k in TOP if k < count},
         "classes": list(class_names(count, data_iter, classes, y)),
         "confusion": confusion.tolist(),
@@ -212,9 +215,14 @@ def _measure(net, data_iter, loss, predict, classes):
     }
 
 
-def _mean_cross_entropy(p, y):
-    """Return the mean of -log(probability of the right class); a probability of 0 counts as the smallest float."""
-    p_of_label = p.gather(1, y[:, None]).clamp(min=torch.finfo(p.dtype).tiny)
+def _mean_cross_entropy(y_hat, y):
+    """Return the mean of -log(probability of the right class).
+
+    If the network returns probabilities, one of 0 counts as the smallest float.
+    """
+    if not are_probabilities(y_hat):
+        return float(F.cross_entropy(y_hat, y))
+    p_of_label = y_hat.gather(1, y[:, None]).clamp(min=torch.finfo(y_hat.dtype).tiny)
     return float(-p_of_label.log().mean())
 
 
@@ -248,4 +256,4 @@ def _affordable(trained, effort, passes):
     if effort.macs is not None:
         affordable = int(SHARE * effort.macs / (passes * macs(trained.net, split.images.shape[-1])))
         count = min(count, max(LEAST_IMAGES, min(affordable, MOST_IMAGES)))
-    return split.subset(spread_rows(split.labels, count))
+    return split.subset(first_of_each_class(split.labels, count))

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from utils.errors import CourseworkError
-from utils.evaluation.metrics import are_probabilities, gates_of
+from utils.evaluation.metrics import are_probabilities
+from utils.models.count import find_gates
 from utils.training.measure import in_mode, place
 
 LEAST_SIZE = 4  # pixels; a smaller feature map says little about regions
@@ -65,5 +66,5 @@ def scores_and_features(net, X):
 def _inside_gated_blocks(net, layers_with_maps):
     """Return the modules inside blocks with a gate: the output of one branch is not the output of the block."""
     modules = dict(net.named_modules())
-    blocks = [modules[name] for name in gates_of(net) if modules.get(name) in layers_with_maps]
+    blocks = [modules[name] for name in find_gates(net) if modules.get(name) in layers_with_maps]
     return {module for block in blocks for module in block.modules()}.difference(blocks)

@@ -16,6 +16,7 @@ from torch import nn
 
 from utils.data.cifar10 import CLASSES
 from utils.errors import CourseworkError, require
+from utils.models.count import find_gates
 from utils.training.checked_batches import CheckedBatches
 from utils.training.measure import in_mode
 
@@ -53,7 +54,7 @@ class _GateOutputs:
     """Collect the outputs of a network's gates, batch by batch: of all submodules called `gate` that return (B, k)."""
 
     def __init__(self, net):
-        self._gates = gates_of(net) if net is not None else {}
+        self._gates = find_gates(net) if net is not None else {}
         self._of_batch = {name: [] for name in self._gates}
         self._batches = {name: [] for name in self._gates}
 
@@ -82,15 +83,6 @@ class _GateOutputs:
 
     def joined(self):
         return {name: torch.cat(batches) for name, batches in self._batches.items() if batches}
-
-
-def gates_of(net: nn.Module) -> dict[str, nn.Module]:
-    """Return the submodules called `gate`, each under the name of the module that it belongs to.
-
-    The gate of `net.block1.gate` is called "block1"; that of `net.gate` is called "gate".
-    """
-    named = [(name.rpartition("."), module) for name, module in net.named_modules()]
-    return {owner or last: module for (owner, _, last), module in named if last == "gate"}
 
 
 def _finite(values):

@@ -19,6 +19,7 @@ from torch import nn
 
 from utils.data.cifar10 import Split
 from utils.data.loader import MEAN, STD, BatchLoader, to_device
+from utils.data.sources.pictures import middle_square
 from utils.errors import DataError
 from utils.evaluation.metrics import class_names, probabilities, scores
 from utils.evaluation.robustness import normalisation
@@ -73,7 +74,7 @@ def read_picture(source, size: int = 32) -> torch.Tensor:
                 width, height = picture.size
                 _check(width * height <= LARGEST, _LARGE, f"{where}: {width} x {height} pixels")
                 # A phone records how it was held in the EXIF data, and does not rotate the pixels.
-                square = _to_rgb(_middle(ImageOps.exif_transpose(picture)), where)
+                square = _to_rgb(middle_square(ImageOps.exif_transpose(picture)), where)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(_LARGE, where=where, next_step=SMALLER) from error
     except UNREADABLE as error:
@@ -97,12 +98,6 @@ def _content(source):
         where = path
     _check(len(content) <= LARGEST, _LARGE, f"{where}: {len(content):,} bytes")
     return content, where
-
-
-def _middle(picture):
-    side = min(picture.size)
-    left, top = ((length - side) // 2 for length in picture.size)
-    return picture.crop((left, top, left + side, top + side))
 
 
 def _to_rgb(picture, where):

@@ -109,7 +109,7 @@ def _training_mode_accuracy(trained):
     loader = BatchLoader(trained.test_iter.split, recipe.batch_size, device=device, **normalisation)
     net.train()
     with isolated_randomness(trained.facts["seed"], device), torch.no_grad():
-        correct = sum(float(accuracy(net(X), y)) for X, y in loader)
+        correct = sum(float(accuracy(trained.step.predict(net, X), y)) for X, y in loader)
     return correct / len(loader.split)
 
 

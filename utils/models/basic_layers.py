@@ -74,13 +74,14 @@ class Whiten(nn.Conv2d):
         """Set the kernels from images (n, channels, H, W); epsilon is added to the variance of each component."""
         count, total, products = 0, 0.0, 0.0
         for chunk in images.split(500):  # all patches at once would take a gigabyte
-            patches = nn.functional.unfold(chunk.double(), self.kernel_size).transpose(1, 2).flatten(0, 1)
+            # On the CPU, because Apple's GPUs have no float64.
+            patches = nn.functional.unfold(chunk.cpu().double(), self.kernel_size).transpose(1, 2).flatten(0, 1)
             count += len(patches)
             total = total + patches.sum(0)
             products = products + patches.T @ patches
         mean = total / count
         covariance = products / count - mean.outer(mean)
-        variances, directions = torch.linalg.eigh(covariance.cpu())
+        variances, directions = torch.linalg.eigh(covariance)
         kernels = (directions / (variances + epsilon).sqrt()).T.view(-1, *self.weight.shape[1:])
         self.weight.copy_(torch.cat([kernels, -kernels]))
 

@@ -20,7 +20,8 @@ class GatedBlock(nn.Module):
     """Compute O = after(a_1 branch_1(X) + ... + a_k branch_k(X) + shortcut(X)), where a = gate(X) has the shape (B, k).
 
     gate: a module that returns the weights a, shape (B, k). Default: average pooling, a linear layer and a softmax.
-    branches: a list of modules, or one module that is called with (X, a). Default: a GatedConv with kernel_sizes.
+    branches: a list of modules, or one module that is called with (X, a). Default: a GatedConv with kernel_sizes, which
+        are (3, 3, 3) by default.
     shortcut: a module (nn.Identity() adds X itself) or None. after: a module that is applied to the sum, or None.
     """
 
@@ -28,7 +29,7 @@ class GatedBlock(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_sizes: Sequence[int] = (3, 3, 3),
+        kernel_sizes: Sequence[int] | None = None,
         *,
         gate: nn.Module | None = None,
         branches: nn.Module | Iterable[nn.Module] | None = None,
@@ -38,13 +39,16 @@ class GatedBlock(nn.Module):
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = out_channels
-        is_list = type(branches) is nn.ModuleList or not isinstance(branches, nn.Module)
-        if branches is not None and is_list:
+        if branches is None:
+            kernel_sizes = (3, 3, 3) if kernel_sizes is None else kernel_sizes
+        elif kernel_sizes is not None:
+            what = "The branches are either made with kernel_sizes or given as branches, but not both."
+            raise CourseworkError(what, where=f"kernel_sizes={kernel_sizes}", next_step="Leave one of the two out.")
+        elif type(branches) is nn.ModuleList or not isinstance(branches, nn.Module):
             branches = Branches(branches)
-        if isinstance(branches, GatedConv):
-            kernel_sizes = branches.kernel_sizes
-        k = len(branches) if isinstance(branches, Branches) else len(kernel_sizes)
-        self.gate = make_gate(in_channels, k) if gate is None else gate
+        if gate is None:
+            gate = make_gate(in_channels, k=len(kernel_sizes if branches is None else branches))
+        self.gate = gate
         self.branches = GatedConv(in_channels, out_channels, kernel_sizes) if branches is None else branches
         self.shortcut = shortcut
         self.after = after

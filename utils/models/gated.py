@@ -46,6 +46,9 @@ class GatedConv(nn.Module):
             nn.init.uniform_(weight, -bound, bound)
             nn.init.uniform_(bias, -bound, bound)
 
+    def __len__(self):
+        return len(self.kernel_sizes)
+
     def kernels(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """List (weight, bias) of each branch, as views that can be looked at or initialised."""
         weights = [weight for group in self.weights for weight in group.detach()]
@@ -61,8 +64,7 @@ class GatedConv(nn.Module):
         groups = zip(self.weights, a.split(counts, 1), self.bias.split(counts), strict=True)
         sums = []
         for W, a_group, bias in groups:  # only kernels of the same size are merged
-            is_auto = self.form == "auto"
-            form = FASTEST[choose_form(X, len(W), W.shape[-1])] if is_auto else FORMS[self.form]
+            form = choose_form(X, W) if self.form == "auto" else FORMS[self.form]
             sums.append(form(X, a_group, W, bias))
         return functools.reduce(torch.add, sums)
 
@@ -83,6 +85,11 @@ def loop(X, a, W, bias, convolve=same_convolution):
     """Convolve k times and add, term by term as in the formula; the reference for the other forms."""
     branches = zip(a.unbind(1), W, bias, strict=True)
     return weighted_sum((a_j, convolve(X, W_j, b)) for a_j, W_j, b in branches)
+
+
+def fast_loop(X, a, W, bias):
+    """Compute the loop with a convolution that is faster on small maps."""
+    return loop(X, a, W, bias, convolve=fast_convolution)
 
 
 def scaled(X, a, W, bias):
@@ -125,7 +132,6 @@ def _multiply_each(X, a, W, bias):
 
 
 FORMS = {"loop": loop, "scaled": scaled, "aggregated": aggregated}
-FASTEST = FORMS | {"loop": functools.partial(loop, convolve=fast_convolution)}  # the forms that "auto" uses
 
 
 def weighted_sum(weighted_maps):
@@ -136,16 +142,17 @@ def weighted_sum(weighted_maps):
     return functools.reduce(torch.add, (a_j.view(-1, 1, 1, 1).to(Y.dtype) * Y for a_j, Y in weighted_maps))
 
 
-def choose_form(X, branches, kernel_size=3):
-    """Return the form that was fastest for this shape in tools/bench/gated_conv.py."""
+def choose_form(X, W):
+    """Return the function that was fastest for these shapes in tools/bench/gated_conv.py."""
+    branches, kernel_size = len(W), W.shape[-1]
     if branches == 1:
-        return "loop"
+        return fast_loop
     pixels = X.shape[2] * X.shape[3]  # making a kernel for each image pays off if the image has many pixels
     if X.device.type == "cpu":
-        return "aggregated" if pixels >= (100 if kernel_size == 1 else 64) else "loop"
+        return aggregated if pixels >= (100 if kernel_size == 1 else 64) else fast_loop
     if kernel_size > 1:  # grouped convolutions are slow on a GPU; 1x1 kernels need matrix products instead
-        return "scaled"
-    return "aggregated" if 4 * pixels >= X.shape[1] else "loop"
+        return scaled
+    return aggregated if 4 * pixels >= X.shape[1] else fast_loop
 
 
 def _check(kernel_sizes, form):

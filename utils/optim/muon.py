@@ -99,7 +99,7 @@ class Muon(torch.optim.Optimizer):
             # In a tall matrix the update is spread over more rows: without this factor its outputs would change less.
             scale = math.sqrt(max(1, update.shape[-2] / update.shape[-1]))
             if group["fixed_norm"] and parameter.ndim >= 4:
-                norms = as_matrices(parameter).norm(dim=(1, 2)) / math.sqrt(update.shape[-2])
+                norms = as_matrices(parameter).norm(dim=(1, 2)).clamp(min=1e-7) / math.sqrt(update.shape[-2])
                 parameter.div_(norms.view(-1, *[1] * (parameter.ndim - 1)))
             _descend(parameter, update.reshape(parameter.shape), lr * scale)
 

@@ -22,10 +22,17 @@ from utils.models.convolution import use_fast_convolutions
 from utils.models.source import find_by_path, import_path
 from utils.optim.losses import LOSSES, make_loss
 from utils.recipes.recipe import Recipe
-from utils.recipes.train import Trained, check_scores, checkpoint_of, isolated_randomness, laid_out, measured_at_a_time
+from utils.recipes.train import (
+    Trained,
+    check_network_output,
+    checkpoint_of,
+    isolated_randomness,
+    laid_out,
+    measured_at_a_time,
+)
 from utils.runs.checkpoints import weights_of
 from utils.runs.run import Run, find
-from utils.training.effort import first
+from utils.training.effort import evenly_spaced
 from utils.training.history import History
 from utils.training.step import Step
 
@@ -58,10 +65,10 @@ def load_run(
     require_same_images(run, data)
     recipe = recipe_of(run, network)
     state = checkpoint_of(run)
-    test_images = first(data.test, min(run.record.get("test_images") or len(data.test), len(data.test)))
+    test_images = evenly_spaced(data.test, min(run.record.get("test_images") or len(data.test), len(data.test)))
     with isolated_randomness(0, device):  # the random weights are replaced below
         net = network if isinstance(network, nn.Module) else recipe.make_network(len(data.classes))
-        check_scores(recipe, net, test_images, len(data.classes))
+        check_network_output(recipe, net, test_images, len(data.classes))
         net = laid_out(net, device).to(device)
     load_weights(run, net, weights_of(state))
     if device.type == "cpu" and isinstance(recipe.network, str):

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from utils.data.loader import MEAN, STD
+from utils.devices import best_precision
 from utils.errors import CourseworkError
 from utils.files import plain
 from utils.models import NETWORKS
@@ -28,10 +29,8 @@ from utils.models.count import macs
 from utils.models.source import code_digest, import_path, is_library, sources_of
 from utils.optim.make import parameters_of
 from utils.runs.own_code import as_text, values_read
-from utils.runs.recorder import safe
-from utils.runs.run import trainings
+from utils.runs.run import safe, trainings
 from utils.training.effort import Effort
-from utils.training.step import best_precision
 
 PROTOCOLS = {
     "validation": "train on 90 % of the training images and measure the other 10 % after each epoch",
@@ -193,9 +192,7 @@ class Recipe:
     def train(self, data=None, **options):
         """Train this recipe and return the Trained. The same call resumes a training that was interrupted.
 
-        The options, with their defaults, are those of `utils.recipes.train.train_recipe`: seed=0,
-        protocol="validation", effort=None, device=None, precision="auto", folder="auto", parent=None, callbacks=()
-        and more.
+        The options are those of `train_recipe`.
         """
         from utils.recipes.train import train_recipe  # imported here, since utils.recipes.train imports this module
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import operator
 import random
 from pathlib import Path
@@ -34,8 +35,9 @@ from utils.runs.recorder import Recorder
 from utils.runs.run import Run, find
 from utils.training.average import Average
 from utils.training.cool_gates import CoolGates
-from utils.training.effort import Effort, choose_effort, first
+from utils.training.effort import Effort, choose_effort, evenly_spaced
 from utils.training.interrupt import quietly_interrupted
+from utils.training.measure import in_mode
 from utils.training.step import Step
 
 MIN_MEASURED = 2000  # images in a batch that a GPU only measures: with fewer it would wait for Python
@@ -52,7 +54,7 @@ def train_recipe(
     effort: str | Effort | None = None,
     device=None,
     precision: str = "auto",
-    cuda_graph="auto",
+    cuda_graph: bool | str = False,
     folder="auto",
     save_every: float = 60.0,
     parent=None,
@@ -120,6 +122,9 @@ def train_recipe(
     return Trained(recipe, average.net if average else net, history, test_iter, loss, step, facts, folder)
 
 
+functools.update_wrapper(Recipe.train, train_recipe, assigned=["__doc__"], updated=[])  # for help and completion
+
+
 @dataclasses.dataclass(frozen=True)
 class Trained:
     """The result of a training: the trained network, its history, its test images, its loss and its facts."""
@@ -166,7 +171,7 @@ def make_loaders(recipe, images, num_epochs, protocol, seed, device):
 def prepared_network(recipe, data, split, device) -> nn.Module:
     """Return a new network on its device, in the memory layout that is fastest there."""
     net = recipe.make_network(len(data.classes))
-    check_scores(recipe, net, split, len(data.classes))
+    check_network_output(recipe, net, split, len(data.classes))
     whiten(recipe, net, split)
     net = laid_out(net, device).to(device)
     if device.type == "cpu":
@@ -176,12 +181,10 @@ def prepared_network(recipe, data, split, device) -> nn.Module:
     return net
 
 
-def check_scores(recipe, net, split, num_classes) -> None:
+def check_network_output(recipe, net, split, num_classes) -> None:
     """Call the network with two images and check that it returns a score for each class; initialise lazy layers."""
     images = split.images[:2].cpu().float() / 255
-    modes = [(module, module.training) for module in net.modules()]
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        net.eval()
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), in_mode(net, training=False):
         try:
             scores = net(images)
         except Exception as error:
@@ -190,8 +193,6 @@ def check_scores(recipe, net, split, num_classes) -> None:
                 where=f"{recipe.name}, network={recipe.describe()['network']}",
                 next_step="Find the error by calling it yourself: net(torch.zeros(2, 3, 32, 32)).",
             ) from error
-    for module, mode in modes:
-        module.training = mode
     is_matrix = isinstance(scores, torch.Tensor) and scores.ndim == 2 and len(scores) == len(images)
     if not is_matrix or scores.shape[1] < num_classes:
         output = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
@@ -207,7 +208,7 @@ def whiten(recipe, net, split) -> None:
     layers = [layer for layer in net.modules() if isinstance(layer, Whiten)]
     if not layers:
         return
-    images = first(split, min(len(split), WHITENING_IMAGES))
+    images = evenly_spaced(split, min(len(split), WHITENING_IMAGES))
     X, _ = BatchLoader(images, len(images), mean=recipe.mean, std=recipe.std).batch(epoch=0, i=0)
     for layer in layers:
         layer.learn(X)
@@ -247,7 +248,10 @@ def record_of_training(recipe, facts, effort, sweep, images, loaders) -> dict:
 
 @contextlib.contextmanager
 def isolated_randomness(seed: int, device: torch.device):
-    """Seed the random generators of Python, NumPy and torch inside a with block; restore their states afterwards."""
+    """Seed the random generators of Python, NumPy and torch inside a with block; restore their states afterwards.
+
+    Of torch's generators, those of the CPU and of a CUDA device are restored.
+    """
     devices = [device] if device.type == "cuda" else []
     python_state = random.getstate()
     numpy_state = np.random.get_state()

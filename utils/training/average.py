@@ -8,8 +8,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 class Average:
     """A callback that averages the weights; the averaged network is measured instead of the trained one.
 
-    The training itself does not change. `net` is the network with averaged weights. decay d: after each batch,
-    average = d * average + (1 - d) * weights.
+    The training itself does not change. `net` is the network with averaged weights. decay d: after the first batch the
+    average is a copy of the weights, and after each later batch, average = d * average + (1 - d) * weights.
     """
 
     key = "Average"

@@ -12,8 +12,6 @@ from utils.errors import CourseworkError
 from utils.training.checks import name_of_type
 from utils.training.measure import place
 
-MOST = 1000  # batches whose labels are held until they are checked; of more, only the extremes are held
-
 
 def check_batches(batches, name, num_epochs, mixed=False):
     """Raise an error unless batches is an iterable that can be read in every epoch."""
@@ -97,7 +95,7 @@ class CheckedBatches:
                 y_hat = net(X)
                 batches.check(y_hat)
 
-    Shapes are checked at once. The values of the labels are checked at the end of the block, because reading them
+    Shapes are checked at once. The values of the labels are checked after the last batch, because reading them
     earlier would wait for a GPU in each batch. An error in the block whose cause is known is replaced by a clearer one.
     mixed: whether the labels may be those of mixed images.
     """
@@ -111,9 +109,8 @@ class CheckedBatches:
         self._name = name
         self._X = None
         self._y = None
-        self._labels = []
         self._classes = None
-        self._must_copy = None  # whether labels are copied to be held
+        self._extremes = {}  # the least and the greatest label so far, under False; sum of shares, under True
 
     def __iter__(self):
         for batch in self._batches:
@@ -122,27 +119,29 @@ class CheckedBatches:
             self._X = X.to(self._device, non_blocking=True)
             self._y = y.to(self._device, non_blocking=True)
             yield self._X, self._y
+        self._check_values()
 
     def check(self, y_hat):
-        """Check the shape of the batch's scores, and hold its labels until the end of the block."""
+        """Check the shape of the batch's scores, and note its least and its greatest label."""
         check_scores(y_hat, self._y, self._name)
         self._classes = y_hat.shape[1]
-        if self._must_copy is None:  # a tensor from a worker process keeps a file open for as long as it is held
-            self._must_copy = not self._y.is_cuda and self._y.is_shared()
-        self._labels.append(self._y.clone() if self._must_copy else self._y)
-        if len(self._labels) == MOST:
-            self._labels = [_extremes(self._labels)]
+        mixed = are_mixed(self._y)
+        values = self._y.sum(1) if mixed else self._y
+        earlier = self._extremes.get(mixed, values[:0])
+        self._extremes[mixed] = torch.stack(torch.cat([values, earlier]).aminmax())
+
+    def _check_values(self):
+        for mixed, extremes in self._extremes.items():
+            least, most = extremes.tolist()
+            if mixed:
+                _check_shares(least, most, self._name)
+            elif least < 0 or most >= self._classes:
+                raise self._wrong_labels(least, most, f"but the network has scores for {self._classes} classes")
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, trace):
-        if error is None and self._labels:
-            least, most = _extremes(self._labels).tolist()
-            if are_mixed(self._y):
-                _check_shares(least, most, self._name)
-            elif least < 0 or most >= self._classes:
-                raise self._wrong_labels(least, most, f"but the network has scores for {self._classes} classes")
         if isinstance(error, (RuntimeError, IndexError, ValueError, TypeError)) and self._X is not None:
             explained = self._explain(error)
             if explained is not None:
@@ -184,19 +183,11 @@ class CheckedBatches:
         return None
 
     def _explain_labels(self, message):
-        least, most = _extremes([self._y]).tolist()
+        least, most = (int(label) for label in self._y.aminmax())
         numbers = re.findall(r"-?\d+", message)
         if "Class values" in message or str(least) in numbers or str(most) in numbers:
             return self._wrong_labels(least, most, f"and the loss can't use them: {message}")
         return None
-
-
-def _extremes(labels):
-    """Return the least and the greatest label as a tensor, which a GPU may still be computing.
-
-    Of mixed labels, return the least and the greatest sum of an image's shares.
-    """
-    return torch.stack(torch.cat([y.sum(1) if are_mixed(y) else y for y in labels]).aminmax())
 
 
 def _check_shares(least, most, name):

@@ -16,7 +16,6 @@ from utils.errors import CourseworkError
 MIN_EPOCHS = 3  # so that a learning curve has a few points
 MIN_IMAGES = 100  # so that each of ten classes has a few images
 BACKWARD = 3  # a training step costs about three times the forward pass
-FORMER_NAMES = {"smoke": "check", "taste": "demo", "quick": "demo", "full": "full"}  # values of COURSEWORK_BUDGET
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +43,8 @@ class Effort:
         if images == len(data.train):
             return data, epochs
         test_images = min(len(data.test), max(MIN_IMAGES, images // 5))
-        return dataclasses.replace(data, train=first(data.train, images), test=first(data.test, test_images)), epochs
+        train, test = evenly_spaced(data.train, images), evenly_spaced(data.test, test_images)
+        return dataclasses.replace(data, train=train, test=test), epochs
 
 
 EFFORTS = {
@@ -63,10 +63,6 @@ def choose_effort(name: str | None = None, device="cpu") -> Effort:
     if name is None and os.environ.get("COURSEWORK_EFFORT"):
         name = os.environ["COURSEWORK_EFFORT"]
         where = "COURSEWORK_EFFORT"
-    elif name is None and os.environ.get("COURSEWORK_BUDGET"):  # the variable of the first version
-        name = os.environ["COURSEWORK_BUDGET"]
-        name = FORMER_NAMES.get(name, name)
-        where = "COURSEWORK_BUDGET"
     elif name is None:
         name = "full" if torch.device(device).type == "cuda" else "demo"
     if name not in EFFORTS:
@@ -75,7 +71,7 @@ def choose_effort(name: str | None = None, device="cpu") -> Effort:
     return EFFORTS[name]
 
 
-def first(split, count: int):
+def evenly_spaced(split, count: int):
     """Return count images spread evenly over a split, so that all classes are there even if it is sorted by class."""
     rows = torch.arange(count) * len(split) // count
     return split.subset(rows.to(split.images.device))

@@ -131,10 +131,13 @@ class Training:
             raise interrupt
 
     def after_batch(self, metric):
-        """Count the batch, add a point of the loss curve every few batches, and call the callbacks' after_batch."""
+        """Count the batch, add a point of the loss curve every few batches, and call the callbacks' after_batch.
+
+        If train_iter has no length, the batch's position in the epoch is unknown, and only the epoch's end is a point.
+        """
         self.batch, self.loader_epoch = self.batch + 1, getattr(self.train_iter, "epoch", None)
-        if self.batch % self.history.every == 0:
-            self.history.add_point(self.epoch + self.batch / (self.batches or self.batch), metric, self.lr)
+        if self.batch % self.history.every == 0 and self.batches:
+            self.history.add_point(self.epoch + self.batch / self.batches, metric, self.lr)
         for listener in self._listeners:
             listener(self)
         if self.stop:
@@ -160,7 +163,7 @@ class Training:
         check_finite(self)
         if measured is not None:
             check_measured(measured[0], self)
-        if self.batch % self.history.every:
+        if self.batch % self.history.every or not self.batches:
             self.history.add_point(self.epoch + 1.0, self.metric, self.lr)
         row = {"epoch": self.epoch + 1, "train_loss": in_training[0], "train_acc": in_training[1]}
         if measured is not None:
@@ -211,7 +214,7 @@ class Training:
             self.stop = True
             signal.signal(signal.SIGINT, previous)
 
-        previous = signal.signal(signal.SIGINT, ask_to_stop)
+        previous = signal.signal(signal.SIGINT, ask_to_stop) or signal.SIG_DFL  # None: the handler is not Python's
         try:
             yield
         finally:

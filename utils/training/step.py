@@ -10,13 +10,10 @@ import warnings
 
 import torch
 
-from utils.devices import best_precision
 from utils.errors import CourseworkError, DivergedError
 from utils.training.cuda_graph import CudaGraphs
 from utils.training.measure import mean_loss
 from utils.training.micro_batches import MicroBatches, joined, split
-
-__all__ = ["DTYPES", "Step", "best_precision"]
 
 LEAST_SCALE = 1.0  # of an fp16 loss; the scale starts at 65,536 and is halved after each gradient that is not finite
 ADVICE = "Lower the learning rate, or clip the gradient: Step(clip_norm=1.0). This batch did not change the weights."

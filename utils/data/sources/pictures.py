@@ -118,19 +118,17 @@ def _decode(name, content, resize=False):
             return None, reason
         try:
             rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
-            return np.asarray(middle_square(rgb, SIZE)), None
+            square = rgb if rgb.size == SIZE else middle_square(rgb).resize(SIZE, Image.Resampling.LANCZOS)
+            return np.asarray(square), None
         except UNREADABLE:
             return None, "damaged: it begins like a picture but cannot be decoded"
 
 
-def middle_square(picture, size):
-    """Return the middle square of a picture at this size; a picture of this size is returned itself."""
-    if picture.size == size:
-        return picture
+def middle_square(picture):
+    """Return the largest square in the middle of a picture."""
     side = min(picture.size)
     left, top = ((length - side) // 2 for length in picture.size)
-    square = picture.crop((left, top, left + side, top + side))
-    return square.resize(size, Image.Resampling.LANCZOS)  # averages the pixels that it merges
+    return picture.crop((left, top, left + side, top + side))
 
 
 def _unusable(picture, resize):
