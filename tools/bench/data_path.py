@@ -3,8 +3,8 @@
     python -m tools.bench.data_path
 
 Both ways shuffle, augment, convert to float32 and normalise noise of CIFAR-10's size, and leave it on the device. The
-`DataLoader`'s workers are started before the clock is. The limit is the memory's: a copy on the same device, measured
-in the same run, against the 15 KB that an image has to be read and written for once.
+`DataLoader`'s workers are started before the clock is. The limit is that of the memory: an image has to be read and
+written once, 15 KB in all, at the speed of a copy that was measured on the same device in the same run.
 """
 
 from __future__ import annotations

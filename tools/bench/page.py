@@ -19,11 +19,11 @@ TOP = """\
 # Benchmarks
 
 `make bench` runs all of these, `make bench ARGS="loop"` one of them, `make bench ARGS="--check"` a rehearsal that keeps
-no record. Each figure is a ratio to a rival that took turns with it in the same run, or stands beside the limit that
-was measured there. The tables are made from the records in this folder by `python -m tools.bench.page`.
+no record. Ours and a rival ran in turns, and the figure is their ratio; some tables also show a limit that was measured
+in the same run. The tables are made from the records in this folder by `python -m tools.bench.page`.
 
 The baseline is a `DataLoader`, float32, and k convolutions for a gated convolution with k branches. Our training
-computes in the fastest precision of the device and uses CUDA graphs on a GPU. The GPU's figures, and those of a CPU
+computes in the fastest precision of the device, and on a GPU with CUDA graphs. The GPU's figures, and those of a CPU
 that are older than 30 November 2026, are of an earlier form of the code.
 """
 

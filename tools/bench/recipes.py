@@ -10,7 +10,8 @@ Each runs in a separate process, and they take turns. On a CPU no batch has more
 into the memory of a usual machine. The memory is what training takes at most: on a GPU what torch has allocated, with
 our images there; on a CPU the process itself, without its images and without the `DataLoader`'s workers. The limit is
 the matrix rate, what a large matrix product in the same precision reaches; the share of it that our training reaches
-counts the multiply-adds of the formula as it is written, three times for forward and backward.
+counts the multiply-adds of the formula as it is written, three times for forward and backward. It may exceed 100 %,
+since the mixed kernels of some forms need fewer.
 """
 
 from __future__ import annotations
