@@ -65,7 +65,8 @@ def main(arguments=None):
 def save(picture, name):
     """Write a picture as a PNG with few colours, which keeps the repository small."""
     path = FOLDER / f"{name}.png"
-    picture.convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(path, optimize=True)
+    few = picture.convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
     print(f"{path.relative_to(FOLDER.parents[1])}: {path.stat().st_size / 1000:.0f} kB")
 
 
