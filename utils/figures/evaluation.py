@@ -86,7 +86,7 @@ def show_class_gates(blocks, classes, branches=None, *, title=None):
         drawn = ax.imshow(table, cmap="PuOr", vmin=-largest, vmax=largest, aspect="auto")
         for (i, j), value in np.ndenumerate(table):
             if not np.isnan(value):
-                colour = "white" if abs(value) > 0.65 * largest else "black"
+                colour = "white" if abs(value) > 0.58 * largest else "black"
                 ax.text(j, i, signed(value, 0), ha="center", va="center", fontsize=9, color=colour)
         ax.set_title(name, fontsize=10)
         names = [f"$a_{{{j}}}$\n{text}".strip() for j, text in enumerate(branches or [""] * table.shape[1], 1)]
