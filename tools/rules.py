@@ -56,6 +56,8 @@ def _skeleton(nb):
     setups = [number for number, cell in enumerate(nb.cells) if "setup" in cell.metadata.get("tags", [])]
     if [nb.cells[number].source for number in setups] != [publish.setup_cell()]:
         yield "not exactly one cell tagged setup with the template's text: run make publish"
+    if torn := re.search(r"^<!--.*-->[^\n<]+", prose, re.MULTILINE):
+        yield f"Markdown is shown as it is in a line that begins with a comment: {torn[0][:50]}"
     before = "\n".join(cell.source for cell in nb.cells[: setups[0] if setups else 0])
     if not re.search(r"(?i)\bgoals?\b[^\n]*\n+\s*([-*]|1\.) ", before):
         yield "no list of goals before the set-up cell"

@@ -85,6 +85,7 @@ BROKEN = {
     "no summary": (replace(6, "## Summary", "## The end"), "no Summary"),
     "no exercises": (replace(6, "## Exercises", "## Tasks"), "no Exercises"),
     "no goals": (replace(0, "Goals:\n\n- one", "Welcome."), "no list of goals"),
+    "a comment before text": (replace(6, "- one", "<!-- x -->*one*"), "begins with a comment"),
     "another set-up cell": (replace(1, "start()", "start()  # mine"), "tagged setup"),
     "two set-up cells": (lambda cells: cells[4].metadata.update(tags=["setup"]), "tagged setup"),
     "counts": (count_from_two, "execution counts"),
