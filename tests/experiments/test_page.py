@@ -154,10 +154,12 @@ def test_states_and_synthetic_images_are_told_by_word_and_sign(add, browse):
     for state in states:
         add(state, state=state)
     add("cut off", state="running", data=add.synthetic)
+    add("trial", state="finished", ended_early={"epoch": 1, "pruned_by": "search-x"})
     cells = browse("""return Object.fromEntries(all("#runs tbody tr").map((row) =>
         [row.dataset.run, [row.cells[1].textContent, row.cells[4].textContent]]))""")
     assert {name: cells[name] for name in states} == {s: [f"{sign} {s}", "CIFAR-10"] for s, sign in states.items()}
     assert cells["cut off"] == ["◧ interrupted", "✎ synthetic images"]
+    assert cells["trial"] == ["◇ pruned", "CIFAR-10"]
 
 
 HOSTILE = (

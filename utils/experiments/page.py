@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 NAME = "compare.html"
 SYMBOLS = {
     "finished": "✓",
+    "pruned": "◇",
     "running": "▶",
     "stopped": "■",
     "interrupted": "◧",
@@ -180,6 +181,8 @@ def _runs_table(runs, rows):
 
 def _run_line(i, run, row):
     values = row | {"network": run.network_name}
+    if run.is_pruned and row["state"] == "finished":
+        values["state"] = "pruned"
     cells = []
     for key in COLUMNS:
         text = html.escape(_cell_text(key, values[key]))

@@ -194,7 +194,7 @@ def tried(trial: Trial, has_failed: bool, retries: int) -> Tried:
         state = "failed"
     elif is_due(run, retries):
         state = "running"
-    elif "pruned_by" in (run.record.get("ended_early") or {}):
+    elif run.is_pruned:
         state = "pruned"
     return Tried(trial.settings, state, accuracies)
 

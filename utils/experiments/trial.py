@@ -207,7 +207,7 @@ def trial_row(trial, error):
         error = run.problem
     elif state == "running":
         error = "another process is training it"
-    elif "pruned_by" in (run.record.get("ended_early") or {}):
+    elif run.is_pruned:
         state = "pruned"
     elif state in (*FAILED, "unsaved"):
         fault = next((fault for fault in reversed(run.faults) if fault.get("kind") in (*FAILED, "unsaved")), {})

@@ -140,6 +140,11 @@ class Run:
         return self.history().rows
 
     @property
+    def is_pruned(self) -> bool:
+        """Whether a search ended this training early, because other trials were better at the same epoch."""
+        return "pruned_by" in (self.record.get("ended_early") or {})
+
+    @property
     def watched(self) -> str:
         """The images that were measured after every epoch: "val" or "test"."""
         return self.record.get("watched") or "val"
