@@ -71,10 +71,11 @@ class Cifar10:
 def load_cifar10(root=None, source="auto") -> Cifar10:
     """Find CIFAR-10, with its ten classes, and return it as uint8 tensors.
 
-    source: "auto" tries root (or CIFAR10_ROOT), then data/, on Kaggle the attached data sets, and then a download; if
-    all fail, it makes synthetic images and prints a notice. "cifar10" does the same, but raises an error in place of
-    synthetic images. "synthetic" makes synthetic images at once. Arguments have priority over the environment:
-    CIFAR10_SOURCE replaces "auto" only if no root is given.
+    source: "auto" reads root (or the folder in CIFAR10_ROOT) if there is one, and raises an error if no images are
+    there. Otherwise it tries data/, on Kaggle the attached data sets, and then a download; if all fail, it makes
+    synthetic images and prints a notice. "cifar10" does the same, but raises an error in place of synthetic images.
+    "synthetic" makes synthetic images at once. Arguments have priority over the environment: CIFAR10_SOURCE replaces
+    "auto" only if no root is given.
     """
     if source == "auto" and root is None:
         source = os.environ.get("CIFAR10_SOURCE") or source
