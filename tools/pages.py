@@ -29,7 +29,7 @@ from utils.experiments.records import (
     read_records,
 )
 from utils.files import plain
-from utils.recipes import ABLATIONS, CHOICES, GATED, OURS, SYSTEMS, WITHOUT_GATE, WITHOUT_SOFTMAX
+from utils.recipes import ABLATIONS, CHOICES, GATED, OURS, SEEING_OR_BLIND, SYSTEMS, WITHOUT_GATE, WITHOUT_SOFTMAX
 from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.report.formats import duration
 
@@ -127,7 +127,8 @@ def systems():
 
 def with_ablations():
     """Return [(title, recipe)] of each recipe that has ablations, followed by them."""
-    return [(f"`{recipe.name}`", recipe) for base in GATED for recipe in (base, *WITHOUT_GATE[base.name])]
+    recipes = [(base, *WITHOUT_GATE[base.name], *SEEING_OR_BLIND[base.name]) for base in GATED]
+    return [(f"`{recipe.name}`", recipe) for of_base in recipes for recipe in of_base]
 
 
 def results_table(records):
@@ -281,8 +282,10 @@ def comparisons_of_ablations(records):
         groups.setdefault(group[0]["system"], []).append(group)
     sentences = []
     for base in GATED:
-        for ablation in WITHOUT_GATE[base.name]:
-            pairs = [(group, other) for group in groups[ablation.name] for other in groups[base.name]]
+        seeing, blind = SEEING_OR_BLIND[base.name]
+        against_base = [(recipe, base) for recipe in (*WITHOUT_GATE[base.name], seeing)]
+        for ablation, control in [*against_base, (blind, seeing)]:
+            pairs = [(group, other) for group in groups[ablation.name] for other in groups[control.name]]
             sentences += [comparison(group, other, "plain_accuracy") for group, other in pairs]
     return sentences
 

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from utils.errors import CourseworkError
 from utils.models import NETWORKS, ConstantGate, TemperatureSoftmax, parameters
 from utils.models.basic_layers import Whiten
+from utils.optim import Muon
 
 gated_backbone = NETWORKS["gated_backbone"]
 plain_backbone = NETWORKS["plain_backbone"]
@@ -60,7 +62,7 @@ def test_a_gate_takes_a_temperature(gate):
     assert type(plain.block2.gate[-1]) is nn.Softmax
 
 
-@pytest.mark.parametrize("gate", ["sigmoid", "constant"])
+@pytest.mark.parametrize("gate", ["sigmoid", "constant", "blind"])
 def test_a_gate_without_a_softmax_has_no_temperature(gate):
     with pytest.raises(CourseworkError, match="no softmax"):
         gated_backbone(gate=gate, temperature=2.0)
@@ -73,5 +75,30 @@ def test_a_constant_gate_has_no_weights():
 
 
 def test_an_unknown_gate_is_refused_with_the_known_ones():
-    with pytest.raises(CourseworkError, match="softmax, mlp, sigmoid, constant"):
+    with pytest.raises(CourseworkError, match="softmax, mlp, sigmoid, constant, blind"):
         gated_backbone(gate="relu")
+    with pytest.raises(CourseworkError, match="alike, different"):
+        gated_backbone(starts="random")
+
+
+def test_a_blind_gate_has_the_weights_of_a_gate_and_gives_every_image_the_same():
+    blind, trained = (gated_backbone(channels=(4,), gate=gate) for gate in ("blind", "softmax"))
+    assert parameters(blind) == parameters(trained)
+    a = blind.block1.gate(torch.randn(5, 24, 8, 8))
+    assert a.shape == (5, 3) and (a == a[0]).all() and len(set(a[0].tolist())) == 3
+
+
+@pytest.mark.parametrize(
+    ("gate", "starts", "stay_alike"),
+    [("constant", "alike", True), ("softmax", "alike", False), ("blind", "different", False)],
+)
+def test_branches_that_start_alike_differ_only_if_the_gate_sees_the_image(gate, starts, stay_alike):
+    torch.manual_seed(0)
+    net = gated_backbone(channels=(24,), kernel_sizes=(3, 3, 3), gate=gate, starts=starts)
+    optimizer = Muon(net, lr=0.1, fixed_norm=True, linear_lr=0.1)
+    for _ in range(3):
+        F.cross_entropy(net(torch.randn(16, 3, 16, 16)), torch.arange(16) % 10).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    first, second, _ = (weight for weight, _ in net.block2.branches.kernels())
+    assert torch.allclose(first, second, atol=1e-5) == stay_alike

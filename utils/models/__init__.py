@@ -1,7 +1,7 @@
 """Networks (notebook 02): the gated block, the reported networks and ours; counting and drawing of any network."""
 
 from utils.models.basic_layers import TemperatureSoftmax
-from utils.models.blocks import Branches, ConstantGate, GatedBlock, initialise, make_gate
+from utils.models.blocks import BlindGate, Branches, ConstantGate, GatedBlock, initialise, make_gate
 from utils.models.count import depth, find_gates, macs, network_table, parameters
 from utils.models.gated import GatedConv
 from utils.models.our_networks import OUR_NETWORKS
@@ -16,6 +16,7 @@ __all__ = [
     "ASSUMPTIONS",
     "NETWORKS",
     "REPORTED_NETWORKS",
+    "BlindGate",
     "Branches",
     "ConstantGate",
     "GatedBlock",

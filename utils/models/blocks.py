@@ -90,6 +90,16 @@ class ConstantGate(nn.Module):
         return f"{self.k}"
 
 
+class BlindGate(nn.Sequential):
+    """A gate that learns weights, but cannot see the image: ones take the place of the mean of X. For comparisons."""
+
+    def __init__(self, in_channels: int, k: int):
+        super().__init__(nn.Linear(in_channels, k), nn.Softmax(dim=1))
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return super().forward(X.new_ones(X.shape[:2]))
+
+
 class Branches(nn.ModuleList):
     """Compute a_1 branch_1(X) + ... + a_k branch_k(X) for branches of any kind."""
 

@@ -12,12 +12,13 @@ from torch import nn
 
 from utils.errors import require
 from utils.models.basic_layers import GlobalMaxPool, Scale, TemperatureSoftmax, Whiten, unscaled_batch_norm
-from utils.models.blocks import ConstantGate, GatedBlock, conv, identity_kernel_, initialise, make_gate
+from utils.models.blocks import BlindGate, ConstantGate, GatedBlock, conv, identity_kernel_, initialise, make_gate
 from utils.models.gated import GatedConv
 
 STEM_CHANNELS = 24  # outputs of Whiten(3, 2): two for each of the 12 numbers of a 2x2 patch
 SCORE_SCALE = 0.111
-GATES = ("softmax", "mlp", "sigmoid", "constant")
+GATES = ("softmax", "mlp", "sigmoid", "constant", "blind")
+STARTS = ("alike", "different")
 
 
 def gated_backbone(
@@ -27,12 +28,16 @@ def gated_backbone(
     num_classes: int = 10,
     temperature: float = 1.0,
     cooling: float = 0.0,
+    starts: str = "alike",
 ) -> nn.Module:
     """Return the assigned backbone: two gated blocks for each number of channels; the first of the two halves the map.
 
     Branches of 3x3, 1x1 and 1x1 need little more time than a single one of 3x3, so the network can have more channels.
     gate: one of GATES. temperature, cooling: those of the gates' softmax, see TemperatureSoftmax.
+    starts: "alike" if every branch starts as the identity, "different" if only the first one does. With a constant
+        gate, branches of one size that start alike get the same gradients, so they stay alike for ever.
     """
+    require(starts in STARTS, f"Branches can't start {starts!r}.", "starts", "Choose one of " + ", ".join(STARTS) + ".")
 
     def add_block(c, d, *after):
         block_gate = gate_by_name(gate, c, len(kernel_sizes), temperature, cooling)
@@ -46,7 +51,12 @@ def gated_backbone(
         add_block(d, d, unscaled_batch_norm(d), nn.GELU())
         c = d
     net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c, num_classes), Scale(SCORE_SCALE)])
-    return initialise(net, identity_kernel_, kinds=(nn.Conv2d, GatedConv))
+    if starts == "alike":
+        return initialise(net, identity_kernel_, kinds=(nn.Conv2d, GatedConv))
+    for layer in net.modules():
+        if isinstance(layer, GatedConv):
+            identity_kernel_(layer.kernels()[0][0])
+    return net
 
 
 def plain_backbone(channels: Sequence[int] = (64, 256, 256), num_classes: int = 10) -> nn.Module:
@@ -61,10 +71,11 @@ def plain_backbone(channels: Sequence[int] = (64, 256, 256), num_classes: int = 
 
 
 def gate_by_name(name: str, in_channels: int, k: int, temperature: float = 1.0, cooling: float = 0.0) -> nn.Module:
-    """Return a gate: "softmax", "sigmoid", "mlp" or "constant".
+    """Return a gate: "softmax", "sigmoid", "mlp", "constant" or "blind".
 
     "mlp" has a hidden layer with a quarter of the channels, as in dynamic convolution (https://arxiv.org/abs/1912.03458),
-    and a softmax. "constant" gives all branches the same weight.
+    and a softmax. "constant" gives all branches the same weight, and "blind" learns weights that are the same for all
+    images.
     """
     require(name in GATES, f"There is no gate {name!r}.", "gate", "Choose one of " + ", ".join(GATES) + ".")
     has_temperature = temperature != 1 or cooling != 0
@@ -73,6 +84,8 @@ def gate_by_name(name: str, in_channels: int, k: int, temperature: float = 1.0, 
     require(name in ("softmax", "mlp") or not has_temperature, what, where, "Leave temperature and cooling out.")
     if name == "constant":
         return ConstantGate(k)
+    if name == "blind":
+        return BlindGate(in_channels, k)
     if name == "sigmoid":
         return make_gate(in_channels, k, nn.Sigmoid())
     softmax = TemperatureSoftmax(temperature, cooling) if has_temperature else nn.Softmax(dim=1)

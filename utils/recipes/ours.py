@@ -82,8 +82,20 @@ WITHOUT_GATE = {
     )
     for base in GATED
 }
+# For each recipe in GATED: does the choice for each image help? The first network has a gate that sees the image, the
+# second one a blind gate, which learns the same weights for all images. The branches of both start differently.
+SEEING_OR_BLIND = {
+    base.name: (
+        variant(base, "different_start", starts="different"),
+        variant(base, "blind_gate", starts="different", gate="blind"),
+    )
+    for base in GATED
+}
 ABLATIONS = {
-    recipe.name: recipe for base in GATED for recipe in (base, *WITHOUT_GATE[base.name]) if recipe.name not in OURS
+    recipe.name: recipe
+    for base in GATED
+    for recipe in (base, *WITHOUT_GATE[base.name], *SEEING_OR_BLIND[base.name])
+    if recipe.name not in OURS
 }
 
 
