@@ -29,7 +29,7 @@ from utils.experiments.records import (
     read_records,
 )
 from utils.files import plain
-from utils.recipes import ABLATIONS, CHOICES, GATED, OURS, SEEING_OR_BLIND, SYSTEMS, WITHOUT_GATE, WITHOUT_SOFTMAX
+from utils.recipes import ABLATIONS, CHOICES, GATED, OURS, SYSTEMS, WITHOUT_GATE, WITHOUT_SOFTMAX
 from utils.recipes.tables import C_ROWS, D_ROWS
 from utils.report.formats import duration
 
@@ -39,7 +39,11 @@ SINGLE, AVERAGED = "single prediction", "with TTA"
 COLUMNS = ("", "reported", SINGLE, AVERAGED, "in training mode", "images", "protocol", "seeds", "epochs", "time", "on")
 # A column that is the same in all rows is left out; a sentence below the table says it under this name.
 NAMES_BELOW = {"images": "Images", "protocol": "Protocol", "seeds": "Seeds", "on": "Machine"}
-WITHOUT = {"one branch": "minus one branch", "constant gate": "minus equal weights for all images"}  # of a gate
+WITHOUT = {  # of a gate
+    "one branch": "minus one branch",
+    "constant gate": "minus equal weights",
+    "blind gate": "minus learned weights that are the same for all images",
+}
 PROTOCOLS = {"validation": "validation split", "watch_test": "test set watched", "train_on_all": "tested once"}
 
 
@@ -127,8 +131,8 @@ def systems():
 
 def with_ablations():
     """Return [(title, recipe)] of each recipe that has ablations, followed by them."""
-    recipes = [(base, *WITHOUT_GATE[base.name], *SEEING_OR_BLIND[base.name]) for base in GATED]
-    return [(f"`{recipe.name}`", recipe) for of_base in recipes for recipe in of_base]
+    recipes = {recipe.name: recipe for base in GATED for pair in WITHOUT_GATE[base.name] for recipe in pair}
+    return [(f"`{name}`", recipe) for name, recipe in recipes.items()]
 
 
 def results_table(records):
@@ -282,10 +286,8 @@ def comparisons_of_ablations(records):
         groups.setdefault(group[0]["system"], []).append(group)
     sentences = []
     for base in GATED:
-        seeing, blind = SEEING_OR_BLIND[base.name]
-        against_base = [(recipe, base) for recipe in (*WITHOUT_GATE[base.name], seeing)]
-        for ablation, control in [*against_base, (blind, seeing)]:
-            pairs = [(group, other) for group in groups[ablation.name] for other in groups[control.name]]
+        for gated, without in WITHOUT_GATE[base.name]:
+            pairs = [(group, other) for group in groups[without.name] for other in groups[gated.name]]
             sentences += [comparison(group, other, "plain_accuracy") for group, other in pairs]
     return sentences
 

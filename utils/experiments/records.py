@@ -189,7 +189,7 @@ def _best_records(recipe, records):
 def gate_differences(records=None) -> pd.DataFrame:
     """Return the accuracy of each gated recipe minus that of its versions without the gate, seed by seed, in points.
 
-    The accuracies are those of single predictions. Each row has the network (the cheapest first), the version, the
+    WITHOUT_GATE lists the versions, and the gated network of each. The accuracies are those of single predictions. Each row has the network (the cheapest first), the version, the
     images (the original ones first), and the differences in a list. Only trainings with the same seed, protocol and
     kind of device are paired.
     """
@@ -202,9 +202,9 @@ def gate_differences(records=None) -> pd.DataFrame:
     rows = []
     for images in sorted({name for _, name in accuracies}, key=lambda name: (name != ORIGINAL, name)):
         for base in sorted(GATED, key=lambda recipe: recipe.macs()):
-            for other in WITHOUT_GATE[base.name]:
-                gated, without = (accuracies.get((recipe.name, images), {}) for recipe in (base, other))
-                row = {"network": base.name, "against": other.name.removeprefix(f"{base.name}_").replace("_", " ")}
+            for pair in WITHOUT_GATE[base.name]:
+                gated, without = (accuracies.get((recipe.name, images), {}) for recipe in pair)
+                row = {"network": base.name, "against": pair[1].name.removeprefix(f"{base.name}_").replace("_", " ")}
                 paired = [gated[key] - without[key] for key in sorted(gated.keys() & without.keys())]
                 rows.append(row | {"images": images, "differences": paired})
     return pd.DataFrame([row for row in rows if len(row["differences"]) > 1])

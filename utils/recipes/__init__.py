@@ -2,7 +2,7 @@
 
 from utils.recipes.choices import CHOICES
 from utils.recipes.load import load_run
-from utils.recipes.ours import ABLATIONS, GATED, OURS, SEEING_OR_BLIND, WITHOUT_GATE, find_system
+from utils.recipes.ours import ABLATIONS, GATED, OURS, WITHOUT_GATE, find_system
 from utils.recipes.pretrained import load_pretrained, pretrained_record
 from utils.recipes.recipe import PROTOCOLS, Recipe
 from utils.recipes.reported import SYSTEMS, WITHOUT_SOFTMAX
@@ -17,7 +17,6 @@ __all__ = [
     "GATED",
     "OURS",
     "PROTOCOLS",
-    "SEEING_OR_BLIND",
     "SYSTEMS",
     "WITHOUT_GATE",
     "WITHOUT_SOFTMAX",

@@ -74,27 +74,25 @@ def variant(recipe, suffix, **settings):
     return recipe.change(name=f"{recipe.name}_{suffix}", network_settings=recipe.network_settings | settings)
 
 
-# For each recipe in GATED: with a single branch, and with a constant gate (equal weights for all branches and images).
+# What each recipe in GATED is compared with, as pairs (gated, without): a single branch; a constant gate, with equal
+# weights for all branches and images; and a blind gate, which learns weights that are the same for all images. Behind
+# a blind gate, branches that start alike would stay alike, so both networks of this pair start with different branches.
 WITHOUT_GATE = {
     base.name: (
-        variant(base, "one_branch", kernel_sizes=(3,)),
-        variant(base, "constant_gate", gate="constant"),
-    )
-    for base in GATED
-}
-# For each recipe in GATED: does the choice for each image help? The first network has a gate that sees the image, the
-# second one a blind gate, which learns the same weights for all images. The branches of both start differently.
-SEEING_OR_BLIND = {
-    base.name: (
-        variant(base, "different_start", starts="different"),
-        variant(base, "blind_gate", starts="different", gate="blind"),
+        (base, variant(base, "one_branch", kernel_sizes=(3,))),
+        (base, variant(base, "constant_gate", gate="constant")),
+        (
+            variant(base, "different_start", starts="different"),
+            variant(base, "blind_gate", starts="different", gate="blind"),
+        ),
     )
     for base in GATED
 }
 ABLATIONS = {
     recipe.name: recipe
-    for base in GATED
-    for recipe in (base, *WITHOUT_GATE[base.name], *SEEING_OR_BLIND[base.name])
+    for pairs in WITHOUT_GATE.values()
+    for pair in pairs
+    for recipe in pair
     if recipe.name not in OURS
 }
 
