@@ -189,9 +189,9 @@ def _best_records(recipe, records):
 def gate_differences(records=None) -> pd.DataFrame:
     """Return the accuracy of each gated recipe minus that of its versions without the gate, seed by seed, in points.
 
-    WITHOUT_GATE lists the versions, and the gated network of each. The accuracies are those of single predictions. Each row has the network (the cheapest first), the version, the
-    images (the original ones first), and the differences in a list. Only trainings with the same seed, protocol and
-    kind of device are paired.
+    WITHOUT_GATE lists the versions, and the gated network of each. The accuracies are those of single predictions. Each
+    row has the network (the cheapest first), the version, the images (the original ones first), and the differences in
+    a list. Only trainings with the same seed, protocol and kind of device are paired.
     """
     records = read_records().values() if records is None else records
     accuracies = {}  # {(system, images): {(protocol, kind of device, seed): accuracy}}
