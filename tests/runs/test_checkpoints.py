@@ -1,5 +1,6 @@
 """Tests checkpoints: when it saves, how many it keeps, and what it says. The faults' own tests are in faults/."""
 
+import collections
 import random
 import types
 
@@ -10,12 +11,14 @@ from torch import nn
 
 from utils.data.cifar10 import Split
 from utils.data.loader import BatchLoader
+from utils.errors import CheckpointError, CheckpointWarning
 from utils.my_utils import train_ch3
 from utils.optim.losses import make_loss
 from utils.runs import checkpoints
 from utils.runs.checkpoint_files import listed, newest, write
 from utils.runs.checkpoints import Checkpoints, random_state, set_random_state
 from utils.training.average import Average
+from utils.training.history import History
 
 
 @pytest.fixture
@@ -120,3 +123,64 @@ def test_a_declared_key_names_a_callbacks_state_whatever_its_class_is_called(tmp
     train(tmp_path, Average(0.5), epochs=1)
     train(tmp_path, Renamed(0.5))
     assert newest(tmp_path)[1]["callbacks"].keys() == {"Average"}
+
+
+class Late:
+    """A callback whose state is a number at first, and something else after each epoch."""
+
+    def __init__(self, make):
+        self.make, self.state, self.before = make, 0, None
+
+    def after_epoch(self, training):
+        self.before, self.state = self.state, self.make()
+        training.history.rows[-1]["late"] = np.ones(2)
+
+    def state_dict(self):
+        return {"value": self.state}
+
+    def load_state_dict(self, state):
+        self.state = state["value"]
+
+
+PLAIN = {
+    "an array": (lambda: np.arange(3.0)[::-1], torch.tensor([2.0, 1.0, 0.0], dtype=torch.float64)),
+    "texts": (lambda: np.array(["a", "b"]), ["a", "b"]),
+    "a deque": (lambda: collections.deque([np.int64(1)], maxlen=3), [1]),
+    "a defaultdict": (lambda: collections.defaultdict(int, {np.int64(2): np.float32(0.5)}), {2: 0.5}),
+    "a counter": (lambda: collections.Counter(np.array([3, 3])), collections.Counter({3: 2})),
+}
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_a_state_of_numpys_or_pythons_containers_is_read_again(kind, tmp_path):
+    make, expected = PLAIN[kind]
+    train(tmp_path, Late(make), epochs=1)
+    resumed = Late(make)
+    train(tmp_path, resumed)
+    assert type(resumed.before) is type(expected) and resumed.before.__repr__() == repr(expected)
+    history = History()
+    history.load_state_dict(newest(tmp_path)[1]["history"])
+    assert "late" in repr(history)
+
+
+@pytest.mark.parametrize("make", [lambda: {"a": 1, "b": types.SimpleNamespace()}, lambda: [lambda: 1]])
+def test_what_a_checkpoint_cannot_hold_is_named_and_costs_no_weights(make, tmp_path):
+    with pytest.warns(CheckpointWarning, match="written without callbacks.Late.value[.]") as caught:
+        train(tmp_path, Late(make), every=0)
+    assert len(caught) == 1
+    state = newest(tmp_path)[1]
+    assert state["net"].keys() == {"1.weight", "1.bias"} and state["position"]["epoch"] == 2
+    with pytest.raises(CheckpointError, match="lacks callbacks.Late.value[.]"):
+        train(tmp_path, Late(make), epochs=3)
+    with pytest.raises(CheckpointError, match="can't hold callbacks.Late"):
+        train(tmp_path / "other", late := Late(make), setattr(late, "state", make()) or late)
+
+
+def test_the_same_warning_is_shown_once(tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError("The disk is full.")
+
+    monkeypatch.setattr(checkpoints, "write", fail)
+    with pytest.warns(CheckpointWarning, match="The disk is full") as caught:
+        train(tmp_path, every=0)
+    assert len(caught) == 1

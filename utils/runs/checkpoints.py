@@ -13,13 +13,14 @@ import numpy as np
 import torch
 
 from utils.errors import CheckpointError, CheckpointWarning
-from utils.runs.checkpoint_files import clean, dump, load, newest, position, remove_old, write
+from utils.runs.checkpoint_files import clean, newest, plain, position, remove_old, remove_unreadable, write
 from utils.runs.same_training import compare, describe, named
 from utils.training.finite import check_finite
 from utils.training.state import SAVING
 
 KEEP = 2  # how many of the newest checkpoints are kept
 SHARE = 0.02  # the largest fraction of the time that writing checkpoints may take
+HOLDS = "Let about, and each state_dict(), contain tensors, arrays, numbers, texts, lists and dicts"
 
 
 class Checkpoints:
@@ -49,8 +50,9 @@ class Checkpoints:
         """Resume from the newest intact checkpoint, if there is one."""
         self._about = plain({**describe(training), **self.extra})
         present = capture(training, self._about)
-        next_step = "Let about, and each callback's state_dict(), hold tensors, numbers, texts, lists and dicts."
-        load(dump({**present, "net": {}}), self.folder, next_step)  # so that an error is raised now and not on resuming
+        if unreadable := remove_unreadable(present):
+            what = f"A checkpoint can't hold {', '.join(unreadable)}."
+            raise CheckpointError(what, where=self.folder, next_step=f"{HOLDS} in place of other objects.")
         saved = self._find()
         if saved is not None:
             path, state = saved
@@ -92,12 +94,19 @@ class Checkpoints:
         begun = time.monotonic()
         problem = "This checkpoint could not be written"
         try:
-            self._newest = write(self.folder, capture(training, self._about))
+            state = capture(training, self._about)
+            if unreadable := remove_unreadable(state):
+                state["unreadable"] = unreadable
+            self._newest = write(self.folder, state)
             problem = "The checkpoint was written, but the oldest one could not be removed"
             remove_old(self.folder, KEEP)
-            self.unsaved = None
+            if unreadable:
+                what = f"The checkpoint was written without {', '.join(unreadable)}, so the training can't resume"
+                self._warn(f"{what}; its weights are saved.", f"{HOLDS}, and start the training anew.")
+            else:
+                self.unsaved = None
         except OSError as error:
-            self._warn(f"{problem}: {error}")
+            self._warn(f"{problem}: {error}", _space(self.folder))
         now = time.monotonic()
         pause = (now - begun) / SHARE
         self._affordable = now + pause
@@ -115,10 +124,10 @@ class Checkpoints:
             next_step = "Mount or repair the folder, or choose another one."
             raise CheckpointError(what, where=self.folder, next_step=next_step) from None
 
-    def _warn(self, what):
+    def _warn(self, what, next_step):
+        if what != self.unsaved:  # the same warning is shown once
+            warnings.warn(f"{what}\n  where: {self.folder}\n  next:  {next_step}", CheckpointWarning, stacklevel=2)
         self.unsaved = what
-        message = f"{what}\n  where: {self.folder}\n  next:  {_space(self.folder)}"
-        warnings.warn(message, CheckpointWarning, stacklevel=2)
 
 
 def capture(training, about):
@@ -177,7 +186,7 @@ def weights_of(state) -> dict:
 
 def check_parts(state, present, path):
     """Raise an error, before any of it is used, if a checkpoint lacks some of the state that this training saves."""
-    missing = [entry for entry in present if entry not in state]
+    missing = state.get("unreadable", []) + [entry for entry in present if entry not in state]
     for entry in {"net", "optimizer", "step", "callbacks", "history", "position", "random"} - set(missing):
         missing += [f"{entry}.{name}" for name in present[entry] if name not in state[entry] and name != "device"]
     if missing:
@@ -190,15 +199,6 @@ def check_parts(state, present, path):
 
 def _with_state(training):
     return {name: callback for name, callback in named(training.callbacks).items() if hasattr(callback, "state_dict")}
-
-
-def plain(value):
-    """Replace NumPy's numbers in a state, such as an lr from np.logspace, by Python's: torch.load accepts no others."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if type(value) is dict:  # a network's state is an OrderedDict, which contains only tensors
-        return {plain(key): plain(item) for key, item in value.items()}
-    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
 
 
 def _to(value, device):
