@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 from utils.data.cifar10 import Split
 from utils.data.loader import BatchLoader
@@ -184,3 +185,84 @@ def test_the_same_warning_is_shown_once(tmp_path, monkeypatch):
     with pytest.warns(CheckpointWarning, match="The disk is full") as caught:
         train(tmp_path, every=0)
     assert len(caught) == 1
+
+
+class Adding:
+    """A step that adds up the gradients of three batches."""
+
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self, net, X, y, loss, optimizer):
+        y_hat = net(X)
+        value = loss(y_hat, y)
+        value.backward()
+        self.count += 1
+        if self.count % 3 == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+        return value.detach(), y_hat.detach()
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]
+
+
+def batches_of(kind):
+    """Return a loader of four batches that draws from a generator of its own."""
+    data = TensorDataset(torch.rand(16, 3, 2, 2, generator=seeded(1)), torch.arange(16) % 10)
+    if kind == "sampler":
+        return DataLoader(data, 4, sampler=WeightedRandomSampler([1.0] * 16, 16, generator=seeded(2)))
+    return DataLoader(data, 4, shuffle=True, generator=seeded(2) if kind == "loader" else None)
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def trained(kind, folder=None, epochs=3, seed=0):
+    """Train a linear network on these batches; return its weights."""
+    torch.manual_seed(seed)
+    net, loss = nn.Sequential(nn.Flatten(), nn.Linear(12, 10)), make_loss("cross_entropy")
+    step = {"step": Adding()} if kind == "gradients" else {}
+    callbacks = [Checkpoints(folder)] if folder else []
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    train_ch3(
+        net, batches_of(kind), None, loss, epochs, optimizer, callbacks=callbacks, curves=False, record=False, **step
+    )
+    return net[1].weight.detach()
+
+
+@pytest.mark.parametrize("kind", ["loader", "sampler", "gradients"])
+def test_generators_and_waiting_gradients_are_put_back(kind, tmp_path):
+    trained(kind, tmp_path, epochs=1)
+    state = newest(tmp_path)[1]
+    assert len(state["random"]["generators"]) == (kind != "gradients")
+    assert ("gradients" in state) == (kind == "gradients")
+    assert torch.equal(trained(kind), trained(kind, tmp_path, seed=9))
+
+
+def test_checkpoints_of_earlier_versions_lack_generators_and_gradients(tmp_path):
+    trained("gradients", tmp_path, epochs=1)
+    path, state = newest(tmp_path)
+    path.unlink()
+    del state["gradients"], state["random"]["generators"]
+    write(tmp_path, state)
+    trained("gradients", tmp_path)
+    assert newest(tmp_path)[1]["position"]["epoch"] == 3
+
+
+class Unfreeze:
+    """A callback that adds a group to the optimizer after the first epoch."""
+
+    def after_epoch(self, training):
+        if training.epoch == 1:
+            training.optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2))]})
+
+
+def test_a_group_that_was_added_in_the_training_is_named(tmp_path):
+    train(tmp_path, Unfreeze(), epochs=1)
+    with pytest.raises(CheckpointError, match=r"groups of \[2, 1\] tensors in the checkpoint, but has \[2\] now"):
+        train(tmp_path, Unfreeze())

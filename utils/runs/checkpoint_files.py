@@ -22,8 +22,8 @@ NAME = "checkpoint-{epoch:05d}-{batch:07d}-{hash}.pt"
 PATTERN = re.compile(r"checkpoint-(\d{5,})-(\d{7,})-([0-9a-f]{32})\.pt")
 
 NOT_RUN = (
-    "None of its code was run. If you trust the file, torch.load(path, weights_only=False)['net'] has its weights. "
-    "Move it to another folder, to resume from the checkpoint before it."
+    "Move it to another folder; none of its code was run. If it is yours, torch.load(path, weights_only=False)['net'] "
+    "has its weights."
 )
 
 SIMPLE = (type(None), bool, int, float, str, torch.Tensor, torch.nn.Parameter)  # torch.load reads them
