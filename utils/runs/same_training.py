@@ -74,9 +74,7 @@ def compare(saved, present, path, next_step=None):
         return
     next_step = next_step or "Use another folder, or remove this one, to start anew."
     if all(name.startswith(("optimizer.", "layer.", f"{VALUE}net.")) for name in changed):
-        again = (
-            "If a training has changed this, run the cells that make the network and the optimizer again, then this."
-        )
+        again = "If a training has changed this, make the network and the optimizer again, then run this call."
         next_step = f"{again} Otherwise: {next_step}"
     lines = [_difference(name, saved.get(name, "none"), present.get(name, "none")) for name in changed]
     more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
