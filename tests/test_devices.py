@@ -9,6 +9,8 @@ import torch
 
 from utils import devices
 from utils.devices import best_precision, describe, try_gpu
+from utils.errors import CourseworkError
+from utils.my_utils import evaluate_accuracy
 
 
 def offer(monkeypatch, *, cuda, mps, working):
@@ -129,3 +131,11 @@ def test_memory_is_kept_where_glibc_can_be_asked_to_and_never_an_error_elsewhere
     assert devices.keep_memory() and asked == [(-4, 0), (-1, 2**31 - 1)]  # no block of its own; never given back
     monkeypatch.setattr(devices.ctypes, "pythonapi", SimpleNamespace())
     assert devices.keep_memory() is False
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_does_not_exist_is_refused(device):
+    with pytest.raises(CourseworkError, match=f"The device '{device}' can't be used") as caught:
+        evaluate_accuracy(torch.nn.Linear(2, 2), [(torch.ones(1, 2), torch.tensor([0]))], device)
+    assert "try_gpu()" in str(caught.value)
+    assert devices.as_device("cpu") == torch.device("cpu")

@@ -10,6 +10,8 @@ import warnings
 
 import torch
 
+from utils.errors import CourseworkError
+
 # The numbers of these two options of mallopt in glibc's malloc.h.
 _TRIM_THRESHOLD = -1
 _MMAP_MAX = -4
@@ -26,6 +28,17 @@ def try_gpu(i: int = 0) -> torch.device:
         if _runs(device):
             return device
     return torch.device("cpu")
+
+
+def as_device(device) -> torch.device:
+    """Return the torch.device of this name; raise an error if this machine has none."""
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled for the device
+        what = f"The device {str(device)!r} can't be used: {str(error).splitlines()[0]}"
+        next_step = "device=try_gpu() is the GPU, if there is one, else the CPU."
+        raise CourseworkError(what, where="device", next_step=next_step) from None
 
 
 def describe(device="cpu") -> str:

@@ -1,6 +1,7 @@
 """What is taken from an earlier run: a parent's weights and moments for a new training, or the network as trained."""
 
 import dataclasses
+import warnings
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from ledger_parts import SMALL, train
 from networks import small_cnn
 
 from utils import runs
-from utils.errors import CourseworkError
+from utils.data.loader import make_iters
+from utils.errors import CheckpointWarning, CourseworkError
 from utils.evaluation.evaluate import measure_test_accuracy
 from utils.my_utils import train_ch3
 from utils.recipes import load_run
@@ -110,3 +112,30 @@ def test_a_child_of_an_averaged_parent_starts_with_the_averaged_weights(data, ti
     child = tiny.change(lr=0.0, optimizer="sgd").train(data, parent=parent.run, **SMALL)
     for mine, theirs in zip(child.net.parameters(), parent.net.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def with_forward(forward):
+    """Return a class of networks, always of the same name, with this forward pass."""
+    return type("Mine", (Linear,), {"forward": forward, "__module__": "my_code"})
+
+
+class Linear(torch.nn.Module):
+    def __init__(self, num_classes=10):
+        super().__init__()
+        self.last = torch.nn.Linear(3 * 32 * 32, num_classes)
+
+
+def test_an_edited_network_is_loaded_with_a_warning_that_names_it(data, tiny, ledger_folder):
+    usual = with_forward(lambda self, X: self.last(X.flatten(1)))
+    edited = with_forward(lambda self, X: -self.last(X.flatten(1)))
+    run = tiny.change(network=usual).train(data, **SMALL).run
+    train_iter, net = make_iters(data, 50)[0], usual()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    loss = torch.nn.CrossEntropyLoss()
+    train_ch3(net, train_iter, None, loss, 1, optimizer, record="by hand", curves=False)
+    for name in (run, "by_hand"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            load_run(name, data, "cpu", network=usual)
+        with pytest.warns(CheckpointWarning, match="my_code.Mine: its code was changed"):
+            load_run(name, data, "cpu", network=edited)

@@ -1,5 +1,6 @@
 """Tests checkpoints: when it saves, how many it keeps, and what it says. The faults' own tests are in faults/."""
 
+import collections
 import random
 import types
 
@@ -7,15 +8,18 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 from utils.data.cifar10 import Split
 from utils.data.loader import BatchLoader
+from utils.errors import CheckpointError, CheckpointWarning
 from utils.my_utils import train_ch3
 from utils.optim.losses import make_loss
 from utils.runs import checkpoints
 from utils.runs.checkpoint_files import listed, newest, write
 from utils.runs.checkpoints import Checkpoints, random_state, set_random_state
 from utils.training.average import Average
+from utils.training.history import History
 
 
 @pytest.fixture
@@ -120,3 +124,145 @@ def test_a_declared_key_names_a_callbacks_state_whatever_its_class_is_called(tmp
     train(tmp_path, Average(0.5), epochs=1)
     train(tmp_path, Renamed(0.5))
     assert newest(tmp_path)[1]["callbacks"].keys() == {"Average"}
+
+
+class Late:
+    """A callback whose state is a number at first, and something else after each epoch."""
+
+    def __init__(self, make):
+        self.make, self.state, self.before = make, 0, None
+
+    def after_epoch(self, training):
+        self.before, self.state = self.state, self.make()
+        training.history.rows[-1]["late"] = np.ones(2)
+
+    def state_dict(self):
+        return {"value": self.state}
+
+    def load_state_dict(self, state):
+        self.state = state["value"]
+
+
+PLAIN = {
+    "an array": (lambda: np.arange(3.0)[::-1], torch.tensor([2.0, 1.0, 0.0], dtype=torch.float64)),
+    "texts": (lambda: np.array(["a", "b"]), ["a", "b"]),
+    "a deque": (lambda: collections.deque([np.int64(1)], maxlen=3), [1]),
+    "a defaultdict": (lambda: collections.defaultdict(int, {np.int64(2): np.float32(0.5)}), {2: 0.5}),
+    "a counter": (lambda: collections.Counter(np.array([3, 3])), collections.Counter({3: 2})),
+}
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_a_state_of_numpys_or_pythons_containers_is_read_again(kind, tmp_path):
+    make, expected = PLAIN[kind]
+    train(tmp_path, Late(make), epochs=1)
+    resumed = Late(make)
+    train(tmp_path, resumed)
+    assert type(resumed.before) is type(expected) and resumed.before.__repr__() == repr(expected)
+    history = History()
+    history.load_state_dict(newest(tmp_path)[1]["history"])
+    assert "late" in repr(history)
+
+
+@pytest.mark.parametrize("make", [lambda: {"a": 1, "b": types.SimpleNamespace()}, lambda: [lambda: 1]])
+def test_what_a_checkpoint_cannot_hold_is_named_and_costs_no_weights(make, tmp_path):
+    with pytest.warns(CheckpointWarning, match="written without callbacks.Late.value[.]") as caught:
+        train(tmp_path, Late(make), every=0)
+    assert len(caught) == 1
+    state = newest(tmp_path)[1]
+    assert state["net"].keys() == {"1.weight", "1.bias"} and state["position"]["epoch"] == 2
+    with pytest.raises(CheckpointError, match="lacks callbacks.Late.value[.]"):
+        train(tmp_path, Late(make), epochs=3)
+    with pytest.raises(CheckpointError, match="can't hold callbacks.Late"):
+        train(tmp_path / "other", late := Late(make), setattr(late, "state", make()) or late)
+
+
+def test_the_same_warning_is_shown_once(tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError("The disk is full.")
+
+    monkeypatch.setattr(checkpoints, "write", fail)
+    with pytest.warns(CheckpointWarning, match="The disk is full") as caught:
+        train(tmp_path, every=0)
+    assert len(caught) == 1
+
+
+class Adding:
+    """A step that adds up the gradients of three batches."""
+
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self, net, X, y, loss, optimizer):
+        y_hat = net(X)
+        value = loss(y_hat, y)
+        value.backward()
+        self.count += 1
+        if self.count % 3 == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+        return value.detach(), y_hat.detach()
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]
+
+
+def batches_of(kind):
+    """Return a loader of four batches that draws from a generator of its own."""
+    data = TensorDataset(torch.rand(16, 3, 2, 2, generator=seeded(1)), torch.arange(16) % 10)
+    if kind == "sampler":
+        return DataLoader(data, 4, sampler=WeightedRandomSampler([1.0] * 16, 16, generator=seeded(2)))
+    return DataLoader(data, 4, shuffle=True, generator=seeded(2) if kind == "loader" else None)
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def trained(kind, folder=None, epochs=3, seed=0):
+    """Train a linear network on these batches; return its weights."""
+    torch.manual_seed(seed)
+    net, loss = nn.Sequential(nn.Flatten(), nn.Linear(12, 10)), make_loss("cross_entropy")
+    step = {"step": Adding()} if kind == "gradients" else {}
+    callbacks = [Checkpoints(folder)] if folder else []
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    train_ch3(
+        net, batches_of(kind), None, loss, epochs, optimizer, callbacks=callbacks, curves=False, record=False, **step
+    )
+    return net[1].weight.detach()
+
+
+@pytest.mark.parametrize("kind", ["loader", "sampler", "gradients"])
+def test_generators_and_waiting_gradients_are_put_back(kind, tmp_path):
+    trained(kind, tmp_path, epochs=1)
+    state = newest(tmp_path)[1]
+    assert len(state["random"]["generators"]) == (kind != "gradients")
+    assert ("gradients" in state) == (kind == "gradients")
+    assert torch.equal(trained(kind), trained(kind, tmp_path, seed=9))
+
+
+def test_checkpoints_of_earlier_versions_lack_generators_and_gradients(tmp_path):
+    trained("gradients", tmp_path, epochs=1)
+    path, state = newest(tmp_path)
+    path.unlink()
+    del state["gradients"], state["random"]["generators"]
+    write(tmp_path, state)
+    trained("gradients", tmp_path)
+    assert newest(tmp_path)[1]["position"]["epoch"] == 3
+
+
+class Unfreeze:
+    """A callback that adds a group to the optimizer after the first epoch."""
+
+    def after_epoch(self, training):
+        if training.epoch == 1:
+            training.optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2))]})
+
+
+def test_a_group_that_was_added_in_the_training_is_named(tmp_path):
+    train(tmp_path, Unfreeze(), epochs=1)
+    with pytest.raises(CheckpointError, match=r"groups of \[2, 1\] tensors in the checkpoint, but has \[2\] now"):
+        train(tmp_path, Unfreeze())

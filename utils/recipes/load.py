@@ -10,13 +10,12 @@ import dataclasses
 import warnings
 from collections.abc import Callable
 
-import torch
 from torch import nn
 
 from utils.data.augment import AUGMENTATIONS
 from utils.data.cifar10 import load_cifar10
 from utils.data.loader import BatchLoader
-from utils.devices import try_gpu
+from utils.devices import as_device, try_gpu
 from utils.errors import CheckpointWarning, CourseworkError
 from utils.models.convolution import use_fast_convolutions
 from utils.models.source import find_by_path, import_path
@@ -32,6 +31,7 @@ from utils.recipes.train import (
 )
 from utils.runs.checkpoints import weights_of
 from utils.runs.run import Run, find
+from utils.runs.same_training import edits
 from utils.training.effort import evenly_spaced
 from utils.training.history import History
 from utils.training.step import Step
@@ -51,7 +51,7 @@ def load_run(
     found by the import path in the record. loss: only needed if it is not one of LOSSES.
     """
     run = find(run) if isinstance(run, str) else run
-    device = torch.device(device or try_gpu())
+    device = as_device(device or try_gpu())
     if not run.record:
         next_step = "Restore the record or train again."
         raise CourseworkError(f"{run.name} can't be loaded: {run.problem}", where=run.folder, next_step=next_step)
@@ -71,6 +71,7 @@ def load_run(
         check_network_output(recipe, net, test_images, len(data.classes))
         net = laid_out(net, device).to(device)
     load_weights(run, net, weights_of(state))
+    warn_of_edits(run, net, state)
     if device.type == "cpu" and isinstance(recipe.network, str):
         use_fast_convolutions(net)
     net.eval()
@@ -175,6 +176,18 @@ def load_weights(run: Run, net: nn.Module, weights: dict) -> None:
             where=run.folder,
             next_step="Give the network that was trained: network.json in the run's folder has its layers and source.",
         ) from None
+
+
+def warn_of_edits(run: Run, net: nn.Module, state: dict) -> None:
+    """Warn if the code of the network, or a value that it reads, was edited after the training."""
+    if lines := edits(state["about"], net):
+        warnings.warn(
+            f"{run.name} was trained with another network than this one:\n    " + "\n    ".join(lines[:5]) + "\n"
+            "  next:  give the network that was trained: network.json in the run's folder has its source. If you have "
+            "only renamed something, nothing is wrong.",
+            CheckpointWarning,
+            stacklevel=3,
+        )
 
 
 def loss_of(run: Run, recipe: Recipe):

@@ -17,7 +17,7 @@ from utils.data.augment import for_epochs
 from utils.data.cifar10 import load_cifar10
 from utils.data.counter_rng import derive_seed
 from utils.data.loader import BatchLoader, make_iters
-from utils.devices import keep_memory, try_gpu
+from utils.devices import as_device, keep_memory, try_gpu
 from utils.errors import CourseworkError
 from utils.models.basic_layers import TemperatureSoftmax, Whiten
 from utils.models.convolution import use_fast_convolutions
@@ -73,7 +73,7 @@ def train_recipe(
     in `forward`, so "auto" does this only for the networks of utils.models; give True if yours computes only with
     tensors. processes: the Processes of `several_processes`, which then share every batch.
     """
-    device = torch.device(device or try_gpu())
+    device = as_device(device or try_gpu())
     processes = processes or Processes(device)
     device = processes.device
     data = data or processes.in_turn(load_cifar10)

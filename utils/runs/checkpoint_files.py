@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import pickle
 import re
 import struct
 import warnings
+from collections import Counter, OrderedDict, defaultdict, deque
 
+import numpy as np
 import torch
 
 from utils.errors import CheckpointError, CheckpointWarning
@@ -17,6 +20,13 @@ from utils.files import write_bytes
 # The name contains a hash of the file's content, so that a file that was cut short or changed is recognised.
 NAME = "checkpoint-{epoch:05d}-{batch:07d}-{hash}.pt"
 PATTERN = re.compile(r"checkpoint-(\d{5,})-(\d{7,})-([0-9a-f]{32})\.pt")
+
+NOT_RUN = (
+    "Move it to another folder; none of its code was run. If it is yours, torch.load(path, weights_only=False)['net'] "
+    "has its weights."
+)
+
+SIMPLE = (type(None), bool, int, float, str, torch.Tensor, torch.nn.Parameter)  # torch.load reads them
 
 # The exceptions that torch.load raises for damaged checkpoints, collected by loading thousands of them.
 NO_CHECKPOINT = (pickle.UnpicklingError, struct.error, RuntimeError, EOFError, LookupError, ValueError, TypeError)
@@ -37,6 +47,56 @@ def dump(state):
     content = io.BytesIO()
     torch.save(state, content)
     return content.getbuffer()
+
+
+def plain(value):
+    """Return a copy of a state in which tensors, numbers, lists and dicts replace what torch.load would refuse."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        try:
+            return torch.from_numpy(value.copy())
+        except (TypeError, ValueError):  # such as an array of texts
+            return plain(value.tolist())
+    if type(value) in (OrderedDict, Counter):
+        items = plain(dict(value))
+        copied = copy.copy(value)  # with the attribute _metadata of a network's state
+        copied.clear()
+        copied.update(items)
+        return copied
+    if type(value) in (dict, defaultdict):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if type(value) in (list, deque):
+        return [plain(item) for item in value]
+    return tuple(map(plain, value)) if type(value) is tuple else value
+
+
+def remove_unreadable(state, name=""):
+    """Replace what can't be read from a checkpoint by None in a state; return the names of these entries."""
+    names = []
+    for key, value in list(state.items() if isinstance(state, dict) else enumerate(state)):
+        path = f"{name}.{key}".lstrip(".")
+        if not _is_readable(key):
+            del state[key]
+            names.append(path)
+        elif type(value) in (dict, OrderedDict, list):
+            names += remove_unreadable(value, path)
+        elif not _is_readable(value):
+            state[key] = None
+            names.append(path)
+    return names
+
+
+def _is_readable(value):
+    if type(value) in SIMPLE:
+        return True
+    if type(value) is tuple:
+        return all(map(_is_readable, value))
+    try:
+        load(dump(value), None, None)
+        return True
+    except Exception:  # pickle raises many kinds of errors
+        return False
 
 
 def load(content, where, next_step):
@@ -114,7 +174,7 @@ def _read(path):
     content = path.read_bytes()
     if _hash(content) != PATTERN.fullmatch(path.name)[3]:
         return None
-    state = load(content, path, "This suite did not write it. Remove it; none of its code was run.")
+    state = load(content, path, NOT_RUN)
     if not isinstance(state, dict) or not isinstance(state.get("about"), dict):
         what = "This file is not a checkpoint of a training."
         raise CheckpointError(what, where=path, next_step="Remove it from this folder.")

@@ -13,13 +13,15 @@ import numpy as np
 import torch
 
 from utils.errors import CheckpointError, CheckpointWarning
-from utils.runs.checkpoint_files import clean, dump, load, newest, position, remove_old, write
-from utils.runs.same_training import compare, describe, named
+from utils.runs.checkpoint_files import clean, newest, plain, position, remove_old, remove_unreadable, write
+from utils.runs.same_training import compare, describe, named, network_values
+from utils.training.checks import is_ours
 from utils.training.finite import check_finite
 from utils.training.state import SAVING
 
 KEEP = 2  # how many of the newest checkpoints are kept
 SHARE = 0.02  # the largest fraction of the time that writing checkpoints may take
+HOLDS = "Let about, and each state_dict(), contain tensors, arrays, numbers, texts, lists and dicts"
 
 
 class Checkpoints:
@@ -41,6 +43,7 @@ class Checkpoints:
         self.advice = advice
         self.unsaved = None  # why the last checkpoint could not be written
         self._about = None
+        self._values = {}
         self._newest = None  # the path of the checkpoint that was written or read last
         self._due = 0.0
         self._affordable = 0.0
@@ -48,9 +51,11 @@ class Checkpoints:
     def on_start(self, training):
         """Resume from the newest intact checkpoint, if there is one."""
         self._about = plain({**describe(training), **self.extra})
+        self._values = network_values(training.net)
         present = capture(training, self._about)
-        next_step = "Let about, and each callback's state_dict(), hold tensors, numbers, texts, lists and dicts."
-        load(dump({**present, "net": {}}), self.folder, next_step)  # so that an error is raised now and not on resuming
+        if unreadable := remove_unreadable(present):
+            what = f"A checkpoint can't hold {', '.join(unreadable)}."
+            raise CheckpointError(what, where=self.folder, next_step=f"{HOLDS} in place of other objects.")
         saved = self._find()
         if saved is not None:
             path, state = saved
@@ -92,18 +97,31 @@ class Checkpoints:
         begun = time.monotonic()
         problem = "This checkpoint could not be written"
         try:
-            self._newest = write(self.folder, capture(training, self._about))
+            state = capture(training, self._lasting(training.net))
+            if unreadable := remove_unreadable(state):
+                state["unreadable"] = unreadable
+            self._newest = write(self.folder, state)
             problem = "The checkpoint was written, but the oldest one could not be removed"
             remove_old(self.folder, KEEP)
-            self.unsaved = None
+            if unreadable:
+                what = f"The checkpoint was written without {', '.join(unreadable)}, so the training can't resume"
+                self._warn(f"{what}; its weights are saved.", f"{HOLDS}, and start the training anew.")
+            else:
+                self.unsaved = None
         except OSError as error:
-            self._warn(f"{problem}: {error}")
+            self._warn(f"{problem}: {error}", _space(self.folder))
         now = time.monotonic()
         pause = (now - begun) / SHARE
         self._affordable = now + pause
         self._due = now + max(self.every, pause)
         if not self.every:  # every=0 means a checkpoint after each batch, however long that takes
             self._due = self._affordable = now
+
+    def _lasting(self, net):
+        """Return the description at the start, without what the training has changed since then."""
+        now = network_values(net)
+        changed = {name for name, value in self._values.items() if now.get(name) != value}
+        return {name: value for name, value in self._about.items() if name not in changed}
 
     def _find(self):
         """Remove partial files of earlier attempts; return (path, state) of the newest intact checkpoint, or None."""
@@ -115,10 +133,10 @@ class Checkpoints:
             next_step = "Mount or repair the folder, or choose another one."
             raise CheckpointError(what, where=self.folder, next_step=next_step) from None
 
-    def _warn(self, what):
+    def _warn(self, what, next_step):
+        if what != self.unsaved:  # the same warning is shown once
+            warnings.warn(f"{what}\n  where: {self.folder}\n  next:  {next_step}", CheckpointWarning, stacklevel=2)
         self.unsaved = what
-        message = f"{what}\n  where: {self.folder}\n  next:  {_space(self.folder)}"
-        warnings.warn(message, CheckpointWarning, stacklevel=2)
 
 
 def capture(training, about):
@@ -141,6 +159,10 @@ def capture(training, about):
         "random": random_state(training.device),
         "about": about,
     }
+    state["random"]["generators"] = [generator.get_state() for generator in _generators(training.train_iter)]
+    if not is_ours(training.step):  # a step of the user's own may add up the gradients of several batches
+        weights = training.net.named_parameters()
+        state["gradients"] = {name: value.grad for name, value in weights if value.grad is not None}
     return plain(state)
 
 
@@ -154,6 +176,11 @@ def restore(training, state):
         callback.load_state_dict(state["callbacks"][name])
     training.history.load_state_dict(state["history"])
     training.metric.data = [_to(value, training.device) for value in state["metric"]]
+    gradients = state.get("gradients", {})
+    for name, value in training.net.named_parameters():
+        value.grad = _to(gradients.get(name), training.device)
+    for generator, saved in zip(_generators(training.train_iter), state["random"].get("generators", ()), strict=False):
+        generator.set_state(saved)
     position = state["position"]
     training.epoch, training.batch, training.earlier = position["epoch"], position["batch"], position["seconds"]
     training.loader_epoch = position["loader"]
@@ -177,14 +204,25 @@ def weights_of(state) -> dict:
 
 def check_parts(state, present, path):
     """Raise an error, before any of it is used, if a checkpoint lacks some of the state that this training saves."""
-    missing = [entry for entry in present if entry not in state]
+    optional = ("gradients", "device", "generators")  # earlier versions, or other devices, do not save them
+    missing = state.get("unreadable", []) + [name for name in present if name not in state and name not in optional]
     for entry in {"net", "optimizer", "step", "callbacks", "history", "position", "random"} - set(missing):
-        missing += [f"{entry}.{name}" for name in present[entry] if name not in state[entry] and name != "device"]
+        missing += [f"{entry}.{name}" for name in present[entry] if name not in state[entry] and name not in optional]
     if missing:
         raise CheckpointError(
             f"This checkpoint lacks {', '.join(sorted(missing))}. A training cannot resume exactly without it.",
             where=path,
             next_step="Remove it, to resume from the checkpoint before it; or remove the folder, to start anew.",
+        )
+    before, now = (
+        [len(group["params"]) for group in kept["optimizer"].get("param_groups", ())] for kept in (state, present)
+    )
+    if before != now:
+        raise CheckpointError(
+            f"The optimizer had groups of {before} tensors in the checkpoint, but has {now} now.",
+            where=path,
+            next_step="Give the optimizer all groups when you make it, instead of add_param_group in a callback, and "
+            "start the training anew. load_run still loads the weights.",
         )
 
 
@@ -192,13 +230,13 @@ def _with_state(training):
     return {name: callback for name, callback in named(training.callbacks).items() if hasattr(callback, "state_dict")}
 
 
-def plain(value):
-    """Replace NumPy's numbers in a state, such as an lr from np.logspace, by Python's: torch.load accepts no others."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if type(value) is dict:  # a network's state is an OrderedDict, which contains only tensors
-        return {plain(key): plain(item) for key, item in value.items()}
-    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+def _generators(train_iter):
+    """Return the random generators of a DataLoader, its dataset and its samplers, each once."""
+    sampler = getattr(train_iter, "batch_sampler", None)
+    places = [train_iter, getattr(train_iter, "dataset", None), getattr(train_iter, "sampler", None)]
+    places += [sampler, getattr(sampler, "sampler", None)]
+    values = [value for place in places for value in getattr(place, "__dict__", {}).values()]
+    return [*dict.fromkeys(value for value in values if isinstance(value, torch.Generator))]
 
 
 def _to(value, device):

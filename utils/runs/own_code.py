@@ -23,14 +23,12 @@ from utils.models.source import LIBRARIES, import_path
 
 CODE = f"code.{sys.implementation.cache_tag}."  # another version of Python has other instructions
 VALUE = "value."
+NUMBER_OR_TEXT = (bool, int, float, complex, str)
 
 
 def own_code(net: nn.Module, loss, step) -> dict[str, str]:
     """Return a hash of each of the user's own classes and functions, and the values that they read, as a flat dict."""
-    facts = {}
-    for name, module in net.named_modules():
-        if _is_own(type(module)):
-            facts |= _texts(f"net.{name}" if name else "net", _settings(module))
+    facts = attributes(net)
     if not isinstance(loss, nn.Module) and _is_own(type(loss)):
         facts |= _texts("loss", _settings(loss))
     hashes = {}
@@ -43,6 +41,19 @@ def own_code(net: nn.Module, loss, step) -> dict[str, str]:
             values |= values_read(function)
         facts |= _texts(path, values)
     return facts | {f"{CODE}{path}": " ".join(sorted(of_path)) for path, of_path in hashes.items()}
+
+
+def attributes(net: nn.Module) -> dict[str, str]:
+    """Return the attributes of a network's modules that are plain data and that only __init__ assigns, as a flat dict.
+
+    Modules of libraries are left out if they have an extra_repr, which describes them, and so are their lists.
+    """
+    facts = {}
+    for name, module in net.named_modules():
+        is_own = _is_own(type(module))
+        if is_own or type(module).extra_repr is nn.Module.extra_repr:
+            facts |= _texts(f"net.{name}" if name else "net", _settings(module, lists=is_own))
+    return facts
 
 
 def values_read(function: Callable) -> dict:
@@ -72,7 +83,7 @@ def as_text(value) -> str | None:
     if isinstance(value, (list, tuple)):
         texts = [as_text(entry) for entry in value]
         return None if None in texts else f"[{', '.join(texts)}]"
-    if value is None or isinstance(value, (bool, int, float, complex, str)):
+    if value is None or isinstance(value, NUMBER_OR_TEXT):
         return repr(value)
     is_named = isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType))
     return import_path(value) if is_named else None
@@ -83,18 +94,41 @@ def _texts(where, values):
     return {name: text for name, text in texts.items() if text is not None}
 
 
-def _settings(item) -> dict:
-    """Return the attributes of an object or a class that only __init__ assigns; others may change in a training."""
+def _settings(item, lists=False) -> dict:
+    """Return the attributes of an object or a class that only __init__ assigns; others may change in a training.
+
+    lists: whether lists and dicts of plain data are returned, too.
+    """
     kind = item if isinstance(item, type) else type(item)
-    later = [function for function in _functions_of(kind) if function.__name__ != "__init__"]
-    assigned = {entry.argval for f in later for entry in _instructions(f.__code__) if entry.opname == "STORE_ATTR"}
+    assigned = _assigned_later(kind)
+    values = dict(getattr(item, "__dict__", {}))
+    if kind is not item:  # an object may have its attributes in slots
+        slots = [name for base in kind.__mro__ for name in getattr(base, "__slots__", ())]
+        values |= {name: getattr(item, name) for name in slots if hasattr(item, name)}
     return {
         name: value
-        for name, value in vars(item).items()
+        for name, value in values.items()
         if not (name.startswith("_") or name == "training" or name in assigned)
-        and (isinstance(value, (tuple, bool, int, float, complex, str)) or callable(value))
+        and (isinstance(value, (tuple, *NUMBER_OR_TEXT)) or callable(value) or (lists and _is_plain(value)))
         and not isinstance(value, nn.Module)
     }
+
+
+@functools.lru_cache(maxsize=100)
+def _assigned_later(kind: type) -> set[str]:
+    """Return the attributes that a class's methods other than __init__ assign."""
+    functions = [function for base in kind.__mro__ if base is not nn.Module for function in _functions_of(base)]
+    later = [function for function in functions if function.__name__ not in ("__init__", "__setstate__")]
+    return {entry.argval for f in later for entry in _instructions(f.__code__) if entry.opname == "STORE_ATTR"}
+
+
+def _is_plain(value) -> bool:
+    """Return True for numbers and texts, and for lists and dicts of them."""
+    if isinstance(value, dict):
+        value = list(value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, NUMBER_OR_TEXT)
 
 
 def _reached(todo: list) -> Iterator[Callable]:

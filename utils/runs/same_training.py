@@ -10,17 +10,14 @@ import torch
 from torch.utils.data import TensorDataset
 
 from utils.errors import CheckpointError
-from utils.runs.own_code import CODE, VALUE, own_code
+from utils.runs.own_code import CODE, VALUE, attributes, own_code
 
 SHOWN = 5  # how many differences an error lists
 
 
 def describe(training):
     """Return the settings that a training's result depends on, as a flat dict, without the number of epochs."""
-    facts = {
-        f"net.{name}": f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-        for name, tensor in training.net.state_dict().items()
-    }
+    facts = {f"net.{name}": _shape(value) for name, value in training.net.state_dict().items()}
     facts |= {f"layer.{name}": _layer(module) for name, module in training.net.named_modules()}
     facts |= _optimizer(training.optimizer)
     facts["loss"] = _settings(training.loss)
@@ -31,7 +28,26 @@ def describe(training):
         if hasattr(callback, "describe"):
             facts |= {f"{name}.{setting}": str(value) for setting, value in callback.describe().items()}
     facts |= _checksum(training.train_iter)
-    return facts | own_code(training.net, training.loss, training.step)
+    return facts | own_code(training.net, training.loss, training.step) | network_values(training.net)
+
+
+def network_values(net):
+    """Return what of a network's description may change in a training: its attributes, and which weights are frozen."""
+    frozen = {f"{VALUE}net.{name}.requires_grad": str(value.requires_grad) for name, value in net.named_parameters()}
+    return attributes(net) | frozen
+
+
+def edits(saved, net):
+    """Return where a network's code and attributes differ from the description in a checkpoint, as lines of text."""
+    present = own_code(net, None, None)
+    lines = []
+    for name in sorted(saved.keys() & present.keys()):
+        is_same = saved[name] == present[name]
+        if name.startswith(CODE):  # several lambdas have one name, and those of the loss are not known here
+            is_same = set(present[name].split()) <= set(saved[name].split())
+        if not is_same:
+            lines.append(_difference(name, saved[name], present[name]))
+    return lines
 
 
 def named(callbacks):
@@ -56,13 +72,24 @@ def compare(saved, present, path, next_step=None):
     changed = [name for name in changed if not name.startswith(("code.", VALUE)) or (name in saved and name in present)]
     if not changed:
         return
+    next_step = next_step or "Use another folder, or remove this one, to start anew."
+    if all(name.startswith(("optimizer.", "layer.", f"{VALUE}net.")) for name in changed):
+        again = "If a training has changed this, make the network and the optimizer again, then run this call."
+        next_step = f"{again} Otherwise: {next_step}"
     lines = [_difference(name, saved.get(name, "none"), present.get(name, "none")) for name in changed]
     more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     raise CheckpointError(
         "The checkpoint in this folder belongs to another training:\n    " + "\n    ".join(lines[:SHOWN] + more),
         where=path,
-        next_step=next_step or "Use another folder, or remove this one, to start anew.",
+        next_step=next_step,
     )
+
+
+def _shape(value):
+    """Return the type and shape of an entry of a network's state as text."""
+    if not isinstance(value, torch.Tensor):  # what a layer's get_extra_state returns
+        return type(value).__name__
+    return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
 
 
 def _difference(name, before, now):

@@ -32,7 +32,7 @@ def check_network(net):
 
 def check_loss(loss, step):
     """Raise an error if the loss can't be called with (y_hat, y)."""
-    if loss is None and not _is_ours(step):  # the user's own step may compute its loss itself
+    if loss is None and not is_ours(step):  # the user's own step may compute its loss itself
         return
     if isinstance(loss, type):
         what = f"loss must be an object or a function, but {loss.__name__} is a class."
@@ -70,7 +70,7 @@ def check_optimizer(optimizer, net, step):
         what = "All parameters in the optimizer are frozen (requires_grad is False), so training would change nothing."
         raise CourseworkError(what, where=where, next_step="Unfreeze a layer, such as net.fc.requires_grad_(True).")
     closure = inspect.signature(optimizer.step).parameters.get("closure")
-    if closure is not None and closure.default is inspect.Parameter.empty and _is_ours(step):
+    if closure is not None and closure.default is inspect.Parameter.empty and is_ours(step):
         what = f"{type(optimizer).__name__} needs a closure that computes the loss again, but this step passes none."
         next_step = "Choose another optimizer, or give train_ch3 your own step that calls optimizer.step(closure)."
         raise CourseworkError(what, where=where, next_step=next_step)
@@ -83,7 +83,7 @@ def check_watched(watched, test_iter):
         raise CourseworkError(what, where="watched", next_step='Use "val" for images that you tune on, else "test".')
 
 
-def _is_ours(step):
+def is_ours(step):
     """Return True if a step belongs to this library, whose steps call optimizer.step() without a closure."""
     return (getattr(step, "__module__", None) or "").partition(".")[0] == "utils"
 

@@ -27,7 +27,7 @@ class History:
     def __repr__(self):
         if not self.rows:
             return "History without a complete epoch"
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in self.rows[-1].items() if name != "epoch")
+        figures = ", ".join(f"{name} {_short(value)}" for name, value in self.rows[-1].items() if name != "epoch")
         epochs = "1 epoch" if len(self) == 1 else f"{len(self)} epochs"
         return f"History of {epochs}; the last: {figures}"
 
@@ -81,3 +81,11 @@ class History:
         self.rows, self._points = [dict(row) for row in state["rows"]], [dict(point) for point in state["points"]]
         self.every, self._last, self._unread = state["every"], tuple(state["last"]), []
         self.ended_early = state.get("ended_early")
+
+
+def _short(value):
+    """Return a number with four digits; a callback may have added something else to a row."""
+    try:
+        return f"{value:.4g}"
+    except (TypeError, ValueError):
+        return str(value)

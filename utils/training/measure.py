@@ -6,6 +6,7 @@ import contextlib
 
 import torch
 
+from utils.devices import as_device
 from utils.errors import CourseworkError
 from utils.training.checks import check_network, check_reduction
 
@@ -38,7 +39,7 @@ def place(net, device):
     """Move net to the device, unless device is None; return the device that net is on."""
     check_network(net)
     if device is not None:
-        net.to(device)
+        net.to(as_device(device))
     return next((tensor.device for tensor in (*net.parameters(), *net.buffers())), torch.device("cpu"))
 
 
