@@ -75,16 +75,21 @@ def check_labels(y, count, name, mixed=False):
 
 def check_scores(y_hat, y, name="y_hat, y"):
     """Raise an error unless y holds a label, or the shares of all classes, and y_hat a score per class, per example."""
+    check_score_shape(y_hat, name)
+    check_labels(y, y_hat.shape[0], name, mixed=True)
+    if are_mixed(y) and y.shape != y_hat.shape:
+        what = f"Labels of mixed images must have the scores' shape {tuple(y_hat.shape)}, but have {tuple(y.shape)}."
+        raise CourseworkError(what, where=name, next_step="Give the network and the labels the same number of classes.")
+
+
+def check_score_shape(y_hat, name):
+    """Raise an error unless y_hat is a tensor (B, classes)."""
     is_tensor = isinstance(y_hat, torch.Tensor)
     if not is_tensor or y_hat.ndim != 2 or y_hat.shape[1] < 2:
         content = f"have the shape {tuple(y_hat.shape)}" if is_tensor else f"are {name_of_type(y_hat)}"
         what = f"Scores must be a tensor (B, classes), with two classes at least, but {content}."
         next_step = "End the network with nn.Flatten() and nn.Linear(..., classes). Two classes need two scores."
         raise CourseworkError(what, where=name, next_step=next_step)
-    check_labels(y, y_hat.shape[0], name, mixed=True)
-    if are_mixed(y) and y.shape != y_hat.shape:
-        what = f"Labels of mixed images must have the scores' shape {tuple(y_hat.shape)}, but have {tuple(y.shape)}."
-        raise CourseworkError(what, where=name, next_step="Give the network and the labels the same number of classes.")
 
 
 class CheckedBatches:
