@@ -214,4 +214,6 @@ def test_a_plain_network_classifies_a_picture_too(trained):
     assert classify(trained.net, content(halves()))[1] != p  # by default, normalised as CIFAR-10
     few = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
     assert set(classify(few, content(halves()))[1]) == {"0", "1", "2"}
+    many = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 12))  # ten of its classes are not CIFAR-10's
+    assert set(classify(many, content(halves()))[1]) == {str(number) for number in range(12)}
     assert set(classify(few, content(halves()), ["a", "b", "c"])[1]) == {"a", "b", "c"}

@@ -21,7 +21,7 @@ from utils.data.cifar10 import Split
 from utils.data.loader import MEAN, STD, BatchLoader, to_device
 from utils.data.sources.pictures import middle_square
 from utils.errors import DataError
-from utils.evaluation.metrics import class_names, probabilities, scores
+from utils.evaluation.metrics import class_names, names_of_outputs, probabilities, scores
 from utils.evaluation.robustness import normalisation
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # without EPS, for which pillow starts another program
@@ -56,7 +56,8 @@ def classify(
     data_iter = BatchLoader(split, 1, **settings)
     y_hat, _ = scores(net, data_iter, predict)
     p = probabilities(y_hat)[0]
-    names = class_names(len(p), getattr(net_or_trained, "test_iter", data_iter), classes)
+    test_iter = getattr(net_or_trained, "test_iter", None)
+    names = names_of_outputs(len(p), classes) if test_iter is None else class_names(len(p), test_iter, classes)
     return picture, {names[i]: float(p[i]) for i in p.argsort(descending=True, stable=True).tolist()}
 
 
