@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 
 from utils.models.gated import GatedConv
+from utils.models.source import unwrapped
 
 WEIGHTED = ("Convolution", "Addmm", "Mm", "Bmm", "Baddbmm")  # autograd nodes of convolutions and matrix products
 
@@ -23,6 +24,7 @@ def parameters(net: nn.Module) -> int:
 
 def macs(net: nn.Module, size: int = 32, image: torch.Tensor | None = None) -> int:
     """Return the multiply-adds (MACs) of convolutions and matrix products for one image: half of torch's FLOPs."""
+    net = unwrapped(net)
     image = example_image(net, size) if image is None else image
     with measured(net), counted_flops() as counter:
         net(image)
@@ -31,6 +33,7 @@ def macs(net: nn.Module, size: int = 32, image: torch.Tensor | None = None) -> i
 
 def depth(net: nn.Module, size: int = 32) -> int:
     """Count the convolutions and linear layers on the longest path from the image to the scores."""
+    net = unwrapped(net)
     image = example_image(net, size)
     with measured(net), torch.enable_grad():
         scores = net(image.requires_grad_())
@@ -67,7 +70,7 @@ def network_table(networks: dict[str, Callable[[], nn.Module]]) -> list[dict]:
 def find_gates(net: nn.Module) -> dict[str, nn.Module]:
     """Return {name: gate}: the submodules called `gate`; the name is that of their block ("network": net itself)."""
     gates = {}
-    for name, module in net.named_modules():
+    for name, module in unwrapped(net).named_modules():
         parent, _, attribute = name.rpartition(".")
         if attribute == "gate":
             gates[parent or "network"] = module
@@ -76,6 +79,7 @@ def find_gates(net: nn.Module) -> dict[str, nn.Module]:
 
 def gate_outputs(net: nn.Module, image: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
     """Return {name: output} of the gates from find_gates that weigh branches, for one image."""
+    net = unwrapped(net)
     image = example_image(net) if image is None else image
     outputs = {}
     blocks = dict(net.named_modules())

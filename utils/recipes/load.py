@@ -166,15 +166,28 @@ def as_tuple(value):
 
 
 def load_weights(run: Run, net: nn.Module, weights: dict) -> None:
-    """Load weights into a network; raise an error that names its class if they do not fit."""
+    """Load weights into a network; raise an error that names its class if they do not fit.
+
+    The weights' names may have the prefixes of torch.compile or nn.DataParallel, in the run or in the network.
+    """
+    own_names = dict(zip(plain_names(net.state_dict()), net.state_dict(), strict=True))
+    names = [own_names.get(plain, name) for plain, name in zip(plain_names(weights), weights, strict=True)]
     try:
-        net.load_state_dict(weights)
+        net.load_state_dict(dict(zip(names, weights.values(), strict=True)))
     except RuntimeError as error:
         raise CourseworkError(
             f"The weights of {run.name} do not fit {import_path(type(net))}: {str(error).splitlines()[-1].strip()}",
             where=run.folder,
             next_step="Give the network that was trained: network.json in the run's folder has its layers and source.",
         ) from None
+
+
+def plain_names(weights: dict) -> list[str]:
+    """Return the names of weights without the prefixes of torch.compile and nn.DataParallel."""
+    names = [name.replace("_orig_mod.", "") for name in weights]
+    while names and all(name.startswith("module.") for name in names):
+        names = [name.removeprefix("module.") for name in names]
+    return names
 
 
 def loss_of(run: Run, recipe: Recipe):
