@@ -31,7 +31,7 @@ from utils.models.convolution import FastConv2d
 from utils.models.gated import set_form
 from utils.models.source import unwrapped
 from utils.runs.run import safe
-from utils.training.checked_batches import check_score_shape
+from utils.training.checks import check_score_shape
 
 IMAGES = 1000  # the files are compared with the network on so many images
 BATCH_SIZES = (1, 2, 31, 33)  # one image, the size of the example, and odd sizes: one fast form begins at 32 images

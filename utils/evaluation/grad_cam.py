@@ -19,7 +19,7 @@ from utils.models.count import find_gates
 from utils.models.gated import GatedConv
 from utils.models.source import unwrapped
 from utils.models.summary import POOLS
-from utils.training.checked_batches import check_score_shape
+from utils.training.checks import check_score_shape
 from utils.training.measure import in_mode, place
 
 LEAST_SIZE = 4  # pixels; a smaller feature map says little about regions
