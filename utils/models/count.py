@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
+from utils.errors import CourseworkError, require
 from utils.models.gated import GatedConv
 from utils.models.source import unwrapped
 
@@ -19,6 +22,9 @@ WEIGHTED = ("Convolution", "Addmm", "Mm", "Bmm", "Baddbmm")  # autograd nodes of
 
 def parameters(net: nn.Module) -> int:
     """Return the number of trainable parameters."""
+    what = "The network has lazy layers, whose weights have no shape before the first batch."
+    has_shapes = not any(is_lazy(parameter) for parameter in net.parameters())
+    require(has_shapes, what, type(net).__name__, "Call net(X) with one batch of images first.")
     return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
 
 
@@ -166,6 +172,15 @@ def measured(net: nn.Module):
             for module, _ in forms:
                 module.form = "loop"
             yield
+    except RuntimeError as error:
+        if not re.search("shapes cannot be multiplied|channels", str(error)):
+            raise
+        what = f"The network can't compute the example image: {str(error).splitlines()[0]}"
+        next_step = (
+            "By default the image has 32x32 pixels; give one of yours: draw_network(net, image=X[:1]). If net(X) fails "
+            "for your images, too, correct the shapes in its layers."
+        )
+        raise CourseworkError(what, where=type(net).__name__, next_step=next_step) from error
     finally:
         net._compiled_call_impl = compiled
         for module, mode in modes:
