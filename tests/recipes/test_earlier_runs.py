@@ -106,6 +106,25 @@ def test_a_run_on_somebodys_own_loader_is_not_measured_on_other_images():
         load_run("my_loader", network=small_cnn)
 
 
+class Wide(torch.nn.Sequential):
+    """A network that is made with a setting, which the record of a training by hand does not have."""
+
+    def __init__(self, width):
+        super().__init__(torch.nn.Conv2d(3, width, 32), torch.nn.Flatten(), torch.nn.Linear(width, 10))
+
+
+@pytest.mark.parametrize("network", [None, Wide(5)])
+def test_the_network_of_a_training_by_hand_is_asked_for_by_the_name_of_the_argument(data, network):
+    net = Wide(4)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    loss = torch.nn.CrossEntropyLoss()
+    train_ch3(net, BatchLoader(data.train, 50), None, loss, 1, optimizer, record="wide", curves=False)
+    with pytest.raises(CourseworkError) as caught:
+        load_run("wide", data, "cpu", network=network)
+    assert "load_run('wide', network=" in caught.value.next_step and "evaluate" in caught.value.next_step
+    assert load_run("wide", data, "cpu", network=Wide(4)).net[0].out_channels == 4
+
+
 WRAPPERS = {
     "compiled": lambda net: torch.compile(net, backend="eager"),
     "DataParallel": torch.nn.DataParallel,

@@ -165,7 +165,10 @@ def _exported(program, example):
         return torch.export.export(program, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
     except Exception as error:
         what = f"torch.export cannot export {name}: {_first_line(error)}"
-        advice = "Its forward must compute the same for all images: no if that depends on pixels or on the batch."
+        advice = (
+            "Its forward must compute the same for all images: no if that depends on pixels or on their number. To get "
+            "the number of images, write X.shape[0] in place of len(X)."
+        )
         raise CourseworkError(what, where=f"the forward of {name}", next_step=advice) from error
 
 

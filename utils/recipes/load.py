@@ -67,7 +67,7 @@ def load_run(
     state = checkpoint_of(run)
     test_images = evenly_spaced(data.test, min(run.record.get("test_images") or len(data.test), len(data.test)))
     with isolated_randomness(0, device):  # the random weights are replaced below
-        net = network if isinstance(network, nn.Module) else recipe.make_network(len(data.classes))
+        net = network if isinstance(network, nn.Module) else made_again(run, recipe, len(data.classes))
         check_network_output(recipe, net, test_images, len(data.classes))
         net = laid_out(net, device).to(device)
     load_weights(run, net, weights_of(state))
@@ -144,9 +144,25 @@ def named_network(run: Run, path: str | None):
         raise CourseworkError(
             f"The network of {run.name} cannot be found: {path or 'its class was not recorded'}.",
             where=run.folder,
-            next_step=f"Define or import its class, then give it: load_run({run.name!r}, network={name}).",
+            next_step=f"Define or import its class. {how_to_give(run, f'{name}(...)')}",
         )
     return make_net
+
+
+def made_again(run: Run, recipe: Recipe, num_classes: int) -> nn.Module:
+    """Return a new network of a recipe; for a run by hand, whose settings are unknown, errors say how to give it."""
+    try:
+        return recipe.make_network(num_classes)
+    except CourseworkError as error:
+        if run.is_by_hand:
+            error.next_step = how_to_give(run, f"{import_path(recipe.network).rpartition('.')[2]}(...)")
+        raise
+
+
+def how_to_give(run: Run, network: str) -> str:
+    """Return an advice with the lines to type for a run whose network is needed."""
+    call = f"({run.name!r}, network={network})"
+    return f"Give its network as it was trained: load_run{call} or evaluate{call}."
 
 
 def augmentation_of(entry: dict):
@@ -178,7 +194,7 @@ def load_weights(run: Run, net: nn.Module, weights: dict) -> None:
         raise CourseworkError(
             f"The weights of {run.name} do not fit {import_path(type(net))}: {str(error).splitlines()[-1].strip()}",
             where=run.folder,
-            next_step="Give the network that was trained: network.json in the run's folder has its layers and source.",
+            next_step=f"{how_to_give(run, '...')} The folder's network.json has its layers and source.",
         ) from None
 
 
