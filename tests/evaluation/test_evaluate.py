@@ -232,6 +232,8 @@ def test_class_names_come_from_the_data_or_from_the_caller():
     loader = torch.utils.data.DataLoader(dataset, 25)
     assert evaluate(foreign(3), loader)["classes"] == ["ant", "bee", "cow"]
     assert evaluate(foreign(5), loader)["classes"] == ["ant", "bee", "cow", "3", "4"]
+    part, _ = torch.utils.data.random_split(dataset, [30, 20])
+    assert evaluate(foreign(3), torch.utils.data.DataLoader(part, 25))["classes"] == ["ant", "bee", "cow"]
     dataset.classes = ["ant", "bee"]  # not all labels have a name
     assert evaluate(foreign(3), loader)["classes"] == ["0", "1", "2"]
 

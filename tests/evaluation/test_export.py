@@ -108,6 +108,14 @@ def test_without_the_packages_for_onnx_the_rest_is_written_and_the_command_is_na
     torch.testing.assert_close(p, ending_in_softmax(X), rtol=0, atol=1e-6)  # no second softmax
 
 
+def test_the_classes_of_another_data_set_have_numbers_and_a_wrapper_is_taken_off(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "PACKAGES", ("no_such_package",))
+    net = nn.DataParallel(nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 12)))
+    export_network(net, tmp_path, IMAGES)
+    assert (tmp_path / "classes.txt").read_text().split() == [str(number) for number in range(12)]
+    assert (tmp_path / "Sequential.pt2").exists()  # named after the network and not after its wrapper
+
+
 class ByPixels(nn.Module):
     """A network whose computation depends on the pixels."""
 

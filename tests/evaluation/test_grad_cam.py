@@ -7,7 +7,7 @@ from networks_by_hand import Gated
 from torch import nn
 
 from utils.errors import CourseworkError
-from utils.evaluation.grad_cam import grad_cam_maps
+from utils.evaluation.grad_cam import grad_cam_maps, scores_and_maps
 from utils.models import REPORTED_NETWORKS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -145,6 +145,87 @@ def test_a_map_that_is_too_narrow_is_too_small(X):
 def test_a_network_without_maps_is_an_error(X):
     with pytest.raises(CourseworkError, match="too small for Grad-CAM"):
         grad_cam_maps(nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), X, 1)
+
+
+class Attention(nn.Module):
+    """Attention whose weights (B, heads, tokens, tokens) are the output of a layer."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads, self.qkv, self.drop = heads, nn.Linear(width, 3 * width), nn.Dropout(0.0)
+
+    def forward(self, X):
+        q, k, v = self.qkv(X).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return (self.drop((q @ k.transpose(-2, -1)).softmax(-1)) @ v).transpose(1, 2).flatten(2)
+
+
+class Transformer(nn.Module):
+    """Patches of 8x8 pixels, attention between them (and a class token), and a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch, self.attention, self.head = nn.Conv2d(3, 8, 8, 8), Attention(8, 2), nn.Linear(8, 10)
+
+    def forward(self, X):
+        X = self.patch(X).flatten(2).transpose(1, 2)
+        X = torch.cat([torch.zeros(len(X), 1, 8), X], 1)
+        return self.head((X + self.attention(X))[:, 0])
+
+
+class ChannelsLast(nn.Module):
+    """Maps (B, H, W, C) for a layer norm and a linear layer, as in Swin and ConvNeXt."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch, self.norm, self.linear = nn.Conv2d(3, 6, 4, 4), nn.LayerNorm(6), nn.Linear(6, 12)
+        self.pool, self.head = nn.AdaptiveAvgPool2d(1), nn.Linear(12, 10)
+
+    def forward(self, X):
+        X = self.linear(self.norm(self.patch(X).permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        self.seen = X
+        return self.head(self.pool(X).flatten(1))
+
+
+class Auxiliary(nn.Module):
+    """A second head on the same maps, as GoogLeNet has, whose scores are for training only."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head, self.auxiliary = nn.Conv2d(3, 6, 4, 4), nn.Linear(6, 10), nn.Conv2d(6, 4, 1)
+
+    def forward(self, X):
+        maps = self.body(X)
+        self.auxiliary(maps)
+        return self.head(maps.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("make", "maps_of"),
+    [
+        (Transformer, lambda net, X: net.patch(X)),
+        (ChannelsLast, lambda net, X: net.seen),
+        (Auxiliary, lambda net, X: net.body(X)),
+    ],
+)
+def test_attention_weights_channels_last_and_auxiliary_heads_are_not_the_maps(make, maps_of, X):
+    net = seeded(make)
+    found = grad_cam_maps(net, X, 3)
+    inputs = X.clone().requires_grad_()
+    y_hat, maps = scores_and_maps(net, inputs)
+    maps = [Y for Y in maps if Y.shape == maps_of(net, inputs).shape][-1]
+    gradient = torch.autograd.grad(y_hat[:, 3].sum(), maps)[0]
+    by_hand = (gradient.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True).relu()
+    by_hand = F.interpolate(by_hand, (32, 32), mode="bilinear")[:, 0].detach()
+    assert torch.allclose(found, by_hand / by_hand.amax((1, 2), keepdim=True).clamp(1e-12), atol=1e-4)
+
+
+def test_maps_of_a_network_in_double_precision_and_a_label_that_is_no_class(X):
+    net = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), mean(), nn.Linear(4, 10)))
+    expected = grad_cam_maps(net, X, 1)
+    assert torch.allclose(grad_cam_maps(net.double(), X, 1), expected, atol=1e-5)
+    for label in (10, -1, torch.tensor([0, 3, 12, 1])):
+        with pytest.raises(CourseworkError, match="classes 0 to 9"):
+            grad_cam_maps(net, X, label)
 
 
 def test_a_gate_beside_all_other_layers_leaves_their_maps_in_sight(X):

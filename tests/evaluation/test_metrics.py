@@ -186,6 +186,27 @@ def test_a_gate_is_any_submodule_of_that_name_that_returns_a_row_for_each_image(
     assert {name: a.shape for name, a in gates.items()} == {"network": (8, 3)}
 
 
+def test_a_gate_of_tokens_and_one_that_is_used_twice_are_left_out():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.twice = nn.ModuleDict({"gate": nn.Linear(4, 2)})
+            self.tokens = nn.ModuleDict({"gate": nn.Linear(4, 3)})
+            self.gate = nn.Linear(4, 3)
+
+        def forward(self, X):
+            self.tokens["gate"](X.flatten(2).transpose(1, 2).reshape(-1, 4))  # one row for each pixel
+            X = X.mean((2, 3))
+            return self.gate(X + self.twice["gate"](X).sum() - self.twice["gate"](2 * X).sum())
+
+    net, gates, in_parts = Shared(), {}, {}
+    data = [(torch.arange(192.0).view(12, 4, 2, 2) / 100, torch.arange(12) % 3)] * 2
+    scores(net, data, gates=gates)
+    assert {name: a.shape for name, a in gates.items()} == {"network": (24, 3)}
+    scores(net, data, lambda net, X: torch.cat([net(part) for part in X.split(5)]), gates=in_parts)
+    assert in_parts.keys() == gates.keys()
+
+
 def test_the_gates_of_a_class_without_images_are_not_a_number():
     means = class_gates({"block": torch.ones(2, 3)}, torch.tensor([0, 2]), 3)
     assert means["block"].isnan().tolist() == [[False] * 3, [True] * 3, [False] * 3]

@@ -146,9 +146,32 @@ def test_a_damaged_picture_is_an_error_or_a_picture_whatever_byte_is_wrong(rng):
 
 
 def test_a_path_that_leads_nowhere_is_said(tmp_path):
-    for path in (tmp_path / "none.png", tmp_path):
-        with pytest.raises(CourseworkError, match="exist"):
+    for path, problem in ((tmp_path / "none.png", "does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(CourseworkError, match=problem):
             read_picture(path)
+    for url in ("https://example.com/ship.png", "file:///tmp/ship.png"):
+        with pytest.raises(CourseworkError, match="URL") as caught:
+            read_picture(url)
+        assert "Download it first" in caught.value.next_step
+
+
+@pytest.mark.parametrize("source", [halves(), np.zeros((32, 32, 3)), torch.zeros(3, 32, 32), io.BytesIO(b"1"), None, 3])
+def test_what_is_neither_a_path_nor_bytes_is_said(source):
+    with pytest.raises(CourseworkError, match=f"type {type(source).__name__}") as caught:
+        classify(nn.Flatten(), source)
+    assert "Save" in caught.value.next_step
+
+
+@pytest.mark.parametrize("wrong", ["ship.png", nn.Flatten, None])
+def test_what_is_no_network_classifies_nothing(wrong):
+    with pytest.raises(CourseworkError, match="must be a network"):
+        classify(wrong, content(halves()))
+
+
+@pytest.mark.parametrize("net", [nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), nn.Conv2d(1, 10, 3)])
+def test_a_network_for_other_images_classifies_no_picture(net):
+    with pytest.raises(CourseworkError, match="colour picture of 32x32"):
+        classify(net, content(halves()))
 
 
 def test_a_file_that_is_too_large_is_not_even_read(tmp_path, monkeypatch):
@@ -214,4 +237,6 @@ def test_a_plain_network_classifies_a_picture_too(trained):
     assert classify(trained.net, content(halves()))[1] != p  # by default, normalised as CIFAR-10
     few = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
     assert set(classify(few, content(halves()))[1]) == {"0", "1", "2"}
+    many = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 12))  # ten of its classes are not CIFAR-10's
+    assert set(classify(many, content(halves()))[1]) == {str(number) for number in range(12)}
     assert set(classify(few, content(halves()), ["a", "b", "c"])[1]) == {"a", "b", "c"}

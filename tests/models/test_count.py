@@ -9,6 +9,7 @@ from networks import small_cnn, small_gated
 from networks_by_hand import NetByHand, Wrapper, lazy_net
 from torch import nn
 
+from utils.errors import CourseworkError
 from utils.models import GatedBlock, GatedConv, depth, find_gates, macs, network_table, parameters, summarise
 from utils.models.blocks import conv
 from utils.models.count import gate_outputs
@@ -161,7 +162,26 @@ def test_looking_at_a_network_changes_nothing_of_it(look, close_figures):
 def test_a_network_that_fails_is_left_as_it_was_too(look):
     net = small_gated().train()
     net[-1] = nn.Linear(7, 7)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(CourseworkError, match="shapes cannot be multiplied"):
         look(net)
     assert all(m.training and not m._forward_hooks and not m._forward_pre_hooks for m in net.modules())
     assert net.block1.branches.form == "auto" and torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("look", [macs, summarise, draw_network])
+def test_a_network_for_other_images_is_told_to_bring_one(look, close_figures):
+    grey = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 26 * 26, 10))
+    with pytest.raises(CourseworkError) as caught:
+        look(grey)
+    assert "image=X[:1]" in caught.value.next_step
+    assert look(grey, image=torch.zeros(1, 1, 28, 28))
+
+
+@pytest.mark.parametrize("look", [parameters, summarise, draw_network])
+def test_a_network_with_lazy_layers_is_first_called(look, close_figures):
+    net = nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
+    with pytest.raises(CourseworkError, match="lazy layers"):
+        look(net)
+    assert isinstance(net[1], nn.LazyLinear)  # its weights have not been chosen by looking at it
+    net(torch.zeros(2, 3, 32, 32))
+    assert look(net)

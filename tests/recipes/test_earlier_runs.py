@@ -9,6 +9,7 @@ from ledger_parts import SMALL, train
 from networks import small_cnn
 
 from utils import runs
+from utils.data import BatchLoader
 from utils.data.loader import make_iters
 from utils.errors import CheckpointWarning, CourseworkError
 from utils.evaluation.evaluate import measure_test_accuracy
@@ -105,6 +106,47 @@ def test_a_run_on_somebodys_own_loader_is_not_measured_on_other_images():
     train_ch3(net, loader, None, torch.nn.CrossEntropyLoss(), 1, optimizer, record="my loader", curves=False)
     with pytest.raises(CourseworkError, match="images of your own loader"):
         load_run("my_loader", network=small_cnn)
+
+
+class Wide(torch.nn.Sequential):
+    """A network that is made with a setting, which the record of a training by hand does not have."""
+
+    def __init__(self, width):
+        super().__init__(torch.nn.Conv2d(3, width, 32), torch.nn.Flatten(), torch.nn.Linear(width, 10))
+
+
+@pytest.mark.parametrize("network", [None, Wide(5)])
+def test_the_network_of_a_training_by_hand_is_asked_for_by_the_name_of_the_argument(data, network):
+    net = Wide(4)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    loss = torch.nn.CrossEntropyLoss()
+    train_ch3(net, BatchLoader(data.train, 50), None, loss, 1, optimizer, record="wide", curves=False)
+    with pytest.raises(CourseworkError) as caught:
+        load_run("wide", data, "cpu", network=network)
+    assert "load_run('wide', network=" in caught.value.next_step and "evaluate" in caught.value.next_step
+    assert load_run("wide", data, "cpu", network=Wide(4)).net[0].out_channels == 4
+
+
+WRAPPERS = {
+    "compiled": lambda net: torch.compile(net, backend="eager"),
+    "DataParallel": torch.nn.DataParallel,
+    "both": lambda net: torch.nn.DataParallel(torch.compile(net, backend="eager")),
+    "a compiled layer": lambda net: torch.nn.Sequential(torch.compile(net[0], backend="eager"), *net[1:]),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_a_wrapped_network_is_recorded_and_loaded_as_the_network_inside(data, name):
+    net = WRAPPERS[name](small_cnn())
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    loss = torch.nn.CrossEntropyLoss()
+    train_ch3(net, BatchLoader(data.train, 50), None, loss, 1, optimizer, record="a", curves=False)
+    summary = runs.find("a").network
+    assert summary["class"] == "Sequential" and summary["path"].endswith("container.Sequential") and summary["layers"]
+    expected = list(net.state_dict().values())
+    for network in (small_cnn, small_cnn(), WRAPPERS[name](small_cnn())):
+        loaded = load_run("a", data, "cpu", network=network).net
+        assert all(torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), expected, strict=True))
 
 
 def test_a_child_of_an_averaged_parent_starts_with_the_averaged_weights(data, tiny):

@@ -311,6 +311,18 @@ def test_what_cannot_be_used_is_refused_before_anything_is_written(name):
     assert caught.value.next_step and not all_runs()
 
 
+def test_a_cycle_that_ends_before_a_training_of_unknown_length_is_refused():
+    class Unknown:
+        def __iter__(self):
+            return iter([(torch.randn(4, 2), torch.tensor([0, 1, 0, 1]))] * 3)
+
+    net = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    cycle = lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=5)
+    with pytest.raises(CourseworkError, match="more steps of OneCycleLR"):
+        train_ch3(net, Unknown(), None, F.cross_entropy, 2, optimizer, callbacks=[cycle], curves=False, record=False)
+
+
 @pytest.mark.parametrize("make", [plateau, lambda optimizer: F1Score(), lambda optimizer: EarlyStopping()])
 def test_what_needs_watched_images_is_refused_without(make):
     with pytest.raises(CourseworkError):

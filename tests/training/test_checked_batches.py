@@ -5,6 +5,7 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -93,6 +94,7 @@ def from_workers():
 TABLE = {
     "the usual": (network, batches(), F.cross_entropy, None),
     "labels int32": (network, batches(labels=Y.int()), indexed, None),
+    "labels int32 for torch's loss": (network, batches(labels=Y.int()), F.cross_entropy, None),
     "labels uint8": (network, batches(labels=Y.byte()), F.cross_entropy, None),
     "one image": (network, [(X[:1], Y[:1])], F.cross_entropy, None),
     "uint8 that the network converts": (InPixels, batches(images=X.byte()), F.cross_entropy, None),
@@ -128,6 +130,42 @@ TABLE = {
     "float64": (network, batches(images=X.double()), F.cross_entropy, "float64"),
     "no batch": (network, [], F.cross_entropy, "no batch"),
     "an empty batch": (network, [(X[:0], Y[:0])], F.cross_entropy, "no example"),
+}
+
+
+class Returns(nn.Module):
+    """A network whose forward ends with this function of the scores."""
+
+    def __init__(self, end):
+        super().__init__()
+        self.net, self.end = network(), end
+
+    def forward(self, images):
+        return self.end(self.net(images))
+
+
+def conv():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, CLASSES))
+
+
+def pictures(*sizes):
+    return [(Image.new("RGB", (size, size)), 1) for size in sizes]
+
+
+def tensors(*sizes):
+    return [(torch.zeros(3, size, size), 1) for size in sizes]
+
+
+TABLE |= {
+    "a tuple of scores": (lambda: Returns(lambda y_hat: (y_hat, y_hat)), batches(), F.cross_entropy, "type tuple"),
+    "a dict of scores": (lambda: Returns(lambda y_hat: {"y": y_hat}), batches(), F.cross_entropy, "type dict"),
+    "one image and squeeze": (lambda: Returns(torch.squeeze), [(X[:1], Y[:1])], F.cross_entropy, "have the shape ("),
+    "channels last": (conv, batches(images=X.permute(0, 2, 3, 1)), F.cross_entropy, "(8, 4, 4, 3)"),
+    "no channels": (conv, batches(images=X[:, 0]), F.cross_entropy, "(8, 4, 4)"),
+    "PIL images": (network, DataLoader(pictures(4, 4), 2), F.cross_entropy, "PIL images"),
+    "PIL images from workers": (network, DataLoader(pictures(4, 4), 2, num_workers=1), F.cross_entropy, "PIL images"),
+    "images of different sizes": (network, DataLoader(tensors(4, 4, 4, 5), 2), F.cross_entropy, "different sizes"),
+    "float32 for a network in float64": (lambda: network().double(), batches(), F.cross_entropy, "in torch.float64"),
 }
 ONLY_IN_TRAINING = {
     "one image and batch norm": (with_norm, [(X[:1], Y[:1])], F.cross_entropy, "single image"),
@@ -207,6 +245,52 @@ def test_an_epoch_may_have_labels_of_both_kinds(mixed, wrong):
     data[wrong][1][1] = 12  # a label that is not a class, or shares that do not add up to 1
     with pytest.raises(CourseworkError, match="12"):
         train_an_epoch(network(), data, F.cross_entropy)
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.BCEWithLogitsLoss(), F.l1_loss])
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_a_loss_that_compares_numbers_refuses_class_labels(loss):
+    with pytest.raises(CourseworkError, match="equal shapes") as caught:
+        train(network(), batches(), loss)
+    assert "CrossEntropyLoss" in caught.value.next_step
+
+
+def test_a_network_that_mixes_up_images_and_features_is_told_so():
+    net = Returns(lambda y_hat: y_hat.view(-1, 5))
+    with pytest.raises(CourseworkError, match="scores for 16 images, but the batch has 8"):
+        train(net, batches(), F.cross_entropy)
+
+
+@pytest.mark.parametrize("wrong", ["images", "network"])
+def test_different_kinds_of_floats_come_with_the_conversion_that_helps(wrong):
+    data = batches(images=X.double() if wrong == "images" else X)
+    with pytest.raises(CourseworkError) as caught:
+        evaluate_accuracy(network() if wrong == "images" else network().half(), data)
+    assert ("X.float()" if wrong == "images" else "net.float()") in caught.value.next_step
+
+
+STEPS = {
+    "the loss alone": lambda net, X, y, loss, optimizer: loss(net(X), y),
+    "the loss of each image": lambda net, X, y, loss, optimizer: F.cross_entropy(net(X), y, reduction="none"),
+    "nothing": lambda net, X, y, loss, optimizer: None,
+    "three things": lambda net, X, y, loss, optimizer: (loss(net(X), y), net(X), 3),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_that_does_not_return_loss_and_scores_is_refused(name):
+    net = network()
+    with pytest.raises(CourseworkError, match="must return two things"):
+        train_epoch_ch3(net, batches(), F.cross_entropy, torch.optim.SGD(net.parameters(), 0.1), step=STEPS[name])
+
+
+@pytest.mark.parametrize("wrong", [lambda: [*torch.tensor(1.0)], lambda: divmod(*None), lambda: exec("a, b = None")])
+def test_an_error_in_a_step_of_ones_own_is_passed_on(wrong):
+    net = network()
+    with pytest.raises(TypeError):
+        train_epoch_ch3(
+            net, batches(), F.cross_entropy, torch.optim.SGD(net.parameters(), 0.1), step=lambda *arguments: wrong()
+        )
 
 
 def test_an_error_of_the_networks_own_is_passed_on():

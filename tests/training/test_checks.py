@@ -12,6 +12,7 @@ from training_parts import same
 from utils.errors import CourseworkError
 from utils.my_utils import train_ch3
 from utils.runs.run import all_runs
+from utils.training.step import Step
 
 pytestmark = pytest.mark.usefixtures("ledger_folder")
 
@@ -89,6 +90,7 @@ REFUSED = {
     "a loss's class": ({"loss": nn.CrossEntropyLoss}, "CrossEntropyLoss is a class"),
     "a loss's name": ({"loss": "cross_entropy"}, "type str"),
     "no loss": ({"loss": None}, "NoneType"),
+    "a step's class": ({"step": Step}, "Step is a class"),
     "no epoch": ({"num_epochs": 0}, "num_epochs=0"),
     "one and a half": ({"num_epochs": 1.5}, "num_epochs=1.5"),
     "a truth": ({"num_epochs": True}, "num_epochs=True"),

@@ -21,16 +21,17 @@ import pandas as pd
 import torch
 from torch import nn
 
-from utils.data.cifar10 import Split
 from utils.data.loader import MEAN, STD
 from utils.errors import CourseworkError, require
-from utils.evaluation.metrics import are_probabilities, class_names
+from utils.evaluation.metrics import are_probabilities, names_of_outputs
 from utils.evaluation.model_card import about_training, model_card
 from utils.evaluation.robustness import normalisation
 from utils.files import write_bytes, write_json
 from utils.models.convolution import FastConv2d
 from utils.models.gated import set_form
+from utils.models.source import unwrapped
 from utils.runs.run import safe
+from utils.training.checks import check_score_shape
 
 IMAGES = 1000  # the files are compared with the network on so many images
 BATCH_SIZES = (1, 2, 31, 33)  # one image, the size of the example, and odd sizes: one fast form begins at 32 images
@@ -54,6 +55,7 @@ class FromPixels(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
         with torch.no_grad():
             y_hat = net((example - self.mean) / self.std)
+        check_score_shape(y_hat, f"the forward of {type(net).__name__}")
         self.softmax = nn.Identity() if are_probabilities(y_hat) else nn.Softmax(dim=1)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -87,6 +89,7 @@ def export_network(
         classes, name = classes or split.classes, name or net_or_trained.recipe.name
         mean, std = normalisation(net_or_trained.test_iter).values()
         about = about or about_training(net_or_trained)
+    net = unwrapped(net)
     is_given = isinstance(images, torch.Tensor) and images.dtype == torch.uint8 and images.ndim == 4 and len(images)
     require(is_given, "There are no images to compare on.", "images", "Give uint8 images, such as data.test.images.")
     folder, name = Path(folder), safe(name or type(net).__name__)
@@ -94,7 +97,7 @@ def export_network(
     (folder / "parity.json").unlink(missing_ok=True)  # an old proof of new files would be wrong
     pixels = images[:IMAGES].cpu().float() / 255
     expected = _predict(FromPixels(_on_cpu(net), mean, std, pixels[:2]), pixels)
-    names = class_names(expected.shape[1], Split(images, None), classes)  # of ten classes: CIFAR-10's names
+    names = names_of_outputs(expected.shape[1], classes)
     example = torch.zeros(2, *pixels.shape[1:])  # of two images: one for a batch of one would be correct for one only
     programs = write_programs(FromPixels(readable(net), mean, std, pixels[:2]), example, folder / name)
     parity = {path.name: compare(run, pixels, expected) for path, run in programs.items()}
@@ -162,7 +165,10 @@ def _exported(program, example):
         return torch.export.export(program, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
     except Exception as error:
         what = f"torch.export cannot export {name}: {_first_line(error)}"
-        advice = "Its forward must compute the same for all images: no if that depends on pixels or len(X)."
+        advice = (
+            "Its forward must compute the same for all images: no if that depends on pixels or on their number. To get "
+            "the number of images, write X.shape[0] in place of len(X)."
+        )
         raise CourseworkError(what, where=f"the forward of {name}", next_step=advice) from error
 
 

@@ -51,9 +51,16 @@ def scores(
 
 
 class _GateOutputs:
-    """Collect the outputs of a network's gates, batch by batch: of all submodules called `gate` that return (B, k)."""
+    """Collect the outputs of a network's gates, batch by batch: of all submodules called `gate` that return (B, k).
+
+    A gate is left out if it returns another number of rows, such as one for each token, or if it is called several
+    times for the same images.
+    """
 
     def __init__(self, net):
+        self._net = net
+        self._count = None  # the number of images in the network's present call
+        self._called = set()  # the gates that this call has used
         self._gates = find_gates(net) if net is not None else {}
         self._of_batch = {name: [] for name in self._gates}
         self._batches = {name: [] for name in self._gates}
@@ -61,24 +68,34 @@ class _GateOutputs:
     @contextlib.contextmanager
     def recording(self):
         with contextlib.ExitStack() as hooks:
+            if self._gates:
+                hooks.callback(self._net.register_forward_pre_hook(self._begin).remove)
             for name, gate in self._gates.items():
                 hooks.callback(gate.register_forward_hook(self._hook(name)).remove)
             yield
 
+    def _begin(self, net, inputs):
+        self._count = len(inputs[0]) if inputs else None
+        self._called.clear()
+
     def _hook(self, name):
         def note(module, inputs, output):
+            is_table = isinstance(output, torch.Tensor) and output.ndim == 2
+            if not is_table or len(output) != (self._count or len(output)) or name in self._called:
+                self._batches.pop(name, None)
+            self._called.add(name)
             self._of_batch[name].append(output)
 
         return note
 
     def close_batch(self, count):
         """Keep each gate's last `count` rows: there are more if memory ran out and the batch was computed again."""
+        self._called.clear()
         for name, outputs in self._of_batch.items():
-            is_table = all(isinstance(output, torch.Tensor) and output.ndim == 2 for output in outputs)
-            if not outputs or not is_table or sum(len(output) for output in outputs) < count:
-                self._batches.pop(name, None)  # the submodule does not return a weight for each branch
-            elif name in self._batches:
+            if name in self._batches and sum(len(output) for output in outputs) >= count:
                 self._batches[name].append(torch.cat(outputs)[-count:].float().cpu())
+            else:
+                self._batches.pop(name, None)  # the gate was not used for all images
             outputs.clear()
 
     def joined(self):
@@ -92,13 +109,18 @@ def _finite(values):
     return values
 
 
+def names_of_outputs(count: int, classes: Iterable | None = None) -> tuple[str, ...]:
+    """Return names for a network's outputs without its data: `classes`, else CIFAR-10's for ten, else numbers."""
+    return class_names(count, None, CLASSES if classes is None and count == len(CLASSES) else classes)
+
+
 def class_names(
     count: int, data_iter=None, classes: Iterable | None = None, y: torch.Tensor | None = None
 ) -> tuple[str, ...]:
     """Return names for `count` classes: those in `classes`, else those of the data, else the numbers 0, 1, ...
 
-    The data's names are an attribute `classes` of the loader, of its split or of its dataset. They are not used if
-    there are fewer names than labels in y.
+    The data's names are an attribute `classes` of the loader, of its split or of its dataset, also if that is a Subset
+    of another one. They are not used if there are fewer names than labels in y.
     """
     if classes is not None:
         classes = tuple(str(name) for name in classes)
@@ -114,9 +136,11 @@ def class_names(
 
 
 def _names_of(data_iter):
-    for owner in (data_iter, getattr(data_iter, "dataset", None)):
+    owner = data_iter
+    while owner is not None:  # a loader, its dataset, and the dataset in a Subset, as random_split makes them
         if hasattr(owner, "classes"):
             yield owner.classes
+        owner = getattr(owner, "dataset", None)
     if hasattr(data_iter, "split"):
         yield getattr(data_iter.split, "classes", CLASSES)
 

@@ -7,6 +7,8 @@ picture, p = classify(load_pretrained("quick"), "ship.png")  # or any network fo
 from __future__ import annotations
 
 import io
+import os
+import re
 import struct
 import warnings
 from collections.abc import Iterable
@@ -20,9 +22,10 @@ from torch import nn
 from utils.data.cifar10 import Split
 from utils.data.loader import MEAN, STD, BatchLoader, to_device
 from utils.data.sources.pictures import middle_square
-from utils.errors import DataError
-from utils.evaluation.metrics import class_names, probabilities, scores
+from utils.errors import CourseworkError, DataError, require
+from utils.evaluation.metrics import class_names, names_of_outputs, probabilities, scores
 from utils.evaluation.robustness import normalisation
+from utils.training.checks import name_of_type
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # without EPS, for which pillow starts another program
 NET_SIZE = 32  # pixels; the size of the images if only a network is given, which does not know it
@@ -31,6 +34,7 @@ LARGEST = 50_000_000  # the largest number of pixels, some 150 MB in memory, and
 UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, struct.error)
 _LARGE = "This picture is too large."
 ADVICE = f"Give a picture as {', '.join(FORMATS)}; any picture program can save PNG or JPEG."
+SAVE = "Save a PIL image, an array or a tensor as a file first, and give its path. Of a BytesIO, give getvalue()."
 SMALLER = f"Make the picture smaller: at most {LARGEST // 10**6} million pixels, and as many bytes."
 
 
@@ -47,6 +51,8 @@ def classify(
         net, predict, device, size = net_or_trained, None, None, NET_SIZE
         settings = {"mean": mean, "std": std}
     else:
+        what = f"The first argument must be a network or a training, but is {name_of_type(net_or_trained)}."
+        require(hasattr(net_or_trained, "test_iter"), what, "classify", "Write classify(net, source).")
         net, predict = net_or_trained.net, net_or_trained.step.predict
         images = net_or_trained.test_iter.split.images
         device, size = images.device, images.shape[-1]
@@ -54,9 +60,17 @@ def classify(
     picture = read_picture(source, size)
     split = to_device(Split(picture[None], torch.zeros(1, dtype=torch.int64)), device)
     data_iter = BatchLoader(split, 1, **settings)
-    y_hat, _ = scores(net, data_iter, predict)
+    try:
+        y_hat, _ = scores(net, data_iter, predict)
+    except RuntimeError as error:
+        if not re.search("shapes cannot be multiplied|channels", str(error)):
+            raise
+        what = f"The network can't take a colour picture of {size}x{size} pixels: {str(error).splitlines()[0]}"
+        next_step = "Give a network for such images. For other sizes, give what Recipe.train or load_run returns."
+        raise CourseworkError(what, where=type(net).__name__, next_step=next_step) from error
     p = probabilities(y_hat)[0]
-    names = class_names(len(p), getattr(net_or_trained, "test_iter", data_iter), classes)
+    test_iter = getattr(net_or_trained, "test_iter", None)
+    names = names_of_outputs(len(p), classes) if test_iter is None else class_names(len(p), test_iter, classes)
     return picture, {names[i]: float(p[i]) for i in p.argsort(descending=True, stable=True).tolist()}
 
 
@@ -90,9 +104,13 @@ def _content(source):
         content = bytes(source)
         where = "the uploaded file"
     else:
+        what = f"A picture must be a path or the bytes of a file, but is {name_of_type(source)}."
+        _check(isinstance(source, (str, os.PathLike)), what, "source", SAVE)
+        is_url = re.match("[a-z]+://", str(source)) is not None
+        _check(not is_url, "A picture can't be read from a URL.", source, "Download it first, and give the path.")
         path = Path(source).expanduser()
-        if not path.is_file():
-            raise DataError("This file does not exist.", where=path, next_step="Check the path and its spelling.")
+        _check(not path.is_dir(), "This is a folder, not a file.", path, "Give the path of one picture in it.")
+        _check(path.is_file(), "This file does not exist.", path, "Check the path and its spelling.")
         _check(path.stat().st_size <= LARGEST, _LARGE, f"{path}: {path.stat().st_size:,} bytes")
         content = path.read_bytes()
         where = path

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
+from utils.errors import CourseworkError, require
 from utils.models.gated import GatedConv
+from utils.models.source import unwrapped
 
 WEIGHTED = ("Convolution", "Addmm", "Mm", "Bmm", "Baddbmm")  # autograd nodes of convolutions and matrix products
 
 
 def parameters(net: nn.Module) -> int:
     """Return the number of trainable parameters."""
+    what = "The network has lazy layers, whose weights have no shape before the first batch."
+    has_shapes = not any(is_lazy(parameter) for parameter in net.parameters())
+    require(has_shapes, what, type(net).__name__, "Call net(X) with one batch of images first.")
     return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
 
 
 def macs(net: nn.Module, size: int = 32, image: torch.Tensor | None = None) -> int:
     """Return the multiply-adds (MACs) of convolutions and matrix products for one image: half of torch's FLOPs."""
+    net = unwrapped(net)
     image = example_image(net, size) if image is None else image
     with measured(net), counted_flops() as counter:
         net(image)
@@ -31,6 +39,7 @@ def macs(net: nn.Module, size: int = 32, image: torch.Tensor | None = None) -> i
 
 def depth(net: nn.Module, size: int = 32) -> int:
     """Count the convolutions and linear layers on the longest path from the image to the scores."""
+    net = unwrapped(net)
     image = example_image(net, size)
     with measured(net), torch.enable_grad():
         scores = net(image.requires_grad_())
@@ -67,7 +76,7 @@ def network_table(networks: dict[str, Callable[[], nn.Module]]) -> list[dict]:
 def find_gates(net: nn.Module) -> dict[str, nn.Module]:
     """Return {name: gate}: the submodules called `gate`; the name is that of their block ("network": net itself)."""
     gates = {}
-    for name, module in net.named_modules():
+    for name, module in unwrapped(net).named_modules():
         parent, _, attribute = name.rpartition(".")
         if attribute == "gate":
             gates[parent or "network"] = module
@@ -76,6 +85,7 @@ def find_gates(net: nn.Module) -> dict[str, nn.Module]:
 
 def gate_outputs(net: nn.Module, image: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
     """Return {name: output} of the gates from find_gates that weigh branches, for one image."""
+    net = unwrapped(net)
     image = example_image(net) if image is None else image
     outputs = {}
     blocks = dict(net.named_modules())
@@ -162,6 +172,15 @@ def measured(net: nn.Module):
             for module, _ in forms:
                 module.form = "loop"
             yield
+    except RuntimeError as error:
+        if not re.search("shapes cannot be multiplied|channels", str(error)):
+            raise
+        what = f"The network can't compute the example image: {str(error).splitlines()[0]}"
+        next_step = (
+            "By default the image has 32x32 pixels; give one of yours: draw_network(net, image=X[:1]). If net(X) fails "
+            "for your images, too, correct the shapes in its layers."
+        )
+        raise CourseworkError(what, where=type(net).__name__, next_step=next_step) from error
     finally:
         net._compiled_call_impl = compiled
         for module, mode in modes:

@@ -62,6 +62,13 @@ def find_by_path(path: str) -> Callable | None:
     return code if inspect.isfunction(code) and is_known else None
 
 
+def unwrapped(net: nn.Module) -> nn.Module:
+    """Return the network inside torch.compile(net), nn.DataParallel(net) and DistributedDataParallel(net)."""
+    while hasattr(net, "_orig_mod") or isinstance(net, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        net = net._orig_mod if hasattr(net, "_orig_mod") else net.module
+    return net
+
+
 def source_of(code: Callable) -> str | None:
     """Return the source text of a class or function, also of one defined in a notebook cell; None if unknown."""
     code = _class_or_function(code)

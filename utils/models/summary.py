@@ -27,6 +27,7 @@ from utils.models.count import (
     weighs_branches,
 )
 from utils.models.gated import GatedConv
+from utils.models.source import unwrapped
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.SiLU, nn.ELU, nn.PReLU, nn.Softmax, nn.ReLU6)
@@ -49,6 +50,7 @@ def summarise(net: nn.Module, image: torch.Tensor | None = None) -> dict:
 
     image: an example (1, C, H, W). Default: zeros of 32x32 pixels.
     """
+    net = unwrapped(net)
     image = example_image(net) if image is None else image
     return {
         "class": type(net).__name__,

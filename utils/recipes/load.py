@@ -67,7 +67,7 @@ def load_run(
     state = checkpoint_of(run)
     test_images = evenly_spaced(data.test, min(run.record.get("test_images") or len(data.test), len(data.test)))
     with isolated_randomness(0, device):  # the random weights are replaced below
-        net = network if isinstance(network, nn.Module) else recipe.make_network(len(data.classes))
+        net = network if isinstance(network, nn.Module) else made_again(run, recipe, len(data.classes))
         check_network_output(recipe, net, test_images, len(data.classes))
         net = laid_out(net, device).to(device)
     load_weights(run, net, weights_of(state))
@@ -145,9 +145,25 @@ def named_network(run: Run, path: str | None):
         raise CourseworkError(
             f"The network of {run.name} cannot be found: {path or 'its class was not recorded'}.",
             where=run.folder,
-            next_step=f"Define or import its class, then give it: load_run({run.name!r}, network={name}).",
+            next_step=f"Define or import its class. {how_to_give(run, f'{name}(...)')}",
         )
     return make_net
+
+
+def made_again(run: Run, recipe: Recipe, num_classes: int) -> nn.Module:
+    """Return a new network of a recipe; for a run by hand, whose settings are unknown, errors say how to give it."""
+    try:
+        return recipe.make_network(num_classes)
+    except CourseworkError as error:
+        if run.is_by_hand:
+            error.next_step = how_to_give(run, f"{import_path(recipe.network).rpartition('.')[2]}(...)")
+        raise
+
+
+def how_to_give(run: Run, network: str) -> str:
+    """Return an advice with the lines to type for a run whose network is needed."""
+    call = f"({run.name!r}, network={network})"
+    return f"Give its network as it was trained: load_run{call} or evaluate{call}."
 
 
 def augmentation_of(entry: dict):
@@ -167,14 +183,19 @@ def as_tuple(value):
 
 
 def load_weights(run: Run, net: nn.Module, weights: dict) -> None:
-    """Load weights into a network; raise an error that names its class if they do not fit."""
+    """Load weights into a network; raise an error that names its class if they do not fit.
+
+    The weights' names may have the prefixes of torch.compile or nn.DataParallel, in the run or in the network.
+    """
+    own_names = dict(zip(plain_names(net.state_dict()), net.state_dict(), strict=True))
+    names = [own_names.get(plain, name) for plain, name in zip(plain_names(weights), weights, strict=True)]
     try:
-        net.load_state_dict(weights)
+        net.load_state_dict(dict(zip(names, weights.values(), strict=True)))
     except RuntimeError as error:
         raise CourseworkError(
             f"The weights of {run.name} do not fit {import_path(type(net))}: {str(error).splitlines()[-1].strip()}",
             where=run.folder,
-            next_step="Give the network that was trained: network.json in the run's folder has its layers and source.",
+            next_step=f"{how_to_give(run, '...')} The folder's network.json has its layers and source.",
         ) from None
 
 
@@ -188,6 +209,14 @@ def warn_of_edits(run: Run, net: nn.Module, state: dict) -> None:
             CheckpointWarning,
             stacklevel=3,
         )
+
+
+def plain_names(weights: dict) -> list[str]:
+    """Return the names of weights without the prefixes of torch.compile and nn.DataParallel."""
+    names = [name.replace("_orig_mod.", "") for name in weights]
+    while names and all(name.startswith("module.") for name in names):
+        names = [name.removeprefix("module.") for name in names]
+    return names
 
 
 def loss_of(run: Run, recipe: Recipe):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from utils.models.source import import_path, sources_of
+from utils.models.source import import_path, sources_of, unwrapped
 from utils.models.summary import summarise
 
 
@@ -28,6 +28,7 @@ class FirstImage:
 
 def describe_network(net: nn.Module, image: torch.Tensor | None, path: str | None = None, settings=None) -> dict:
     """Return the content of network.json; without layers if the network cannot be called with a single image."""
+    net = unwrapped(net)
     facts = {"path": path or import_path(type(net)), "settings": settings or {}}
     facts["source"] = "\n\n".join(sources_of(net).values()) or None
     try:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterable, Iterator
 
 import torch
 from torch.utils.data import Dataset, IterableDataset
 
 from utils.errors import CourseworkError
-from utils.training.checks import name_of_type
+from utils.training.checks import check_score_shape, name_of_type
 from utils.training.measure import place
 
 
@@ -75,12 +76,7 @@ def check_labels(y, count, name, mixed=False):
 
 def check_scores(y_hat, y, name="y_hat, y"):
     """Raise an error unless y holds a label, or the shares of all classes, and y_hat a score per class, per example."""
-    is_tensor = isinstance(y_hat, torch.Tensor)
-    if not is_tensor or y_hat.ndim != 2 or y_hat.shape[1] < 2:
-        content = f"have the shape {tuple(y_hat.shape)}" if is_tensor else f"are {name_of_type(y_hat)}"
-        what = f"Scores must be a tensor (B, classes), with two classes at least, but {content}."
-        next_step = "End the network with nn.Flatten() and nn.Linear(..., classes). Two classes need two scores."
-        raise CourseworkError(what, where=name, next_step=next_step)
+    check_score_shape(y_hat, name)
     check_labels(y, y_hat.shape[0], name, mixed=True)
     if are_mixed(y) and y.shape != y_hat.shape:
         what = f"Labels of mixed images must have the scores' shape {tuple(y_hat.shape)}, but have {tuple(y.shape)}."
@@ -117,7 +113,8 @@ class CheckedBatches:
             check_pair(batch, self._name, self._mixed)
             X, y = batch
             self._X = X.to(self._device, non_blocking=True)
-            self._y = y.to(self._device, non_blocking=True)
+            dtype = y.dtype if y.is_floating_point() else torch.int64  # torch's losses take no int32, for example
+            self._y = y.to(self._device, dtype, non_blocking=True)
             yield self._X, self._y
         self._check_values()
 
@@ -142,8 +139,10 @@ class CheckedBatches:
         return self
 
     def __exit__(self, kind, error, trace):
-        if isinstance(error, (RuntimeError, IndexError, ValueError, TypeError)) and self._X is not None:
-            explained = self._explain(error)
+        if isinstance(error, (RuntimeError, IndexError, ValueError, TypeError)):
+            explained = self._explain_loader(error, trace) or self._explain_step(error, trace)
+            if explained is None and self._X is not None:
+                explained = self._explain(error)
             if explained is not None:
                 raise explained from error
 
@@ -151,6 +150,30 @@ class CheckedBatches:
         what = f"The labels are from {least} to {most}, {reason.rstrip('.')}."
         next_step = "Labels must be 0, 1, ..., classes - 1. Correct them, or give the last layer more outputs."
         return CourseworkError(what, where=self._name, next_step=next_step)
+
+    def _explain_loader(self, error, trace):
+        """Return a CourseworkError if a DataLoader could not join the examples of its data set, else None."""
+        message = str(error)
+        if "collate" not in message + "".join(traceback.format_tb(trace)):
+            return None
+        if "PIL" in message:
+            what = "The data set returns PIL images, but batches consist of tensors."
+            next_step = "Give it a transform that makes tensors: ImageFolder(folder, transforms.ToTensor())."
+            return CourseworkError(what, where=self._name, next_step=next_step)
+        if "equal size" in message:
+            what = f"The images have different sizes, so they can't be one batch: {message.splitlines()[-1]}"
+            next_step = "Give all of them one size in the transform: transforms.Resize((32, 32)) before ToTensor()."
+            return CourseworkError(what, where=self._name, next_step=next_step)
+        return None
+
+    def _explain_step(self, error, trace):
+        """Return a CourseworkError if what the training step returned could not be unpacked, else None."""
+        is_in_loop = trace.tb_next is None and "unpack" in str(error)
+        if is_in_loop or ("0-d tensor" in str(error) and trace.tb_next.tb_next is None):
+            what = "A training step must return two things: the loss of the batch, and the scores."
+            next_step = "End it with: return batch_loss.detach(), y_hat.detach()"
+            return CourseworkError(what, where="step", next_step=next_step)
+        return None
 
     def _explain(self, error):
         """Return a CourseworkError if the last batch explains this error of PyTorch, else None."""
@@ -163,6 +186,10 @@ class CheckedBatches:
             what = "Batch norm can't train on a batch of a single image, because it needs the variance over the batch."
             next_step = "Choose another batch_size, or let the loader drop its last, small batch: drop_last=True."
             return CourseworkError(what, where=self._name, next_step=next_step)
+        if len(self._X) == 1 and "got input" in message:  # in the backward pass of torch's cross-entropy
+            what = "The scores of a single image have the shape (classes,) in place of (1, classes)."
+            next_step = "Leave out squeeze() in forward, or name the dimensions that it removes: squeeze((2, 3))."
+            return CourseworkError(what, where=self._name, next_step=next_step)
         tensors = [*self._net.parameters(), *self._net.buffers()]
         devices = {str(tensor.device) for tensor in [self._X, *tensors]}
         if len(devices) > 1 and "device" in message:
@@ -172,17 +199,32 @@ class CheckedBatches:
         if weights is not None and weights.dtype != self._X.dtype and "type" in message:
             what = f"The images are {self._X.dtype}, but the network computes in {weights.dtype}."
             next_step = "Convert the images: X.float(), and pixels from 0 to 255 by X.float() / 255."
+            if self._X.dtype == torch.float32:
+                next_step = f"Convert the network: net.float(). Or convert the images: X.to({weights.dtype})."
             return CourseworkError(what, where=self._name, next_step=next_step)
+        return self._explain_channels(message) or self._explain_labels(error, message)
+
+    def _explain_channels(self, message):
+        shape = tuple(self._X.shape)
+        what = f"A convolution needs images (B, channels, height, width), but these have the shape {shape}."
+        if len(shape) == 4 and shape[3] in (1, 3) and shape[1] > 3 and "channels" in message:
+            return CourseworkError(what, where=self._name, next_step="Move the channels: X.permute(0, 3, 1, 2).")
+        if len(shape) == 3 and ("got 3D" in message or f"[1, {', '.join(map(str, shape))}]" in message):
+            next_step = "Add a dimension for the only channel: X.unsqueeze(1)."
+            return CourseworkError(what, where=self._name, next_step=next_step)
+        return None
+
+    def _explain_labels(self, error, message):
         if are_mixed(self._y):
             if re.search("target|index|indices", message):
                 what = f"This loss can't use labels {tuple(self._y.shape)} of mixed images: {message}"
                 next_step = "Use nn.CrossEntropyLoss and one score per class, or leave out Mixup and CutMix."
                 return CourseworkError(what, where=self._name, next_step=next_step)
         elif isinstance(error, IndexError) or "Class values" in message:  # from F.one_hot
-            return self._explain_labels(message)
+            return self._explain_range(message)
         return None
 
-    def _explain_labels(self, message):
+    def _explain_range(self, message):
         least, most = (int(label) for label in self._y.aminmax())
         numbers = re.findall(r"-?\d+", message)
         if "Class values" in message or str(least) in numbers or str(most) in numbers:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 
+import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
@@ -18,6 +20,9 @@ def check_training(net, loss, optimizer, step):
         what = "The network has lazy layers, whose weights have no shape before the first batch."
         next_step = "Call net(X) with one batch of images first, and make the optimizer after that."
         raise CourseworkError(what, where="net", next_step=next_step)
+    if isinstance(step, type):
+        what = f"step must be an object or a function, but {step.__name__} is a class."
+        raise CourseworkError(what, where="step", next_step=f"Write {step.__name__}().")
     check_loss(loss, step)
     check_optimizer(optimizer, net, step)
 
@@ -49,6 +54,36 @@ def check_reduction(loss):
     if settings.get("reduction") == "sum":
         what = "The loss returns the sum over the batch, so its gradient would grow with the number of images."
         next_step = 'Leave out reduction="sum": the loss must be a mean, or one value for each image.'
+        raise CourseworkError(what, where="loss", next_step=next_step)
+
+
+def check_score_shape(y_hat, name):
+    """Raise an error unless y_hat is a tensor (B, classes)."""
+    is_tensor = isinstance(y_hat, torch.Tensor)
+    if is_tensor and y_hat.ndim == 2 and y_hat.shape[1] > 1:
+        return
+    content = f"have the shape {tuple(y_hat.shape)}" if is_tensor else f"are {name_of_type(y_hat)}"
+    what = f"Scores must be a tensor (B, classes), with two classes at least, but {content}."
+    next_step = "End the network with nn.Flatten() and nn.Linear(..., classes). Two classes need two scores."
+    if not is_tensor:
+        next_step = "Let forward return the scores alone; torchvision's GoogLeNet and Inception need aux_logits=False."
+    elif y_hat.ndim < 2:
+        next_step += " Leave out squeeze(), which also removes the dimension of a batch with one image."
+    raise CourseworkError(what, where=name, next_step=next_step)
+
+
+def check_loss_arguments(loss, y_hat, y, error):
+    """Raise an error if the shapes of scores and labels explain why a loss failed."""
+    check_score_shape(y_hat, "net(X)")
+    if len(y_hat) != len(y):
+        what = f"The network returned scores for {len(y_hat)} images, but the batch has {len(y)}."
+        next_step = "Keep the first dimension in forward: X.flatten(1) does, but X.view(-1, n) may change it."
+        raise CourseworkError(what, where="net(X)", next_step=next_step)
+    if y.ndim == 1 and re.search("size of tensor|arget size", str(error)):
+        name = getattr(loss, "__name__", type(loss).__name__)
+        shapes = f"the scores have {tuple(y_hat.shape)} and the labels {tuple(y.shape)}"
+        what = f"{name} compares tensors of equal shapes, but {shapes}."
+        next_step = "Use nn.CrossEntropyLoss(), or a function that converts the labels: F.one_hot(y, classes).float()."
         raise CourseworkError(what, where="loss", next_step=next_step)
 
 

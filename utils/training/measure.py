@@ -8,7 +8,7 @@ import torch
 
 from utils.devices import as_device
 from utils.errors import CourseworkError
-from utils.training.checks import check_network, check_reduction
+from utils.training.checks import check_loss_arguments, check_network, check_reduction
 
 
 def mean_loss(loss, y_hat, y):
@@ -19,7 +19,11 @@ def mean_loss(loss, y_hat, y):
     counted as often as the batch has images.
     """
     check_reduction(loss)
-    value = loss(y_hat, y)
+    try:
+        value = loss(y_hat, y)
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        check_loss_arguments(loss, y_hat, y, error)
+        raise
     return value.mean() if value.ndim else value
 
 

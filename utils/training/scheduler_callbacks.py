@@ -89,7 +89,14 @@ class EachEpoch:
             # torch warns if a GradScaler skipped the first step, and older versions warn in SequentialLR itself.
             warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
             warnings.filterwarnings("ignore", "The epoch parameter in", UserWarning)
-            self.scheduler.step(*metric)
+            try:
+                self.scheduler.step(*metric)
+            except ValueError as error:  # from OneCycleLR, if the number of batches was not known before
+                if "Tried to step" not in str(error):
+                    raise
+                what = f"This training needs more steps of {self.name} than it has: one after each {self.each}."
+                next_step = "Make it with a larger total_steps: the number of epochs times the batches of an epoch."
+                raise CourseworkError(what, where=f"callbacks: {self.name}", next_step=next_step) from error
 
     def describe(self):
         """Return the scheduler's class, "epoch" or "batch", and its settings."""
