@@ -9,7 +9,7 @@ import warnings
 import pytest
 import torch
 from failing import Disk, death, error
-from victim import EVENTS, Happenings, Victim, differences
+from victim import Happenings, Victim, differences
 
 from utils.errors import CheckpointError, CheckpointWarning
 from utils.runs import checkpoint_files
@@ -168,7 +168,7 @@ def test_on_a_full_disk_a_training_warns_goes_on_and_saves_when_there_is_room_ag
     look = Happenings(5, lambda training: seen.append((victim.checkpoints.unsaved, listed(tmp_path)[0].name[11:24])))
     result, said = warned(lambda: victim.train(*full.callbacks(), look))
     assert differences(Victim().train(), result) == []
-    assert len(said) == 2 and all(re.search(r"No space left.*\n.*\n.*[\d,]+ MiB are free", text) for text in said)
+    assert len(said) == 1 and re.search(r"No space left.*\n.*\n.*[\d,]+ MiB are free", said[0])  # and not in each try
     assert "No space left" in seen[0][0] and seen[0][1] == "00000-0000003"
     assert victim.checkpoints.unsaved is None and not [*tmp_path.glob("*.partial")]
     assert differences(result, Victim(tmp_path, 99).train()) == []
@@ -197,7 +197,7 @@ def test_a_folder_replaced_by_a_file_is_warned_of_at_once_and_refused_at_the_nex
 
     victim = Victim(folder)
     result, said = warned(lambda: victim.train(Happenings(4, swap, order=NORMAL)))
-    assert differences(Victim().train(), result) == [] and len(said) == EVENTS - 3 + 1 and victim.checkpoints.unsaved
+    assert differences(Victim().train(), result) == [] and len(said) == 1 and victim.checkpoints.unsaved
     with pytest.raises(CheckpointError, match="cannot be read"):
         Victim(folder, 99).train()
     folder.unlink()

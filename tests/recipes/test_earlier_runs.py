@@ -135,6 +135,7 @@ WRAPPERS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Using `torch.compile:UserWarning")  # of a single compiled layer
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_a_wrapped_network_is_recorded_and_loaded_as_the_network_inside(data, name):
     net = WRAPPERS[name](small_cnn())

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tools import pages, reproduce
+from utils.errors import CourseworkError
 from utils.experiments import records
 from utils.experiments.records import read_records
 from utils.recipes import ABLATIONS, OURS, SYSTEMS, WITHOUT_SOFTMAX
@@ -77,7 +78,7 @@ def test_only_a_gpu_is_warmed_up_and_before_the_clock(tiny, data, monkeypatch, o
     job = reproduce.Job(tiny, "train_on_all", 0)
     reproduce.train(job, data, CPU, reproduce.Deadline(), FEW)
     assert not warmed
-    with pytest.raises((AssertionError, RuntimeError)):  # no such GPU
+    with pytest.raises(CourseworkError, match="cuda:99"):  # no such GPU
         reproduce.train(job, data, torch.device("cuda", 99), reproduce.Deadline(), FEW)
     assert warmed == ["cuda"]
 
