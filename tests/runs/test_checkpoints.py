@@ -211,7 +211,7 @@ class Adding:
 
 
 def batches_of(kind):
-    """Return a loader of four batches that draws from a generator of its own."""
+    """Return a loader of four batches that has a random generator."""
     data = TensorDataset(torch.rand(16, 3, 2, 2, generator=seeded(1)), torch.arange(16) % 10)
     if kind == "sampler":
         return DataLoader(data, 4, sampler=WeightedRandomSampler([1.0] * 16, 16, generator=seeded(2)))

@@ -93,7 +93,7 @@ def scores_and_maps(net, X):
 
 
 def _feature_maps(outputs, X):
-    """Return the outputs that are feature maps of at least 4x4: those of ON_MAPS or of a layer with kernels of its own.
+    """Return the outputs that are feature maps of at least 4x4: those of ON_MAPS, or of other layers with kernels.
 
     Attention weights (B, heads, tokens, tokens) and maps (B, H, W, C) have four dimensions, too. So other layers count
     only if they keep the number of channels, or the size, of the feature maps before them.

@@ -28,13 +28,16 @@ def describe(training):
         if hasattr(callback, "describe"):
             facts |= {f"{name}.{setting}": str(value) for setting, value in callback.describe().items()}
     facts |= _checksum(training.train_iter)
-    return facts | own_code(training.net, training.loss, training.step) | network_values(training.net)
+    return facts | own_code(training.net, training.loss, training.step) | _frozen(training.net)
 
 
 def network_values(net):
     """Return what of a network's description may change in a training: its attributes, and which weights are frozen."""
-    frozen = {f"{VALUE}net.{name}.requires_grad": str(value.requires_grad) for name, value in net.named_parameters()}
-    return attributes(net) | frozen
+    return attributes(net) | _frozen(net)
+
+
+def _frozen(net):
+    return {f"{VALUE}net.{name}.requires_grad": str(value.requires_grad) for name, value in net.named_parameters()}
 
 
 def edits(saved, net):
