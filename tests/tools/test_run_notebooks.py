@@ -210,7 +210,7 @@ def test_the_status_names_the_cell_and_how_far_its_training_is():
     assert run.training_progress(cells[1]) == []
 
 
-def test_a_folder_of_pages_that_cannot_be_written_is_named_without_a_traceback(suite):
+def test_a_folder_of_pages_that_cannot_be_written_is_named_without_a_traceback(suite, ran):
     (suite / "runs").rename(suite / "elsewhere")
     (suite / "runs").touch()
     done = run_python("-m", "tools.run", "01", cwd=suite, CIFAR10_SOURCE="synthetic")
