@@ -318,13 +318,16 @@ def comparison(group, other, accuracy):
 def difference(group, other, accuracy):
     """Return "+1.00 points (95 % interval +0.85 to +1.15, seeds 0, 1, 2)": the mean over the common seeds, in pairs."""
     points = [{record["seed"]: 100 * record[accuracy] for record in records} for records in (group, other)]
+    unit = "points with TTA" if accuracy == "accuracy" and group[0]["views"] != "plain" else "points"
     seeds = sorted(points[0].keys() & points[1].keys())
-    if len(seeds) < 2:
+    if not seeds:
         means = [statistics.fmean(values.values()) for values in points]
-        return f"{means[0] - means[1]:+.2f} points, by a single seed"
+        return f"{means[0] - means[1]:+.2f} {unit}, with different seeds"
+    if len(seeds) == 1:
+        return f"{points[0][seeds[0]] - points[1][seeds[0]]:+.2f} {unit} (one training each, seed {seeds[0]})"
     mean, half = t_interval([points[0][seed] - points[1][seed] for seed in seeds])
     interval = f"95 % interval {mean - half:+.2f} to {mean + half:+.2f}"
-    return f"{mean:+.2f} points ({interval}, seeds {', '.join(map(str, seeds))})"
+    return f"{mean:+.2f} {unit} ({interval}, seeds {', '.join(map(str, seeds))})"
 
 
 def undisturbed(records):

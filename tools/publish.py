@@ -75,8 +75,8 @@ CLONE = """\
         subprocess.run([*clone, here / "cifar10-coursework"])"""
 
 UPLOAD = """\
-On Colab: *File > Upload notebook*, then run the set-up cell. It asks for `cifar10-coursework.zip`, which `make zip`
-makes."""
+On Colab: *File > Upload notebook*, then run the set-up cell. It asks for `cifar10-coursework.zip`, a
+file from your teacher. (`make zip` makes it.)"""
 
 
 def settings():

@@ -135,10 +135,11 @@ def test_ours_are_compared_with_a_rival_on_the_same_machine_and_images():
     ours = record(OURS["fast"], accuracy=0.91, seconds={"training": 60.0, "answers": 4.0})
     theirs = rival(accuracy=0.9, seconds={"training": 80.0, "answers": 0.0})
     (text,) = pages.comparisons_with_rivals([ours, theirs])
-    assert text.startswith("`fast` against `airbench`") and "+1.00 points, by a single seed in 0.80 times" in text
+    assert text.startswith("`fast` against `airbench`")
+    assert "+1.00 points with TTA (one training each, seed 0) in 0.80 times" in text
     again = [ours | {"seed": 1, "accuracy": 0.94}, theirs | {"seed": 1, "accuracy": 0.91}]  # 1 and 3 points more
     (text,) = pages.comparisons_with_rivals([ours, theirs, *again])
-    assert "+2.00 points (95 % interval -10.71 to +14.71, seeds 0, 1)" in text
+    assert "+2.00 points with TTA (95 % interval -10.71 to +14.71, seeds 0, 1)" in text
     assert "in 0.80 times the time (AMD EPYC (2 cores))" in text
     assert text.endswith("with 1.00 times the parameters.")
     adapted = theirs | {"rival": theirs["rival"] | {"adapted": "no GPU"}}
@@ -154,7 +155,7 @@ def test_what_ran_under_other_conditions_is_not_compared(change):
 def test_a_time_that_is_an_upper_limit_is_not_compared():
     for change in ({"beside": 2}, {"device": OTHER_CPU}):
         text = pages.comparison([record(accuracy=0.91)], [record(OURS["fast"], **change)], "accuracy")
-        assert "+1.00 points, by a single seed, with 1.00 times the parameters." in text
+        assert "+1.00 points with TTA (one training each, seed 0), with 1.00 times the parameters." in text
 
 
 def test_an_ablation_is_compared_with_its_own_recipe():
