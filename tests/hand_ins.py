@@ -79,6 +79,7 @@ hand_in = {
     "accuracy": accuracy,
     "train_epoch": train_epoch,
     "evaluate": evaluate,
+    "mean": torch.tensor([0.4914, 0.4822, 0.4465]),
 }
 """
 PERFECT = (publish.setup_cell(), NETWORK, FUNCTIONS, TRAINING, HAND_IN)

@@ -282,6 +282,7 @@ def test_a_training_and_its_run_are_evaluated_through_the_same_door(train, data)
     first = evaluate(trained, effort=SMALL)
     assert first == evaluate_run(trained, SMALL) == evaluate(trained.run, data, network=gated)
     assert evaluate(trained.net, trained.test_iter)["accuracy"] == first["accuracy"]
+    assert evaluate(trained, effort="full") == first  # measured before; how to measure again is said
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,13 @@ def test_momentum_moves_against_the_rate_but_only_where_there_is_some(name, mome
         assert set(momenta) == {0.0}
 
 
+@pytest.mark.parametrize("name", ["cyclic", "one_cycle"])
+def test_an_optimizer_that_has_no_momentum_can_be_scheduled(name):
+    optimizer = torch.optim.Adagrad(torch.nn.Linear(2, 2).parameters(), lr=LR)
+    schedule = make_schedule(name, optimizer, num_epochs=EPOCHS, batches=3)
+    assert "momentum" not in schedule.scheduler.optimizer.param_groups[0]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_after_its_end_a_schedule_stays_where_it_is(name):
     run = Run(name)

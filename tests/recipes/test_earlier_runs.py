@@ -1,6 +1,8 @@
 """What is taken from an earlier run: a parent's weights and moments for a new training, or the network as trained."""
 
+import copy
 import dataclasses
+import functools
 import warnings
 
 import pytest
@@ -106,6 +108,44 @@ def test_a_run_on_somebodys_own_loader_is_not_measured_on_other_images():
     train_ch3(net, loader, None, torch.nn.CrossEntropyLoss(), 1, optimizer, record="my loader", curves=False)
     with pytest.raises(CourseworkError, match="images of your own loader"):
         load_run("my_loader", network=small_cnn)
+
+
+LOSSES = {
+    "smoothed": lambda: torch.nn.CrossEntropyLoss(label_smoothing=0.3),
+    "weighted": lambda: torch.nn.CrossEntropyLoss(weight=torch.arange(1.0, 11.0)),
+    "a function": lambda: functools.partial(torch.nn.functional.cross_entropy, label_smoothing=0.3),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_cross_entropy_of_a_training_by_hand_keeps_its_settings(data, name):
+    net, loss = small_cnn(), LOSSES[name]()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    train_ch3(net, make_iters(data, 50)[0], None, loss, 1, optimizer, record="by hand", curves=False)
+    loaded = load_run("by_hand", data, "cpu", network=small_cnn)
+    y_hat, y = torch.randn(7, 10), torch.arange(7)
+    assert loaded.loss(y_hat, y) == loss(y_hat, y) != torch.nn.functional.cross_entropy(y_hat, y)
+
+
+def cross_entropy_of_mine(y_hat, y):
+    return torch.nn.functional.cross_entropy(2 * y_hat, y)
+
+
+def test_a_loss_of_ones_own_is_not_taken_for_cross_entropy(data):
+    net = small_cnn()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    train_iter = make_iters(data, 50)[0]
+    train_ch3(net, train_iter, None, cross_entropy_of_mine, 1, optimizer, record="by hand", curves=False)
+    with pytest.raises(CourseworkError, match="cross_entropy_of_mine"):
+        load_run("by_hand", data, "cpu", network=small_cnn)
+
+
+def test_a_network_that_is_given_keeps_its_own_weights(data, tiny):
+    run = tiny.train(data, **SMALL).run
+    net = small_cnn()
+    before = copy.deepcopy(net.state_dict())
+    assert load_run(run, data, "cpu", network=net).net is not net and net.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 class Wide(torch.nn.Sequential):

@@ -11,7 +11,7 @@ import hand_ins
 import pytest
 import torch
 
-from tools.grading import child_code, judge, messages, scheme, source_checks, submissions, tables
+from tools.grading import child_code, judge, mark_run, messages, scheme, source_checks, submissions, tables
 from utils.errors import CourseworkError
 from utils.files import read_json
 from utils.report.marking import TASKS
@@ -333,3 +333,22 @@ def test_the_pages_of_the_sample_are_what_marking_makes_of_its_result(tmp_path):
     assert len(written) == 7
     for path in written:
         assert (tmp_path / path).read_bytes() == (sample / path).read_bytes(), path
+
+
+@pytest.mark.parametrize(("tested", "is_doubted"), [(10_000, True), (1_000, False), (100_000, True)])
+def test_an_accuracy_on_few_test_images_may_differ_by_luck(tested, is_doubted):
+    labels = torch.arange(10_000) % 10
+    predicted = torch.where(torch.arange(10_000) % 100 < 91, labels, labels + 1)
+    marking = types.SimpleNamespace(
+        test_set=types.SimpleNamespace(
+            labels=labels.numpy(), data=types.SimpleNamespace(source="synthetic", name="easy")
+        ),
+        run=types.SimpleNamespace(
+            record={"test_images": tested, "tests": [{"accuracy": 0.92, "views": "plain"}]}, evaluation=None
+        ),
+        notes=[],
+        claims=[],
+        give=lambda *arguments: None,
+    )
+    mark_run.mark_accuracy(marking, torch.cat([predicted, predicted[: mark_run.CHANGED]]))
+    assert marking.measured == 0.91 and bool(marking.claims) == is_doubted

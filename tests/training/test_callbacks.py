@@ -264,6 +264,27 @@ def test_the_best_weights_are_put_back_at_the_end_and_are_those_of_the_checkpoin
     assert same(weights, short)
 
 
+def test_of_two_callbacks_of_a_kind_the_one_that_restores_says_which_weights_count(tmp_path):
+    def make(optimizer):
+        losses = Losses(1.0, 4.0, 3.0, 2.0)  # by the loss, the first epoch is the best
+        return [Accuracies(0.1, 0.5, 0.2, 0.3), losses, KeepBest("val_loss", restore=True), KeepBest()]
+
+    first = train(lambda optimizer: make(optimizer)[:2], epochs=1)[1].state_dict()
+    net = train(make, folder=tmp_path)[1].state_dict()
+    assert same(net, first) and same(weights_of(newest(tmp_path)[1]), first)
+
+
+def test_the_best_epoch_by_another_column_is_another_training(tmp_path):
+    train(lambda optimizer: [KeepBest(), StopAfter(BATCHES)], folder=tmp_path)
+    with pytest.raises(CourseworkError, match="val_loss"):
+        train(lambda optimizer: [KeepBest("val_loss")], folder=tmp_path)
+
+
+def test_early_stopping_follows_the_watched_loss_by_default():
+    history = train(lambda optimizer: [EarlyStopping(min_delta=9.0, patience=2)], epochs=8, watched="test")[0]
+    assert len(history) == 3 and history.ended_early["column"] == "test_loss"
+
+
 def other_optimizer():
     return torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
 

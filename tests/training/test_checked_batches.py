@@ -293,6 +293,35 @@ def test_an_error_in_a_step_of_ones_own_is_passed_on(wrong):
         )
 
 
+class OneDimension(nn.Sequential):
+    """Asks for a dimension that is not there; the error names the numbers -1, 0 and 1, which are also labels."""
+
+    def forward(self, images):
+        super().forward(images)[0].softmax(dim=1)
+
+
+class SeventhLayer(nn.Sequential):
+    """Asks for a layer that is not there; the error names the number 7, which is also a label."""
+
+    def forward(self, images):
+        return self[7](images)
+
+
+class BytesAndText(nn.Sequential):
+    """Adds a text to images of type uint8; the error has the word "type" in it."""
+
+    def forward(self, images):
+        return images + "1"
+
+
+@pytest.mark.parametrize("kind", [OneDimension, SeventhLayer, BytesAndText])
+def test_an_error_of_the_networks_own_is_not_blamed_on_the_batch(kind):
+    data = batches(images=X.byte() if kind is BytesAndText else X, labels=Y)
+    net = kind(nn.Flatten(), nn.Linear(48, CLASSES))
+    with pytest.raises((IndexError, TypeError)):
+        train_epoch_ch3(net, data, F.cross_entropy, torch.optim.SGD(net.parameters(), lr=0.1))
+
+
 def test_an_error_of_the_networks_own_is_passed_on():
     class Broken(nn.Linear):
         def forward(self, images):

@@ -93,6 +93,7 @@ REFUSED = {
     "a step's class": ({"step": Step}, "Step is a class"),
     "no epoch": ({"num_epochs": 0}, "num_epochs=0"),
     "one and a half": ({"num_epochs": 1.5}, "num_epochs=1.5"),
+    "no batch between two points": ({"every": 0}, "every=0"),
     "a truth": ({"num_epochs": True}, "num_epochs=True"),
     "watched like a column": ({"watched": "train", "test_iter": batches()}, "watched must be"),
     "another network's optimizer": (

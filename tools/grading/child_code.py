@@ -145,8 +145,13 @@ def predict(folder: str, images: str) -> torch.Tensor:
     load_weights(run, net, weights)
     X = torch.from_numpy(np.load(images))
     split = Split(X, torch.zeros(len(X), dtype=torch.int64))  # without labels
-    mean, std = constants.get("mean") or MEAN, constants.get("std") or STD
+    mean, std = three_numbers(constants.get("mean"), MEAN), three_numbers(constants.get("std"), STD)
     return metrics.scores(net, BatchLoader(split, AT_A_TIME, mean=mean, std=std))[0].argmax(1)
+
+
+def three_numbers(values, default):
+    """Return the constants of a normalisation, given as a list, an array or a tensor; None means the default."""
+    return default if values is None else [float(value) for value in values]
 
 
 def replay(folder: str, train: str) -> dict:

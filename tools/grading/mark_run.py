@@ -5,6 +5,7 @@ A child gets the test images without labels, in a random order; the labels stay 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -111,8 +112,12 @@ def mark_accuracy(marking, predicted):
     if fall > LOOKED_UP:
         what = f"The accuracy falls by {100 * fall:.0f} points if images are mirrored and shifted by one pixel."
         marking.notes.append(f"{what} Are the answers stored in the submission?")
+    tolerance = max(CLAIM_TOLERANCE, 1.5 / len(labels))
+    tested = marking.run.record.get("test_images") or len(labels)
+    if tested < len(labels):  # a training with the effort "demo" is measured on a part of the test images
+        tolerance += 2 * math.sqrt(measured * (1 - measured) / tested)
     for file, claimed in claims_of(marking.run).items():
-        if abs(claimed - measured) > max(CLAIM_TOLERANCE, 1.5 / len(labels)):
+        if abs(claimed - measured) > tolerance:
             marking.claims.append(f"{file} claims an accuracy of {claimed:.2%}, but it is {measured:.2%}.")
     text = f"{measured:.2%} of {len(labels):,} test images of {data.name}"
     if data.source == "synthetic":

@@ -109,17 +109,20 @@ def evaluate_run(trained, effort=None, classes: Iterable | None = None) -> dict:
     test_iter = trained.test_iter
     split = test_iter.split
     folder = trained.folder
+    effort = effort if isinstance(effort, Effort) else choose_effort(effort, split.images.device)
     identity = {"weights": weights_hash(trained.net), "data": split.origin, "images": len(split)}
     earlier = (Run(folder).evaluation if folder else None) or {}
     if all(name in earlier and earlier[name] == value for name, value in identity.items()):
         print(f"These weights were already measured on {earlier.get('when')}. This is the record of that time.")
+        if earlier.get("effort") not in (None, effort.name):
+            print(f"Its effort was {earlier['effort']}. To measure with {effort.name}, remove {folder / EVALUATION}.")
         return earlier
     _require_finished(trained)
     run = Run(folder) if folder else None
     if run and run.record.get("tests"):
         print(f"Earlier measurements of this run on its test images: {len(run.record['tests'])}.")
-    effort = effort if isinstance(effort, Effort) else choose_effort(effort, split.images.device)
     record = {"when": now(), "checkpoint": run.checkpoint.name if run and run.checkpoint else None}
+    record |= {"effort": effort.name}
     changed_images = _measure_changed_images(trained, effort)  # first, since the next line already writes into run.json
     record = plain(record | identity | measure_test_accuracy(trained, classes=classes) | changed_images)
     if run:

@@ -108,7 +108,7 @@ def _moves_momentum(optimizer, cycle_momentum):
     """Return True if the momentum is to be cycled: by default, as in torch, but only if the optimizer has momentum."""
     if cycle_momentum is not None:
         return cycle_momentum
-    return all("betas" in group or group["momentum"] for group in optimizer.param_groups)
+    return all("betas" in group or group.get("momentum") for group in optimizer.param_groups)
 
 
 # name: (function that makes it, when it steps, how it is explained in the report, whatever the settings).

@@ -6,10 +6,13 @@ trained = load_run("mine", network=MyNet)     # if the network's class can't be 
 
 from __future__ import annotations
 
+import ast
+import copy
 import dataclasses
 import warnings
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
 from utils.data.augment import AUGMENTATIONS
@@ -67,7 +70,10 @@ def load_run(
     state = checkpoint_of(run)
     test_images = evenly_spaced(data.test, min(run.record.get("test_images") or len(data.test), len(data.test)))
     with isolated_randomness(0, device):  # the random weights are replaced below
-        net = network if isinstance(network, nn.Module) else made_again(run, recipe, len(data.classes))
+        if isinstance(network, nn.Module):
+            net = copy.deepcopy(network).cpu()  # the caller's own network keeps its weights
+        else:
+            net = made_again(run, recipe, len(data.classes))
         check_network_output(recipe, net, test_images, len(data.classes))
         net = laid_out(net, device).to(device)
     load_weights(run, net, weights_of(state))
@@ -219,6 +225,20 @@ def plain_names(weights: dict) -> list[str]:
     return names
 
 
+def cross_entropy_of(text: str):
+    """Return the cross-entropy that a record describes, with its settings; None if it describes something else."""
+    name, _, settings = text.partition(" ")
+    if name.lower().replace("_", "") not in ("crossentropy", "crossentropyloss"):
+        return None
+    try:
+        settings = ast.literal_eval(settings or "{}")
+        if "weight" in settings:
+            settings["weight"] = torch.tensor(settings["weight"])
+        return nn.CrossEntropyLoss(**settings)
+    except (SyntaxError, TypeError, ValueError):
+        return None
+
+
 def loss_of(run: Run, recipe: Recipe):
     """Return the loss that a run was trained with, or raise an error that says how to give it."""
     if recipe.loss in LOSSES and run.record.get("recipe"):
@@ -227,8 +247,9 @@ def loss_of(run: Run, recipe: Recipe):
     if module.startswith("torch.nn"):
         return make_loss(getattr(nn, name, None) or getattr(nn.functional, name), **recipe.loss_settings)
     by_hand = str((run.record.get("settings") or {}).get("loss") or "")
-    if not module and by_hand.lower().replace("_", "").startswith("crossentropy"):
-        return make_loss("cross_entropy")
+    loss = None if module else cross_entropy_of(by_hand)
+    if loss is not None:
+        return loss
     raise CourseworkError(
         f"The loss of {run.name} cannot be found again: {recipe.loss if module else by_hand or 'it was not recorded'}.",
         where=run.folder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import time
 import warnings
@@ -191,15 +192,20 @@ def restore(training, state):
 
 def weights_of(state) -> dict:
     """Return the weights in a checkpoint that are the training's result: the best epoch's, the averaged or the last."""
-    callbacks = state["callbacks"]
-    best = callbacks.get("KeepBest", {})
-    if best.get("restore") and best["weights"] is not None:
-        return best["weights"]
-    if "Average" in callbacks:
+    best = [kept for kept in _states_of("KeepBest", state) if kept.get("restore") and kept["weights"] is not None]
+    if best:
+        return best[-1]["weights"]
+    averages = _states_of("Average", state)
+    if averages:
         prefix = "module."
-        averaged = callbacks["Average"].items()
-        return {name.removeprefix(prefix): value for name, value in averaged if name.startswith(prefix)}
+        return {key.removeprefix(prefix): value for key, value in averages[-1].items() if key.startswith(prefix)}
     return state["net"]
+
+
+def _states_of(key, state):
+    """Return the states of all callbacks with a key, in the order in which they act (see `named`)."""
+    numbered = re.compile(rf"{key}\d*")
+    return [kept for name, kept in state["callbacks"].items() if numbered.fullmatch(name)]
 
 
 def check_parts(state, present, path):

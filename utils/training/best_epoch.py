@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from utils.errors import CourseworkError, check_count
+from utils.errors import CourseworkError, check_count, require
 
 
 def is_better(column, value, best) -> bool:
@@ -24,13 +24,14 @@ def check_column(column, training, where):
 class EarlyStopping:
     """End a training if a column of the history has not improved for `patience` epochs.
 
-    A loss improves if it falls by more than min_delta, every other column if it rises by more than min_delta. The
-    training then counts as finished; history.ended_early and the run's record contain the reason.
+    column: by default the loss on the watched images. A loss improves if it falls by more than min_delta, every other
+    column if it rises by more than min_delta. The training then counts as finished; history.ended_early and the run's
+    record contain the reason.
     """
 
     key = "EarlyStopping"
 
-    def __init__(self, column="val_loss", patience=5, min_delta=0.0):
+    def __init__(self, column=None, patience=5, min_delta=0.0):
         self.column = column
         self.patience = check_count("patience", patience, 1)
         self.min_delta = min_delta
@@ -41,6 +42,7 @@ class EarlyStopping:
         self.best_epoch = 0
 
     def check(self, training):
+        self.column = self.column or f"{training.watched}_loss"
         check_column(self.column, training, "EarlyStopping")
 
     def on_start(self, training):
@@ -110,8 +112,11 @@ class KeepBest:
             training.measured_net.load_state_dict(self.weights)
 
     def state_dict(self):
-        return {"row": self.row, "weights": self.weights, "restore": self.restore}
+        return {"row": self.row, "weights": self.weights, "restore": self.restore, "column": self.column}
 
     def load_state_dict(self, state):
+        saved = state.get("column", self.column)  # earlier versions did not save it
+        what = f"The saved training compared the epochs by the column {saved}, but now it is {self.column}."
+        require(saved == self.column, what, "KeepBest", "Give KeepBest the same column, or start in another folder.")
         self.row = state["row"]
         self.weights = state["weights"]

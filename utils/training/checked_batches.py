@@ -196,7 +196,8 @@ class CheckedBatches:
             what = f"The network and the images are on several devices: {', '.join(sorted(devices))}."
             return CourseworkError(what, where=self._name, next_step="Move the whole network: net.to(device).")
         weights = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
-        if weights is not None and weights.dtype != self._X.dtype and "type" in message:
+        is_of_torch = isinstance(error, RuntimeError)  # a TypeError comes from the student's own code
+        if is_of_torch and weights is not None and weights.dtype != self._X.dtype and "type" in message:
             what = f"The images are {self._X.dtype}, but the network computes in {weights.dtype}."
             next_step = "Convert the images: X.float(), and pixels from 0 to 255 by X.float() / 255."
             if self._X.dtype == torch.float32:
@@ -220,14 +221,11 @@ class CheckedBatches:
                 what = f"This loss can't use labels {tuple(self._y.shape)} of mixed images: {message}"
                 next_step = "Use nn.CrossEntropyLoss and one score per class, or leave out Mixup and CutMix."
                 return CourseworkError(what, where=self._name, next_step=next_step)
-        elif isinstance(error, IndexError) or "Class values" in message:  # from F.one_hot
-            return self._explain_range(message)
-        return None
-
-    def _explain_range(self, message):
+            return None
         least, most = (int(label) for label in self._y.aminmax())
-        numbers = re.findall(r"-?\d+", message)
-        if "Class values" in message or str(least) in numbers or str(most) in numbers:
+        out_of_bounds = re.search(r"(?:[Tt]arget|index) (-?\d+) is out of bounds", message)
+        is_label = out_of_bounds and int(out_of_bounds[1]) in (least, most)
+        if is_label or "Class values" in message:  # the latter is from F.one_hot
             return self._wrong_labels(least, most, f"and the loss can't use them: {message}")
         return None
 

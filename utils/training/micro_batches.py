@@ -6,7 +6,7 @@ import warnings
 
 import torch
 
-from utils.errors import CourseworkError
+from utils.errors import CourseworkError, check_count
 
 # Other errors than torch.OutOfMemoryError: of the CPU's allocator (on Linux, on Windows), MPS, cuBLAS and cuDNN.
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
@@ -16,7 +16,7 @@ class MicroBatches:
     """Compute batches in micro-batches of `size` images; None means whole batches."""
 
     def __init__(self, size=None):
-        self.size = size
+        self.size = size if size is None else check_count("micro_batch", size, 1)
 
     def run(self, X, work, free_memory):
         """Return work(size) for the batch X; if memory runs out, halve the size and compute the batch again.
@@ -48,8 +48,8 @@ class MicroBatches:
 def split(batch, size):
     """Return a batch as a list of micro-batches of at most this size.
 
-    They have equal length, because batch norm could not use a last one of a single image. A batch that fits is returned
-    itself, because every extra kernel launch costs time on a GPU.
+    Their lengths differ by one at most, because batch norm can do little with a short last one. A batch that fits is
+    returned itself, because every extra kernel launch costs time on a GPU.
     """
     return [batch] if size >= len(batch) else batch.tensor_split(-(-len(batch) // size))
 

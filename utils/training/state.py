@@ -64,7 +64,7 @@ class Training:
         callbacks = as_callbacks(callbacks)
         self.metrics = [callback for callback in callbacks if isinstance(callback, Metric)]
         self.callbacks = tuple(sorted(callbacks, key=lambda callback: getattr(callback, "order", NORMAL)))
-        self.history = History(every or points_every(self.batches))
+        self.history = History(points_every(self.batches) if every is None else check_count("every", every, 1))
         self.metric = None  # the sums of the current epoch: loss, correct predictions, examples
         self.epoch = 0  # number of complete epochs
         self.batch = 0  # number of batches done in the current epoch
