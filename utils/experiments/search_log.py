@@ -6,7 +6,6 @@ A line is written before it is acted on, and is never changed; of two lines abou
 from __future__ import annotations
 
 import contextlib
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +72,7 @@ class Pruning:
     def after_epoch(self, training):
         """Decide after the epochs 1, 3, 9, ... whether the trial continues."""
         epoch = training.epoch
-        if training.complete or epoch not in itertools.takewhile(lambda rung: rung <= epoch, powers(FACTOR)):
+        if training.complete or not is_rung(epoch):
             return
         with self.log.claimed():
             decisions = self.log.read("decision")
@@ -90,9 +89,11 @@ class Pruning:
             training.history.ended_early = facts | {"pruned_by": self.log.folder.name}
 
 
-def powers(base: int):
-    """Yield 1, base, base squared, and so on."""
-    return (base**i for i in itertools.count())
+def is_rung(epoch: int) -> bool:
+    """Return True for the epochs 1, 3, 9, ..., after which trials are compared."""
+    while epoch % FACTOR == 0:
+        epoch //= FACTOR
+    return epoch == 1
 
 
 def threshold(accuracies) -> float | None:
