@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import utils
@@ -63,3 +65,9 @@ def test_no_two_rooms_offer_the_same_name():
     assert all(hasattr(room, name) for room in rooms for name in room.__all__)
     # Figures are many and their names are all of one kind, show_...
     assert all(len(room.__all__) <= (40 if room.__name__ == "utils.figures" else 24) for room in rooms)
+
+
+def test_trainings_and_records_need_no_package_of_notebooks():
+    code = "import sys\nfor name in ('ipywidgets', 'IPython', 'nbformat', 'jupyterlab'): sys.modules[name] = None\n"
+    code += "import tools.reproduce, tools.pages, tools.bench.recipes, utils.recipes, utils.evaluation, utils.report"
+    subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parent, check=True)

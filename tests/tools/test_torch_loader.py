@@ -7,7 +7,9 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 
 from tools.bench._torch_loader import torch_loader
+from tools.bench._ways import of_whole_images
 from utils.data.augment import Affine, ColorJitter, Crop, Cutout, Flip
+from utils.recipes import OURS, SYSTEMS
 
 
 def test_without_augmentation_it_gives_the_same_batches():
@@ -32,3 +34,9 @@ def test_its_cutout_erases_a_square_of_the_size_in_the_colour(size):
     X = erase.dataset.transform(Image.new("RGB", (32, 32), (10, 10, 10)))
     painted = (X - torch.tensor([1, 0, 0.2]).view(3, 1, 1)).abs().amax(0) < 1e-6
     assert painted.sum() == size * size and painted.any(0).sum() == painted.any(1).sum() == size
+
+
+@pytest.mark.parametrize("recipe", [*SYSTEMS.values(), *OURS.values()], ids=lambda recipe: recipe.name)
+def test_it_knows_every_augmentation_of_the_recipes_that_are_measured(recipe):
+    X, _ = next(iter(torch_loader(SPLIT, 4, augment=of_whole_images(recipe).augment)))
+    assert X.shape == (4, 3, 32, 32)

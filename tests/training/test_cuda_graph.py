@@ -241,7 +241,13 @@ def in_order(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)  # a sum in any order is another sum
 
 
-MUON = {"norm_lr": 1.0, "linear_lr": 0.01, "sgd_weight_decay": 0.01, "weight_decay": 0.01, "fixed_norm": True}
+MUON = {"norm_lr": 1.0, "linear_lr": 0.01, "sgd_weight_decay": 0.01, "fixed_norm": True}
+
+
+def test_the_settings_of_muon_are_right_also_where_no_gpu_uses_them():
+    net = make("cpu")[0].append(nn.Linear(10, 10))
+    groups = make_optimizer("muon", net, 0.1, **MUON).param_groups
+    assert {group["lr"] for group in groups} == {0.1, MUON["norm_lr"], MUON["linear_lr"]}
 
 
 @pytest.mark.parametrize("how", [{}, {"clip_norm": 0.1}, {"clip_value": 0.01}, {"guard": False}], ids=str)
@@ -300,15 +306,18 @@ def test_what_cannot_be_recorded_is_done_step_by_step(in_order, device):
         def forward(self, X):
             return X if float(X.sum()) > -1e9 else -X
 
-    (net, loss, optimizer), (plain, _, other) = make(device), make(device)
+    (net, loss, optimizer), (plain, _, other) = make(device, dropout=True), make(device, dropout=True)
     net.insert(1, Reads())
-    step = Step(cuda_graph=True)
+    step, stream = Step(cuda_graph=True), torch.cuda.current_stream()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for i in range(6):
+            torch.manual_seed(i)  # after the failure dropout must draw as before
             step(net, *images(i), loss, optimizer)
+            torch.manual_seed(i)
             train_batch(plain, *images(i), loss, other)
     assert sum("can't be captured" in str(warning.message) for warning in caught) == 1
+    assert torch.cuda.current_stream() == stream
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), net.parameters(), strict=True))
 
 

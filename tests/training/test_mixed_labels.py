@@ -79,7 +79,7 @@ def test_other_steps_train_on_them_as_the_plain_step_does(step, device):
             net, train_iter, None, nn.CrossEntropyLoss(), 2, optimizer, step=chosen, curves=False, record=False
         )
         results.append(history["train_loss"])
-    assert results[0] == pytest.approx(results[1], rel=0.01 if step.precision == "bf16" else 1e-4)
+    assert results[0] == pytest.approx(results[1], rel=0.01 if step.precision == "bf16" else 1e-3)
 
 
 def use_in(place, labels):

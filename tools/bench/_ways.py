@@ -81,8 +81,12 @@ def serve(system, way, device, images, batch_size, workers):
 
 
 def of_whole_images(recipe):
-    """Return a recipe as it is once its images are no longer shrunk: an epoch of small ones would flatter its speed."""
-    return recipe.change(augment=tuple(op for op in recipe.augment if not isinstance(op, Shrink)))
+    """Return a recipe without shrunk images, which would flatter its speed, and without CutMix and Mixup.
+
+    torchvision mixes the images of a batch in another place than it changes single ones, and it takes little time.
+    """
+    augment = (op for op in recipe.augment if not isinstance(op, Shrink) and not hasattr(op, "mix"))
+    return recipe.change(augment=tuple(augment))
 
 
 class Turns:

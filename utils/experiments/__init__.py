@@ -1,6 +1,5 @@
 """Experiments (notebook 06): grids and searches, intervals and tests, and our accuracies beside reported ones."""
 
-from utils.experiments.choose import choose_seeds
 from utils.experiments.grid import run_grid
 from utils.experiments.intervals import sign_test, t_interval
 from utils.experiments.page import write_page
@@ -35,3 +34,11 @@ __all__ = [
     "t_interval",
     "write_page",
 ]
+
+
+def __getattr__(name):
+    if name != "choose_seeds":
+        raise AttributeError(f"module 'utils.experiments' has no attribute {name!r}")
+    from utils.experiments.choose import choose_seeds  # imported when used: the records need no ipywidgets
+
+    return choose_seeds

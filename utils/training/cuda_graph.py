@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
 
@@ -40,6 +41,9 @@ class CudaGraphs:
     def __init__(self):
         self._can_capture = True
         self._forget()
+
+    def __deepcopy__(self, memo):
+        return type(self)()  # a CUDA graph can't be copied, and belongs to the network that was captured
 
     def _forget(self):
         """Discard all captures."""
@@ -138,17 +142,27 @@ class CudaGraphs:
     def _capture(self, work):
         """Return (graph, result of work), or (None, None) if it can't be captured. The GPU computes nothing yet."""
         graph, self._pool = torch.cuda.CUDAGraph(), self._pool or torch.cuda.graph_pool_handle()
+        stream = torch.cuda.current_stream() if torch.cuda.is_available() else None
         try:
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 results = work()
         except RuntimeError as error:  # also if the GPU has not enough memory
             self._can_capture = False
+            if stream is not None:
+                _leave_capture(stream)
             reason = str(error).partition("\n")[0]
             warnings.warn(
                 f"CUDA graphs are not used, because this network or loss can't be captured: {reason}", stacklevel=5
             )
             return None, None
         return graph, results
+
+
+def _leave_capture(stream):
+    """Put torch back after a capture that failed: it would stay on its own stream, and let no dropout be drawn."""
+    torch.cuda.set_stream(stream)
+    with contextlib.suppress(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph()):
+        torch.zeros((), device=stream.device)  # a capture that succeeds ends the random generator's state of capturing
 
 
 def _hooked(modules):
