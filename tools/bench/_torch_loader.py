@@ -7,11 +7,12 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode, v2
 
-from utils.data.augment import Affine, ColorJitter, Crop, Cutout, Flip
+from utils.data.augment import Affine, AlternatingFlip, ColorJitter, Crop, Cutout, Flip
 from utils.data.loader import MEAN, STD
 
 TRANSFORMS = {
     Flip: lambda op: v2.RandomHorizontalFlip(op.p),
+    AlternatingFlip: lambda op: v2.RandomHorizontalFlip(),  # torchvision has no alternating one
     Crop: lambda op: v2.RandomCrop(32, padding=op.padding, padding_mode=PADDING_MODES[op.mode]),
     Affine: lambda op: v2.RandomAffine(op.degrees, op.translate, op.scale, op.shear, InterpolationMode.BILINEAR),
     ColorJitter: lambda op: v2.ColorJitter(op.brightness, op.contrast, op.saturation, op.hue),

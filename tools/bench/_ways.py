@@ -17,7 +17,7 @@ import torch
 
 from tools.bench._memory import resident
 from tools.bench._torch_loader import torch_loader
-from utils.data.augment import AlternatingFlip, Flip, Shrink
+from utils.data.augment import Shrink
 from utils.data.cifar10 import Cifar10, Split
 from utils.errors import CourseworkError
 from utils.models.gated import set_form
@@ -132,9 +132,13 @@ def ours(recipe, split, device, callback, **more):
 
 def baseline(recipe, split, device, turns, workers):
     """Train by the loop that each report has in one form or another."""
-    # An alternating flip is ours; torchvision has the random one.
-    augment = [Flip() if isinstance(op, AlternatingFlip) else op for op in recipe.augment]
-    options = {"augment": augment, "mean": recipe.mean, "std": recipe.std, "shuffle": True, "num_workers": workers}
+    options = {
+        "augment": recipe.augment,
+        "mean": recipe.mean,
+        "std": recipe.std,
+        "shuffle": True,
+        "num_workers": workers,
+    }
     options |= {"persistent_workers": workers > 0, "pin_memory": device.type == "cuda"}
     loader = torch_loader(split, recipe.batch_size, **options)
     torch.manual_seed(0)
