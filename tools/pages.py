@@ -114,8 +114,7 @@ def tables_of_other_images(records):
     """Return the tables of the records of other images, such as the JPEG copies, or a sentence if there are none."""
     rows_of_c = [(f"{row.number} {row.label}", row.recipe) for row in C_ROWS]
     tables = {
-        "The systems": rows_of_all(systems(), records) + rows_of_rivals(records),
-        "The gate": rows_of_all(with_ablations(), records),
+        "The systems": rows_of_all(systems(), records),
         "Report C's table": rows_of_all(rows_of_c, records),
     }
     texts = [f"### {heading}\n\n{markdown_table(rows)}" for heading, rows in tables.items() if rows]

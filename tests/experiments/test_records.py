@@ -19,7 +19,7 @@ from utils.experiments.records import (
     save_record,
 )
 from utils.files import plain, write_json
-from utils.recipes import SYSTEMS
+from utils.recipes import SYSTEMS, WITHOUT_SOFTMAX
 from utils.runs.run import Run
 from utils.runs.run_table import tta_accuracy
 from utils.training.effort import Effort
@@ -134,7 +134,7 @@ def test_what_is_kept_is_read_again_and_damage_is_said(tmp_path, record):
         read_records(tmp_path / "results")
 
 
-def test_beside_the_reported_accuracies_stand_our_records_those_of_the_original_images_first():
+def test_beside_the_reported_accuracies_stand_our_records_of_the_original_images():
     recipe = SYSTEMS["plain_cnn"]
     facts = {"system": recipe.name, "recipe": plain(recipe.describe()), "epochs": 30}
 
@@ -142,14 +142,20 @@ def test_beside_the_reported_accuracies_stand_our_records_those_of_the_original_
         return facts | {"accuracy": accuracy, "data": {"name": images}, "protocol": protocol} | changes
 
     copies, other = record(0.9, "JPEG copies of CIFAR-10"), record(0.9, recipe={})
-    rows = beside_reported([copies, record(0.9, protocol="validation"), record(0.5), record(0.75), other])
-    assert [row["reported"] for row in rows] == [0.8885, 0.8367, 0.84, 0.9051, 0.8565]
-    assert (rows[2]["mean"], rows[2]["seeds"], rows[2]["data"]) == (0.625, 2, "CIFAR-10")
-    assert rows[0]["mean"] is None and beside_reported([copies])[2]["data"] == "JPEG copies of CIFAR-10"
+    watched = [record(0.5, best_epoch={"accuracy": 0.75}), record(0.75, best_epoch={"accuracy": 0.875})]
+    (row,) = beside_reported([copies, record(0.9, protocol="validation"), *watched, other])
+    assert (row["report"], row["reported"], row["seeds"], row["mean"], row["best"]) == ("C", 0.84, 2, 0.625, 0.8125)
+    (row,) = beside_reported([record(0.9, protocol="validation")])
+    assert (row["mean"], row["best"], row["protocol"]) == (0.9, None, "validation")
+    assert beside_reported([copies]) == []
 
 
-def test_the_committed_records_hold_every_reported_system():
-    assert all(row["mean"] is not None for row in beside_reported())
+def test_report_b_has_a_row_for_each_of_its_two_forms():
+    recipes = [WITHOUT_SOFTMAX, SYSTEMS["sigmoid_gated"], SYSTEMS["shortcut_gated"]]
+    facts = {"data": {"name": "CIFAR-10"}, "protocol": "watch_test", "accuracy": 0.5, "epochs": 1}
+    rows = beside_reported([facts | {"system": r.name, "recipe": plain(r.describe())} for r in recipes])
+    assert [row["report"] for row in rows] == ["B", "B", "D"]
+    assert [row["system"] for row in rows[:2]] == ["shortcut_gated", "shortcut_gated_logits"]
 
 
 def test_an_apple_gpu_does_not_count_as_a_cpu(record):
@@ -169,7 +175,7 @@ def test_a_blind_gate_is_compared_with_a_gate_whose_branches_start_as_differentl
     assert (row["network"], row["against"], row["differences"]) == ("narrow", "blind gate", [25.0, 12.5])
 
 
-def test_the_gate_is_compared_seed_by_seed_and_the_original_images_come_first():
+def test_the_gate_is_compared_seed_by_seed_on_the_original_images():
     def record(system, seed, accuracy, images="CIFAR-10", device="AMD EPYC (2 cores)"):
         facts = {"system": system, "seed": seed, "protocol": "train_on_all", "device": device}
         return facts | {"plain_accuracy": accuracy, "data": {"name": images}}
@@ -180,9 +186,7 @@ def test_the_gate_is_compared_seed_by_seed_and_the_original_images_come_first():
     records += [record("quick_constant_gate", 0, 0.25)]  # a single pair is not compared
     records += [record(name, seed, 0.5, "copies") for name in ("quick", "quick_one_branch") for seed in (0, 1)]
     table = gate_differences(records)
-    assert table["images"].tolist() == ["CIFAR-10", "copies"]
-    assert table["network"].tolist() == ["quick"] * 2 and table["against"].tolist() == ["one branch"] * 2
-    assert table["differences"].tolist() == [[12.5, 25.0], [0.0, 0.0]]
+    assert table.to_dict("records") == [{"network": "quick", "against": "one branch", "differences": [12.5, 25.0]}]
 
 
 def test_the_committed_records_compare_the_small_gated_recipes_with_both_versions():

@@ -68,14 +68,11 @@ def show_tails(positions, heights, is_tail, *, lines=(), xlabel=None, ylabel=Non
 def show_intervals(rows, *, xlabel="difference (points)", title=None):
     """Draw the mean and its 95 % interval for each row {"label", "mean", "half", "values"}, with a line at zero.
 
-    rows may be {heading: rows}, with a panel for each heading. If rows have "images", their name stands once
-    under the figure if it is the same in all rows, and otherwise in each row's label.
+    rows may be {heading: rows}, with a panel for each heading.
     """
     panels = rows if isinstance(rows, dict) else {"": rows}
     rows = [row for group in panels.values() for row in group]
-    images = {row["images"] for row in rows if "images" in row}
-    label = "{label}\n({images})" if len(images) > 1 else "{label}"
-    lines = max(label.format_map(row).count("\n") for row in rows) + 1
+    lines = max(row["label"].count("\n") for row in rows) + 1
     heights = [len(group) for group in panels.values()]
     size = (8.6, 0.9 + (0.36 + 0.14 * lines) * len(rows) + 0.4 * len(panels))
     figure, axes = plt.subplots(len(panels), 1, figsize=size, sharex=True, height_ratios=heights, squeeze=False)
@@ -83,10 +80,10 @@ def show_intervals(rows, *, xlabel="difference (points)", title=None):
         for i, row in enumerate(group):
             _draw_interval(ax, i, row)
         ax.axvline(0, color="black", linewidth=1, linestyle="--")
-        ax.set_yticks(range(len(group)), [label.format_map(row) for row in group])
+        ax.set_yticks(range(len(group)), [row["label"] for row in group])
         ax.set(ylim=(len(group) - 0.5, -0.5), title=heading)
         ax.grid(axis="x")
-    ax.set_xlabel(f"{xlabel}, {images.pop()}" if len(images) == 1 else xlabel)
+    ax.set_xlabel(xlabel)
     _legend(figure, ax, ncols=2)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
@@ -149,22 +146,16 @@ def show_reported(rows, *, title=None):
     Conditions that all of ours share stand once under the axis, the others beside each row.
     """
     figure, ax = plt.subplots(figsize=(8.8, 1.4 + 0.5 * len(rows)))
-    measured = [row for row in rows if row["mean"] is not None]
-    shared = _conditions(measured[0]) if measured else []
-    shared = [fact for fact in shared if all(fact in _conditions(row) for row in measured)]
+    shared = [fact for fact in _conditions(rows[0]) if all(fact in _conditions(row) for row in rows)]
     for i, row in enumerate(rows):
-        reported = 100 * row["reported"]
-        ax.plot(reported, i, "s", color=COLOURS[0], markersize=8, label="" if i else "reported (test, CIFAR-10)")
-        text = "not yet run"
-        if row["mean"] is not None:
-            ours = 100 * row["mean"]
-            ax.plot([reported, ours], [i, i], color="#BBBBBB", linestyle="-", linewidth=1.5, zorder=1)
-            look = {"marker": "o", "linestyle": "", "label": "ours (test)" if row is measured[0] else ""}
-            ax.plot(ours, i, color=COLOURS[1], markersize=9, **look)
-            text = "\n".join(fact for fact in _conditions(row) if fact not in shared)
+        reported, ours = 100 * row["reported"], 100 * row["mean"]
+        ax.plot([reported, ours], [i, i], color="#BBBBBB", linestyle="-", linewidth=1.5, zorder=1)
+        ax.plot(reported, i, "s", color=COLOURS[0], markersize=8, label="" if i else "reported")
+        ax.plot(ours, i, "o", color=COLOURS[1], markersize=9, label="" if i else "ours")
+        text = "\n".join(fact for fact in _conditions(row) if fact not in shared)
         ax.annotate(text, (1.01, i), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=GREY)
     ax.set_yticks(range(len(rows)), [f"{row['report']}  {row['system']}" for row in rows])
-    xlabel = "test accuracy (%)"
+    xlabel = "test accuracy (%), original images"
     ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{xlabel}\nours: {', '.join(shared)}" if shared else xlabel)
     ax.margins(x=0.08)
     ax.grid(axis="x")
@@ -174,8 +165,8 @@ def show_reported(rows, *, title=None):
 
 
 def _conditions(row):
-    """Return the conditions of our accuracy: images, protocol and number of epochs."""
-    return [row["data"], MEASURED[row["protocol"]], f"{row['epochs']} epochs"]
+    """Return the conditions of our accuracy: protocol and number of epochs."""
+    return [MEASURED[row["protocol"]], f"{row['epochs']} epochs"]
 
 
 def _legend(figure, ax, ncols):

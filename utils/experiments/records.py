@@ -23,7 +23,7 @@ from utils.evaluation.evaluate import measure_test_accuracy
 from utils.evaluation.metrics import wilson_interval
 from utils.files import plain, read_json, write_json
 from utils.my_utils import accuracy
-from utils.recipes import GATED, SYSTEMS, WITHOUT_GATE, Recipe, Trained
+from utils.recipes import GATED, SYSTEMS, WITHOUT_GATE, WITHOUT_SOFTMAX, Recipe, Trained
 from utils.recipes.train import isolated_randomness
 from utils.runs.training_facts import git_state, now
 
@@ -159,52 +159,54 @@ def fastest_machine(records) -> list:
 
 
 def beside_reported(records=None) -> list[dict]:
-    """Return a row for each reported system: the reported accuracy, and the mean accuracy of our records of it.
+    """Return a row for each network of a report that was trained on the original images: reported accuracy and ours.
 
-    Ours are the records that differ in their seed only; the original images and the reports' protocol come first. If
-    there are none, "mean" and their conditions are None.
+    "mean" is the mean accuracy over the seeds, "best" that of each training's best epoch if it was recorded. The
+    records of the reports' protocol are taken, or if there are none, those of another one.
     """
     records = read_records().values() if records is None else records
+    recipes = sorted([*SYSTEMS.values(), WITHOUT_SOFTMAX], key=lambda recipe: recipe.report)
     rows = []
-    for letter, (name, recipe) in zip("ABCDE", SYSTEMS.items(), strict=True):
-        row = {"report": letter, "system": name, "reported": recipe.reported["test_acc"]}
-        row |= dict.fromkeys(("mean", "seeds", "data", "protocol", "epochs"))
-        if ours := _best_records(recipe, records):
-            row |= {"mean": statistics.fmean(record["accuracy"] for record in ours), "seeds": len(ours)}
-            row |= {"data": ours[0]["data"]["name"], "protocol": ours[0]["protocol"], "epochs": ours[0]["epochs"]}
-        rows.append(row)
+    for recipe in recipes:
+        ours = _on_original_images(recipe, records)
+        if ours:
+            row = {"report": recipe.report.split()[1].strip(","), "system": recipe.name}
+            row |= {"reported": recipe.reported["test_acc"], "seeds": len(ours)}
+            row |= {"mean": statistics.fmean(record["accuracy"] for record in ours), "best": None}
+            if all("best_epoch" in record for record in ours):
+                row["best"] = statistics.fmean(record["best_epoch"]["accuracy"] for record in ours)
+            rows.append(row | {name: ours[0][name] for name in ("protocol", "epochs")})
     return rows
 
 
-def _best_records(recipe, records):
+def _on_original_images(recipe, records):
+    """Return the records of a recipe as it is now, of one protocol: `watch_test` if there is one."""
     description = plain(recipe.describe())
     groups = {}
     for record in records:
-        if record["system"] == recipe.name and record["recipe"] == description:
-            groups.setdefault((record["data"]["name"], record["protocol"]), []).append(record)
-    best = max(groups, key=lambda key: (key[0] == ORIGINAL, key[1] == "watch_test"), default=None)
-    return groups.get(best)
+        if record["system"] == recipe.name and record["recipe"] == description and record["data"]["name"] == ORIGINAL:
+            groups.setdefault(record["protocol"], []).append(record)
+    return groups.get("watch_test") or next(iter(groups.values()), [])
 
 
 def gate_differences(records=None) -> pd.DataFrame:
     """Return the accuracy of each gated recipe minus that of its versions without the gate, seed by seed, in points.
 
-    WITHOUT_GATE lists the versions, and the gated network of each. The accuracies are those of single predictions. Each
-    row has the network (the cheapest first), the version, the images (the original ones first), and the differences in
-    a list. Only trainings with the same seed, protocol and kind of device are paired.
+    WITHOUT_GATE lists the versions, and the gated network of each. The accuracies are those of single predictions for
+    original images. Each row has the network (the cheapest first), the version, and the differences in a list. Only
+    trainings with the same seed, protocol and kind of device are paired.
     """
     records = read_records().values() if records is None else records
-    accuracies = {}  # {(system, images): {(protocol, kind of device, seed): accuracy}}
+    accuracies = {}  # {system: {(protocol, kind of device, seed): accuracy}}
     for record in records:
-        conditions = record["protocol"], ran_on_cpu(record), record["seed"]
-        of_system = accuracies.setdefault((record["system"], record["data"]["name"]), {})
-        of_system[conditions] = 100 * record["plain_accuracy"]
+        if record["data"]["name"] == ORIGINAL:
+            conditions = record["protocol"], ran_on_cpu(record), record["seed"]
+            accuracies.setdefault(record["system"], {})[conditions] = 100 * record["plain_accuracy"]
     rows = []
-    for images in sorted({name for _, name in accuracies}, key=lambda name: (name != ORIGINAL, name)):
-        for base in sorted(GATED, key=lambda recipe: recipe.macs()):
-            for pair in WITHOUT_GATE[base.name]:
-                gated, without = (accuracies.get((recipe.name, images), {}) for recipe in pair)
-                row = {"network": base.name, "against": pair[1].name.removeprefix(f"{base.name}_").replace("_", " ")}
-                paired = [gated[key] - without[key] for key in sorted(gated.keys() & without.keys())]
-                rows.append(row | {"images": images, "differences": paired})
+    for base in sorted(GATED, key=lambda recipe: recipe.macs()):
+        for pair in WITHOUT_GATE[base.name]:
+            gated, without = (accuracies.get(recipe.name, {}) for recipe in pair)
+            row = {"network": base.name, "against": pair[1].name.removeprefix(f"{base.name}_").replace("_", " ")}
+            row["differences"] = [gated[key] - without[key] for key in sorted(gated.keys() & without.keys())]
+            rows.append(row)
     return pd.DataFrame([row for row in rows if len(row["differences"]) > 1])

@@ -6,7 +6,7 @@ The test images are not read, so that a choice among the alternatives says nothi
 
 from __future__ import annotations
 
-from utils.data.augment import Affine, AlternatingFlip, ColorJitter, Crop, Cutout, Mixup, RandAugment, Shrink
+from utils.data.augment import Affine, AlternatingFlip, ColorJitter, Crop, Cutout, Flip, Mixup, RandAugment, Shrink
 from utils.recipes.ours import OURS
 from utils.recipes.recipe import Recipe
 from utils.recipes.reported import HALF, SYSTEMS, WITHOUT_SOFTMAX
@@ -67,6 +67,7 @@ CHOICES = {
     },
     "shortcut_gated_logits": {
         "as in the recipe": B,
+        "images mirrored at random": alternative(B, "mirrored", augment=(Flip(),)),
         "batches of 100": alternative(B, "batch_100", batch_size=100),
         "mean and standard deviation 0.5": alternative(B, "half", mean=HALF, std=HALF),
         "two branches": alternative(B, "two", {"k": 2}),
