@@ -20,6 +20,9 @@ from utils.models.convolution import use_fast_convolutions
 from utils.recipes import OURS, SYSTEMS, Recipe, load_run
 from utils.recipes.train import laid_out
 
+# The file for older programs (.pt) is TorchScript, which new versions of PyTorch still read, with this warning.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated:FutureWarning")
+
 HAS_ONNX = all(export.importlib.util.find_spec(package) for package in export.PACKAGES)
 IMAGES = torch.randint(0, 256, (67, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
